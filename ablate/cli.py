@@ -1,0 +1,115 @@
+"""What every command shares: one clear line, and exit status 2, for a mistake in what was typed."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from ablate import CONF
+from ablate.design import FOR_THE_PLAN_ONLY, Mistake
+
+_NOT_FOR_PEOPLE = ("hydra", "_target_", "_partial_", *FOR_THE_PLAN_ONLY)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A line without -m: one config, and the option chosen for each of its groups."""
+
+    config: DictConfig
+    choices: Mapping[str, str]
+
+
+def main(config_name: str, command: Callable[[Any], int]) -> NoReturn:
+    """Let Hydra read the command line, run `command` on what it made of it, exit with its status.
+
+    `command` is handed a `Composed`, or, with -m, what the app's Sweeper made of the whole line. It runs
+    after Hydra has finished, so that neither its errors nor its exit status are Hydra's to change.
+    A mistake becomes one line on stderr and exit status 2; HYDRA_FULL_ERROR=1 shows the stack instead.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        sys.exit(command(_typed(config_name)))
+    try:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing and exiting with 1
+        try:
+            typed = _typed(config_name)
+        finally:
+            del os.environ["HYDRA_FULL_ERROR"]
+        sys.exit(command(typed))
+    except (Mistake, HydraException, OmegaConfBaseException) as error:
+        print(_one_line(error), file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+def _typed(config_name: str) -> Any:
+    """What Hydra, or our Sweeper, hands the app; exits where Hydra itself answers (--help, --cfg)."""
+    handed: list[Any] = []
+
+    def keep(typed: Any) -> None:
+        if isinstance(typed, DictConfig):
+            typed = Composed(typed, HydraConfig.get().runtime.choices)
+        handed.append(typed)
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(keep)()
+    except ValueError as error:  # Hydra raises a bare ValueError for flags that exclude each other
+        if not str(error).startswith("Only one of --run"):
+            raise
+        raise Mistake("--cfg, --info and --run go without -m; with -m, mode=plan shows what would run") from error
+    if not handed:
+        sys.exit(0)
+    return handed[0]
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={option}: no such option; allowed: {', '.join(sorted(error.options))}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not in Hydra's grammar; quote a value that holds , = {{ }} or spaces"
+    sweep = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", text)
+    if sweep:
+        return f"{sweep[1]}: several levels are a sweep, and a sweep needs -m"
+    override = re.match(r"(?:Could not override|Error merging override) '?([^'\s=]+)", text)
+    if override:
+        return refused(_as_typed(override[1]), error)
+    return " ".join(text.split()) if isinstance(error, Mistake) else " ".join(_first(error).split())
+
+
+def refused(typed: str, error: BaseException) -> str:
+    """One line for an override that OmegaConf refused: what was typed, why, and what is allowed."""
+    cause = _first_cause(error)
+    parent = getattr(cause, "parent_node", None)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(parent, DictConfig):
+        keys = [str(key) for key in parent if key not in _NOT_FOR_PEOPLE]
+        close = difflib.get_close_matches(str(cause.key), keys, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(keys)}"
+        return f"{typed}: no such key; {hint}"
+    return f"{typed}: {_first(error)}"
+
+
+def _as_typed(key: str) -> str:
+    return next((word for word in sys.argv[1:] if word.lstrip("+~").split("=")[0] == key), key)
+
+
+def _first(error: BaseException) -> str:
+    """The first line of the error that started it all."""
+    cause = _first_cause(error)
+    return str(cause).partition("\n")[0] or type(cause).__name__
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -1,0 +1,125 @@
+"""The words of a study: factor, level, cell, trial, and the identity of a trial."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Level = str | int | float | bool | None
+
+NUMERICS = 1
+"""Goes up when the same config would train differently (a mended numerical bug)."""
+
+OUTSIDE_IDENTITY = ("study", "seeds", "mode", "retry", "runs", "dispatch", "track", "dataset.root")
+"""Keys that say where, how or under which name a trial runs, never what it computes."""
+
+FOR_THE_PLAN_ONLY = ("check", "prepare", "hints")
+"""Keys of a group's YAML that serve the plan, and are neither part of a trial nor seen by a worker."""
+
+ADDED_LATER: Mapping[str, Level] = {}
+"""Dotted config key -> the value that trials had in effect before the key existed.
+
+A key is listed here in the commit that adds it, and its value never changes afterwards, even when the
+default does: at that value it stays out of the hash, so that earlier trials keep their identity.
+"""
+
+
+class Mistake(ValueError):
+    """What the user typed cannot be done; the message is the one line that they are shown."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One level of every factor, as (factor, level) pairs in the order typed."""
+
+    levels: tuple[tuple[str, Level], ...]
+
+    def __str__(self) -> str:
+        """The cell as one would type it.
+
+        >>> str(Cell((("norm", "bn"), ("recipe.lr", 0.1))))
+        'norm=bn recipe.lr=0.1'
+        """
+        return " ".join(f"{factor}={show(level)}" for factor, level in self.levels)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell x one seed: the unit of work.
+
+    `config` is all that a worker needs, as a plain dict, the seed included. `params` is the same flat,
+    with dotted keys and a group's choice under the group's name: what a person looks for.
+    """
+
+    cell: Cell
+    seed: int
+    config: Mapping[str, Any]
+    params: Mapping[str, Level]
+    trial_id: str
+
+    def __str__(self) -> str:
+        return f"{self.cell} seed={self.seed}".strip()
+
+
+@dataclass(frozen=True)
+class Study:
+    """One question: its name, the factors with their levels as typed, every trial of the design."""
+
+    name: str
+    factors: Mapping[str, Sequence[Level]]
+    trials: Sequence[Trial]
+
+    @property
+    def cells(self) -> dict[Cell, list[Trial]]:
+        """The trials of each cell, in the order of the design."""
+        cells: dict[Cell, list[Trial]] = {}
+        for trial in self.trials:
+            cells.setdefault(trial.cell, []).append(trial)
+        return cells
+
+
+def show(level: Level) -> str:
+    """A level as one would type it.
+
+    >>> [show(level) for level in (0.1, 10, None, True, "bn")]
+    ['0.1', '10', 'null', 'true', 'bn']
+    """
+    return level if isinstance(level, str) else json.dumps(level)
+
+
+def trial_id(config: Mapping[str, Any], *, numerics: int = NUMERICS) -> str:
+    """The identity of a trial: "t" and 16 hex digits of its resolved scientific config and seed.
+
+    The letter keeps Hydra from reading an all-digit (or `12e4`-like) hash as a number. Two configs that
+    differ only in key order, or in writing 10 as 10.0, are the same trial.
+    """
+    science = {
+        key: value
+        for key, value in flatten(config).items()
+        if not any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE_IDENTITY)
+        and not (key in ADDED_LATER and ADDED_LATER[key] == value)
+    }
+    text = json.dumps({"numerics": numerics, "config": science}, sort_keys=True, separators=(",", ":"))
+    return "t" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; whole floats as integers; lists stay values.
+
+    >>> flatten({"norm": {"temperature": 10.0}, "bits": 1})
+    {'norm.temperature': 10, 'bits': 1}
+    """
+    return dict(_leaves(config, ""))
+
+
+def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, float) and value.is_integer():
+            yield f"{prefix}{key}", int(value)
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,71 @@
+"""The arms: what stands before each convolution, and what ends the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+INPUT_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One level of the factor `norm`.
+
+    before_conv: channels -> the layer between a convolution's output and the next convolution,
+        (N, C, H, W) to the same shape: norm and activation together.
+    head: classes -> the layer between the classifier's maps and the global average pool.
+    """
+
+    before_conv: Callable[[int], nn.Module]
+    head: Callable[[int], nn.Module]
+
+
+def bn(*, affine: bool, eps: float) -> Arm:
+    """Batch norm and ReLU; with `affine` the scale and offset are learned. The head's never are.
+
+    Source: [WR] section 3.2.1.
+    """
+
+    def before_conv(channels: int) -> nn.Module:
+        return nn.Sequential(nn.BatchNorm2d(channels, eps=eps, affine=affine), nn.ReLU(inplace=True))
+
+    return Arm(before_conv, head=lambda classes: nn.BatchNorm2d(classes, eps=eps, affine=False))
+
+
+def srelu(*, floor: float, temperature: float) -> Arm:
+    """Shifted ReLU, max(x, floor), in place of batch norm and ReLU; logits divided by a temperature.
+
+    Source: [SB]; floor is -1 there, the temperature 25 to 80.
+    """
+    return Arm(before_conv=lambda _channels: ShiftedReLU(floor), head=lambda _classes: Temperature(temperature))
+
+
+class ShiftedReLU(nn.Module):
+    """max(x, floor)."""
+
+    def __init__(self, floor: float):
+        super().__init__()
+        self.floor = floor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(min=self.floor)
+
+    def extra_repr(self) -> str:
+        return f"floor={self.floor}"
+
+
+class Temperature(nn.Module):
+    """Divides its input by a constant."""
+
+    def __init__(self, temperature: float):
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / self.temperature
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}"

@@ -1,0 +1,56 @@
+"""Learning-rate schedules: the factor by which the initial rate is multiplied at each batch."""
+
+from __future__ import annotations
+
+import math
+
+
+def warm_restarts(step: int, *, steps_per_epoch: int, epochs: int, floor: float) -> float:
+    """Cosine decay with warm restarts: cycles of 2, 4, 8, ... epochs.
+
+    The last cycle is shortened where the epochs run out, so that training always ends at the floor.
+
+    Args:
+        step: batches done so far, from 0.
+        steps_per_epoch: batches in an epoch, the last partial one included.
+        epochs: epochs in all.
+        floor: the factor at the end of a cycle.
+
+    >>> [round(warm_restarts(s, steps_per_epoch=1, epochs=6, floor=0), 2) for s in range(6)]
+    [1.0, 0.0, 1.0, 0.75, 0.25, 0.0]
+
+    Source: [WR] section 3.1.2, after Loshchilov and Hutter, arXiv 1608.03983.
+    """
+    start, length = 0, 2
+    while step >= (start + length) * steps_per_epoch:
+        start, length = start + length, length * 2
+    length = min(length, epochs - start)
+    return _cosine(step - start * steps_per_epoch, length * steps_per_epoch, floor)
+
+
+def cosine(step: int, *, steps_per_epoch: int, epochs: int, floor: float) -> float:
+    """One cosine over the whole training. Arguments as in `warm_restarts`.
+
+    Source: the authors' code release, for shifted-ReLU networks.
+    """
+    return _cosine(step, steps_per_epoch * epochs, floor)
+
+
+def restarts(epochs: int) -> list[int]:
+    """The epochs after which a cycle of `warm_restarts` ends, the last epoch included.
+
+    >>> restarts(30), restarts(5), restarts(1)
+    ([2, 6, 14, 30], [2, 5], [1])
+    """
+    ends: list[int] = []
+    length = 2
+    while not ends or ends[-1] < epochs:
+        ends.append(min(epochs, (ends[-1] if ends else 0) + length))
+        length *= 2
+    return ends
+
+
+def _cosine(step: int, steps: int, floor: float) -> float:
+    """From 1 at the first of `steps` batches to `floor` at the last."""
+    done = step / (steps - 1) if steps > 1 else 0.0
+    return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2

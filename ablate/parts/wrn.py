@@ -1,0 +1,99 @@
+"""The wide residual network "depth-width" of [WR] and [SB], for all data sets but ImageNet."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ablate.parts.norm import INPUT_EPS, Arm
+from ablate.parts.quantize import Conv2d
+
+BASE_CHANNELS = 16
+STAGES = 3
+
+
+class WideResNet(nn.Module):
+    """Pre-activation wide ResNet without biases or learned shortcuts.
+
+    Raw pixel values, 0 to 255, go in: an input BN with learned scale and offset replaces preprocessing.
+
+    Args:
+        arm: what stands before each convolution, and the head.
+        depth: number of convolutions, 6n + 2: a stem, 3 stages x n blocks x 2, a 1x1 classifier.
+        width: k; the stages have 16k, 32k and 64k channels, the stem 16k.
+        bits: bits per weight of every convolution, stem and classifier included.
+        channels: channels of the images.
+        classes: number of classes.
+        generator: source of the initial weights; None draws from torch's global one.
+
+    Shapes: (N, channels, H, W) float -> (N, classes) logits, H and W any size from 4 up.
+
+    Source: [WR] section 3, figure 2; [SB] section 2.
+    """
+
+    def __init__(
+        self,
+        *,
+        arm: Arm,
+        depth: int,
+        width: int,
+        bits: int,
+        channels: int,
+        classes: int,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        blocks = (depth - 2) // 6
+        if depth != 6 * blocks + 2 or blocks < 1:
+            raise ValueError(f"depth={depth}: a wide ResNet has 6n + 2 convolutions: 8, 14, 20, 26, ...")
+        widths = [BASE_CHANNELS * width * 2**stage for stage in range(STAGES)]
+        conv = functools.partial(Conv2d, bits=bits, generator=generator)
+
+        self.input_norm = nn.BatchNorm2d(channels, eps=INPUT_EPS)
+        self.stem = conv(channels, widths[0], 3)
+        self.blocks = nn.Sequential()
+        channels_in = widths[0]
+        for channels_out in widths:
+            for _ in range(blocks):
+                self.blocks.append(Block(arm, conv, channels_in, channels_out))
+                channels_in = channels_out
+        self.before_classifier = arm.before_conv(channels_in)
+        self.classifier = conv(channels_in, classes, 1)
+        self.head = arm.head(classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.blocks(self.stem(self.input_norm(images)))
+        maps = self.head(self.classifier(self.before_classifier(maps)))
+        return maps.mean(dim=(2, 3))
+
+
+class Block(nn.Module):
+    """[norm and activation, 3x3 convolution] twice, plus the input.
+
+    Where the channels double, the first convolution has stride 2, and the shortcut is a 3x3 average pool
+    with stride 2, whose padding is not counted in the mean, with zeros for the new channels.
+    """
+
+    def __init__(self, arm: Arm, conv: Callable[..., nn.Module], channels_in: int, channels_out: int):
+        super().__init__()
+        self.new_channels = channels_out - channels_in
+        stride = 2 if self.new_channels else 1
+        self.before_conv1 = arm.before_conv(channels_in)
+        self.conv1 = conv(channels_in, channels_out, 3, stride=stride)
+        self.before_conv2 = arm.before_conv(channels_out)
+        self.conv2 = conv(channels_out, channels_out, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.conv1(self.before_conv1(x))
+        branch = self.conv2(self.before_conv2(branch))
+        return branch + self._shortcut(x)
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if not self.new_channels:
+            return x
+        pooled = functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+        return functional.pad(pooled, (0, 0, 0, 0, 0, self.new_channels))

@@ -1,0 +1,76 @@
+"""Tables of a study for a person: what would run (mode=plan), and how it ended."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ablate.design import Study, Trial, show
+from ablate.events import Done, Failed, Outcome
+
+Outcomes = Mapping[str, Outcome | None]
+"""trial_id -> how its last attempt ended, None for no outcome."""
+
+
+def show_plan(console: Console, study: Study, outcomes: Outcomes, to_do: list[Trial]) -> None:
+    """The cells with their trials done, failed and to do, then each trial to do by name."""
+    table = _cells_table(study, "done", "failed", "to do")
+    waiting = {trial.trial_id for trial in to_do}
+    for cell, trials in study.cells.items():
+        new = sum(trial.trial_id in waiting for trial in trials)
+        done = sum(isinstance(outcomes[trial.trial_id], Done) for trial in trials)
+        table.add_row(*(show(level) for _, level in cell.levels), str(done), str(len(trials) - done - new), str(new))
+    _title(console, study)
+    console.print(table)
+    if not to_do:
+        _line(console, "Nothing to do: every trial has its outcome.")
+        return
+    _line(console, f"{len(to_do)} to do:")
+    for trial in to_do:
+        _line(console, f"  {trial.trial_id}  {trial}")
+
+
+def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
+    """Test accuracy of every cell (mean and standard deviation over seeds), then each failure's reason."""
+    table = _cells_table(study, "done", "failed", "test accuracy")
+    for cell, trials in study.cells.items():
+        ended = [outcomes[trial.trial_id] for trial in trials]
+        accs = [100 * end.metrics["test_acc"] for end in ended if isinstance(end, Done) and "test_acc" in end.metrics]
+        failed = sum(isinstance(end, Failed) for end in ended)
+        spread = f" ± {statistics.stdev(accs):.2f}" if len(accs) > 1 else ""
+        table.add_row(
+            *(show(level) for _, level in cell.levels),
+            f"{sum(isinstance(end, Done) for end in ended)}/{len(trials)}",
+            str(failed) if failed else "",
+            f"{statistics.mean(accs):.2f}%{spread}" if accs else "none",
+        )
+    _title(console, study)
+    console.print(table)
+    for trial in study.trials:
+        end = outcomes[trial.trial_id]
+        if isinstance(end, Failed):
+            _line(console, f"failed  {trial.trial_id}  {trial}: {end.kind}: {end.reason}", style="red")
+        elif end is None:
+            _line(console, f"not finished  {trial.trial_id}  {trial}", style="yellow")
+
+
+def _cells_table(study: Study, *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for factor in study.factors:
+        table.add_column(factor, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _title(console: Console, study: Study) -> None:
+    cells = len(study.cells)
+    _line(console, f"study {study.name}: {cells} cell{'s' * (cells != 1)}, {len(study.trials)} trials")
+
+
+def _line(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

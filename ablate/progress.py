@@ -1,0 +1,106 @@
+"""What a person sees while a study runs: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+
+from ablate.design import Trial
+from ablate.events import Done, Epoch, Event, Failed, Started
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class Display:
+    """Follows a study's events. A context manager; `show` is called with each event.
+
+    Args:
+        console: where to draw; it must hold the terminal's own stream, since sys.stdout may be redirected.
+        trials: the trials that will run.
+    """
+
+    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
+        self.console = console
+        self.ended, self.total = 0, len(trials)
+        self.left = {trial.trial_id: trial.config["recipe"]["epochs"] for trial in trials}
+        self.tasks: dict[str, TaskID] = {}
+        self.last_line: dict[str, float] = {}
+        self.told_traceback = False
+        self.live = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self.all = self.live.add_task("all trials", total=sum(self.left.values()), state="starting workers")
+
+    def __enter__(self) -> Self:
+        self.live.start()
+        if not self.console.is_terminal:
+            self._line(f"{self.total} trials to run")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        self.live.stop()
+
+    def show(self, trial: Trial, event: Event) -> None:
+        if isinstance(event, Started):
+            if trial.trial_id not in self.tasks:
+                self.tasks[trial.trial_id] = self.live.add_task(str(trial), total=event.epochs, state="")
+        elif isinstance(event, Epoch):
+            self._epoch(trial, event)
+        else:
+            self._outcome(trial, event)
+        self.live.update(self.all, state=f"{self.ended}/{self.total} done")
+
+    def _epoch(self, trial: Trial, event: Epoch) -> None:
+        epochs = trial.config["recipe"]["epochs"]
+        acc = "valid_acc" if "valid_acc" in event.metrics else "train_acc"
+        state = f"epoch {event.epoch}/{epochs}"
+        if {"train_loss", acc} <= event.metrics.keys():
+            state += f"  loss {event.metrics['train_loss']:.3f}  {acc[:5]} {event.metrics[acc]:.1%}"
+        if trial.trial_id in self.tasks:
+            self.live.update(self.tasks[trial.trial_id], completed=event.epoch, state=state)
+        self._advance(trial, epochs - event.epoch)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.last_line.setdefault(trial.trial_id, now) >= (
+            SECONDS_BETWEEN_LINES
+        ):
+            self.last_line[trial.trial_id] = now
+            self._line(f"        {trial}: {state}")
+
+    def _outcome(self, trial: Trial, event: Done | Failed) -> None:
+        self.ended += 1
+        self._advance(trial, 0)
+        if trial.trial_id in self.tasks:
+            self.live.remove_task(self.tasks.pop(trial.trial_id))
+        count = f"[{self.ended}/{self.total}]"
+        if isinstance(event, Done):
+            told = [f"test {event.metrics['test_acc']:.2%}"] if "test_acc" in event.metrics else []
+            told += [f"{event.metrics['wall_s']:.1f} s"] if "wall_s" in event.metrics else []
+            self._line(f"{count} {trial}: {', '.join(['done', *told])}")
+            return
+        self._line(f"{count} {trial}: {event.kind}: {event.reason}", style="red")
+        if event.traceback and not self.told_traceback:
+            self.told_traceback = True
+            self._line(event.traceback.rstrip())
+
+    def _advance(self, trial: Trial, left: int) -> None:
+        self.live.advance(self.all, self.left[trial.trial_id] - left)
+        self.left[trial.trial_id] = left
+
+    def _line(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)

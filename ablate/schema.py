@@ -1,0 +1,135 @@
+"""Types and ranges of the config: what Hydra refuses while it composes, and what `check` refuses after."""
+
+from __future__ import annotations
+
+import math
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from ablate.design import Mistake, flatten, show
+
+Mode = Enum("Mode", ["run", "plan"])
+Retry = Enum("Retry", ["none", "failed"])
+Schedule = Enum("Schedule", ["warm_restarts", "cosine"])
+Augment = Enum("Augment", ["none", "crop", "light"])
+Executor = Enum("Executor", ["ray", "in_process"])
+
+
+@dataclass
+class Recipe:
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    lr: float = MISSING
+    lr_floor: float = MISSING
+    schedule: Schedule = MISSING
+    momentum: float = MISSING
+    weight_decay: float = MISSING
+    augment: Augment = MISSING
+
+
+@dataclass
+class Dispatch:
+    executor: Executor = MISSING
+    cpus_per_trial: float = MISSING
+    gpus_per_trial: float | None = None
+    max_lost: int = 3
+
+
+@dataclass
+class Track:
+    uri: str = MISSING
+
+
+@dataclass
+class Config:
+    """The root of conf/config.yaml. model, norm and dataset are open: their YAML names a class."""
+
+    model: Any = MISSING
+    norm: Any = MISSING
+    dataset: Any = MISSING
+    recipe: Recipe = MISSING
+    bits: int = MISSING
+    depth: int = MISSING
+    width: int = MISSING
+    seeds: int = MISSING
+    seed: int = MISSING
+    study: str | None = None
+    mode: Mode = MISSING
+    retry: Retry = MISSING
+    runs: str = MISSING
+    dispatch: Dispatch = MISSING
+    track: Track = MISSING
+
+
+def _number(least: float, most: float = math.inf, *, above: bool = False) -> tuple[Callable[[Any], bool], str]:
+    def fits(value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return (value > least if above else value >= least) and value <= most
+
+    if above:
+        return fits, f"a number above {least:g}"
+    return fits, f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
+
+
+_ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "bits": (lambda value: value in (1, 32), "1, 32"),
+    "depth": _number(1),
+    "width": _number(1),
+    "seeds": _number(1),
+    "seed": _number(0),
+    "recipe.epochs": _number(1),
+    "recipe.batch_size": _number(1),
+    "recipe.lr": _number(0, above=True),
+    "recipe.lr_floor": _number(0, 1),
+    "recipe.momentum": _number(0, 1),
+    "recipe.weight_decay": _number(0),
+    "dataset.valid_fraction": _number(0, 0.5),
+    "dispatch.cpus_per_trial": _number(0, above=True),
+    "dispatch.gpus_per_trial": _number(0),
+    "dispatch.max_lost": _number(0),
+}
+
+
+def register() -> None:
+    """Give Hydra the types, under the name by which conf/config.yaml asks for them."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise Mistake, in one line, for a value out of range or one that a part's own check refuses.
+
+    Args:
+        config: resolved and plain, `check` keys of the groups included.
+    """
+    known = [field.name for field in fields(Config)]
+    for key in config:
+        if key not in known:
+            raise Mistake(f"{key}={config[key]}: no such key; allowed: {', '.join(known)}")
+    flat = flatten(config)
+    for key, (fits, allowed) in _ALLOWED.items():
+        value = flat.get(key)
+        if value is not None and not fits(value):
+            raise Mistake(f"{key}={show(value)}: allowed: {allowed}")
+    for hook in hooks(config, "check"):
+        hook(config)
+
+
+def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, Any]], None]]:
+    """The functions that the groups' YAML names under `check` (torch-free) or `prepare` (before a run)."""
+    groups = (value for value in config.values() if isinstance(value, Mapping))
+    return [_named(group[name], name) for group in groups if group.get(name)]
+
+
+def _named(path: str, key: str) -> Callable[[Mapping[str, Any]], None]:
+    module, _, function = path.rpartition(".")
+    try:
+        return pkgutil.resolve_name(f"{module}:{function}")
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Mistake(f"{key}: {path}: no such function ({error})") from error

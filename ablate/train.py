@@ -1,0 +1,111 @@
+"""Fit and evaluate a network on images that already lie on its device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ablate.events import Diverged
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+Schedule = Callable[[int], float]
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. `lr_factor` maps batches done so far to the factor on `lr`."""
+
+    epochs: int
+    batch_size: int
+    lr: float
+    momentum: float
+    weight_decay: float
+    lr_factor: Schedule
+    augment: Augment
+
+
+@dataclass(frozen=True)
+class Scores:
+    """loss: mean cross-entropy in nats; acc: in [0, 1]; predicted: (n,) class indices."""
+
+    loss: float
+    acc: float
+    predicted: Tensor
+
+
+def fit(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    order: torch.Generator,
+    draws: torch.Generator,
+) -> Iterator[dict[str, float]]:
+    """Train with SGD and cross-entropy; yield each epoch's training loss, accuracy and learning rate.
+
+    Args:
+        network: (N, C, H, W) float -> (N, classes) logits.
+        images: (n, C, H, W) uint8, on the network's device.
+        labels: (n,) int64, there too.
+        recipe: the last, partial batch of an epoch is trained on.
+        order: a CPU generator for the order of the images.
+        draws: a generator on the device for augmentation.
+
+    Raises:
+        Diverged: the loss is NaN or infinite; on a CPU at that batch, on a GPU at the epoch's end, since
+            asking a GPU at every batch would stall it.
+    """
+    optimizer = torch.optim.SGD(
+        network.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    step = 0
+    for epoch in range(1, recipe.epochs + 1):
+        network.train()
+        loss_sum = torch.zeros((), device=images.device)
+        correct = torch.zeros((), dtype=torch.int64, device=images.device)
+        lr = recipe.lr
+        for items in torch.randperm(len(images), generator=order).to(images.device).split(recipe.batch_size):
+            lr = recipe.lr * recipe.lr_factor(step)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            logits = network(recipe.augment(images[items], draws).float())
+            loss = functional.cross_entropy(logits, labels[items])
+            optimizer.zero_grad()
+            loss.backward()
+            if loss.device.type == "cpu":
+                _stop_unless_finite(loss, epoch)
+            optimizer.step()
+            step += 1
+            loss_sum += loss.detach() * len(items)
+            correct += (logits.detach().argmax(1) == labels[items]).sum()
+        _stop_unless_finite(loss_sum, epoch)
+        yield {
+            "train_loss": loss_sum.item() / len(images),
+            "train_acc": correct.item() / len(images),
+            "lr": lr,
+        }
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, images: Tensor, labels: Tensor) -> Scores:
+    """Score the network in evaluation mode. Shapes as in `fit`."""
+    network.eval()
+    logits = torch.cat([network(batch.float()) for batch in images.split(EVALUATION_BATCH)])
+    predicted = logits.argmax(1)
+    return Scores(
+        loss=functional.cross_entropy(logits, labels).item(),
+        acc=(predicted == labels).float().mean().item(),
+        predicted=predicted,
+    )
+
+
+def _stop_unless_finite(loss: Tensor, epoch: int) -> None:
+    if not torch.isfinite(loss):
+        raise Diverged(f"the training loss is {loss.item()} in epoch {epoch}")

@@ -1,0 +1,119 @@
+"""One config -> its parts -> the trial's events. Runs on a worker, which needs little more than torch."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ablate.events import Done, Epoch, Event, Started
+
+
+def run(config: Mapping[str, Any], *, threads: int, device: str) -> Iterator[Event]:
+    """Train and evaluate one trial, as told by its plain config; yield its events.
+
+    torch is imported here, so that the driver can name this function without paying for it.
+
+    Args:
+        config: the resolved scientific config of a trial, the seed included.
+        threads: CPU threads for torch; results on a CPU repeat to the last bit at one thread count.
+        device: "cpu", "cuda", or "auto" for a GPU if there is one.
+
+    Raises:
+        Diverged: the training loss is NaN or infinite.
+    """
+    import torch
+
+    from ablate import train
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    epochs = config["recipe"]["epochs"]
+    yield Started(host=platform.node(), pid=os.getpid(), device=device, threads=threads, epochs=epochs)
+
+    began = time.perf_counter()
+    data = _dataset(json.dumps(config["dataset"], sort_keys=True))
+    generators = _generators(config["seed"], device)
+    network = _network(config, data, generators["init"]).to(device)
+    splits = {
+        name: (torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device))
+        for name, split in (("train", data.train), ("valid", data.valid), ("test", data.test))
+        if split is not None
+    }
+    steps_per_epoch = -(-len(data.train) // config["recipe"]["batch_size"])
+    recipe = _recipe(config["recipe"], steps_per_epoch)
+    passes = train.fit(network, *splits["train"], recipe, order=generators["order"], draws=generators["draws"])
+    metrics: dict[str, float] = {}
+    for epoch, metrics in enumerate(passes, 1):
+        if "valid" in splits:
+            scores = train.evaluate(network, *splits["valid"])
+            metrics |= {"valid_loss": scores.loss, "valid_acc": scores.acc}
+        yield Epoch(epoch=epoch, metrics=metrics | {"wall_s": time.perf_counter() - began})
+
+    scores = train.evaluate(network, *splits["test"])
+    yield Done(
+        metrics=metrics | {"test_loss": scores.loss, "test_acc": scores.acc, "wall_s": time.perf_counter() - began},
+        predicted=scores.predicted.tolist(),
+        labels=data.test.labels.tolist(),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _dataset(config: str) -> Any:
+    """The data set, kept between the trials of one worker process."""
+    from hydra.utils import instantiate
+
+    return instantiate(json.loads(config))
+
+
+def _network(config: Mapping[str, Any], data: Any, generator: Any) -> Any:
+    from hydra.utils import instantiate
+
+    return instantiate(config["model"])(
+        arm=instantiate(config["norm"]),
+        depth=config["depth"],
+        width=config["width"],
+        bits=config["bits"],
+        channels=data.channels,
+        classes=data.classes,
+        generator=generator,
+    )
+
+
+def _recipe(config: Mapping[str, Any], steps_per_epoch: int) -> Any:
+    from ablate import train
+    from ablate.parts import augment, schedule
+
+    return train.Recipe(
+        epochs=config["epochs"],
+        batch_size=config["batch_size"],
+        lr=config["lr"],
+        momentum=config["momentum"],
+        weight_decay=config["weight_decay"],
+        lr_factor=functools.partial(
+            getattr(schedule, config["schedule"]),
+            steps_per_epoch=steps_per_epoch,
+            epochs=config["epochs"],
+            floor=config["lr_floor"],
+        ),
+        augment=getattr(augment, config["augment"]),
+    )
+
+
+def _generators(seed: int, device: str) -> dict[str, Any]:
+    """Independent streams from one seed: the same in every arm, so that arms are paired by seed."""
+    import numpy as np
+    import torch
+
+    streams = {"init": "cpu", "order": "cpu", "draws": device}
+    words = np.random.SeedSequence(seed).generate_state(len(streams), np.uint64)
+    return {
+        name: torch.Generator(where).manual_seed(int(word >> np.uint64(1)))
+        for (name, where), word in zip(streams.items(), words, strict=True)
+    }

@@ -1,0 +1,173 @@
+"""MLflow, or what the papers printed -> one row per trial."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ablate.design import Mistake
+
+PUBLISHED = Path(__file__).parent / "published.csv"
+PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "norm")
+
+BOOKKEEPING = ("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "acc", "epochs")
+"""Columns that describe a row; all others are keys of its config, or factors of a paper."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A study's trials.
+
+    frame: one row per trial. Columns: BOOKKEEPING (acc in [0, 1], the figure to report, NaN for a trial
+        without one; outcome "done", a failure kind, "running" or "interrupted"; epochs only where a paper's
+        arms differ in them), and one per config key.
+    factors: the keys that were varied on purpose, in the order typed.
+    preferred: the factor and levels to compare when nobody asks for others and the study has them.
+    parent_run_id: the study's own run in MLflow; None for a paper.
+    """
+
+    study: str
+    frame: pd.DataFrame
+    factors: Sequence[str]
+    preferred: tuple[str, tuple[str, str]] = ("norm", ("bn", "srelu"))
+    parent_run_id: str | None = None
+
+
+def from_mlflow(client: Any, study: str | None) -> Runs:
+    """The trials of a study in MLflow; the one asked for last when `study` is None.
+
+    Raises:
+        Mistake: there is no such study, naming those there are, or it has no trials.
+    """
+    parents = _parents(client)
+    if not parents:
+        raise Mistake("no study here yet; run one first: python -m ablate.run -m norm=bn,srelu bits=1,32")
+    if study is None:
+        study = max(parents, key=lambda name: float(parents[name].data.tags["last_said"]))
+    if study not in parents:
+        raise Mistake(f"study={study}: no such study; allowed: {', '.join(sorted(parents))}")
+    parent = parents[study]
+    rows = [_row(run) for run in _trials(client, parent.info.experiment_id)]
+    if not rows:
+        raise Mistake(f"study={study}: it has no trials yet")
+    factors = [tag.removeprefix("factor.") for tag in parent.data.tags if tag.startswith("factor.")]
+    return Runs(study, pd.DataFrame(rows), factors, parent_run_id=parent.info.run_id)
+
+
+def history(client: Any, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Columns run_id, epoch and value: the metric at every epoch of every run in `frame`."""
+    return pd.DataFrame(
+        [
+            (run_id, point.step, point.value)
+            for run_id in frame["run_id"]
+            for point in client.get_metric_history(run_id, metric)
+        ],
+        columns=["run_id", "epoch", "value"],
+    )
+
+
+def from_published(path: Path = PUBLISHED) -> Runs:
+    """What the papers printed, one row per number; errors turned into accuracies.
+
+    Rows that do not state every factor are left out: they can be matched with nothing.
+
+    Raises:
+        Mistake: the file is not there, or lacks a column.
+    """
+    needed = ["id", "epochs", "metric", "value", *PUBLISHED_FACTORS]
+    try:
+        printed = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise Mistake(f"path={path}: cannot be read: {error}") from error
+    missing = [column for column in needed if column not in printed]
+    if missing:
+        raise Mistake(f"path={path}: no column {', '.join(missing)}; allowed: the columns of {PUBLISHED.name}")
+    printed = printed.dropna(subset=list(PUBLISHED_FACTORS))
+    value = pd.to_numeric(printed["value"], errors="coerce") / 100
+    if value.isna().any():
+        raise Mistake(f"path={path}: {printed.loc[value.isna(), 'id'].iloc[0]}: its value is not a number")
+    frame = printed[["epochs", *PUBLISHED_FACTORS]].assign(
+        acc=value.where(printed["metric"] == "top1_acc_pct", 1 - value),
+        seed=0,
+        outcome="done",
+        reason="",
+        trial_id=printed["id"],
+        run_id=printed["id"],
+        code_version=printed["source"],
+    )
+    frame = frame.astype(dict.fromkeys(("depth", "bits", "epochs"), int))
+    preferred = ("norm", ("bn_fixed", "srelu"))
+    return Runs("published", frame.reset_index(drop=True), PUBLISHED_FACTORS, preferred)
+
+
+def client(uri: str) -> Any:
+    """An MLflow client that makes no database where there is none.
+
+    Raises:
+        Mistake: there is nothing at the address.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.is_file():
+        raise Mistake(
+            f"track.uri={uri}: there is no {path}; run a study first, in this folder: "
+            "python -m ablate.run -m norm=bn,srelu bits=1,32"
+        )
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    try:
+        found = MlflowClient(uri)
+        found.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise Mistake(f"track.uri={uri}: cannot be opened: {str(error).partition(chr(10))[0]}") from error
+    return found
+
+
+def _parents(client: Any) -> dict[str, Any]:
+    """Study name -> its parent run."""
+    experiments = {one.experiment_id: one.name for one in _pages(client.search_experiments)}
+    runs = _pages(client.search_runs, list(experiments), "tags.kind = 'study'") if experiments else []
+    return {experiments[run.info.experiment_id]: run for run in runs}
+
+
+def _trials(client: Any, experiment_id: str) -> list[Any]:
+    oldest_first = ["attributes.start_time ASC"]
+    return _pages(client.search_runs, [experiment_id], "tags.kind = 'trial'", order_by=oldest_first)
+
+
+def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
+    found, token = [], None
+    while True:
+        page = search(*arguments, **options, max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+def _row(run: Any) -> dict[str, Any]:
+    tags = run.data.tags
+    return {key: _level(text) for key, text in run.data.params.items()} | {
+        "outcome": tags.get("outcome", "running" if run.info.status == "RUNNING" else "interrupted"),
+        "reason": tags.get("reason", ""),
+        "trial_id": tags["trial_id"],
+        "run_id": run.info.run_id,
+        "code_version": tags.get("code_version", "unknown"),
+        "acc": run.data.metrics.get("test_acc", float("nan")),
+    }
+
+
+def _level(text: str) -> Any:
+    """A param as the level that was typed: a number, true, false or null where it reads as one."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,103 @@
+"""Figures of a report. Each function returns a matplotlib figure; `save` writes it as SVG and PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from ablate.design import show
+from analysis.tables import Contrast, MarginRow
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, told apart by the colour-blind and in print."""
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "ablate",  # the same figure gives the same bytes
+    "svg.fonttype": "none",
+}
+MOST_CURVES = 12
+
+
+def margins(rows: Sequence[MarginRow], contrast: Contrast) -> Figure:
+    """One line a cell: the margin with its interval, and zero to hold it against."""
+    drawn = [row for row in rows if row.margin is not None]
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7, 1.1 + 0.34 * len(drawn)), layout="constrained")
+        for place, row in enumerate(reversed(drawn)):
+            assert row.margin is not None
+            colour = COLOURS[0] if row.margin.mean_pp >= 0 else COLOURS[1]
+            if row.margin.low_pp is not None and row.margin.high_pp is not None:
+                axes.plot([row.margin.low_pp, row.margin.high_pp], [place, place], color=colour, linewidth=2)
+            axes.plot(row.margin.mean_pp, place, "o", color=colour, markersize=6)
+        axes.axvline(0, color="#444444", linewidth=1)
+        axes.set_yticks(range(len(drawn)), [_label(row.levels) for row in reversed(drawn)])
+        axes.set_ylim(-0.6, len(drawn) - 0.4)
+        axes.grid(axis="y", visible=False)
+        first, second = show(contrast.first), show(contrast.second)
+        axes.set_xlabel(f"margin, {first} minus {second} (percentage points)  ·  right of 0: {first} is better")
+    return figure
+
+
+def curves(history: pd.DataFrame, labels: Mapping[str, str], metric: str) -> Figure:
+    """Learning curves: a thin line a seed, a thick one for their mean.
+
+    Args:
+        history: columns run_id, epoch, value in [0, 1].
+        labels: run_id -> the cell's name.
+        metric: what the value is, for the axis.
+    """
+    cells = list(dict.fromkeys(labels.values()))
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+        named = history.assign(cell=history["run_id"].map(labels), pct=100 * history["value"])
+        for index, cell in enumerate(cells):
+            colour, dash = COLOURS[index % len(COLOURS)], ("-", "--", ":")[index // len(COLOURS) % 3]
+            here = named[named["cell"] == cell]
+            for _, run in here.groupby("run_id"):
+                axes.plot(run["epoch"], run["pct"], color=colour, linewidth=0.6, alpha=0.4)
+            mean = here.groupby("epoch")["pct"].mean()
+            marker = "o" if len(mean) == 1 else None
+            axes.plot(mean.index, mean, color=colour, linestyle=dash, linewidth=1.8, label=cell, marker=marker)
+        if len(history):
+            axes.set_ylim(bottom=max(0.0, float(named["pct"].quantile(0.05)) - 5))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"{metric} (%)")
+        axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write `name`.svg and `name`.png into the folder; return the SVG's text for a page, and close it."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
+    figure.savefig(folder / f"{name}.png", dpi=160)
+    plt.close(figure)
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _label(levels: Mapping[str, Any]) -> str:
+    told = [f"{key} {_plain(level)}" for key, level in levels.items() if level is not None and not pd.isna(level)]
+    return ", ".join(told) or "all trials"
+
+
+def _plain(level: Any) -> str:
+    return f"{level:g}" if isinstance(level, float) else str(level)

@@ -1,0 +1,27 @@
+"""Hydra's hook: with -m, the whole line becomes one study, which the app's own function runs."""
+
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class AblateSweeper(Sweeper):
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.loader, self.task, self.master = hydra_context.config_loader, task_function, config
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Hand the app a `Plan` where Hydra, without -m, hands it one config."""
+        from ablate import plan
+
+        return self.task(plan.sweep(self.loader, self.master, arguments))
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper",
+    name="ablate",
+    node={"_target_": f"{__name__}.{AblateSweeper.__name__}"},
+    provider="ablate",
+)
