@@ -87,15 +87,18 @@ def _one_line(error: BaseException) -> str:
     return " ".join(text.split()) if isinstance(error, Mistake) else " ".join(_first(error).split())
 
 
-def refused(typed: str, error: BaseException) -> str:
-    """One line for an override that OmegaConf refused: what was typed, why, and what is allowed."""
+def refused(typed: str, error: BaseException, holder: str | None = None) -> str:
+    """One line for an override that OmegaConf refused: what was typed, why, and what is allowed.
+
+    `holder` is the group's choice that lacks the key, where that is known: norm=bn.
+    """
     cause = _first_cause(error)
     parent = getattr(cause, "parent_node", None)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(parent, DictConfig):
         keys = [str(key) for key in parent if key not in _NOT_FOR_PEOPLE]
         close = difflib.get_close_matches(str(cause.key), keys, n=1)
         hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(keys)}"
-        return f"{typed}: no such key; {hint}"
+        return f"{typed}: {f'{holder} has' if holder else ''} no such key; {hint}".replace(":  ", ": ")
     return f"{typed}: {_first(error)}"
 
 

@@ -69,7 +69,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
     _refuse_seed(overrides)
     factors = [_factor(loader, override) for override in overrides if override.is_sweep_override()]
-    fixed = [override.input_line for override in overrides if not override.is_sweep_override()]
+    fixed = [typed for typed, override in zip(arguments, overrides, strict=True) if not override.is_sweep_override()]
     groups = [factor for factor in factors if factor.is_group]
 
     composed: dict[tuple[Any, ...], tuple[DictConfig, dict[str, str]]] = {}
@@ -83,7 +83,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         cfg, choices = composed[key]
         for factor in factors:
             if not factor.is_group:
-                _set(cfg, factor, level_of[factor.name])
+                _set(cfg, factor, level_of[factor.name], choices)
         config = _resolved(cfg)
         schema.check(config)
         flat = flatten(config)
@@ -136,11 +136,13 @@ def _refuse_twins(trials: Iterable[Trial]) -> None:
             raise Mistake(f"{twin.cell} and {trial.cell} are the same network and recipe; drop one of them")
 
 
-def _set(cfg: DictConfig, factor: _Factor, value: Any) -> None:
+def _set(cfg: DictConfig, factor: _Factor, value: Any, choices: Mapping[str, str]) -> None:
     try:
         OmegaConf.update(cfg, factor.name, value, merge=False, force_add=factor.may_add)
     except OmegaConfBaseException as error:
-        raise Mistake(refused(f"{factor.name}={show(value)}", error)) from error
+        group = factor.name.partition(".")[0]
+        holder = f"{group}={choices[group]}" if group in choices else None
+        raise Mistake(refused(f"{factor.name}={show(value)}", error, holder)) from error
 
 
 def _level(flat: Mapping[str, Any], name: str) -> Level:
@@ -187,8 +189,8 @@ def _name(
     """`study`, or the data set and the swept factors, so that unlike studies don't pool."""
     name: str | None = config["study"]
     if name is None:
-        datasets = dict.fromkeys(choice["dataset"] for choice in choices)
-        return "-".join(["+".join(datasets), *sorted(factor for factor in factors if factor != "dataset")])
+        datasets = "+".join(dict.fromkeys(choice["dataset"] for choice in choices))
+        return "-".join([datasets, *sorted(factor for factor in factors if factor != "dataset")])
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise Mistake(f"study={show(name)}: allowed: letters, digits, and _ . + - after the first")
     return name

@@ -58,6 +58,11 @@ def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
             _line(console, f"not finished  {trial.trial_id}  {trial}", style="yellow")
 
 
+def counted(count: int, noun: str) -> str:
+    """A count with its noun, in the right number."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _cells_table(study: Study, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for factor in study.factors:
@@ -68,8 +73,7 @@ def _cells_table(study: Study, *columns: str) -> Table:
 
 
 def _title(console: Console, study: Study) -> None:
-    cells = len(study.cells)
-    _line(console, f"study {study.name}: {cells} cell{'s' * (cells != 1)}, {len(study.trials)} trials")
+    _line(console, f"study {study.name}: {counted(len(study.cells), 'cell')}, {counted(len(study.trials), 'trial')}")
 
 
 def _line(console: Console, text: str, style: str | None = None) -> None:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from ablate.design import Trial
 from ablate.events import Done, Epoch, Event, Failed, Started
+from ablate.preview import counted
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -48,7 +49,7 @@ class Display:
     def __enter__(self) -> Self:
         self.live.start()
         if not self.console.is_terminal:
-            self._line(f"{self.total} trials to run")
+            self._line(f"{counted(self.total, 'trial')} to run")
         return self
 
     def __exit__(

@@ -6,14 +6,14 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ablate import __version__, cli, dispatch, plan, preview, schema, store, track, trial
-from ablate.design import Mistake, Study, Trial
+from ablate.design import Mistake, Trial
 from ablate.dispatch import Slot
 from ablate.events import Done, Failed, Outcome
 from ablate.progress import Display
@@ -45,7 +45,7 @@ def run(typed: Any) -> int:
     preview.show_outcomes(console, study, outcomes)
     if not to_do:
         console.print("Nothing to train: every trial had its outcome already.", highlight=False)
-    _say_what_next(console, study, outcomes.values(), settings, complaint)
+    _say_what_next(console, planned, outcomes, complaint)
     return 0 if all(isinstance(end, Done) for end in outcomes.values()) and not complaint else 1
 
 
@@ -114,25 +114,20 @@ def code_version() -> str:
 
 
 def _say_what_next(
-    console: Console,
-    study: Study,
-    ends: Iterable[Outcome | None],
-    settings: Mapping[str, Any],
-    complaint: Exception | None,
+    console: Console, planned: plan.Plan, outcomes: preview.Outcomes, complaint: Exception | None
 ) -> None:
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    kinds = [end.kind for end in ends if isinstance(end, Failed)]
     if complaint is not None:
         say(
-            f"MLflow at {settings['track']['uri']} did not take everything ({complaint}); "
+            f"MLflow at {planned.settings['track']['uri']} did not take everything ({complaint}); "
             "nothing is lost: say the same line again to deliver it",
             style="red",
         )
-    if any(kind != "lost" for kind in kinds):
+    if any(isinstance(end, Failed) and end.kind != "lost" for end in outcomes.values()):
         say("To try failed trials again: the same line with retry=failed")
-    say(f"Next: python -m analysis.report study={study.name}   mlflow ui")
+    say(f"Next: python -m analysis.report study={planned.study.name}   mlflow ui")
 
 
 if __name__ == "__main__":

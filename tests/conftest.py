@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import make_trial
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def trials():
+    return [make_trial(seed) for seed in range(4)]
+
+
+@pytest.fixture
+def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Type a line: say("ablate.run", "-m", "bits=1,32") -> exit status, stdout, stderr; in this process."""
+    from ablate import run
+    from analysis import report
+
+    commands = {"ablate.run": run.main, "analysis.report": report.main}
+
+    def type_line(command: str, *words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [command, *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            commands[command]()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return type_line

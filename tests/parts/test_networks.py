@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ablate.parts import norm
+from ablate.parts.norm import bn, srelu
+from ablate.parts.quantize import Conv2d
+from ablate.parts.wrn import Block, WideResNet
+
+ARMS = {
+    "bn": bn(affine=True, eps=1e-5),
+    "bn_fixed": bn(affine=False, eps=1e-5),
+    "srelu": srelu(floor=-1, temperature=10),
+}
+
+
+def network(arm="bn", **changes):
+    shape = {"depth": 8, "width": 1, "bits": 32, "channels": 3, "classes": 10}
+    return WideResNet(arm=ARMS[arm], **{**shape, **changes}, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("arm", "classes", "everything", "learned"),
+    [
+        ("bn_fixed", 10, 26_750_912, 26_737_126),
+        ("srelu", 10, 26_737_132, 26_737_126),
+        ("bn_fixed", 100, 26_808_692, 26_794_726),
+        ("srelu", 100, 26_794_732, 26_794_726),
+    ],
+)
+def test_20_10_has_the_parameters_that_the_authors_code_prints(arm, classes, everything, learned):
+    with torch.device("meta"):
+        made = WideResNet(arm=ARMS[arm], depth=20, width=10, bits=1, channels=3, classes=classes)
+    parameters = sum(parameter.numel() for parameter in made.parameters())
+    moments = sum(b.numel() for name, b in made.named_buffers() if not name.endswith("num_batches_tracked"))
+    assert (parameters + moments, parameters) == (everything, learned)
+
+
+@pytest.mark.parametrize("depth", [8, 14, 20, 26])
+@pytest.mark.parametrize("width", [1, 2])
+def test_depth_counts_the_convolutions_and_width_their_channels(depth, width):
+    convolutions = [module for module in network(depth=depth, width=width).modules() if isinstance(module, Conv2d)]
+    assert len(convolutions) == depth
+    assert [c.out_channels for c in convolutions[:2]] == [16 * width] * 2
+    assert [c.out_channels for c in convolutions[-2:]] == [64 * width, 10]
+    assert all(c.bias is None for c in convolutions)
+    assert sorted({c.stride for c in convolutions}) == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("bits", [1, 32])
+@pytest.mark.parametrize(("channels", "size", "classes"), [(1, 8, 10), (3, 32, 100), (1, 28, 10), (2, 5, 3)])
+def test_any_image_and_any_number_of_classes_fit(arm, bits, channels, size, classes):
+    made = network(arm, bits=bits, channels=channels, classes=classes)
+    images = torch.randint(0, 256, (4, channels, size, size), generator=torch.Generator().manual_seed(1)).float()
+    logits = made(images)
+    assert logits.shape == (4, classes)
+    assert torch.isfinite(logits).all()
+    logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in made.parameters())
+
+
+def test_only_the_shifted_relu_network_has_a_temperature_and_only_one_norm():
+    kinds = {arm: [type(module) for module in network(arm).modules()] for arm in ARMS}
+    assert kinds["srelu"].count(nn.BatchNorm2d) == 1
+    assert kinds["srelu"].count(norm.Temperature) == 1
+    assert kinds["bn"].count(nn.BatchNorm2d) == 1 + 7 + 1  # input, before each of 7 convolutions but the stem, head
+    assert kinds["bn"].count(norm.Temperature) == 0
+
+
+def test_bn_learns_scale_and_offset_and_bn_fixed_only_at_the_input():
+    learned = {
+        arm: [m.affine for m in network(arm).modules() if isinstance(m, nn.BatchNorm2d)] for arm in ("bn", "bn_fixed")
+    }
+    assert learned == {"bn": [True] * 8 + [False], "bn_fixed": [True] + [False] * 8}
+
+
+def test_the_temperature_divides_the_logits():
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    by_temperature = [
+        WideResNet(
+            arm=srelu(floor=-1, temperature=t),
+            depth=8,
+            width=1,
+            bits=32,
+            channels=3,
+            classes=10,
+            generator=torch.Generator().manual_seed(0),
+        )(images)
+        for t in (1, 8)
+    ]
+    torch.testing.assert_close(by_temperature[0] / 8, by_temperature[1])
+
+
+def test_shifted_relu_is_the_larger_of_its_input_and_the_floor():
+    x = torch.tensor([-3.0, -1.0, -0.5, 2.0])
+    assert norm.ShiftedReLU(-1)(x).tolist() == [-1.0, -1.0, -0.5, 2.0]
+
+
+def test_the_shortcut_averages_what_is_there_and_adds_zero_channels():
+    block = Block(ARMS["srelu"], lambda *a, **k: Conv2d(*a, **k, bits=32, generator=None), 1, 2)
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    shortcut = block._shortcut(x)
+    assert shortcut.shape == (1, 2, 2, 2)
+    assert shortcut[0, 0].tolist() == [[2.5, 4.0], [8.5, 10.0]]  # corners average 4 pixels, edges 6, the inside 9
+    assert shortcut[0, 1].abs().max() == 0
+
+
+def test_one_bit_weights_are_the_constant_times_the_sign_and_zero_counts_as_plus():
+    conv = Conv2d(2, 3, 3, bits=1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        conv.weight[0, 0, 0, 0] = 0.0
+    centre = torch.zeros(1, 2, 3, 3)
+    centre[0, 0, 1, 1] = 1.0  # an impulse reads the filter out, mirrored
+    read = conv(centre)[0, 0].flip(0, 1)
+    constant = math.sqrt(2 / (3 * 3 * 2))
+    expected = torch.where(conv.weight[0, 0] >= 0, constant, -constant)
+    torch.testing.assert_close(read, expected, rtol=0, atol=0)
+    assert expected[0, 0] == torch.tensor(constant)
+
+
+def test_a_one_bit_convolutions_gradient_passes_straight_through_unclipped():
+    conv = Conv2d(2, 3, 3, bits=1, generator=torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        conv.weight *= 100  # far outside [-1, 1]: a clipped gradient would be zero
+    x = torch.randn(4, 2, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    conv(x).square().sum().backward()
+    used = (conv.constant * torch.where(conv.weight >= 0, 1.0, -1.0).double()).detach().requires_grad_()
+    nn.functional.conv2d(x, used, padding=1).square().sum().backward()
+    torch.testing.assert_close(conv.weight.grad, used.grad)
+
+
+def test_weights_start_normal_with_hes_standard_deviation():
+    conv = Conv2d(64, 64, 3, bits=32, generator=torch.Generator().manual_seed(0))
+    assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.02)
+    assert conv.weight.mean().abs().item() < 1e-3
+
+
+def test_initial_weights_come_from_the_generator_alone_and_are_the_same_in_every_arm():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second = network("bn", bits=1), network("srelu", bits=32)
+    assert torch.equal(torch.get_rng_state(), before)
+    convolutions = [[m.weight for m in made.modules() if isinstance(m, Conv2d)] for made in (first, second)]
+    assert all(map(torch.equal, *convolutions))
+
+
+@pytest.mark.parametrize("depth", [2, 9, 10])
+def test_a_depth_that_is_not_6n_plus_2_is_refused_by_name(depth):
+    with pytest.raises(ValueError, match=f"depth={depth}: a wide ResNet has"):
+        network(depth=depth)
+
+
+def test_other_bits_are_refused_by_name():
+    with pytest.raises(ValueError, match="bits=3: weights have 1 or 32 bits"):
+        network(bits=3)

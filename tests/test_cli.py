@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ablate import CONF
+
+REPOSITORY = Path(CONF).parent
+
+MISTAKES = [
+    ("norm=bm", "norm=bm: no such option; allowed: bn, bn_fixed, srelu"),
+    ("-m norm=bm,bn", "norm=bm: no such option; allowed: bn, bn_fixed, srelu"),
+    ("bits=3", "bits=3: allowed: 1, 32"),
+    ("-m bits=1,three", "bits=three: Value 'three' of type 'str' could not be converted to Integer"),
+    ("bits=three", "bits=three: Value 'three' of type 'str' could not be converted to Integer"),
+    ("depth=9", "depth=9: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ..."),
+    ("width=0", "width=0: allowed: 1 or more"),
+    ("nonsense=1", "nonsense=1: no such key; allowed: model, norm, dataset, recipe, bits, depth, "),
+    ("-m nonsense=1,2", "nonsense=1: no such key; allowed: model, norm, "),
+    ("+nonsense=1", "nonsense=1: no such key; allowed: model, norm, "),
+    ("wdith=2", "wdith=2: no such key; did you mean width?"),
+    ("recipe.lrr=2", "recipe.lrr=2: no such key; did you mean lr?"),
+    ("-m seeds=0", "seeds=0: allowed: 1 or more"),
+    ("-m seeds=1,2", "seeds=1,2: seeds is the number of replicates; allowed: one whole number"),
+    ("-m seed=1", "seed=1: seed is for one trial, without -m; with -m say seeds=N"),
+    ("-m dispatch.cpus_per_trial=1,2", "dispatch.cpus_per_trial=1,2: dispatch.cpus_per_trial says where or how"),
+    ("dataset=fashion_mnist dataset.root=nowhere", "dataset=fashion_mnist: its four files are not in dataset.root=n"),
+    ("bits=1,32", "bits=1,32: several levels are a sweep, and a sweep needs -m"),
+    ("bits=range(1,2)", "bits=range(1,2): several levels are a sweep, and a sweep needs -m"),
+    ("-m norm=bn,srelu norm.temperature=1,2", "norm.temperature=1: norm=bn has no such key; allowed: affine, eps"),
+    ("norm=srelu norm.temperature=0", "norm.temperature=0: allowed: a number above 0"),
+    ("recipe.augment=foo", "recipe.augment=foo: Invalid value 'foo', expected one of [none, crop, light]"),
+    ("dataset.valid_fraction=0.9", "dataset.valid_fraction=0.9: allowed: 0 to 0.5"),
+    ("recipe.lr=0", "recipe.lr=0: allowed: a number above 0"),
+    ("dataset=synthetic dataset.size=2", "dataset.size=2: allowed: a whole number from 4 up"),
+    ("-m bits=interval(1,2)", "bits=interval(1,2): allowed: a,b range(1,4) choice(a,b) glob(*)"),
+    ("-m norm=glob(x*)", "norm=glob(x*): no level matches"),
+    ("norm=[", "norm=[: not in Hydra's grammar; quote a value that holds , = { } or spaces"),
+    ("bits", "bits: not in Hydra's grammar"),
+    ("study=a/b", "study=a/b: allowed: letters, digits, and _ . + - after the first"),
+    ("-m --cfg job", "--cfg, --info and --run go without -m; with -m, mode=plan shows what would run"),
+    ("track.uri=file.txt", "track.uri=file.txt: allowed: sqlite:///FILE, http://HOST:PORT"),
+    ("track.uri=sqlite:///file.txt", "track.uri=sqlite:///file.txt: file.txt is a file, but not an SQLite database"),
+    ("track.uri=sqlite:///file.txt/m.db", "track.uri=sqlite:///file.txt/m.db: "),
+    ("track.uri=sqlite:///.", "track.uri=sqlite:///.: . is a folder; allowed: "),
+    ("runs=file.txt", "runs=file.txt: "),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), MISTAKES)
+def test_a_mistake_is_one_line_and_exit_status_2_and_starts_nothing(folder, say, line, told):
+    (folder / "file.txt").write_text("not a database")
+    status, out, err = say("ablate.run", *line.split())
+    assert (status, out) == (2, "")
+    assert err.startswith(told)
+    assert err.count("\n") == 1
+    assert "+nonsense" not in err.removeprefix("+nonsense")
+    assert [path.name for path in folder.iterdir()] == ["file.txt"]
+
+
+def test_full_errors_are_to_be_had(folder):
+    told = type_line("nonsense=1", folder, HYDRA_FULL_ERROR="1")
+    assert told.returncode == 1
+    assert "Traceback" in told.stderr
+
+
+@pytest.mark.parametrize("line", ["--help", "-m bits=1,32 mode=plan", "norm=bm", "depth=9"])
+def test_what_trains_nothing_imports_no_torch(folder, line):
+    told = type_line(line, folder, PYTHONPROFILEIMPORTTIME="1")
+    imported = {row.rpartition("|")[2].strip() for row in told.stderr.splitlines() if row.startswith("import time")}
+    assert "hydra" in imported
+    assert not imported & {"torch", "mlflow", "ray"}
+
+
+def test_help_names_groups_values_and_the_three_lines(folder):
+    began = time.monotonic()
+    told = type_line("--help", folder)
+    assert time.monotonic() - began < 30
+    assert "norm: bn, bn_fixed, srelu" in told.stdout
+    assert "python -m ablate.run -m norm=bn,srelu bits=1,32" in told.stdout
+
+
+def test_cfg_prints_the_config(folder):
+    assert "valid_fraction: 0.1" in type_line("--cfg job", folder).stdout
+
+
+def type_line(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ablate.run", *line.split()],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import pkgutil
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from ablate import CONF, plan, run, schema
+from ablate.design import Mistake, flatten
+
+GROUPS = {folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"}
+OPTIONS = [(group, file.stem) for group in sorted(GROUPS) for file in sorted((CONF / group).glob("*.yaml"))]
+
+
+@pytest.fixture
+def planned(monkeypatch, folder, say):
+    """planned("bits=1,32") -> the Plan that the line with -m makes."""
+
+    def make(*words: str) -> plan.Plan:
+        made = []
+        monkeypatch.setattr(run, "run", lambda typed: made.append(typed) or 0)
+        monkeypatch.setattr(run.cli, "main", lambda name, command, main=run.cli.main: main(name, run.run))
+        status, _, err = say("ablate.run", "-m", *words)
+        assert status == 0, err
+        return made[0]
+
+    return make
+
+
+def cells(made):
+    return [str(cell) for cell in made.study.cells]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (
+            ["norm=bn,srelu", "bits=1,32"],
+            ["norm=bn bits=1", "norm=bn bits=32", "norm=srelu bits=1", "norm=srelu bits=32"],
+        ),
+        (["bits=32,1", "norm=bn"], ["bits=32", "bits=1"]),
+        (["width=range(1,4)"], ["width=1", "width=2", "width=3"]),
+        (["norm=choice(bn_fixed,srelu)"], ["norm=bn_fixed", "norm=srelu"]),
+        (["norm=glob(b*)"], ["norm=bn", "norm=bn_fixed"]),
+        (["norm=glob(*,exclude=s*)"], ["norm=bn", "norm=bn_fixed"]),
+        (["recipe.lr=0.1,1e-2"], ["recipe.lr=0.1", "recipe.lr=0.01"]),
+        (["recipe.schedule=cosine,warm_restarts"], ["recipe.schedule=cosine", "recipe.schedule=warm_restarts"]),
+        (["norm.affine=true,false"], ["norm.affine=true", "norm.affine=false"]),
+        (["bits=1,1"], ["bits=1"]),
+        ([], [""]),
+    ],
+)
+def test_a_sweep_makes_the_cells_that_hydras_grammar_says(planned, typed, expected):
+    assert cells(planned(*typed)) == expected
+
+
+def test_each_cell_has_the_seeds_asked_for(planned):
+    made = planned("bits=1,32", "seeds=5")
+    assert [trial.seed for trial in made.study.trials] == [0, 1, 2, 3, 4] * 2
+    assert len({trial.trial_id for trial in made.study.trials}) == 10
+
+
+def test_more_seeds_or_levels_keep_the_trials_there_were(planned):
+    before = {trial.trial_id for trial in planned("bits=1,32").study.trials}
+    after = {trial.trial_id for trial in planned("bits=1,32", "norm=bn,srelu", "seeds=4").study.trials}
+    assert before < after
+
+
+def test_composing_once_and_patching_equals_composing_every_cell(planned):
+    """What Hydra itself composes for a cell is the independent statement."""
+    made = planned("norm=bn,srelu", "dataset=digits,fashion_mnist", "recipe.epochs=1,2", "bits=1,32", "seeds=1")
+    assert len(made.study.trials) == 16
+    schema.register()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        for trial in made.study.trials:
+            composed = OmegaConf.to_container(
+                hydra.compose("config", str(trial.cell).split()), resolve=True, enum_to_str=True
+            )
+            flat = flatten(composed)
+            assert {key: flat[key] for key in flatten(trial.config) if key != "seed"} == {
+                key: value for key, value in flatten(trial.config).items() if key != "seed"
+            }
+
+
+def test_a_group_with_two_factors_composes_once_a_combination(planned, monkeypatch):
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    composed = []
+    compose = ConfigLoaderImpl.load_sweep_config
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", lambda *a, **k: composed.append(a) or compose(*a, **k))
+    planned("norm=bn,srelu", "bits=1,32", "width=range(1,11)")
+    assert len(composed) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (["norm=bn,srelu", "bits=1,32"], "digits-bits-norm"),
+        (["bits=1,32", "norm=bn,srelu"], "digits-bits-norm"),
+        (["dataset=digits,synthetic", "bits=1,32"], "digits+synthetic-bits"),
+        (["dataset=synthetic"], "synthetic"),
+        (["bits=1,32", "study=mine"], "mine"),
+    ],
+)
+def test_a_study_without_a_name_is_named_by_its_data_and_factors(planned, typed, name):
+    assert planned(*typed).study.name == name
+
+
+def test_a_trials_config_is_plain_and_holds_nothing_for_the_plan_only(planned):
+    (trial,) = planned("norm=srelu", "dataset=fashion_mnist", "seeds=1").study.trials
+    assert trial.config["norm"] == {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10}
+    assert trial.config["dataset"] == {
+        "_target_": "ablate.parts.data.fashion_mnist",
+        "root": None,
+        "valid_fraction": 0.1,
+    }
+    assert trial.params["norm"] == "srelu"
+    assert trial.config["recipe"]["epochs"] == 14
+
+
+def test_two_names_for_one_config_are_a_mistake(planned, folder, say):
+    Path("mine/norm").mkdir(parents=True)
+    Path("mine/norm/bn_twin.yaml").write_text((CONF / "norm/bn.yaml").read_text())
+    with pytest.raises(AssertionError, match="norm=bn and norm=bn_twin are the same"):
+        planned("--config-dir=mine", "norm=bn,bn_twin")
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_config_file_composes_and_its_targets_resolve(planned, group, option):
+    made = planned(f"{group}={option}", "seeds=1")
+    config = made.cell_configs[0]
+    for key, path in flatten(config).items():
+        if key.rpartition(".")[2] in ("_target_", "check", "prepare"):
+            module, _, name = path.rpartition(".")
+            assert callable(pkgutil.resolve_name(f"{module}:{name}"))
+
+
+def test_config_files_are_short():
+    for file in CONF.rglob("*.yaml"):
+        lines = file.read_text().splitlines()
+        assert len(lines) <= 20 or file.parent.name == "help" or file.name == "config.yaml", file
+
+
+def test_no_group_shares_a_root_values_name():
+    values = {key for key in OmegaConf.load(CONF / "config.yaml") if key not in ("defaults", "hydra")}
+    assert not values & GROUPS
+
+
+def test_an_unknown_hook_is_named():
+    with pytest.raises(Mistake, match=r"check: ablate\.parts\.checks\.nothing: no such function"):
+        schema.hooks({"norm": {"check": "ablate.parts.checks.nothing"}}, "check")

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from ablate import train, trial
+from ablate.events import Diverged, Done, Epoch, Started
+from ablate.parts import augment, data
+
+SYNTHETIC = {
+    "_target_": "ablate.parts.data.synthetic",
+    "valid_fraction": 0.1,
+    "train_items": 200,
+    "test_items": 50,
+    "channels": 1,
+    "size": 8,
+    "classes": 4,
+    "noise": 0.5,
+    "data_seed": 0,
+}
+RECIPE = {
+    "epochs": 2,
+    "batch_size": 60,
+    "lr": 0.1,
+    "lr_floor": 1e-4,
+    "schedule": "warm_restarts",
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "augment": "light",
+}
+BN = {"_target_": "ablate.parts.norm.bn", "affine": True, "eps": 1e-5}
+SRELU = {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10}
+
+
+def config(**changes):
+    return {
+        "model": {"_target_": "ablate.parts.wrn.WideResNet", "_partial_": True},
+        "norm": BN,
+        "dataset": SYNTHETIC,
+        "recipe": RECIPE,
+        "bits": 32,
+        "depth": 8,
+        "width": 1,
+        "seed": 0,
+    } | changes
+
+
+def numbers(events):
+    """All that a trial computed, without its times."""
+    kept = []
+    for event in events:
+        if isinstance(event, Epoch | Done):
+            kept.append({key: value for key, value in event.metrics.items() if key != "wall_s"})
+        if isinstance(event, Done):
+            kept.append(event.predicted)
+    return kept
+
+
+def run(**changes):
+    return list(trial.run(config(**changes), threads=1, device="cpu"))
+
+
+@pytest.mark.parametrize("norm", [BN, SRELU])
+@pytest.mark.parametrize("bits", [1, 32])
+def test_the_same_trial_twice_gives_the_same_numbers_to_the_last_bit(norm, bits):
+    assert numbers(run(norm=norm, bits=bits)) == numbers(run(norm=norm, bits=bits))
+
+
+def test_another_seed_gives_other_numbers():
+    assert numbers(run(seed=0)) != numbers(run(seed=1))
+
+
+def test_a_trial_says_started_then_each_epoch_then_done():
+    events = run()
+    assert [type(event) for event in events] == [Started, Epoch, Epoch, Done]
+    assert (events[0].threads, events[0].device, events[0].epochs) == (1, "cpu", 2)
+    assert [event.epoch for event in events[1:3]] == [1, 2]
+    assert {"train_loss", "train_acc", "valid_loss", "valid_acc", "lr", "wall_s"} == set(events[2].metrics)
+    assert {"test_loss", "test_acc"} <= set(events[3].metrics)
+
+
+def test_done_carries_the_predicted_class_of_every_test_item():
+    end = run()[-1]
+    assert len(end.predicted) == len(end.labels) == 50
+    right = sum(p == label for p, label in zip(end.predicted, end.labels, strict=True))
+    assert right / 50 == pytest.approx(end.metrics["test_acc"])
+
+
+def test_test_accuracy_is_told_once_at_the_end():
+    assert all("test_acc" not in event.metrics for event in run() if isinstance(event, Epoch))
+
+
+def test_without_a_validation_split_there_is_no_validation_metric():
+    events = run(dataset={**SYNTHETIC, "valid_fraction": 0})
+    assert all("valid_acc" not in event.metrics for event in events[1:])
+
+
+def test_a_network_learns():
+    end = run(recipe={**RECIPE, "epochs": 14, "augment": "none"})[-1]
+    assert end.metrics["test_acc"] > 0.9
+
+
+def test_a_trial_diverges_at_once_when_its_loss_is_not_finite():
+    running = trial.run(config(norm=SRELU, recipe={**RECIPE, "lr": 1e6}), threads=1, device="cpu")
+    with pytest.raises(Diverged, match=r"the training loss is (nan|inf) in epoch 1"):
+        list(running)
+
+
+def test_an_image_tensor_of_nan_is_caught_before_the_weights_are_touched():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    with torch.no_grad():
+        network[1].bias[0] = float("nan")
+    before = network[1].weight.clone()
+    fitting = train.fit(
+        network,
+        torch.zeros(4, 1, 2, 2, dtype=torch.uint8),
+        torch.tensor([0, 1, 0, 1]),
+        recipe(batch_size=2),
+        order=torch.Generator(),
+        draws=torch.Generator(),
+    )
+    with pytest.raises(Diverged):
+        next(fitting)
+    assert torch.equal(network[1].weight, before)
+
+
+def recipe(**changes):
+    values = {"epochs": 1, "batch_size": 3, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}
+    return train.Recipe(**(values | changes), lr_factor=lambda step: 1.0, augment=augment.none)
+
+
+def test_the_loop_is_sgd_over_every_item_the_last_partial_batch_included():
+    """A plain loop, written out, is the independent statement."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (7, 1, 2, 2), dtype=torch.uint8, generator=generator)
+    labels = torch.tensor([0, 1, 1, 0, 1, 0, 0])
+    ours, theirs = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)).double() for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+
+    class InDouble(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return self.inner(x.double() / 255)
+
+    list(
+        train.fit(
+            InDouble(ours),
+            images,
+            labels,
+            recipe(weight_decay=0.01),
+            order=torch.Generator().manual_seed(4),
+            draws=torch.Generator(),
+        )
+    )
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(4))
+    velocity = [torch.zeros_like(p) for p in theirs.parameters()]
+    for items in (order[:3], order[3:6], order[6:]):
+        loss = torch.nn.functional.cross_entropy(theirs(images[items].double() / 255), labels[items])
+        gradients = torch.autograd.grad(loss, list(theirs.parameters()))
+        with torch.no_grad():
+            for parameter, gradient, v in zip(theirs.parameters(), gradients, velocity, strict=True):
+                v.mul_(0.9).add_(gradient + 0.01 * parameter)
+                parameter.sub_(0.1 * v)
+    for ours_p, theirs_p in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(ours_p, theirs_p, rtol=0, atol=1e-12)
+
+
+def test_the_rate_follows_the_schedule_batch_by_batch():
+    seen = []
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    planned = recipe(epochs=2)
+    planned = train.Recipe(**{**planned.__dict__, "lr_factor": lambda step: seen.append(step) or 1 / (step + 1)})
+    images, labels = torch.zeros(7, 1, 2, 2, dtype=torch.uint8), torch.zeros(7, dtype=torch.int64)
+    passes = list(train.fit(network, images, labels, planned, order=torch.Generator(), draws=torch.Generator()))
+    assert seen == list(range(6))
+    assert [epoch["lr"] for epoch in passes] == pytest.approx([0.1 / 3, 0.1 / 6])
+
+
+def test_every_arm_sees_the_same_images_in_the_same_order(monkeypatch):
+    def batches(**changes):
+        seen = []
+        real = augment.light
+        monkeypatch.setattr(augment, "light", lambda images, draws: seen.append(real(images, draws)) or seen[-1])
+        run(**changes)
+        monkeypatch.setattr(augment, "light", real)
+        return seen
+
+    arms = [batches(norm=norm, bits=bits) for norm, bits in itertools.product((BN, SRELU), (1, 32))]
+    for other in arms[1:]:
+        assert all(map(torch.equal, arms[0], other))
+
+
+def test_a_data_set_is_loaded_once_for_the_trials_of_a_worker(monkeypatch):
+    trial._dataset.cache_clear()
+    loaded = []
+    real = data.synthetic
+    monkeypatch.setattr(data, "synthetic", lambda **kwargs: loaded.append(1) or real(**kwargs))
+    run()
+    run(seed=1)
+    assert loaded == [1]
+    trial._dataset.cache_clear()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_trial_runs_on_a_gpu():
+    events = list(trial.run(config(), threads=1, device="cuda"))
+    assert isinstance(events[-1], Done)
