@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -49,6 +50,13 @@ def main(config_name: str, command: Callable[[Any], int]) -> NoReturn:
     except (Mistake, HydraException, OmegaConfBaseException) as error:
         print(_one_line(error), file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def tracking_uri(uri: str) -> str:
+    """MLflow's address with an absolute path where it names a file: MLflow keeps stores by their address."""
+    if not uri.startswith("sqlite:///"):
+        return uri
+    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
 
 
 def _typed(config_name: str) -> Any:

@@ -18,6 +18,7 @@ Mode = Enum("Mode", ["run", "plan"])
 Retry = Enum("Retry", ["none", "failed"])
 Schedule = Enum("Schedule", ["warm_restarts", "cosine"])
 Augment = Enum("Augment", ["none", "crop", "light"])
+Moments = Enum("Moments", ["reestimated", "running"])
 Executor = Enum("Executor", ["ray", "in_process"])
 
 
@@ -31,6 +32,7 @@ class Recipe:
     momentum: float = MISSING
     weight_decay: float = MISSING
     augment: Augment = MISSING
+    moments: Moments = MISSING
 
 
 @dataclass

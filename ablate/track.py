@@ -8,6 +8,7 @@ MLflow lacks, for whatever reason, is delivered the next time its study is asked
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import queue
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from ablate import store
+from ablate.cli import tracking_uri
 from ablate.design import Mistake, Study, Trial, show
 from ablate.events import Done, Epoch, Event, Failed, Started
 
@@ -83,6 +85,7 @@ class Tracker:
 
     def _work(self, uri: str, study: Study, runs: Path, settled: Sequence[Trial], tags: Mapping[str, str]) -> None:
         try:
+            uri = tracking_uri(uri)
             writer = _Writer(_open(uri), uri, study, tags)
             for trial in settled:
                 if not writer.has_outcome_of(trial):
@@ -157,7 +160,7 @@ class _Writer:
     def _experiment(self, uri: str) -> str:
         experiment = self.client.get_experiment_by_name(self.study.name)
         if experiment is None:
-            beside = Path(uri.removeprefix(_SQLITE)).absolute().parent / "mlruns" / self.study.name
+            beside = Path(uri.removeprefix(_SQLITE)).parent / "mlruns" / self.study.name
             location = beside.as_uri() if uri.startswith(_SQLITE) else None
             return self.client.create_experiment(self.study.name, location)
         if experiment.lifecycle_stage != "active":
@@ -250,12 +253,14 @@ def _open(uri: str) -> Any:
     A database that two processes open while it is new, or whose maker is killed, is broken for good.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
 
     if uri.startswith(_SQLITE):
-        path = Path(uri.removeprefix(_SQLITE)).absolute()
+        path = Path(uri.removeprefix(_SQLITE))
         with FileLock(f"{path}.lock"):
             if not path.exists() or not path.stat().st_size:
                 new = path.with_name(f"{path.name}.new")
@@ -265,6 +270,6 @@ def _open(uri: str) -> Any:
     try:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise Mistake(f"track.uri={uri}: cannot be opened: {str(error).splitlines()[0]}") from error
     return client

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 from ablate.events import Diverged
 
@@ -91,6 +92,25 @@ def fit(
             "train_acc": correct.item() / len(images),
             "lr": lr,
         }
+
+
+def reestimate_moments(
+    network: nn.Module,
+    images: Tensor,
+    recipe: Recipe,
+    *,
+    order: torch.Generator,
+    draws: torch.Generator,
+) -> None:
+    """Replace every batch norm's running moments by the mean of the batch moments of one more pass.
+
+    The pass is over the whole augmented training set, in batches as in training; no weight changes.
+    Arguments as in `fit`.
+
+    Source: [WR].
+    """
+    items = torch.randperm(len(images), generator=order).to(images.device).split(recipe.batch_size)
+    update_bn((recipe.augment(images[some], draws).float() for some in items), network)
 
 
 @torch.inference_mode()

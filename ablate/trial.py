@@ -51,6 +51,10 @@ def run(config: Mapping[str, Any], *, threads: int, device: str) -> Iterator[Eve
     passes = train.fit(network, *splits["train"], recipe, order=generators["order"], draws=generators["draws"])
     metrics: dict[str, float] = {}
     for epoch, metrics in enumerate(passes, 1):
+        if epoch == epochs and config["recipe"]["moments"] == "reestimated":
+            train.reestimate_moments(
+                network, splits["train"][0], recipe, order=generators["order"], draws=generators["draws"]
+            )
         if "valid" in splits:
             scores = train.evaluate(network, *splits["valid"])
             metrics |= {"valid_loss": scores.loss, "valid_acc": scores.acc}

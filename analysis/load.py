@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.cli import tracking_uri
 from ablate.design import Mistake
 
 PUBLISHED = Path(__file__).parent / "published.csv"
@@ -119,14 +121,16 @@ def client(uri: str) -> Any:
             "python -m ablate.run -m norm=bn,srelu bits=1,32"
         )
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import SQLAlchemyError
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
 
     try:
-        found = MlflowClient(uri)
+        found = MlflowClient(tracking_uri(uri))
         found.search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise Mistake(f"track.uri={uri}: cannot be opened: {str(error).partition(chr(10))[0]}") from error
     return found
 

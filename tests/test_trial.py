@@ -29,6 +29,7 @@ RECIPE = {
     "momentum": 0.9,
     "weight_decay": 5e-4,
     "augment": "light",
+    "moments": "reestimated",
 }
 BN = {"_target_": "ablate.parts.norm.bn", "affine": True, "eps": 1e-5}
 SRELU = {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10}
@@ -95,6 +96,19 @@ def test_test_accuracy_is_told_once_at_the_end():
 def test_without_a_validation_split_there_is_no_validation_metric():
     events = run(dataset={**SYNTHETIC, "valid_fraction": 0})
     assert all("valid_acc" not in event.metrics for event in events[1:])
+
+
+@pytest.mark.parametrize("moments", ["reestimated", "running"])
+def test_moments_are_the_mean_of_the_batch_moments_or_running_averages(monkeypatch, moments):
+    kept = []
+    evaluate = train.evaluate
+    monkeypatch.setattr(train, "evaluate", lambda network, *a: kept.append(network) or evaluate(network, *a))
+    plain = {**RECIPE, "moments": moments, "augment": "none", "batch_size": 90}
+    run(recipe=plain, dataset={**SYNTHETIC, "valid_fraction": 0.1})
+    images = data.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"}).train.images
+    whole = torch.from_numpy(images).float()  # 180 images in 2 batches of 90: their means average to the whole's
+    found = kept[-1].input_norm.running_mean.item()
+    assert (found == pytest.approx(whole.mean().item(), rel=1e-5)) == (moments == "reestimated")
 
 
 def test_a_network_learns():

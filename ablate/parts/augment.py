@@ -39,7 +39,7 @@ def crop(images: Tensor, generator: torch.Generator) -> Tensor:
 def light(images: Tensor, generator: torch.Generator) -> Tensor:
     """Flip horizontally with probability 1/2, then pad and crop (CIFAR, ImageNet32).
 
-    Source: [WR] section 3.1.1.
+    Source: [WR].
     """
     flip = torch.rand(len(images), generator=generator, device=images.device) < 0.5
     return crop(torch.where(flip[:, None, None, None], images.flip(-1), images), generator)

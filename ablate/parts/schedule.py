@@ -19,7 +19,7 @@ def warm_restarts(step: int, *, steps_per_epoch: int, epochs: int, floor: float)
     >>> [round(warm_restarts(s, steps_per_epoch=1, epochs=6, floor=0), 2) for s in range(6)]
     [1.0, 0.0, 1.0, 0.75, 0.25, 0.0]
 
-    Source: [WR] section 3.1.2, after Loshchilov and Hutter, arXiv 1608.03983.
+    Source: [WR], after Loshchilov and Hutter, arXiv 1608.03983.
     """
     start, length = 0, 2
     while step >= (start + length) * steps_per_epoch:

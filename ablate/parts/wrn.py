@@ -32,7 +32,7 @@ class WideResNet(nn.Module):
 
     Shapes: (N, channels, H, W) float -> (N, classes) logits, H and W any size from 4 up.
 
-    Source: [WR] section 3, figure 2; [SB] section 2.
+    Source: [WR] and [SB]; parameter counts agree with the authors' code.
     """
 
     def __init__(

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ablate import store, track
+from ablate.design import Study
+from analysis import load
+from tests.fakes import diverges_on_seed_two, make_trial, well
+
+GOLDEN = {("cifar10", 32): 0.96, ("cifar10", 1): -0.27, ("cifar100", 32): 3.65, ("cifar100", 1): 3.42}
+
+
+def make_study(run, folder, name="mine", seeds=3, factors=("norm", "bits")):
+    levels = {"norm": ["bn", "srelu"], "bits": [1, 32]}
+    trials = [make_trial(seed, norm=n, bits=b) for n in levels["norm"] for b in levels["bits"] for seed in range(seeds)]
+    study = Study(name, {factor: levels[factor] for factor in factors}, trials)
+    tracker = track.Tracker("sqlite:///mlflow.db", study, runs=folder / "runs", settled=(), tags={})
+    for trial in trials:
+        for event in store.attempt(run, trial, folder / "runs"):
+            tracker.record(trial, event)
+    assert tracker.close() is None
+
+
+def published(path):
+    table = pd.read_csv(path)
+    return {(row.dataset, row.bits): round(row.margin_pp, 2) for row in table.itertuples()}
+
+
+def test_the_papers_margins_come_out_of_its_printed_numbers(folder, say):
+    status, out, err = say("analysis.report", "source=published")
+    assert (status, err) == (0, "")
+    assert published("reports/published/margins.csv") == GOLDEN
+    assert all(f"{value:+.2f}" in out for value in GOLDEN.values())
+    assert "a: epochs differ: 254 against 300" in out
+
+
+def test_a_changed_number_moves_its_margin_and_no_other(folder, say):
+    text = load.PUBLISHED.read_text()
+    changed = re.sub(r"(code-c10-1-bn,.*top1_acc_pct,)96\.25", r"\g<1>97.25", text)
+    assert changed != text
+    Path("copy.csv").write_text(changed)
+    say("analysis.report", "source=published", "path=copy.csv")
+    assert published("reports/published/margins.csv") == GOLDEN | {("cifar10", 1): 0.73}
+
+
+def test_a_report_holds_page_tables_and_figures(folder, say):
+    make_study(diverges_on_seed_two, folder)
+    status, out, err = say("analysis.report")
+    assert (status, err) == (0, "")
+    assert "Report: reports/mine/index.html" in out
+    names = {path.name for path in Path("reports/mine").iterdir()}
+    assert names == {
+        "index.html",
+        "margins.csv",
+        "margins.md",
+        "margins.tex",
+        *(f"{figure}.{kind}" for figure in ("margins", "curves") for kind in ("svg", "png")),
+    }
+    page = Path("reports/mine/index.html").read_text()
+    assert "<svg" in page
+    assert "12 trials: 8 done, 4 diverged." in page
+    assert "the training loss is nan in epoch 1" in page
+    assert not re.search(r"(src|href)=.https?:", page)
+    latex = Path("reports/mine/margins.tex").read_text()
+    assert "\\toprule" in latex
+    assert "95\\% interval" in latex
+    assert "| bits" in Path("reports/mine/margins.md").read_text()
+
+
+def test_the_report_is_kept_with_the_study_in_mlflow(folder, say):
+    from mlflow.tracking import MlflowClient
+
+    make_study(well, folder)
+    say("analysis.report")
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (parent,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id], "tags.kind = 'study'")
+    assert "report/index.html" in {item.path for item in client.list_artifacts(parent.info.run_id, "report")}
+
+
+def test_without_arguments_the_study_asked_for_last_is_reported(folder, say):
+    make_study(well, folder, "first", seeds=1)
+    make_study(well, folder, "second", seeds=1)
+    assert "second: norm" in say("analysis.report")[1]
+    assert "first: norm" in say("analysis.report", "study=first")[1]
+
+
+def test_one_seed_gives_margins_without_intervals(folder, say):
+    make_study(well, folder, seeds=1)
+    assert say("analysis.report")[0] == 0
+    assert pd.read_csv("reports/mine/margins.csv")["low_pp"].isna().all()
+
+
+def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
+    trial = make_trial(0)
+    tracker = track.Tracker("sqlite:///mlflow.db", Study("one", {}, [trial]), runs=folder, settled=(), tags={})
+    for event in store.attempt(well, trial, folder):
+        tracker.record(trial, event)
+    tracker.close()
+    status, out, _ = say("analysis.report")
+    assert status == 0
+    assert "one: nothing varies, so there is no margin" in out
+    assert "Nothing varies" in Path("reports/one/index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("study=nothing", "study=nothing: no such study; allowed: mine"),
+        ("contrast.factor=depth", "contrast.factor=depth: not varied in study mine; allowed: norm, bits"),
+        ("contrast.levels=[bn,gn]", "contrast.levels=[bn,gn]: allowed: two of bn, srelu"),
+        ("path=x.csv", "path=x.csv: allowed with source=published only"),
+        ("source=published path=x.csv", "path=x.csv: cannot be read: "),
+        ("source=published path=bad.csv", "path=bad.csv: no column id, "),
+        ("source=published study=mine", "study=mine: source=published has no studies"),
+        ("source=elsewhere", "source=elsewhere: Invalid value 'elsewhere', expected one of [mlflow, published]"),
+        ("track.uri=sqlite:///none.db", "track.uri=sqlite:///none.db: there is no none.db; run a study first"),
+        ("nonsense=1", "nonsense=1: no such key; allowed: source, study, path, out, contrast, track"),
+        ("out=bad.csv", "out=bad.csv: "),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(folder, say, line, told):
+    make_study(well, folder, seeds=1)
+    Path("bad.csv").write_text("a,b\n1,2\n")
+    status, out, err = say("analysis.report", *line.split())
+    assert (status, out) == (2, "")
+    assert err.startswith(told)
+    assert err.count("\n") == 1
+
+
+def test_an_mlflow_without_studies_says_how_to_make_one(folder, say):
+    track._open(f"sqlite:///{folder}/mlflow.db")
+    status, _, err = say("analysis.report")
+    assert status == 2
+    assert err.startswith("no study here yet; run one first: ")

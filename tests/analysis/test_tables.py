@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from ablate.design import Mistake
+from analysis import tables
+from analysis.load import Runs
+from analysis.tables import Contrast
+
+NORM = Contrast("norm", "bn", "srelu")
+
+
+def rows(*trials, factors=("norm", "bits")):
+    """Trials as (levels, seed, acc) or (levels, seed, failure kind) -> Runs."""
+    made = []
+    for number, (levels, seed, result) in enumerate(trials):
+        failed = isinstance(result, str)
+        made.append(
+            levels
+            | {
+                "seed": seed,
+                "outcome": result if failed else "done",
+                "reason": "",
+                "trial_id": f"t{number}",
+                "run_id": f"r{number}",
+                "code_version": "1",
+                "acc": float("nan") if failed else result,
+            }
+        )
+    return Runs("s", pd.DataFrame(made), list(factors))
+
+
+def study(**extra):
+    return [
+        ({"norm": norm, "bits": bits, **extra}, seed, acc - seed / 100)
+        for norm, bits, acc in (("bn", 1, 0.96), ("srelu", 1, 0.95), ("bn", 32, 0.99), ("srelu", 32, 0.94))
+        for seed in (0, 1, 2)
+    ]
+
+
+def found(runs, contrast=NORM):
+    return {
+        tuple(row.levels.items()): (round(row.margin.mean_pp, 6), row.margin.n) if row.margin else None
+        for row in tables.margins(runs, contrast)
+    }
+
+
+def test_each_cell_of_the_other_factors_has_a_margin():
+    assert found(rows(*study())) == {(("bits", 1),): (1, 3), (("bits", 32),): (5, 3)}
+
+
+def test_any_factor_can_be_the_contrast():
+    assert found(rows(*study()), Contrast("bits", 32, 1)) == {(("norm", "bn"),): (3, 3), (("norm", "srelu"),): (-1, 3)}
+
+
+def test_a_key_that_nobody_swept_but_that_has_two_values_separates_cells():
+    runs = rows(*study(depth=8), *study(depth=14))
+    assert len(found(runs)) == 4
+    assert all(n == 3 for _, n in found(runs).values())
+    assert tables.factors(runs) == ["norm", "bits", "depth"]
+
+
+def test_arms_that_differ_in_more_than_the_factor_are_not_compared():
+    runs = rows(
+        ({"norm": "bn", "bits": 1, "recipe.lr": 0.1}, 0, 0.9),
+        ({"norm": "srelu", "bits": 1, "recipe.lr": 0.01}, 0, 0.8),
+    )
+    (first, second) = tables.margins(runs, NORM)
+    assert (first.margin, second.margin) == (None, None)
+    assert {*first.notes, *second.notes} == {"srelu not run", "bn not run"}
+
+
+def test_a_key_that_follows_the_contrasts_own_choice_is_part_of_it():
+    runs = rows(
+        ({"norm": "bn", "norm.affine": True, "norm.temperature": None}, 0, 0.9),
+        ({"norm": "srelu", "norm.affine": None, "norm.temperature": 10}, 0, 0.8),
+        factors=["norm"],
+    )
+    assert found(runs) == {(): (10, 1)}
+
+
+def test_a_key_of_one_arm_alone_gives_a_row_a_level_against_the_same_other_arm():
+    runs = rows(
+        ({"norm": "bn", "norm.temperature": None}, 0, 0.9),
+        ({"norm": "srelu", "norm.temperature": 1}, 0, 0.5),
+        ({"norm": "srelu", "norm.temperature": 10}, 0, 0.8),
+        factors=["norm"],
+    )
+    assert found(runs) == {(("norm.temperature", 1),): (40, 1), (("norm.temperature", 10),): (10, 1)}
+
+
+def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
+    runs = rows(
+        ({"norm": "bn"}, 0, 0.9),
+        ({"norm": "bn"}, 1, 0.9),
+        ({"norm": "srelu"}, 0, 0.8),
+        ({"norm": "srelu"}, 1, "diverged"),
+        factors=["norm"],
+    )
+    (row,) = tables.margins(runs, NORM)
+    assert row.margin.n == 1
+    assert row.notes == ["srelu: 1 diverged", "1 done without a partner of the same seed"]
+    assert (row.first_runs, row.second_runs) == (["r0"], ["r2"])
+
+
+def test_a_cell_with_one_arm_stands_in_the_table_without_a_margin():
+    runs = rows(*study(), ({"norm": "bn", "bits": 2}, 0, 0.9))
+    assert found(runs)[(("bits", 2),)] is None
+    shown = tables.margins_for_people(tables.margins(runs, NORM), NORM)
+    assert shown.loc[1].to_dict() == {
+        "bits": "2",
+        "bn (%)": "90.00",
+        "srelu (%)": "–",
+        "margin (pp)": "–",
+        "95% interval": "–",
+        "n": 0,
+        "notes": "srelu not run",
+    }
+
+
+def test_rows_stand_in_the_order_of_their_levels():
+    assert [row.levels["bits"] for row in tables.margins(rows(*reversed(study())), NORM)] == [1, 32]
+
+
+def test_the_default_contrast_is_the_papers_else_the_first_factor():
+    assert tables.choose_contrast(rows(*study()), None, None) == NORM
+    other = rows(({"norm": "bn", "bits": 1}, 0, 0.9), ({"norm": "bn", "bits": 32}, 0, 0.9))
+    assert tables.choose_contrast(other, None, None) == Contrast("bits", 1, 32)
+    assert tables.choose_contrast(rows(({"norm": "bn"}, 0, 0.9), factors=["norm"]), None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "levels", "told"),
+    [
+        ("width", None, r"contrast\.factor=width: not varied in study s; allowed: norm, bits"),
+        ("norm", ["bn", "gn"], r"contrast\.levels=\[bn,gn\]: allowed: two of bn, srelu"),
+        ("bits", [1], r"contrast\.levels=\[1\]: allowed: two of 1, 32"),
+        ("bits", [1, 1], r"contrast\.levels=\[1,1\]: allowed: two of 1, 32"),
+    ],
+)
+def test_a_contrast_that_is_not_there_is_a_mistake(factor, levels, told):
+    with pytest.raises(Mistake, match=told):
+        tables.choose_contrast(rows(*study()), factor, levels)
+
+
+def test_accuracies_name_every_cell_with_n_and_what_is_not_done():
+    runs = rows(*study(), ({"norm": "bn", "bits": 1}, 3, "lost"))
+    shown = tables.accuracies(runs).to_dict("records")
+    assert shown[0] == {"norm": "bn", "bits": "1", "n": 3, "not done": 1, "test accuracy (%)": "95.00", "sd": "1.00"}
+    assert [(row["norm"], row["bits"]) for row in shown] == [("bn", "1"), ("bn", "32"), ("srelu", "1"), ("srelu", "32")]
+
+
+def test_the_full_table_holds_the_run_ids_and_full_precision():
+    full = tables.margins_in_full(tables.margins(rows(*study()), NORM), NORM)
+    assert full.loc[0, "first_runs"] == "r0 r1 r2"
+    assert full.loc[0, "margin_pp"] == pytest.approx(1, abs=1e-9)
+
+
+def test_footnotes_stand_for_notes():
+    table = pd.DataFrame({"n": [1, 2, 3], "notes": ["late", "", "late"]})
+    marked, notes = tables.footnotes(table)
+    assert marked.iloc[:, -1].tolist() == ["a", "", "a"]
+    assert notes == ["a: late"]
+    assert "notes" not in tables.footnotes(table.assign(notes=""))[0]
