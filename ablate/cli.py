@@ -121,6 +121,7 @@ def _first(error: BaseException) -> str:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
+    """OmegaConf's own error, else the deepest; under a debugger OmegaConf's has causes of its own, half made."""
+    while error.__cause__ is not None and not isinstance(error, OmegaConfBaseException):
         error = error.__cause__
     return error

@@ -162,7 +162,8 @@ class _Writer:
         if experiment is None:
             beside = Path(uri.removeprefix(_SQLITE)).parent / "mlruns" / self.study.name
             location = beside.as_uri() if uri.startswith(_SQLITE) else None
-            return self.client.create_experiment(self.study.name, location)
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training runs
+            return self.client.create_experiment(self.study.name, location, kind)
         if experiment.lifecycle_stage != "active":
             self.client.restore_experiment(experiment.experiment_id)
         return experiment.experiment_id
@@ -178,7 +179,11 @@ class _Writer:
         else:
             run_id = self.client.create_run(self.experiment_id, run_name=self.study.name).info.run_id
         factors = {f"factor.{name}": ", ".join(map(show, levels)) for name, levels in self.study.factors.items()}
-        tags = {"kind": "study", "last_said": f"{time.time():.3f}", **factors, **self.tags}
+        note = "  \n".join(
+            [f"{len(self.study.cells)} cells, {len(self.study.trials)} trials"]
+            + [f"**{name}**: {', '.join(map(show, levels))}" for name, levels in self.study.factors.items()]
+        )
+        tags = {"kind": "study", "last_said": f"{time.time():.3f}", "mlflow.note.content": note, **factors, **self.tags}
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         return run_id
 
