@@ -113,6 +113,7 @@ def write(
         notes=notes,
         constants={key: tables.shown(level) for key, level in constants.items()},
         accuracies=tables.accuracies(runs),
+        texts=[*tables.factors(runs), ""],
         figures=figures,
         counts=runs.frame["outcome"].value_counts().to_dict(),
         failures=runs.frame[runs.frame["outcome"] != "done"].to_dict("records"),
