@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ablate import store
 from ablate.design import Mistake, Trial
 from ablate.events import Event
 
-TrialEvents = Iterator[tuple[Trial, Event]]
+TrialEvents = Generator[tuple[Trial, Event], None, None]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import subprocess
@@ -18,6 +19,9 @@ from ablate.dispatch import Slot
 from ablate.events import Done, Failed, Outcome
 from ablate.progress import Display
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 
 def main() -> None:
     schema.register()
@@ -25,7 +29,7 @@ def main() -> None:
 
 
 def run(typed: Any) -> int:
-    """Run what was typed, or show it; return the exit status: 0 all done, 1 any trial failed."""
+    """Run what was typed, or show it; return the exit status: 0 all done, 1 any trial failed, 130 interrupted."""
     planned = typed if isinstance(typed, plan.Plan) else plan.one_trial(typed)
     study, settings = planned.study, planned.settings
     console = Console(file=sys.stdout, soft_wrap=False)
@@ -40,7 +44,11 @@ def run(typed: Any) -> int:
         for config in planned.cell_configs:
             for prepare in schema.hooks(config, "prepare"):
                 prepare(config)
-    complaint = _run_and_track(planned, to_do, runs, console, single=not isinstance(typed, plan.Plan))
+    try:
+        complaint = _run_and_track(planned, to_do, runs, console, single=not isinstance(typed, plan.Plan))
+    except KeyboardInterrupt:
+        console.print("Interrupted; nothing that finished is lost: say the same line again to go on.", style="yellow")
+        return INTERRUPTED
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     preview.show_outcomes(console, study, outcomes)
     if not to_do:
@@ -63,8 +71,9 @@ def _run_and_track(
     )
     try:
         if to_do:
-            with Display(console, to_do) as display:
-                for one, event in _events(planned.settings["dispatch"], to_do, runs, single=single):
+            events = _events(planned.settings["dispatch"], to_do, runs, single=single)
+            with contextlib.closing(events), Display(console, to_do) as display:
+                for one, event in events:
                     tracker.record(one, event)
                     display.show(one, event)
     finally:
