@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +118,11 @@ class _Writer:
         self.study = study
         self.experiment_id = self._experiment(uri)
         self.parent_id = self._parent()
-        self.known = self._existing()  # trial_id -> run_id, status
+        self.ended = {run.data.tags["trial_id"] for run in self._trial_runs() if run.info.status in TERMINAL}
         self.open: dict[str, str] = {}  # trial_id -> run_id of the trials that are running now
 
     def has_outcome_of(self, trial: Trial) -> bool:
-        _, status = self.known.get(trial.trial_id, (None, None))
-        return status in TERMINAL
+        return trial.trial_id in self.ended
 
     def write(self, trial: Trial, events: Sequence[Event]) -> None:
         """Write one trial's next events, oldest first, in one batch."""
@@ -187,25 +186,23 @@ class _Writer:
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         return run_id
 
-    def _existing(self) -> dict[str, tuple[str, str]]:
-        found: dict[str, tuple[str, str]] = {}
+    def _trial_runs(self, condition: str = "") -> Iterator[Any]:
         token = None
         while True:
             page = self.client.search_runs(
-                [self.experiment_id], "tags.kind = 'trial'", max_results=1000, page_token=token
+                [self.experiment_id], f"tags.kind = 'trial'{condition}", max_results=1000, page_token=token
             )
-            found |= {run.data.tags["trial_id"]: (run.info.run_id, run.info.status) for run in page}
+            yield from page
             token = page.token
             if not token:
-                return found
+                return
 
     def _start(self, trial: Trial, started: Started | None) -> None:
-        """A fresh run for the trial; one that an earlier attempt left behind is deleted."""
+        """A fresh run for the trial; one that an earlier attempt, or another driver, made is deleted."""
         from mlflow.entities import Param
 
-        left_behind, _ = self.known.pop(trial.trial_id, (None, None))
-        if left_behind is not None:
-            self.client.delete_run(left_behind)
+        for run in self._trial_runs(f" and tags.trial_id = '{trial.trial_id}'"):
+            self.client.delete_run(run.info.run_id)
         tags = {
             "kind": "trial",
             "trial_id": trial.trial_id,
@@ -221,7 +218,6 @@ class _Writer:
             start_time=round(started.time * 1000) if started else None,
             tags=tags,
         )
-        self.known[trial.trial_id] = (run.info.run_id, run.info.status)
         self.open[trial.trial_id] = run.info.run_id
         params = [Param(key, show(value)) for key, value in trial.params.items()]
         for start in range(0, len(params), _MAX_PARAMS):

@@ -151,3 +151,14 @@ def test_no_group_shares_a_root_values_name():
 def test_an_unknown_hook_is_named():
     with pytest.raises(Mistake, match=r"check: ablate\.parts\.checks\.nothing: no such function"):
         schema.hooks({"norm": {"check": "ablate.parts.checks.nothing"}}, "check")
+
+
+def test_the_default_studys_trials_keep_their_identity(planned):
+    """A key added to the config enters design.ADDED_LATER, or every trial that anyone ever ran is orphaned."""
+    made = planned("norm=bn,srelu", "bits=1,32", "seeds=1")
+    assert [trial.trial_id for trial in made.study.trials] == [
+        "t75f5673900650a43",
+        "t2ee8e94f34533ea0",
+        "t7cfa883214afca0f",
+        "t5a9ae0eba32fd91d",
+    ]

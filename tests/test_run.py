@@ -52,6 +52,22 @@ def test_the_same_line_again_trains_nothing_and_says_so(folder, say, monkeypatch
     assert "Nothing to train: every trial had its outcome already." in out
 
 
+def test_a_finished_line_said_again_imports_neither_torch_nor_ray(folder, say):
+    line = f"-m bits=1,32 seeds=1 {TINY} {HERE}".split()
+    say("ablate.run", *line)
+    told = subprocess.run(
+        [sys.executable, "-m", "ablate.run", *line],
+        env={**os.environ, "PYTHONPATH": str(CONF.parent), "PYTHONPROFILEIMPORTTIME": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {row.rpartition("|")[2].strip() for row in told.stderr.splitlines() if row.startswith("import time")}
+    assert "Nothing to train" in told.stdout
+    assert "mlflow" in imported
+    assert not imported & {"torch", "ray"}
+
+
 def test_more_seeds_and_levels_train_only_what_is_new(folder, say):
     say("ablate.run", *f"-m bits=1 seeds=1 study=s {TINY} {HERE}".split())
     _, out, _ = say("ablate.run", *f"-m bits=1,32 seeds=2 study=s {TINY} {HERE}".split())
