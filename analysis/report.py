@@ -19,7 +19,7 @@ from rich.table import Table
 
 from ablate import __version__, cli
 from ablate.design import Mistake
-from analysis import load, tables
+from analysis import contrasts, load, tables
 
 Source = Enum("Source", ["mlflow", "published"])
 
@@ -57,8 +57,8 @@ def report(typed: cli.Composed) -> int:
     config = OmegaConf.to_container(typed.config, resolve=True, enum_to_str=True)
     assert isinstance(config, dict)
     client, runs = _runs({str(key): value for key, value in config.items()})
-    contrast = tables.choose_contrast(runs, config["contrast"]["factor"], config["contrast"]["levels"])
-    rows = tables.margins(runs, contrast) if contrast else []
+    contrast = contrasts.choose_contrast(runs, config["contrast"]["factor"], config["contrast"]["levels"])
+    rows = contrasts.margins(runs, contrast) if contrast else []
     if client is None:  # what a paper printed for one arm alone is no margin
         rows = [row for row in rows if row.margin]
     folder = Path(config["out"], re.sub(r"[^\w.+-]", "_", runs.study))
@@ -76,8 +76,8 @@ def report(typed: cli.Composed) -> int:
 
 def write(
     runs: load.Runs,
-    contrast: tables.Contrast | None,
-    rows: Sequence[tables.MarginRow],
+    contrast: contrasts.Contrast | None,
+    rows: Sequence[contrasts.MarginRow],
     folder: Path,
     curves: tuple[pd.DataFrame, Mapping[str, str], str] | None = None,
 ) -> None:
@@ -93,7 +93,7 @@ def write(
     from analysis import plots
 
     figures = {}
-    varied, constants = tables.split_constants(rows) if len(rows) > 1 else (list(rows), {})
+    varied, constants = contrasts.split_constants(rows) if len(rows) > 1 else (list(rows), {})
     if any(row.margin for row in rows) and contrast:
         figures["Margins"] = plots.save(plots.margins(varied, contrast), folder, "margins")
     if curves and len(curves[0]):
@@ -113,7 +113,7 @@ def write(
         notes=notes,
         constants={key: tables.shown(level) for key, level in constants.items()},
         accuracies=tables.accuracies(runs),
-        texts=[*tables.factors(runs), ""],
+        texts=[*contrasts.factors(runs), ""],
         figures=figures,
         counts=runs.frame["outcome"].value_counts().to_dict(),
         failures=runs.frame[runs.frame["outcome"] != "done"].to_dict("records"),
@@ -154,13 +154,13 @@ def _latex(shown: pd.DataFrame) -> str:
     )
 
 
-def _print(runs: load.Runs, contrast: tables.Contrast | None, rows: Sequence[tables.MarginRow]) -> None:
+def _print(runs: load.Runs, contrast: contrasts.Contrast | None, rows: Sequence[contrasts.MarginRow]) -> None:
     console = Console()
     notes: list[str] = []
     if contrast is None:
         title, shown = "nothing varies, so there is no margin", tables.accuracies(runs)
     else:
-        varied, constants = tables.split_constants(rows) if len(rows) > 1 else (rows, {})
+        varied, constants = contrasts.split_constants(rows) if len(rows) > 1 else (rows, {})
         shown, notes = tables.footnotes(tables.margins_for_people(varied, contrast))
         title = ", ".join([str(contrast), *(f"{key} {tables.shown(level)}" for key, level in constants.items())])
     console.print(f"{runs.study}: {title}", highlight=False, markup=False, soft_wrap=True)

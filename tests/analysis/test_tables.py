@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from ablate.design import Mistake
-from analysis import tables
+from analysis import contrasts, tables
+from analysis.contrasts import Contrast
 from analysis.load import Runs
-from analysis.tables import Contrast
 
 NORM = Contrast("norm", "bn", "srelu")
 
@@ -42,7 +42,7 @@ def study(**extra):
 def found(runs, contrast=NORM):
     return {
         tuple(row.levels.items()): (round(row.margin.mean_pp, 6), row.margin.n) if row.margin else None
-        for row in tables.margins(runs, contrast)
+        for row in contrasts.margins(runs, contrast)
     }
 
 
@@ -58,7 +58,7 @@ def test_a_key_that_nobody_swept_but_that_has_two_values_separates_cells():
     runs = rows(*study(depth=8), *study(depth=14))
     assert len(found(runs)) == 4
     assert all(n == 3 for _, n in found(runs).values())
-    assert tables.factors(runs) == ["norm", "bits", "depth"]
+    assert contrasts.factors(runs) == ["norm", "bits", "depth"]
 
 
 def test_arms_that_differ_in_more_than_the_factor_are_not_compared():
@@ -66,7 +66,7 @@ def test_arms_that_differ_in_more_than_the_factor_are_not_compared():
         ({"norm": "bn", "bits": 1, "recipe.lr": 0.1}, 0, 0.9),
         ({"norm": "srelu", "bits": 1, "recipe.lr": 0.01}, 0, 0.8),
     )
-    (first, second) = tables.margins(runs, NORM)
+    (first, second) = contrasts.margins(runs, NORM)
     assert (first.margin, second.margin) == (None, None)
     assert {*first.notes, *second.notes} == {"srelu not run", "bn not run"}
 
@@ -98,7 +98,7 @@ def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
         ({"norm": "srelu"}, 1, "diverged"),
         factors=["norm"],
     )
-    (row,) = tables.margins(runs, NORM)
+    (row,) = contrasts.margins(runs, NORM)
     assert row.margin.n == 1
     assert row.notes == ["srelu: 1 diverged", "1 done without a partner of the same seed"]
     assert (row.first_runs, row.second_runs) == (["r0"], ["r2"])
@@ -107,7 +107,7 @@ def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
 def test_a_cell_with_one_arm_stands_in_the_table_without_a_margin():
     runs = rows(*study(), ({"norm": "bn", "bits": 2}, 0, 0.9))
     assert found(runs)[(("bits", 2),)] is None
-    shown = tables.margins_for_people(tables.margins(runs, NORM), NORM)
+    shown = tables.margins_for_people(contrasts.margins(runs, NORM), NORM)
     assert shown.loc[1].to_dict() == {
         "bits": "2",
         "bn (%)": "90.00",
@@ -120,14 +120,14 @@ def test_a_cell_with_one_arm_stands_in_the_table_without_a_margin():
 
 
 def test_rows_stand_in_the_order_of_their_levels():
-    assert [row.levels["bits"] for row in tables.margins(rows(*reversed(study())), NORM)] == [1, 32]
+    assert [row.levels["bits"] for row in contrasts.margins(rows(*reversed(study())), NORM)] == [1, 32]
 
 
 def test_the_default_contrast_is_the_papers_else_the_first_factor():
-    assert tables.choose_contrast(rows(*study()), None, None) == NORM
+    assert contrasts.choose_contrast(rows(*study()), None, None) == NORM
     other = rows(({"norm": "bn", "bits": 1}, 0, 0.9), ({"norm": "bn", "bits": 32}, 0, 0.9))
-    assert tables.choose_contrast(other, None, None) == Contrast("bits", 1, 32)
-    assert tables.choose_contrast(rows(({"norm": "bn"}, 0, 0.9), factors=["norm"]), None, None) is None
+    assert contrasts.choose_contrast(other, None, None) == Contrast("bits", 1, 32)
+    assert contrasts.choose_contrast(rows(({"norm": "bn"}, 0, 0.9), factors=["norm"]), None, None) is None
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_the_default_contrast_is_the_papers_else_the_first_factor():
 )
 def test_a_contrast_that_is_not_there_is_a_mistake(factor, levels, told):
     with pytest.raises(Mistake, match=told):
-        tables.choose_contrast(rows(*study()), factor, levels)
+        contrasts.choose_contrast(rows(*study()), factor, levels)
 
 
 def test_accuracies_name_every_cell_with_n_and_what_is_not_done():
@@ -152,7 +152,7 @@ def test_accuracies_name_every_cell_with_n_and_what_is_not_done():
 
 
 def test_the_full_table_holds_the_run_ids_and_full_precision():
-    full = tables.margins_in_full(tables.margins(rows(*study()), NORM), NORM)
+    full = tables.margins_in_full(contrasts.margins(rows(*study()), NORM), NORM)
     assert full.loc[0, "first_runs"] == "r0 r1 r2"
     assert full.loc[0, "margin_pp"] == pytest.approx(1, abs=1e-9)
 
