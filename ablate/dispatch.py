@@ -118,7 +118,7 @@ def _next_event(ray: Any, generator: Any) -> Event | None:
 
 def _stored_outcome(trial: Trial, runs: Path, max_lost: int) -> Event:
     found = store.outcome(trial, runs)
-    return found or store.mark_lost(trial, runs, f"its worker process died {max_lost + 1} times")
+    return found or store.mark_lost(trial, runs, f"its worker process died {max_lost + 1} time{'s' * (max_lost > 0)}")
 
 
 def _on_this_machine(slot: Slot, resources: dict[str, float]) -> Slot:

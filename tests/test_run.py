@@ -130,6 +130,26 @@ def test_an_mlflow_that_fails_in_mid_study_loses_nothing(folder, say, monkeypatc
     assert statuses() == {"bits=1 seed=0": "done", "bits=32 seed=0": "done"}
 
 
+def test_ctrl_c_ends_in_one_line_and_the_same_line_goes_on(folder, say, monkeypatch):
+    line = f"-m bits=1,32 seeds=1 {TINY} {HERE}".split()
+    here = run.dispatch.in_process
+
+    def interrupted(*args, **kwargs):
+        for number, event in enumerate(here(*args, **kwargs)):
+            if number == 6:
+                raise KeyboardInterrupt
+            yield event
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.dispatch, "in_process", interrupted)
+        status, out, err = say("ablate.run", *line)
+    assert (status, err) == (130, "")
+    assert out.splitlines()[-1].startswith("Interrupted; nothing that finished is lost: say the same line again")
+    status, out, _ = say("ablate.run", *line)
+    assert (status, out.startswith("1 trial to run")) == (0, True)
+    assert statuses() == {"bits=1 seed=0": "done", "bits=32 seed=0": "done"}
+
+
 def test_a_trial_that_two_studies_ask_for_is_trained_once_and_stands_in_both(folder, say):
     say("ablate.run", *f"-m bits=1 seeds=1 study=first {TINY} {HERE}".split())
     _, out, _ = say("ablate.run", *f"-m bits=1 seeds=1 study=second {TINY} {HERE}".split())
