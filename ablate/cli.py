@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -31,16 +30,19 @@ class Composed:
     choices: Mapping[str, str]
 
 
-def main(config_name: str, command: Callable[[Any], int]) -> NoReturn:
+def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> NoReturn:
     """Let Hydra read the command line, run `command` on what it made of it, exit with its status.
 
     `command` is handed a `Composed`, or, with -m, what the app's Sweeper made of the whole line. It runs
     after Hydra has finished, so that neither its errors nor its exit status are Hydra's to change.
-    A mistake becomes one line on stderr and exit status 2; HYDRA_FULL_ERROR=1 shows the stack instead.
+    Without `sweeps` the command takes no -m. A mistake becomes one line on stderr and exit status 2;
+    HYDRA_FULL_ERROR=1 shows the stack instead.
     """
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         sys.exit(command(_typed(config_name)))
     try:
+        if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
+            raise Mistake("-m: this command does one thing a line; allowed: the same without -m")
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing and exiting with 1
         try:
             typed = _typed(config_name)
@@ -48,15 +50,8 @@ def main(config_name: str, command: Callable[[Any], int]) -> NoReturn:
             del os.environ["HYDRA_FULL_ERROR"]
         sys.exit(command(typed))
     except (Mistake, HydraException, OmegaConfBaseException) as error:
-        print(_one_line(error), file=sys.stderr)  # noqa: T201
+        print(_one_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
         sys.exit(2)
-
-
-def tracking_uri(uri: str) -> str:
-    """MLflow's address with an absolute path where it names a file: MLflow keeps stores by their address."""
-    if not uri.startswith("sqlite:///"):
-        return uri
-    return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
 
 
 def _typed(config_name: str) -> Any:
@@ -79,7 +74,7 @@ def _typed(config_name: str) -> Any:
     return handed[0]
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, *, sweeps: bool) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
@@ -88,7 +83,8 @@ def _one_line(error: BaseException) -> str:
         return f"{error.override}: not in Hydra's grammar; quote a value that holds , = {{ }} or spaces"
     sweep = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", text)
     if sweep:
-        return f"{sweep[1]}: several levels are a sweep, and a sweep needs -m"
+        wanted = "several levels are a sweep, and a sweep needs -m" if sweeps else "a list stands in brackets: [a,b]"
+        return f"{sweep[1]}: {wanted}"
     override = re.match(r"(?:Could not override|Error merging override) '?([^'\s=]+)", text)
     if override:
         return refused(_as_typed(override[1]), error)

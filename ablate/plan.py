@@ -191,6 +191,6 @@ def _name(
     if name is None:
         datasets = "+".join(dict.fromkeys(choice["dataset"] for choice in choices))
         return "-".join([datasets, *sorted(factor for factor in factors if factor != "dataset")])
-    if not re.fullmatch(r"\w[\w.+-]*", name):
-        raise Mistake(f"study={show(name)}: allowed: letters, digits, and _ . + - after the first")
+    if not re.fullmatch(r"\w[\w.+-]{,99}", name):
+        raise Mistake(f"study={show(name)}: allowed: up to 100 letters, digits, and _ . + - after the first")
     return name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ablate import __version__, cli, dispatch, plan, preview, schema, store, track, trial
+from ablate import __version__, address, cli, dispatch, plan, preview, schema, store, track, trial
 from ablate.design import Mistake, Trial
 from ablate.dispatch import Slot
 from ablate.events import Done, Failed, Outcome
@@ -25,7 +24,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     schema.register()
-    cli.main("config", run)
+    cli.main("config", run, sweeps=True)
 
 
 def run(typed: Any) -> int:
@@ -34,12 +33,13 @@ def run(typed: Any) -> int:
     study, settings = planned.study, planned.settings
     console = Console(file=sys.stdout, soft_wrap=False)
     runs = _runs_folder(settings["runs"])
-    track.check_uri(settings["track"]["uri"])
+    address.check(settings["track"]["uri"])
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     to_do = [one for one in study.trials if _is_to_do(outcomes[one.trial_id], settings["retry"])]
     if settings["mode"] == "plan":
         preview.show_plan(console, study, outcomes, to_do)
         return 0
+    _make(runs, settings["runs"])
     if to_do:
         for config in planned.cell_configs:
             for prepare in schema.hooks(config, "prepare"):
@@ -107,9 +107,16 @@ def _runs_folder(typed: str) -> Path:
     standing = next(path for path in (runs, *runs.parents) if path.exists())
     if not standing.is_dir():
         raise Mistake(f"runs={typed}: {standing} is a file; allowed: a folder, or a name for a new one")
-    if not os.access(standing, os.W_OK):
-        raise Mistake(f"runs={typed}: {standing} cannot be written to; allowed: a folder that can")
     return runs
+
+
+def _make(runs: Path, typed: str) -> None:
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(
+            f"runs={typed}: cannot be made: {error.strerror}; allowed: a folder, or a name for a new one"
+        ) from error
 
 
 def code_version() -> str:

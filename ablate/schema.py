@@ -84,7 +84,7 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "bits": (lambda value: value in (1, 32), "1, 32"),
     "depth": _number(1),
     "width": _number(1),
-    "seeds": _number(1),
+    "seeds": _number(1, 10_000),
     "seed": _number(0),
     "recipe.epochs": _number(1),
     "recipe.batch_size": _number(1),
@@ -114,6 +114,11 @@ def check(config: Mapping[str, Any]) -> None:
     for key in config:
         if key not in known:
             raise Mistake(f"{key}={config[key]}: no such key; allowed: {', '.join(known)}")
+    for name, kind in (("recipe", Recipe), ("dispatch", Dispatch), ("track", Track)):
+        inside = [field.name for field in fields(kind)]
+        for key in config[name]:
+            if key not in inside:
+                raise Mistake(f"{name}.{key}={config[name][key]}: no such key; allowed: {', '.join(inside)}")
     flat = flatten(config)
     for key, (fits, allowed) in _ALLOWED.items():
         value = flat.get(key)

@@ -88,7 +88,11 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any]) -> Iterator[Event
     except Diverged as error:
         yield Failed(kind="diverged", reason=str(error))
     except Exception as error:
-        out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        out_of_memory = (
+            isinstance(error, MemoryError)
+            or type(error).__name__ == "OutOfMemoryError"
+            or "can't allocate memory" in str(error)  # torch on a CPU raises a bare RuntimeError
+        )
         yield Failed(
             kind="oom" if out_of_memory else "error",
             reason=f"{type(error).__name__}: {error}".splitlines()[0],

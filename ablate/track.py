@@ -20,34 +20,14 @@ from typing import Any
 from filelock import FileLock
 
 from ablate import store
-from ablate.cli import tracking_uri
+from ablate.address import SQLITE, absolute
 from ablate.design import Mistake, Study, Trial, show
 from ablate.events import Done, Epoch, Event, Failed, Started
 
 SECONDS_BETWEEN_BATCHES = 1.0
-ALLOWED_URIS = "sqlite:///FILE, http://HOST:PORT, https://HOST, postgresql://..., mysql://..."
 TERMINAL = ("FINISHED", "FAILED")
 
-_SQLITE = "sqlite:///"
-_SQLITE_MAGIC = b"SQLite format 3\0"
 _MAX_PARAMS, _MAX_METRICS = 100, 1000  # of one log_batch
-
-
-def check_uri(uri: str) -> None:
-    """Raise Mistake for a tracking address that cannot work; imports no MLflow and opens nothing."""
-    if not uri.startswith((_SQLITE, "http://", "https://", "postgresql", "mysql", "mssql")):
-        raise Mistake(f"track.uri={uri}: allowed: {ALLOWED_URIS}")
-    if not uri.startswith(_SQLITE):
-        return
-    path = Path(uri.removeprefix(_SQLITE))
-    if path.is_dir() or not path.name:
-        raise Mistake(f"track.uri={uri}: {path} is a folder; allowed: {ALLOWED_URIS}")
-    if not path.absolute().parent.is_dir():
-        raise Mistake(f"track.uri={uri}: {path.absolute().parent} is not a folder; allowed: {ALLOWED_URIS}")
-    if path.is_file() and path.stat().st_size:
-        with path.open("rb") as file:
-            if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
-                raise Mistake(f"track.uri={uri}: {path} is a file, but not an SQLite database")
 
 
 class Tracker:
@@ -85,7 +65,7 @@ class Tracker:
 
     def _work(self, uri: str, study: Study, runs: Path, settled: Sequence[Trial], tags: Mapping[str, str]) -> None:
         try:
-            uri = tracking_uri(uri)
+            uri = absolute(uri)
             writer = _Writer(_open(uri), uri, study, tags)
             for trial in settled:
                 if not writer.has_outcome_of(trial):
@@ -159,8 +139,8 @@ class _Writer:
     def _experiment(self, uri: str) -> str:
         experiment = self.client.get_experiment_by_name(self.study.name)
         if experiment is None:
-            beside = Path(uri.removeprefix(_SQLITE)).parent / "mlruns" / self.study.name
-            location = beside.as_uri() if uri.startswith(_SQLITE) else None
+            beside = Path(uri.removeprefix(SQLITE)).parent / "mlruns" / self.study.name
+            location = beside.as_uri() if uri.startswith(SQLITE) else None
             kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training runs
             return self.client.create_experiment(self.study.name, location, kind)
         if experiment.lifecycle_stage != "active":
@@ -260,13 +240,13 @@ def _open(uri: str) -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
 
-    if uri.startswith(_SQLITE):
-        path = Path(uri.removeprefix(_SQLITE))
+    if uri.startswith(SQLITE):
+        path = Path(uri.removeprefix(SQLITE))
         with FileLock(f"{path}.lock"):
             if not path.exists() or not path.stat().st_size:
                 new = path.with_name(f"{path.name}.new")
                 new.unlink(missing_ok=True)
-                MlflowClient(f"{_SQLITE}{new}").search_experiments(max_results=1)
+                MlflowClient(f"{SQLITE}{new}").search_experiments(max_results=1)
                 new.replace(path)
     try:
         client = MlflowClient(uri)

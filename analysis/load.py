@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.cli import tracking_uri
+from ablate import address
 from ablate.design import Mistake
 
 PUBLISHED = Path(__file__).parent / "published.csv"
@@ -114,8 +114,9 @@ def client(uri: str) -> Any:
     Raises:
         Mistake: there is nothing at the address.
     """
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.is_file():
+    address.check(uri)
+    path = Path(uri.removeprefix(address.SQLITE))
+    if uri.startswith(address.SQLITE) and not path.is_file():
         raise Mistake(
             f"track.uri={uri}: there is no {path}; run a study first, in this folder: "
             "python -m ablate.run -m norm=bn,srelu bits=1,32"
@@ -128,7 +129,7 @@ def client(uri: str) -> Any:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
 
     try:
-        found = MlflowClient(tracking_uri(uri))
+        found = MlflowClient(address.absolute(uri))
         found.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise Mistake(f"track.uri={uri}: cannot be opened: {str(error).partition(chr(10))[0]}") from error

@@ -49,13 +49,15 @@ class ReportConfig:
 
 def main() -> None:
     ConfigStore.instance().store(name="report_schema", node=ReportConfig)
-    cli.main("report", report)
+    cli.main("report", report, sweeps=False)
 
 
 def report(typed: cli.Composed) -> int:
     """Write the report that was asked for, print its table and its path; return exit status 0."""
     config = OmegaConf.to_container(typed.config, resolve=True, enum_to_str=True)
     assert isinstance(config, dict)
+    if not config["out"]:
+        raise Mistake("out=: allowed: a folder, or a name for a new one")
     client, runs = _runs({str(key): value for key, value in config.items()})
     contrast = contrasts.choose_contrast(runs, config["contrast"]["factor"], config["contrast"]["levels"])
     rows = contrasts.margins(runs, contrast) if contrast else []

@@ -25,7 +25,7 @@ MISTAKES = [
     ("+nonsense=1", "nonsense=1: no such key; allowed: model, norm, "),
     ("wdith=2", "wdith=2: no such key; did you mean width?"),
     ("recipe.lrr=2", "recipe.lrr=2: no such key; did you mean lr?"),
-    ("-m seeds=0", "seeds=0: allowed: 1 or more"),
+    ("-m seeds=0", "seeds=0: allowed: 1 to 10000"),
     ("-m seeds=1,2", "seeds=1,2: seeds is the number of replicates; allowed: one whole number"),
     ("-m seed=1", "seed=1: seed is for one trial, without -m; with -m say seeds=N"),
     ("-m dispatch.cpus_per_trial=1,2", "dispatch.cpus_per_trial=1,2: dispatch.cpus_per_trial says where or how"),
@@ -42,13 +42,18 @@ MISTAKES = [
     ("-m norm=glob(x*)", "norm=glob(x*): no level matches"),
     ("norm=[", "norm=[: not in Hydra's grammar; quote a value that holds , = { } or spaces"),
     ("bits", "bits: not in Hydra's grammar"),
-    ("study=a/b", "study=a/b: allowed: letters, digits, and _ . + - after the first"),
+    ("study=a/b", "study=a/b: allowed: up to 100 letters, digits, and _ . + - after the first"),
     ("-m --cfg job", "--cfg, --info and --run go without -m; with -m, mode=plan shows what would run"),
     ("track.uri=file.txt", "track.uri=file.txt: allowed: sqlite:///FILE, http://HOST:PORT"),
     ("track.uri=sqlite:///file.txt", "track.uri=sqlite:///file.txt: file.txt is a file, but not an SQLite database"),
     ("track.uri=sqlite:///file.txt/m.db", "track.uri=sqlite:///file.txt/m.db: "),
     ("track.uri=sqlite:///.", "track.uri=sqlite:///.: . is a folder; allowed: "),
+    ("track.uri=http://127.0.0.1:9", "track.uri=http://127.0.0.1:9: no server answers there (Connection refused)"),
     ("runs=file.txt", "runs=file.txt: "),
+    ("runs=/proc/none", "runs=/proc/none: cannot be made: "),
+    ("+recipe.foo=1", "recipe.foo=1: no such key; allowed: epochs, "),
+    ("-m seeds=99999999", "seeds=99999999: allowed: 1 to 10000"),
+    (f"study={'x' * 101}", f"study={'x' * 101}: allowed: up to 100 letters"),
 ]
 
 

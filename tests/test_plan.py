@@ -21,7 +21,7 @@ def planned(monkeypatch, folder, say):
     def make(*words: str) -> plan.Plan:
         made = []
         monkeypatch.setattr(run, "run", lambda typed: made.append(typed) or 0)
-        monkeypatch.setattr(run.cli, "main", lambda name, command, main=run.cli.main: main(name, run.run))
+        monkeypatch.setattr(run.cli, "main", lambda name, _, main=run.cli.main, **kwargs: main(name, run.run, **kwargs))
         status, _, err = say("ablate.run", "-m", *words)
         assert status == 0, err
         return made[0]

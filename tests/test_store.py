@@ -54,12 +54,15 @@ def test_nan_losses_are_told_apart_from_errors(tmp_path):
 
 
 def test_running_out_of_memory_is_a_failure_of_its_own_kind(tmp_path):
-    def full(config):
-        yield started()
-        raise MemoryError("no room")
+    full = ["DefaultCPUAllocator: can't allocate memory: you tried to allocate 92160000000000 bytes", "no room"]
+    for seed, error in enumerate((RuntimeError(full[0]), MemoryError(full[1]))):
 
-    *_, failed = store.attempt(full, make_trial(0), tmp_path)
-    assert failed.kind == "oom"
+        def run(config, error=error):
+            yield started()
+            raise error
+
+        *_, failed = store.attempt(run, make_trial(seed), tmp_path)
+        assert failed.kind == "oom"
 
 
 def test_a_run_that_ends_without_an_outcome_has_failed(tmp_path):

@@ -120,6 +120,10 @@ def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
         ("track.uri=sqlite:///none.db", "track.uri=sqlite:///none.db: there is no none.db; run a study first"),
         ("nonsense=1", "nonsense=1: no such key; allowed: source, study, path, out, contrast, track"),
         ("out=bad.csv", "out=bad.csv: "),
+        ("out=", "out=: allowed: a folder"),
+        ("-m contrast.factor=bits,norm", "-m: this command does one thing a line"),
+        ("contrast.levels=bn,srelu", "contrast.levels=bn,srelu: a list stands in brackets: [a,b]"),
+        ("track.uri=here", "track.uri=here: allowed: sqlite:///FILE"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(folder, say, line, told):

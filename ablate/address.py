@@ -1,0 +1,55 @@
+"""Where MLflow is: addresses are checked, and made absolute, without importing it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ablate.design import Mistake
+
+SQLITE = "sqlite:///"
+ALLOWED = "sqlite:///FILE, http://HOST:PORT, https://HOST, postgresql://..., mysql://..."
+SECONDS_TO_ANSWER = 5.0
+
+_DATABASES = ("postgresql", "mysql", "mssql")
+_SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+def check(uri: str) -> None:
+    """Raise Mistake for a tracking address that cannot work; nothing is created there."""
+    if uri.startswith(SQLITE):
+        _check_file(uri, Path(uri.removeprefix(SQLITE)))
+    elif uri.startswith(("http://", "https://")):
+        _check_server(uri)
+    elif not uri.startswith(_DATABASES):
+        raise Mistake(f"track.uri={uri}: allowed: {ALLOWED}")
+
+
+def absolute(uri: str) -> str:
+    """The address with an absolute path where it names a file: MLflow keeps stores by their address."""
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
+
+
+def _check_file(uri: str, path: Path) -> None:
+    if path.is_dir() or not path.name:
+        raise Mistake(f"track.uri={uri}: {path} is a folder; allowed: {ALLOWED}")
+    if not path.absolute().parent.is_dir():
+        raise Mistake(f"track.uri={uri}: {path.absolute().parent} is not a folder; allowed: {ALLOWED}")
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
+                raise Mistake(f"track.uri={uri}: {path} is a file, but not an SQLite database")
+
+
+def _check_server(uri: str) -> None:
+    """MLflow itself would try for minutes before it said that nobody is there."""
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), SECONDS_TO_ANSWER).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Mistake(
+            f"track.uri={uri}: no server answers there ({reason}); allowed: a running MLflow server, or {SQLITE}FILE"
+        ) from error
