@@ -19,6 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from ablate import CONF
 from ablate.design import FOR_THE_PLAN_ONLY, Mistake
 
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 _NOT_FOR_PEOPLE = ("hydra", "_target_", "_partial_", *FOR_THE_PLAN_ONLY)
 
 
@@ -80,7 +81,7 @@ def _one_line(error: BaseException, *, sweeps: bool) -> str:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option}: no such option; allowed: {', '.join(sorted(error.options))}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not in Hydra's grammar; quote a value that holds , = {{ }} or spaces"
+        return f"{error.override}: allowed: key=value, with quotes around a value that holds more than plain words"
     sweep = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", text)
     if sweep:
         wanted = "several levels are a sweep, and a sweep needs -m" if sweeps else "a list stands in brackets: [a,b]"
@@ -103,11 +104,22 @@ def refused(typed: str, error: BaseException, holder: str | None = None) -> str:
         close = difflib.get_close_matches(str(cause.key), keys, n=1)
         hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(keys)}"
         return f"{typed}: {f'{holder} has' if holder else ''} no such key; {hint}".replace(":  ", ": ")
-    return f"{typed}: {_first(error)}"
+    return f"{typed}: {_allowed(_first(error))}"
+
+
+def _allowed(why: str) -> str:
+    """OmegaConf's reason for refusing a value, turned into what it would have taken."""
+    kind = re.search(r"could not be converted to (\w+)", why)
+    if kind and kind[1] in _KINDS:
+        return f"allowed: {_KINDS[kind[1]]}"
+    options = re.search(r"expected one of \[(.*)\]", why)
+    if options:
+        return f"allowed: {options[1]}"
+    return "allowed: anything but null" if "is not Optional" in why else why
 
 
 def _as_typed(key: str) -> str:
-    return next((word for word in sys.argv[1:] if word.lstrip("+~").split("=")[0] == key), key)
+    return next((word for word in reversed(sys.argv) if word.lstrip("+~").split("=")[0] == key), key)
 
 
 def _first(error: BaseException) -> str:

@@ -113,7 +113,8 @@ def _factor(loader: ConfigLoader, override: Override) -> _Factor:
     is_group = bool(loader.get_group_options(name, ObjectType.CONFIG))
     texts = list(dict.fromkeys(override.sweep_string_iterator()))
     if not texts:
-        raise Mistake(f"{override.input_line}: no level matches")
+        options = loader.get_group_options(name, ObjectType.CONFIG)
+        raise Mistake(f"{override.input_line}: no level matches; allowed: {', '.join(sorted(options))}")
     if is_group:
         return _Factor(name, texts, is_group=True, may_add=False)
     parser = OverridesParser.create()

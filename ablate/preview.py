@@ -66,9 +66,9 @@ def counted(count: int, noun: str) -> str:
 def _cells_table(study: Study, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for factor in study.factors:
-        table.add_column(factor, no_wrap=True)
+        table.add_column(factor, overflow="fold")
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     return table
 
 

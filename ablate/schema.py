@@ -82,7 +82,6 @@ def _number(least: float, most: float = math.inf, *, above: bool = False) -> tup
 
 _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "bits": (lambda value: value in (1, 32), "1, 32"),
-    "depth": _number(1),
     "width": _number(1),
     "seeds": _number(1, 10_000),
     "seed": _number(0),

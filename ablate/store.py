@@ -33,7 +33,8 @@ def attempt(run: Run, trial: Trial, runs: Path) -> Iterator[Event]:
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory / "claim"):
         if isinstance(outcome(trial, runs), Done):
-            yield from history(trial, runs)
+            for event in history(trial, runs):  # Ray sends into its generators, and a list takes nothing
+                yield event
             return
         _write_config(directory / "config.json", trial.config)
         number = 1 + max((line["attempt"] for line in _lines(directory)), default=0)

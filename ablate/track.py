@@ -137,12 +137,17 @@ class _Writer:
         self.client.set_terminated(self.parent_id, "FINISHED")
 
     def _experiment(self, uri: str) -> str:
+        from mlflow.exceptions import MlflowException
+
         experiment = self.client.get_experiment_by_name(self.study.name)
         if experiment is None:
             beside = Path(uri.removeprefix(SQLITE)).parent / "mlruns" / self.study.name
             location = beside.as_uri() if uri.startswith(SQLITE) else None
             kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training runs
-            return self.client.create_experiment(self.study.name, location, kind)
+            try:
+                return self.client.create_experiment(self.study.name, location, kind)
+            except MlflowException:  # another driver was faster
+                return self.client.get_experiment_by_name(self.study.name).experiment_id
         if experiment.lifecycle_stage != "active":
             self.client.restore_experiment(experiment.experiment_id)
         return experiment.experiment_id
@@ -178,10 +183,17 @@ class _Writer:
                 return
 
     def _start(self, trial: Trial, started: Started | None) -> None:
-        """A fresh run for the trial; one that an earlier attempt, or another driver, made is deleted."""
+        """A run for this attempt at the trial: another driver's, or a fresh one in place of an earlier attempt's.
+
+        Writing to another driver's run is harmless: the events carry their own times.
+        """
         from mlflow.entities import Param
 
+        start_time = round(started.time * 1000) if started else None
         for run in self._trial_runs(f" and tags.trial_id = '{trial.trial_id}'"):
+            if run.info.start_time == start_time:
+                self.open[trial.trial_id] = run.info.run_id
+                return
             self.client.delete_run(run.info.run_id)
         tags = {
             "kind": "trial",
@@ -195,7 +207,7 @@ class _Writer:
         run = self.client.create_run(
             self.experiment_id,
             run_name=str(trial),
-            start_time=round(started.time * 1000) if started else None,
+            start_time=start_time,
             tags=tags,
         )
         self.open[trial.trial_id] = run.info.run_id

@@ -41,17 +41,18 @@ class MarginRow:
 def choose_contrast(runs: Runs, factor: str | None, levels: Sequence[Any] | None) -> Contrast | None:
     """The contrast asked for, else the preferred one, else the first two levels of the first factor.
 
-    None when nothing varies and nothing was asked for: then there is no contrast.
+    None when no factor was swept and nothing was asked for: then there is no contrast.
 
     Raises:
         Mistake: the study has no such factor or levels, naming those it has.
     """
     varying = [key for key in factors(runs) if len(_levels(runs.frame, key)) > 1]
     if factor is None:
-        if not varying:
+        varied = [key for key in varying if key in runs.factors]
+        if not varied:
             return None
         name, pair = runs.preferred
-        factor = name if set(pair) <= set(_levels(runs.frame, name)) else varying[0]
+        factor = name if set(pair) <= set(_levels(runs.frame, name)) else varied[0]
         levels = levels or (pair if factor == name else None)
     if factor not in varying:
         allowed = f"; allowed: {', '.join(varying)}" if varying else ", where nothing varies"
@@ -122,16 +123,17 @@ def _margin_row(levels: dict[str, Any], first: pd.DataFrame, second: pd.DataFram
     notes = []
     for level, arm in ((contrast.first, first), (contrast.second, second)):
         if arm.empty:
-            notes.append(f"{show(level)} not run")
+            notes.append(f"{contrast.factor}={show(level)}: not run")
         ended_badly = arm.loc[arm["outcome"] != "done", "outcome"].value_counts()
-        notes += [f"{show(level)}: {count} {kind}" for kind, count in ended_badly.items()]
+        notes += [f"{contrast.factor}={show(level)}: {count} {kind}" for kind, count in ended_badly.items()]
     if "epochs" in first and set(first["epochs"]) != set(second["epochs"]) and len(first) and len(second):
         told = [", ".join(str(epochs) for epochs in sorted(set(arm["epochs"]))) for arm in (first, second)]
         notes.append(f"epochs differ: {told[0]} against {told[1]}")
     pairs = _done(first).merge(_done(second), on="seed", suffixes=("_first", "_second")).sort_values("seed")
-    alone = len(_done(first)) + len(_done(second)) - 2 * len(pairs)
-    if alone and not first.empty and not second.empty:
-        notes.append(f"{alone} done without a partner of the same seed")
+    for level, arm in ((contrast.first, first), (contrast.second, second)):
+        alone = len(_done(arm)) - len(pairs)
+        if alone and len(first) and len(second):
+            notes.append(f"{contrast.factor}={show(level)}: {alone} done without a partner of the same seed")
     if pairs.empty:
         return MarginRow(levels, None, _mean(_done(first)), _mean(_done(second)), (), (), notes)
     found = margin(pairs["acc_first"].tolist(), pairs["acc_second"].tolist())

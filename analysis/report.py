@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,6 +22,9 @@ from rich.table import Table
 from ablate import __version__, cli
 from ablate.design import Mistake
 from analysis import contrasts, load, tables
+
+PIPE_WIDTH = 160
+"""Columns of a printed table that no terminal bounds."""
 
 Source = Enum("Source", ["mlflow", "published"])
 
@@ -157,18 +162,21 @@ def _latex(shown: pd.DataFrame) -> str:
 
 
 def _print(runs: load.Runs, contrast: contrasts.Contrast | None, rows: Sequence[contrasts.MarginRow]) -> None:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
     notes: list[str] = []
     if contrast is None:
-        title, shown = "nothing varies, so there is no margin", tables.accuracies(runs)
+        title, shown = "no factor was swept, so there is no margin", tables.accuracies(runs)
     else:
         varied, constants = contrasts.split_constants(rows) if len(rows) > 1 else (rows, {})
         shown, notes = tables.footnotes(tables.margins_for_people(varied, contrast))
         title = ", ".join([str(contrast), *(f"{key} {tables.shown(level)}" for key, level in constants.items())])
-    console.print(f"{runs.study}: {title}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"study {runs.study}{': ' if contrast is None else ', '}{title}", highlight=False, markup=False, soft_wrap=True
+    )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in shown.columns:
-        table.add_column(column, justify="left" if column in (*runs.frame.columns, "") else "right")
+        left = column in (*runs.frame.columns, "")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     for row in shown.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)

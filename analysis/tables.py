@@ -53,7 +53,7 @@ def margins_for_people(rows: Sequence[MarginRow], contrast: Contrast) -> pd.Data
         | {
             f"{first} (%)": _percent(row.first_acc),
             f"{second} (%)": _percent(row.second_acc),
-            "margin (pp)": f"{row.margin.mean_pp:+.2f}" if row.margin else ABSENT,
+            "margin (pp)": _signed(row.margin.mean_pp) if row.margin else ABSENT,
             "95% interval": _interval(row.margin),
             "n": row.margin.n if row.margin else 0,
             "notes": "; ".join(row.notes),
@@ -111,4 +111,9 @@ def _percent(acc: float | None) -> str:
 def _interval(found: Margin | None) -> str:
     if found is None or found.low_pp is None or found.high_pp is None:
         return ABSENT
-    return f"{found.low_pp:+.2f} to {found.high_pp:+.2f}"
+    return f"{_signed(found.low_pp)} to {_signed(found.high_pp)}"
+
+
+def _signed(value_pp: float) -> str:
+    """Two decimals with a sign, and no negative zero."""
+    return f"{round(value_pp, 2) + 0.0:+.2f}"

@@ -41,6 +41,11 @@ def test_events_come_in_order_and_are_stored(dispatch, trials, tmp_path):
         assert [type(event).__name__ for event in mine] == ["Started", "Epoch", "Epoch", "Epoch", "Done"]
 
 
+def test_a_trial_that_another_driver_finished_is_told_again(dispatch, trials, tmp_path):
+    first, again = (list(dispatch(in_slot(well), trials, runs=tmp_path, slot=Slot())) for _ in range(2))
+    assert sorted(again, key=str) == sorted(first, key=str)
+
+
 def test_threads_are_the_cores_of_the_slot():
     assert [Slot(cpus).threads for cpus in (0.25, 1, 1.5, 4)] == [1, 1, 1, 4]
 

@@ -40,7 +40,7 @@ def test_a_study_runs_is_tracked_and_reported(folder, say):
     assert not Path("multirun").exists()
     status, out, err = say("analysis.report")
     assert (status, err) == (0, "")
-    assert "synthetic-bits-norm: norm: bn minus srelu" in out
+    assert "study synthetic-bits-norm, norm: bn minus srelu" in out
 
 
 def test_the_same_line_again_trains_nothing_and_says_so(folder, say, monkeypatch):

@@ -104,6 +104,19 @@ def test_a_run_left_unfinished_is_replaced_and_no_metric_is_doubled(study, clien
     assert len(client().get_metric_history(children[0].info.run_id, "train_loss")) == 3
 
 
+def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
+    trial, uri = study.trials[0], f"sqlite:///{folder}/mlflow.db"
+    events = list(store.attempt(well, trial, folder / "runs"))
+    drivers = [track.Tracker(uri, study, runs=folder / "runs", settled=(), tags={}) for _ in range(2)]
+    for event in events:
+        for driver in drivers:
+            driver.record(trial, event)
+    assert [driver.close() for driver in drivers] == [None, None]
+    (run,) = runs_of(client(), "trial")
+    assert run.info.status == "FINISHED"
+    assert len(client().get_metric_history(run.info.run_id, "train_loss")) == 3
+
+
 def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
     tracker = track.Tracker(URI, study, runs=folder / "runs", settled=(), tags={})
     tracker.record(study.trials[0], Failed(kind="lost", reason="its worker process died 4 times"))

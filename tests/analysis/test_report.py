@@ -84,8 +84,8 @@ def test_the_report_is_kept_with_the_study_in_mlflow(folder, say):
 def test_without_arguments_the_study_asked_for_last_is_reported(folder, say):
     make_study(well, folder, "first", seeds=1)
     make_study(well, folder, "second", seeds=1)
-    assert "second: norm" in say("analysis.report")[1]
-    assert "first: norm" in say("analysis.report", "study=first")[1]
+    assert "study second, norm: " in say("analysis.report")[1]
+    assert "study first, norm: " in say("analysis.report", "study=first")[1]
 
 
 def test_one_seed_gives_margins_without_intervals(folder, say):
@@ -102,8 +102,8 @@ def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
     tracker.close()
     status, out, _ = say("analysis.report")
     assert status == 0
-    assert "one: nothing varies, so there is no margin" in out
-    assert "Nothing varies" in Path("reports/one/index.html").read_text()
+    assert "study one: no factor was swept, so there is no margin" in out
+    assert "No factor was swept" in Path("reports/one/index.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
         ("source=published path=x.csv", "path=x.csv: cannot be read: "),
         ("source=published path=bad.csv", "path=bad.csv: no column id, "),
         ("source=published study=mine", "study=mine: source=published has no studies"),
-        ("source=elsewhere", "source=elsewhere: Invalid value 'elsewhere', expected one of [mlflow, published]"),
+        ("source=elsewhere", "source=elsewhere: allowed: mlflow, published"),
         ("track.uri=sqlite:///none.db", "track.uri=sqlite:///none.db: there is no none.db; run a study first"),
         ("nonsense=1", "nonsense=1: no such key; allowed: source, study, path, out, contrast, track"),
         ("out=bad.csv", "out=bad.csv: "),

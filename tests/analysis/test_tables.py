@@ -68,7 +68,7 @@ def test_arms_that_differ_in_more_than_the_factor_are_not_compared():
     )
     (first, second) = contrasts.margins(runs, NORM)
     assert (first.margin, second.margin) == (None, None)
-    assert {*first.notes, *second.notes} == {"srelu not run", "bn not run"}
+    assert {*first.notes, *second.notes} == {"norm=srelu: not run", "norm=bn: not run"}
 
 
 def test_a_key_that_follows_the_contrasts_own_choice_is_part_of_it():
@@ -100,7 +100,7 @@ def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
     )
     (row,) = contrasts.margins(runs, NORM)
     assert row.margin.n == 1
-    assert row.notes == ["srelu: 1 diverged", "1 done without a partner of the same seed"]
+    assert row.notes == ["norm=srelu: 1 diverged", "norm=bn: 1 done without a partner of the same seed"]
     assert (row.first_runs, row.second_runs) == (["r0"], ["r2"])
 
 
@@ -115,7 +115,7 @@ def test_a_cell_with_one_arm_stands_in_the_table_without_a_margin():
         "margin (pp)": "–",
         "95% interval": "–",
         "n": 0,
-        "notes": "srelu not run",
+        "notes": "norm=srelu: not run",
     }
 
 
