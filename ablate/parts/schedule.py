@@ -36,20 +36,6 @@ def cosine(step: int, *, steps_per_epoch: int, epochs: int, floor: float) -> flo
     return _cosine(step, steps_per_epoch * epochs, floor)
 
 
-def restarts(epochs: int) -> list[int]:
-    """The epochs after which a cycle of `warm_restarts` ends, the last epoch included.
-
-    >>> restarts(30), restarts(5), restarts(1)
-    ([2, 6, 14, 30], [2, 5], [1])
-    """
-    ends: list[int] = []
-    length = 2
-    while not ends or ends[-1] < epochs:
-        ends.append(min(epochs, (ends[-1] if ends else 0) + length))
-        length *= 2
-    return ends
-
-
 def _cosine(step: int, steps: int, floor: float) -> float:
     """From 1 at the first of `steps` batches to `floor` at the last."""
     done = step / (steps - 1) if steps > 1 else 0.0
