@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -44,6 +44,7 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
     try:
         if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
             raise Mistake("-m: this command does one thing a line; allowed: the same without -m")
+        _refuse_keys_around_m(sys.argv[1:])
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing and exiting with 1
         try:
             typed = _typed(config_name)
@@ -53,6 +54,13 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
     except (Mistake, HydraException, OmegaConfBaseException) as error:
         print(_one_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def _refuse_keys_around_m(words: Sequence[str]) -> None:
+    """Hydra's argument parser would blame a key that is fine."""
+    at = next((place for place, word in enumerate(words) if word in ("-m", "--multirun")), None)
+    if at and any("=" in word for word in words[:at]) and any("=" in word for word in words[at:]):
+        raise Mistake("-m: keys stand before it and after it; allowed: -m first, then the keys")
 
 
 def _typed(config_name: str) -> Any:
@@ -66,7 +74,9 @@ def _typed(config_name: str) -> Any:
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(keep)()
-    except ValueError as error:  # Hydra raises a bare ValueError for flags that exclude each other
+    except ValueError as error:  # Hydra raises a bare ValueError for these
+        if str(error).startswith("Config group override must be a string"):
+            raise Mistake(f"a group cannot be null: {' '.join(sys.argv[1:])}; allowed: one of its options") from error
         if not str(error).startswith("Only one of --run"):
             raise
         raise Mistake("--cfg, --info and --run go without -m; with -m, mode=plan shows what would run") from error

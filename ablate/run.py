@@ -103,6 +103,8 @@ def _is_to_do(outcome: Outcome | None, retry: str) -> bool:
 
 
 def _runs_folder(typed: str) -> Path:
+    if not typed:
+        raise Mistake("runs=: allowed: a folder, or a name for a new one")
     runs = Path(typed).absolute()
     standing = next(path for path in (runs, *runs.parents) if path.exists())
     if not standing.is_dir():

@@ -71,7 +71,7 @@ class Config:
 
 def _number(least: float, most: float = math.inf, *, above: bool = False) -> tuple[Callable[[Any], bool], str]:
     def fits(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return False
         return (value > least if above else value >= least) and value <= most
 
