@@ -59,7 +59,8 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
 def _refuse_keys_around_m(words: Sequence[str]) -> None:
     """Hydra's argument parser would blame a key that is fine."""
     at = next((place for place, word in enumerate(words) if word in ("-m", "--multirun")), None)
-    if at and any("=" in word for word in words[:at]) and any("=" in word for word in words[at:]):
+    keys = ["=" in word and not word.startswith("-") for word in words]
+    if at and any(keys[:at]) and any(keys[at:]):
         raise Mistake("-m: keys stand before it and after it; allowed: -m first, then the keys")
 
 
