@@ -10,7 +10,7 @@ from typing import Any
 
 Level = str | int | float | bool | None
 
-NUMERICS = 1
+NUMERICS = 2
 """Goes up when the same config would train differently (a mended numerical bug)."""
 
 OUTSIDE_IDENTITY = ("study", "seeds", "mode", "retry", "runs", "dispatch", "track", "dataset.root")

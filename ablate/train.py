@@ -63,9 +63,7 @@ def fit(
         Diverged: the loss is NaN or infinite; on a CPU at that batch, on a GPU at the epoch's end, since
             asking a GPU at every batch would stall it.
     """
-    optimizer = torch.optim.SGD(
-        network.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+    optimizer = _sgd(network, recipe)
     step = 0
     for epoch in range(1, recipe.epochs + 1):
         network.train()
@@ -74,14 +72,13 @@ def fit(
         lr = recipe.lr
         for items in torch.randperm(len(images), generator=order).to(images.device).split(recipe.batch_size):
             lr = recipe.lr * recipe.lr_factor(step)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
             logits = network(recipe.augment(images[items], draws).float())
             loss = functional.cross_entropy(logits, labels[items])
             optimizer.zero_grad()
-            loss.backward()
+            (lr * loss).backward()
             if loss.device.type == "cpu":
                 _stop_unless_finite(loss, epoch)
+            optimizer.param_groups[0]["weight_decay"] = lr * recipe.weight_decay
             optimizer.step()
             step += 1
             loss_sum += loss.detach() * len(items)
@@ -124,6 +121,21 @@ def evaluate(network: nn.Module, images: Tensor, labels: Tensor) -> Scores:
         acc=(predicted == labels).float().mean().item(),
         predicted=predicted,
     )
+
+
+def _sgd(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD whose velocity holds the learning rate: v <- momentum v - lr gradient, weight <- weight + v.
+
+    That is Keras's form, with which the papers' networks were trained. torch's multiplies the whole sum of
+    past gradients by the rate of the moment, so that a warm restart leaps with the gradients of the cycle's
+    end. Here torch's rate is 1, and the loss and the weight decay are multiplied by the real one. Only the
+    weights of layers decay, in the first group, not a norm's scales and offsets or a bias.
+
+    Source: the authors' code release.
+    """
+    decayed = [parameter for parameter in network.parameters() if parameter.dim() > 1]
+    others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
+    return torch.optim.SGD([{"params": decayed}, {"params": others}], lr=1.0, momentum=recipe.momentum)
 
 
 def _stop_unless_finite(loss: Tensor, epoch: int) -> None:

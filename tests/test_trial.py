@@ -142,11 +142,14 @@ def test_an_image_tensor_of_nan_is_caught_before_the_weights_are_touched():
 
 def recipe(**changes):
     values = {"epochs": 1, "batch_size": 3, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}
-    return train.Recipe(**(values | changes), lr_factor=lambda step: 1.0, augment=augment.none)
+    constant = {"lr_factor": lambda step: 1.0, "augment": augment.none}
+    return train.Recipe(**(values | constant | changes))
 
 
-def test_the_loop_is_sgd_over_every_item_the_last_partial_batch_included():
-    """A plain loop, written out, is the independent statement."""
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_the_loop_is_sgd_whose_velocity_holds_the_rate_over_every_item(momentum):
+    """A plain loop, written out, is the independent statement; the last batch is partial, the rate leaps."""
+    factors = [1e-4, 1.0, 0.5]
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (7, 1, 2, 2), dtype=torch.uint8, generator=generator)
     labels = torch.tensor([0, 1, 1, 0, 1, 0, 0])
@@ -166,29 +169,37 @@ def test_the_loop_is_sgd_over_every_item_the_last_partial_batch_included():
             InDouble(ours),
             images,
             labels,
-            recipe(weight_decay=0.01),
+            recipe(momentum=momentum, weight_decay=0.01, lr_factor=factors.__getitem__),
             order=torch.Generator().manual_seed(4),
             draws=torch.Generator(),
         )
     )
     order = torch.randperm(7, generator=torch.Generator().manual_seed(4))
-    velocity = [torch.zeros_like(p) for p in theirs.parameters()]
-    for items in (order[:3], order[3:6], order[6:]):
+    weight, bias = theirs.parameters()
+    velocities = [torch.zeros_like(weight), torch.zeros_like(bias)]
+    for items, factor in zip((order[:3], order[3:6], order[6:]), factors, strict=True):
         loss = torch.nn.functional.cross_entropy(theirs(images[items].double() / 255), labels[items])
-        gradients = torch.autograd.grad(loss, list(theirs.parameters()))
+        gradients = torch.autograd.grad(loss, [weight, bias])
         with torch.no_grad():
-            for parameter, gradient, v in zip(theirs.parameters(), gradients, velocity, strict=True):
-                v.mul_(0.9).add_(gradient + 0.01 * parameter)
-                parameter.sub_(0.1 * v)
+            for parameter, gradient, velocity in zip((weight, bias), gradients, velocities, strict=True):
+                decay = 0.01 * parameter if parameter is weight else 0  # a bias does not decay
+                velocity.mul_(momentum).sub_(0.1 * factor * (gradient + decay))
+                parameter.add_(velocity)
     for ours_p, theirs_p in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(ours_p, theirs_p, rtol=0, atol=1e-12)
+
+
+def test_weights_decay_and_the_scales_and_offsets_of_norms_do_not():
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1, bias=False), torch.nn.BatchNorm2d(2))
+    decayed, others = train._sgd(network, recipe()).param_groups
+    assert [p.dim() for p in decayed["params"]] == [4]
+    assert [p.dim() for p in others["params"]] == [1, 1]
 
 
 def test_the_rate_follows_the_schedule_batch_by_batch():
     seen = []
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
-    planned = recipe(epochs=2)
-    planned = train.Recipe(**{**planned.__dict__, "lr_factor": lambda step: seen.append(step) or 1 / (step + 1)})
+    planned = recipe(epochs=2, lr_factor=lambda step: seen.append(step) or 1 / (step + 1))
     images, labels = torch.zeros(7, 1, 2, 2, dtype=torch.uint8), torch.zeros(7, dtype=torch.int64)
     passes = list(train.fit(network, images, labels, planned, order=torch.Generator(), draws=torch.Generator()))
     assert seen == list(range(6))
