@@ -31,6 +31,8 @@ from ablate.design import (
     trial_id,
 )
 
+GROUPS = ("model", "norm", "dataset", "recipe", "dispatch", "track")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -54,7 +56,8 @@ class _Factor:
 
 def one_trial(composed: Composed) -> Plan:
     """The plan of a line without -m: one trial, with `seed`."""
-    config, choices = _resolved(composed.config), _ours(composed.choices)
+    choices = _ours(composed.choices)
+    config = _resolved(composed.config)
     schema.check(config)
     trial = _trial(Cell(()), config, choices, config["seed"])
     return Plan(Study(_name(config, {}, [choices]), {}, [trial]), _settings(config), [config])
@@ -160,7 +163,11 @@ def _without_hydra(composed: DictConfig) -> tuple[DictConfig, dict[str, str]]:
 
 
 def _ours(choices: Mapping[str, str]) -> dict[str, str]:
-    return {group: choice for group, choice in choices.items() if choice and not group.startswith("hydra/")}
+    ours = {group: choice for group, choice in choices.items() if choice and not group.startswith("hydra/")}
+    for group in GROUPS:
+        if group not in ours:  # taken out with ~, or several options in brackets, which Hydra merges into one config
+            raise Mistake(f"{group}: allowed: one of its options; levels of a factor are -m {group}=a,b")
+    return ours
 
 
 def _resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -82,7 +83,7 @@ def _number(least: float, most: float = math.inf, *, above: bool = False) -> tup
 
 _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "bits": (lambda value: value in (1, 32), "1, 32"),
-    "width": _number(1),
+    "width": _number(1, 1000),
     "seeds": _number(1, 10_000),
     "seed": _number(0),
     "recipe.epochs": _number(1),
@@ -96,6 +97,9 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "dispatch.gpus_per_trial": _number(0),
     "dispatch.max_lost": _number(0),
 }
+
+
+GROUPS_WITH_A_TARGET = ("model", "norm", "dataset")
 
 
 def register() -> None:
@@ -123,6 +127,8 @@ def check(config: Mapping[str, Any]) -> None:
         value = flat.get(key)
         if value is not None and not fits(value):
             raise Mistake(f"{key}={show(value)}: allowed: {allowed}")
+    for name in GROUPS_WITH_A_TARGET:
+        _check_target(name, config[name])
     for hook in hooks(config, "check"):
         hook(config)
 
@@ -131,6 +137,20 @@ def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, A
     """The functions that the groups' YAML names under `check` (torch-free) or `prepare` (before a run)."""
     groups = (value for value in config.values() if isinstance(value, Mapping))
     return [_named(group[name], name) for group in groups if group.get(name)]
+
+
+def _check_target(name: str, group: Any) -> None:
+    """Find the module that a group's `_target_` names, without importing it."""
+    if not isinstance(group, Mapping) or "_target_" not in group:
+        raise Mistake(f"{name}={show(group)}: allowed: one of its options, or values with a _target_")
+    target = str(group["_target_"])
+    module = target.rpartition(".")[0]
+    try:
+        found = bool(module) and importlib.util.find_spec(module) is not None
+    except ImportError:
+        found = False
+    if not found:
+        raise Mistake(f"{name}._target_={target}: no such module; allowed: package.module.Name, on the Python path")
 
 
 def _named(path: str, key: str) -> Callable[[Mapping[str, Any]], None]:

@@ -5,6 +5,7 @@ A YAML file names its check (`check: ablate.parts.checks.wide_resnet`); it raise
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,14 +14,20 @@ from ablate.design import Mistake, show
 
 def wide_resnet(config: Mapping[str, Any]) -> None:
     depth = config["depth"]
-    if depth < 8 or depth % 6 != 2:
+    if not 8 <= depth < 10_000 or depth % 6 != 2:
         raise Mistake(f"depth={depth}: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ...")
 
 
-def temperature(config: Mapping[str, Any]) -> None:
-    value = config["norm"]["temperature"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise Mistake(f"norm.temperature={show(value)}: allowed: a number above 0")
+def batch_norm(config: Mapping[str, Any]) -> None:
+    affine = config["norm"]["affine"]
+    if not isinstance(affine, bool):
+        raise Mistake(f"norm.affine={show(affine)}: allowed: true, false")
+    _number("norm.eps", config["norm"]["eps"], above=0)
+
+
+def shifted_relu(config: Mapping[str, Any]) -> None:
+    _number("norm.floor", config["norm"]["floor"])
+    _number("norm.temperature", config["norm"]["temperature"], above=0)
 
 
 def synthetic(config: Mapping[str, Any]) -> None:
@@ -29,3 +36,9 @@ def synthetic(config: Mapping[str, Any]) -> None:
         value = config["dataset"][key]
         if not isinstance(value, int) or value < least:
             raise Mistake(f"dataset.{key}={show(value)}: allowed: a whole number from {least} up")
+
+
+def _number(key: str, value: Any, *, above: float = -math.inf) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value <= above:
+        raise Mistake(f"{key}={show(value)}: allowed: a number" + ("" if above == -math.inf else f" above {above:g}"))

@@ -139,4 +139,4 @@ def test_synthetic_classes_can_be_told_apart():
 @pytest.mark.parametrize("value", [0, -1, None, True, "hot"])
 def test_a_temperature_that_is_no_positive_number_is_refused(value):
     with pytest.raises(Mistake, match=r"norm.temperature="):
-        checks.temperature({"norm": {"temperature": value}})
+        checks.shifted_relu({"norm": {"floor": -1, "temperature": value}})
