@@ -66,11 +66,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """One question: its name, the factors with their levels as typed, every trial of the design."""
+    """One question: its name, the factors with their levels as typed, every trial of the design.
+
+    `derived` are the config keys that nobody typed and that take their values from another choice, as a
+    temperature does from the data set and the bits.
+    """
 
     name: str
     factors: Mapping[str, Sequence[Level]]
     trials: Sequence[Trial]
+    derived: Sequence[str] = ()
 
     @property
     def cells(self) -> dict[Cell, list[Trial]]:

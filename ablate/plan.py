@@ -76,6 +76,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     groups = [factor for factor in factors if factor.is_group]
 
     composed: dict[tuple[Any, ...], tuple[DictConfig, dict[str, str]]] = {}
+    derived: set[str] = set()
     cells: dict[Cell, tuple[dict[str, Any], dict[str, str]]] = {}
     for combination in itertools.product(*(factor.levels for factor in factors)):
         level_of = dict(zip((factor.name for factor in factors), combination, strict=True))
@@ -83,6 +84,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         if key not in composed:
             chosen = [f"{group.name}={level_of[group.name]}" for group in groups]
             composed[key] = _without_hydra(loader.load_sweep_config(master, [*fixed, *chosen]))
+            derived |= _derived(composed[key][0])
         cfg, choices = composed[key]
         for factor in factors:
             if not factor.is_group:
@@ -102,7 +104,9 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     _refuse_twins(trials)
     levels = {factor.name: list(dict.fromkeys(dict(cell.levels)[factor.name] for cell in cells)) for factor in factors}
     name = _name(config, levels, [choices for _, choices in cells.values()])
-    return Plan(Study(name, levels, trials), _settings(config), [config for config, _ in cells.values()])
+    derived &= {key for trial in trials for key in trial.params} - levels.keys()
+    study = Study(name, levels, trials, sorted(derived))
+    return Plan(study, _settings(config), [config for config, _ in cells.values()])
 
 
 def _factor(loader: ConfigLoader, override: Override) -> _Factor:
@@ -171,9 +175,20 @@ def _ours(choices: Mapping[str, str]) -> dict[str, str]:
 
 
 def _resolved(cfg: DictConfig) -> dict[str, Any]:
-    config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True, enum_to_str=True)
+    return _plain(cfg, resolve=True)
+
+
+def _plain(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
+    config = OmegaConf.to_container(cfg, resolve=resolve, throw_on_missing=True, enum_to_str=True)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
+
+
+def _derived(cfg: DictConfig) -> set[str]:
+    """The dotted keys whose values are interpolations of others."""
+    return {
+        key for key, value in flatten(_plain(cfg, resolve=False)).items() if isinstance(value, str) and "${" in value
+    }
 
 
 def _trial(cell: Cell, config: Mapping[str, Any], choices: Mapping[str, str], seed: int) -> Trial:

@@ -142,7 +142,7 @@ def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, A
 def _check_target(name: str, group: Any) -> None:
     """Find the module that a group's `_target_` names, without importing it."""
     if not isinstance(group, Mapping) or "_target_" not in group:
-        raise Mistake(f"{name}={show(group)}: allowed: one of its options, or values with a _target_")
+        raise Mistake(f"{name}={group}: allowed: one of its options, or values with a _target_")
     target = str(group["_target_"])
     module = target.rpartition(".")[0]
     try:

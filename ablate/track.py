@@ -167,7 +167,9 @@ class _Writer:
             [f"{len(self.study.cells)} cells, {len(self.study.trials)} trials"]
             + [f"**{name}**: {', '.join(map(show, levels))}" for name, levels in self.study.factors.items()]
         )
-        tags = {"kind": "study", "last_said": f"{time.time():.3f}", "mlflow.note.content": note, **factors, **self.tags}
+        derived = {f"derived.{key}": "" for key in self.study.derived}
+        said = {"kind": "study", "last_said": f"{time.time():.3f}", "mlflow.note.content": note}
+        tags = {**said, **factors, **derived, **self.tags}
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         return run_id
 

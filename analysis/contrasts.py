@@ -66,19 +66,33 @@ def choose_contrast(runs: Runs, factor: str | None, levels: Sequence[Any] | None
     return Contrast(factor, *levels)
 
 
+def left_out(runs: Runs, contrast: Contrast) -> str:
+    """What the contrast's factor has beside its two levels, and how to ask for it; empty when nothing."""
+    others = [level for level in _levels(runs.frame, contrast.factor) if level not in (contrast.first, contrast.second)]
+    if not others:
+        return ""
+    told = ", ".join(f"{contrast.factor}={show(level)}" for level in others)
+    asked = f"contrast.factor={contrast.factor} contrast.levels=[{show(contrast.first)},{show(others[0])}]"
+    return f"Not compared here: {told}; {asked} does."
+
+
 def factors(runs: Runs) -> list[str]:
     """The keys that tell cells apart: those varied on purpose, then any other with several values.
 
-    A key that only follows a group's choice (norm.affine follows norm) tells nothing more and is left out.
+    A key that only follows a group's choice (norm.affine follows norm) tells nothing more and is left out,
+    and so is a derived one that follows the factors (norm.temperature follows the bits).
     """
     frame = runs.frame
     groups = [key for key in frame if key not in BOOKKEEPING and any(other.startswith(f"{key}.") for other in frame)]
-    varied = [key for key in runs.factors if key in frame]
+    typed = [key for key in runs.factors if key in frame]
+    varied = list(typed)
     for key in frame:
         if key in BOOKKEEPING or key in varied or len(_levels(frame, key, absent=True)) < 2:
             continue
+        if key in runs.derived and _follows(frame, key, typed):
+            continue
         owners = [group for group in groups if group != key and len(_levels(frame, group)) > 1]
-        if not any(_follows(frame, key, owner) and key.startswith(f"{owner}.") for owner in owners):
+        if not any(_follows(frame, key, [owner]) and key.startswith(f"{owner}.") for owner in owners):
             varied.append(key)
     return varied
 
@@ -87,20 +101,23 @@ def margins(runs: Runs, contrast: Contrast) -> list[MarginRow]:
     """The contrast in every cell of the other factors, paired by seed.
 
     All other factors match exactly. A key that only one arm has (norm.temperature under srelu) cannot:
-    each of its levels is a row, against the same trials of the other arm.
+    each of its levels is a row, against the same trials of the other arm. A derived key in which the arms
+    differ is told in a note.
     """
     keys = [key for key in factors(runs) if key != contrast.factor]
     frame = runs.frame
     arms = [frame[_is(frame[contrast.factor], level)] for level in (contrast.first, contrast.second)]
     own = [key for key in keys if key.startswith(f"{contrast.factor}.") and any(arm[key].isna().all() for arm in arms)]
     shared = [key for key in keys if key not in own]
+    unmatched = [key for key in runs.derived if key in frame and key not in keys]
+    unmatched = [key for key in unmatched if not key.startswith(f"{contrast.factor}.")]
     rows: list[MarginRow] = []
     for levels, cell in cells(pd.concat(arms), shared):
         first_cells, second_cells = ([*cells(_within(arm, cell), own)] or [({}, arm.iloc[:0])] for arm in arms)
         for first_levels, first in first_cells:
             for second_levels, second in second_cells:
                 extra = {key: _either(first_levels.get(key), second_levels.get(key)) for key in own}
-                rows.append(_margin_row({**levels, **extra}, first, second, contrast))
+                rows.append(_margin_row({**levels, **extra}, first, second, contrast, unmatched))
     return _in_order(rows, frame)
 
 
@@ -119,16 +136,19 @@ def _in_order(rows: list[MarginRow], frame: pd.DataFrame) -> list[MarginRow]:
     return [rows[at] for at in levels.sort_values(keys, key=lambda c: places(frame, c)).index] if keys else rows
 
 
-def _margin_row(levels: dict[str, Any], first: pd.DataFrame, second: pd.DataFrame, contrast: Contrast) -> MarginRow:
+def _margin_row(
+    levels: dict[str, Any], first: pd.DataFrame, second: pd.DataFrame, contrast: Contrast, unmatched: Sequence[str]
+) -> MarginRow:
     notes = []
     for level, arm in ((contrast.first, first), (contrast.second, second)):
         if arm.empty:
             notes.append(f"{contrast.factor}={show(level)}: not run")
         ended_badly = arm.loc[arm["outcome"] != "done", "outcome"].value_counts()
         notes += [f"{contrast.factor}={show(level)}: {count} {kind}" for kind, count in ended_badly.items()]
-    if "epochs" in first and set(first["epochs"]) != set(second["epochs"]) and len(first) and len(second):
-        told = [", ".join(str(epochs) for epochs in sorted(set(arm["epochs"]))) for arm in (first, second)]
-        notes.append(f"epochs differ: {told[0]} against {told[1]}")
+    for key in unmatched:
+        told = [", ".join(map(show, _levels(arm, key, absent=True))) for arm in (first, second)]
+        if told[0] != told[1] and len(first) and len(second):
+            notes.append(f"{key} {told[0]} against {told[1]}")
     pairs = _done(first).merge(_done(second), on="seed", suffixes=("_first", "_second")).sort_values("seed")
     for level, arm in ((contrast.first, first), (contrast.second, second)):
         alone = len(_done(arm)) - len(pairs)
@@ -171,8 +191,9 @@ def places(frame: pd.DataFrame, column: pd.Series) -> pd.Series:
     return column.astype(object).map(lambda level: order.get(repr(level), -1))
 
 
-def _follows(frame: pd.DataFrame, key: str, owner: str) -> bool:
-    return bool((frame.groupby(owner, dropna=False)[key].nunique(dropna=False) <= 1).all())
+def _follows(frame: pd.DataFrame, key: str, owners: Sequence[str]) -> bool:
+    """Whether the owners' levels together leave the key no choice."""
+    return bool(owners) and bool((frame.groupby(list(owners), dropna=False)[key].nunique(dropna=False) <= 1).all())
 
 
 def cells(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

@@ -31,6 +31,7 @@ class Runs:
         arms differ in them), and one per config key.
     factors: the keys that were varied on purpose, in the order typed.
     preferred: the factor and levels to compare when nobody asks for others and the study has them.
+    derived: the keys that nobody typed and that take their values from another choice; arms need not agree.
     parent_run_id: the study's own run in MLflow; None for a paper.
     """
 
@@ -38,6 +39,7 @@ class Runs:
     frame: pd.DataFrame
     factors: Sequence[str]
     preferred: tuple[str, tuple[str, str]] = ("norm", ("bn", "srelu"))
+    derived: Sequence[str] = ()
     parent_run_id: str | None = None
 
 
@@ -58,8 +60,11 @@ def from_mlflow(client: Any, study: str | None) -> Runs:
     rows = [_row(run) for run in _trials(client, parent.info.experiment_id)]
     if not rows:
         raise Mistake(f"study={study}: it has no trials yet")
-    factors = [tag.removeprefix("factor.") for tag in parent.data.tags if tag.startswith("factor.")]
-    return Runs(study, pd.DataFrame(rows), factors, parent_run_id=parent.info.run_id)
+    named = {
+        kind: [tag.removeprefix(f"{kind}.") for tag in parent.data.tags if tag.startswith(f"{kind}.")]
+        for kind in ("factor", "derived")
+    }
+    return Runs(study, pd.DataFrame(rows), named["factor"], derived=named["derived"], parent_run_id=parent.info.run_id)
 
 
 def history(client: Any, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -105,7 +110,7 @@ def from_published(path: Path = PUBLISHED) -> Runs:
     )
     frame = frame.astype(dict.fromkeys(("depth", "bits", "epochs"), int))
     preferred = ("norm", ("bn_fixed", "srelu"))
-    return Runs("published", frame.reset_index(drop=True), PUBLISHED_FACTORS, preferred)
+    return Runs("published", frame.reset_index(drop=True), PUBLISHED_FACTORS, preferred, derived=("epochs",))
 
 
 def client(uri: str) -> Any:

@@ -107,6 +107,8 @@ def write(
         figures["Learning curves"] = plots.save(plots.curves(*curves), folder, "curves")
     shown = tables.margins_for_people(varied, contrast) if contrast else pd.DataFrame()
     marked, notes = tables.footnotes(shown)
+    if contrast and (others := contrasts.left_out(runs, contrast)):
+        notes.append(others)
     if contrast:
         tables.margins_in_full(rows, contrast).to_csv(folder / "margins.csv", index=False)
         (folder / "margins.md").write_text(shown.to_markdown(index=False, disable_numparse=True) + "\n")
@@ -123,7 +125,7 @@ def write(
         texts=[*contrasts.factors(runs), ""],
         figures=figures,
         counts=runs.frame["outcome"].value_counts().to_dict(),
-        failures=runs.frame[runs.frame["outcome"] != "done"].to_dict("records"),
+        failures=runs.frame.assign(cell=tables.cell_names(runs))[runs.frame["outcome"] != "done"].to_dict("records"),
         versions=sorted(set(runs.frame["code_version"])),
         release=__version__,
     )
@@ -169,6 +171,7 @@ def _print(runs: load.Runs, contrast: contrasts.Contrast | None, rows: Sequence[
     else:
         varied, constants = contrasts.split_constants(rows) if len(rows) > 1 else (rows, {})
         shown, notes = tables.footnotes(tables.margins_for_people(varied, contrast))
+        notes.append(contrasts.left_out(runs, contrast))
         title = ", ".join([str(contrast), *(f"{key} {tables.shown(level)}" for key, level in constants.items())])
     console.print(
         f"study {runs.study}{': ' if contrast is None else ', '}{title}", highlight=False, markup=False, soft_wrap=True
@@ -180,7 +183,7 @@ def _print(runs: load.Runs, contrast: contrasts.Contrast | None, rows: Sequence[
     for row in shown.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)
-    for note in notes:
+    for note in filter(None, notes):
         console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 

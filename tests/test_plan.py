@@ -94,6 +94,12 @@ def test_a_group_with_two_factors_composes_once_a_combination(planned, monkeypat
     assert len(composed) == 2
 
 
+def test_the_plan_knows_which_keys_take_their_values_from_another_choice(planned):
+    hinted = ["norm.temperature", "recipe.augment", "recipe.epochs"]
+    assert planned("norm=bn,srelu", "bits=1,32").study.derived == hinted
+    assert planned("norm=bn", "recipe.epochs=1,2", "recipe.augment=none").study.derived == []
+
+
 @pytest.mark.parametrize(
     ("typed", "name"),
     [

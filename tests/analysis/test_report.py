@@ -35,7 +35,7 @@ def test_the_papers_margins_come_out_of_its_printed_numbers(folder, say):
     assert (status, err) == (0, "")
     assert published("reports/published/margins.csv") == GOLDEN
     assert all(f"{value:+.2f}" in out for value in GOLDEN.values())
-    assert "a: epochs differ: 254 against 300" in out
+    assert "a: epochs 254 against 300" in out
 
 
 def test_a_changed_number_moves_its_margin_and_no_other(folder, say):

@@ -11,7 +11,7 @@ from analysis.load import Runs
 NORM = Contrast("norm", "bn", "srelu")
 
 
-def rows(*trials, factors=("norm", "bits")):
+def rows(*trials, factors=("norm", "bits"), derived=()):
     """Trials as (levels, seed, acc) or (levels, seed, failure kind) -> Runs."""
     made = []
     for number, (levels, seed, result) in enumerate(trials):
@@ -28,7 +28,7 @@ def rows(*trials, factors=("norm", "bits")):
                 "acc": float("nan") if failed else result,
             }
         )
-    return Runs("s", pd.DataFrame(made), list(factors))
+    return Runs("s", pd.DataFrame(made), list(factors), derived=derived)
 
 
 def study(**extra):
@@ -117,6 +117,37 @@ def test_a_cell_with_one_arm_stands_in_the_table_without_a_margin():
         "n": 0,
         "notes": "norm=srelu: not run",
     }
+
+
+def test_a_third_level_is_named_with_the_words_that_compare_it():
+    runs = rows(*study(), ({"norm": "bn_fixed", "bits": 32}, 0, 0.9))
+    assert contrasts.left_out(runs, NORM) == (
+        "Not compared here: norm=bn_fixed; contrast.factor=norm contrast.levels=[bn,bn_fixed] does."
+    )
+    assert contrasts.left_out(rows(*study()), NORM) == ""
+
+
+def test_arms_may_differ_in_a_derived_key_and_a_note_says_so():
+    by_bits = [
+        ({"norm": "srelu", "bits": 32, "norm.temperature": 40}, 0, 0.9),
+        ({"norm": "srelu", "bits": 1, "norm.temperature": 20}, 0, 0.8),
+    ]
+    bits = Contrast("bits", 32, 1)
+    assert set(found(rows(*by_bits), bits).values()) == {None}
+    runs = rows(*by_bits, derived=["norm.temperature"])
+    assert set(found(runs, bits).values()) == {(10, 1)}
+    (row,) = contrasts.margins(runs, bits)
+    assert row.notes == ["norm.temperature 40 against 20"]
+
+
+def test_a_derived_key_with_two_values_in_one_cell_tells_them_apart():
+    runs = rows(
+        ({"bits": 32, "norm.temperature": 40}, 0, 0.9),
+        ({"bits": 32, "norm.temperature": 20}, 1, 0.8),
+        factors=["bits"],
+        derived=["norm.temperature"],
+    )
+    assert contrasts.factors(runs) == ["bits", "norm.temperature"]
 
 
 def test_rows_stand_in_the_order_of_their_levels():
