@@ -36,7 +36,7 @@ def show_plan(console: Console, study: Study, outcomes: Outcomes, to_do: list[Tr
 
 def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
     """Test accuracy of every cell (mean and standard deviation over seeds), then each failure's reason."""
-    table = _cells_table(study, "done", "failed", "test accuracy")
+    table = _cells_table(study, "done", "failed", "test accuracy ± sd")
     for cell, trials in study.cells.items():
         ended = [outcomes[trial.trial_id] for trial in trials]
         accs = [100 * end.metrics["test_acc"] for end in ended if isinstance(end, Done) and "test_acc" in end.metrics]

@@ -101,8 +101,8 @@ def margins(runs: Runs, contrast: Contrast) -> list[MarginRow]:
     """The contrast in every cell of the other factors, paired by seed.
 
     All other factors match exactly. A key that only one arm has (norm.temperature under srelu) cannot:
-    each of its levels is a row, against the same trials of the other arm. A derived key in which the arms
-    differ is told in a note.
+    each of its levels is a row, against the same trials of the other arm. A derived key need not match, unless
+    an arm has several of its levels in one cell; where the arms differ in one, a note says so.
     """
     keys = [key for key in factors(runs) if key != contrast.factor]
     frame = runs.frame
@@ -111,6 +111,11 @@ def margins(runs: Runs, contrast: Contrast) -> list[MarginRow]:
     shared = [key for key in keys if key not in own]
     unmatched = [key for key in runs.derived if key in frame and key not in keys]
     unmatched = [key for key in unmatched if not key.startswith(f"{contrast.factor}.")]
+    for _, cell in cells(pd.concat(arms), shared):
+        parts = [_within(arm, cell) for arm in arms]
+        if all(map(len, parts)):
+            shared += [key for key in unmatched if any(len(_levels(part, key, absent=True)) > 1 for part in parts)]
+            unmatched = [key for key in unmatched if key not in shared]
     rows: list[MarginRow] = []
     for levels, cell in cells(pd.concat(arms), shared):
         first_cells, second_cells = ([*cells(_within(arm, cell), own)] or [({}, arm.iloc[:0])] for arm in arms)

@@ -16,7 +16,7 @@ from ablate import address
 from ablate.design import Mistake
 
 PUBLISHED = Path(__file__).parent / "published.csv"
-PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "norm")
+PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "norm", "crops")
 
 BOOKKEEPING = ("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "acc", "epochs")
 """Columns that describe a row; all others are keys of its config, or factors of a paper."""
@@ -87,7 +87,7 @@ def from_published(path: Path = PUBLISHED) -> Runs:
     Raises:
         Mistake: the file is not there, or lacks a column.
     """
-    needed = ["id", "epochs", "metric", "value", *PUBLISHED_FACTORS]
+    needed = ["id", "epochs", "metric", "value", "note", *PUBLISHED_FACTORS[:-1]]
     try:
         printed = pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -95,7 +95,8 @@ def from_published(path: Path = PUBLISHED) -> Runs:
     missing = [column for column in needed if column not in printed]
     if missing:
         raise Mistake(f"path={path}: no column {', '.join(missing)}; allowed: the columns of {PUBLISHED.name}")
-    printed = printed.dropna(subset=list(PUBLISHED_FACTORS))
+    crops = printed["note"].str.extract(r"(\d+) crops", expand=False)  # of each test image
+    printed = printed.assign(crops=crops.fillna("1")).dropna(subset=list(PUBLISHED_FACTORS))
     value = pd.to_numeric(printed["value"], errors="coerce") / 100
     if value.isna().any():
         raise Mistake(f"path={path}: {printed.loc[value.isna(), 'id'].iloc[0]}: its value is not a number")
@@ -108,7 +109,7 @@ def from_published(path: Path = PUBLISHED) -> Runs:
         run_id=printed["id"],
         code_version=printed["source"],
     )
-    frame = frame.astype(dict.fromkeys(("depth", "bits", "epochs"), int))
+    frame = frame.astype(dict.fromkeys(("depth", "bits", "epochs", "crops"), int))
     preferred = ("norm", ("bn_fixed", "srelu"))
     return Runs("published", frame.reset_index(drop=True), PUBLISHED_FACTORS, preferred, derived=("epochs",))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,17 @@ STYLE: Any = {
     "svg.fonttype": "none",
 }
 MOST_CURVES = 12
+LABEL_WIDTH = 48
+"""Characters of a line of a cell's name beside its margin."""
 
 
 def margins(rows: Sequence[MarginRow], contrast: Contrast) -> Figure:
     """One line a cell: the margin with its interval, and zero to hold it against."""
     drawn = [row for row in rows if row.margin is not None]
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7, 1.1 + 0.34 * len(drawn)), layout="constrained")
+        labels = [textwrap.fill(_label(row.levels), LABEL_WIDTH) for row in reversed(drawn)]
+        height = sum(0.19 + 0.15 * (1 + label.count("\n")) for label in labels)
+        figure, axes = plt.subplots(figsize=(7, 1.1 + height), layout="constrained")
         for place, row in enumerate(reversed(drawn)):
             assert row.margin is not None
             colour = COLOURS[0] if row.margin.mean_pp >= 0 else COLOURS[1]
@@ -48,7 +53,7 @@ def margins(rows: Sequence[MarginRow], contrast: Contrast) -> Figure:
                 axes.plot([row.margin.low_pp, row.margin.high_pp], [place, place], color=colour, linewidth=2)
             axes.plot(row.margin.mean_pp, place, "o", color=colour, markersize=6)
         axes.axvline(0, color="#444444", linewidth=1)
-        axes.set_yticks(range(len(drawn)), [_label(row.levels) for row in reversed(drawn)])
+        axes.set_yticks(range(len(drawn)), labels)
         axes.set_ylim(-0.6, len(drawn) - 0.4)
         axes.grid(axis="y", visible=False)
         first, second = show(contrast.first), show(contrast.second)

@@ -68,6 +68,8 @@ def report(typed: cli.Composed) -> int:
     rows = contrasts.margins(runs, contrast) if contrast else []
     if client is None:  # what a paper printed for one arm alone is no margin
         rows = [row for row in rows if row.margin]
+        if not rows:
+            raise Mistake(f"source=published, contrast {contrast}: no two numbers differ in that alone")
     folder = Path(config["out"], re.sub(r"[^\w.+-]", "_", runs.study))
     try:
         folder.mkdir(parents=True, exist_ok=True)

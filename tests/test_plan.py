@@ -115,8 +115,8 @@ def test_a_study_without_a_name_is_named_by_its_data_and_factors(planned, typed,
 
 
 def test_a_trials_config_is_plain_and_holds_nothing_for_the_plan_only(planned):
-    (trial,) = planned("norm=srelu", "dataset=fashion_mnist", "seeds=1").study.trials
-    assert trial.config["norm"] == {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 25}
+    (trial,) = planned("norm=srelu", "dataset=fashion_mnist", "seeds=1", "bits=32").study.trials
+    assert trial.config["norm"] == {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 40}
     assert trial.config["dataset"] == {
         "_target_": "ablate.parts.data.fashion_mnist",
         "root": None,

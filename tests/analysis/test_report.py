@@ -38,6 +38,16 @@ def test_the_papers_margins_come_out_of_its_printed_numbers(folder, say):
     assert "a: epochs 254 against 300" in out
 
 
+def test_the_papers_gap_between_bit_depths_pools_neither_epochs_nor_crops(folder, say):
+    status, _, err = say("analysis.report", "source=published", "contrast.factor=bits")
+    assert (status, err) == (0, "")
+    table = pd.read_csv("reports/published/margins.csv")
+    assert (table["n"] == 1).all()
+    imagenet = table[table["dataset"] == "imagenet"]
+    assert dict(zip(imagenet["crops"], imagenet["margin_pp"].round(2), strict=True)) == {1: -4.11, 25: -3.05}
+    assert table.loc[table["dataset"] == "mnist", "epochs"].tolist() == [6]
+
+
 def test_a_changed_number_moves_its_margin_and_no_other(folder, say):
     text = load.PUBLISHED.read_text()
     changed = re.sub(r"(code-c10-1-bn,.*top1_acc_pct,)96\.25", r"\g<1>97.25", text)
@@ -116,6 +126,10 @@ def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
         ("source=published path=x.csv", "path=x.csv: cannot be read: "),
         ("source=published path=bad.csv", "path=bad.csv: no column id, "),
         ("source=published study=mine", "study=mine: source=published has no studies"),
+        (
+            "source=published contrast.levels=[bn,srelu]",
+            "source=published, contrast norm: bn minus srelu: no two numbers differ in that alone",
+        ),
         ("source=elsewhere", "source=elsewhere: allowed: mlflow, published"),
         ("track.uri=sqlite:///none.db", "track.uri=sqlite:///none.db: there is no none.db; run a study first"),
         ("nonsense=1", "nonsense=1: no such key; allowed: source, study, path, out, contrast, track"),
