@@ -57,7 +57,7 @@ def margins(rows: Sequence[MarginRow], contrast: Contrast) -> Figure:
         axes.set_ylim(-0.6, len(drawn) - 0.4)
         axes.grid(axis="y", visible=False)
         first, second = show(contrast.first), show(contrast.second)
-        axes.set_xlabel(f"margin, {first} minus {second} (percentage points)  ·  right of 0: {first} is better")
+        axes.set_xlabel(f"margin, {first} minus {second} (percentage points)\nright of 0: {first} is better")
     return figure
 
 
