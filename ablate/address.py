@@ -22,7 +22,9 @@ def check(uri: str) -> None:
         _check_file(uri, Path(uri.removeprefix(SQLITE)))
     elif uri.startswith(("http://", "https://")):
         _check_server(uri)
-    elif not uri.startswith(_DATABASES):
+    elif uri.startswith(_DATABASES):
+        _check_driver(uri)
+    else:
         raise Mistake(f"track.uri={uri}: allowed: {ALLOWED}")
 
 
@@ -40,6 +42,21 @@ def _check_file(uri: str, path: Path) -> None:
         with path.open("rb") as file:
             if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
                 raise Mistake(f"track.uri={uri}: {path} is a file, but not an SQLite database")
+
+
+def _check_driver(uri: str) -> None:
+    """Say which database driver is missing now, not when tracking starts."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ArgumentError as error:
+        raise Mistake(f"track.uri={uri}: not a database's address; allowed: {ALLOWED}") from error
+    except ModuleNotFoundError as error:
+        raise Mistake(
+            f"track.uri={uri}: its driver {error.name} is not installed; allowed: a database whose driver is"
+        ) from error
 
 
 def _check_server(uri: str) -> None:

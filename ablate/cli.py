@@ -25,10 +25,11 @@ _NOT_FOR_PEOPLE = ("hydra", "_target_", "_partial_", *FOR_THE_PLAN_ONLY)
 
 @dataclass(frozen=True)
 class Composed:
-    """A line without -m: one config, and the option chosen for each of its groups."""
+    """A line without -m: one config, the option chosen for each of its groups, and the keys as typed."""
 
     config: DictConfig
     choices: Mapping[str, str]
+    typed: Sequence[str]
 
 
 def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> NoReturn:
@@ -70,7 +71,8 @@ def _typed(config_name: str) -> Any:
 
     def keep(typed: Any) -> None:
         if isinstance(typed, DictConfig):
-            typed = Composed(typed, HydraConfig.get().runtime.choices)
+            asked = HydraConfig.get()
+            typed = Composed(typed, asked.runtime.choices, list(asked.overrides.task))
         handed.append(typed)
 
     try:

@@ -56,6 +56,9 @@ class _Factor:
 
 def one_trial(composed: Composed) -> Plan:
     """The plan of a line without -m: one trial, with `seed`."""
+    for typed in composed.typed:
+        if typed.startswith("seeds="):
+            raise Mistake(f"{typed}: seeds is for a study, with -m; without -m there is one trial, and seed=N")
     choices = _ours(composed.choices)
     config = _resolved(composed.config)
     schema.check(config)
