@@ -15,6 +15,7 @@ mpl.use("agg")
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ablate.design import show
 from analysis.contrasts import Contrast, MarginRow
@@ -84,6 +85,7 @@ def curves(history: pd.DataFrame, labels: Mapping[str, str], metric: str) -> Fig
         if len(history):
             axes.set_ylim(bottom=max(0.0, float(named["pct"].quantile(0.05)) - 5))
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(f"{metric} (%)")
         axes.legend(fontsize=8, loc="lower right")
     return figure

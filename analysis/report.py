@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,9 @@ def report(typed: cli.Composed) -> int:
     """Write the report that was asked for, print its table and its path; return exit status 0."""
     config = OmegaConf.to_container(typed.config, resolve=True, enum_to_str=True)
     assert isinstance(config, dict)
+    for key in config:  # Hydra lets +key=value in
+        if key not in (known := [one.name for one in fields(ReportConfig)]):
+            raise Mistake(f"{key!s}={config[key]}: no such key; allowed: {', '.join(known)}")
     if not config["out"]:
         raise Mistake("out=: allowed: a folder, or a name for a new one")
     client, runs = _runs({str(key): value for key, value in config.items()})

@@ -133,6 +133,8 @@ def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
         ("source=elsewhere", "source=elsewhere: allowed: mlflow, published"),
         ("track.uri=sqlite:///none.db", "track.uri=sqlite:///none.db: there is no none.db; run a study first"),
         ("nonsense=1", "nonsense=1: no such key; allowed: source, study, path, out, contrast, track"),
+        ("+x=1", "x=1: no such key; allowed: source, study, path, out, contrast, track"),
+        ("contrast.levels=bn", "contrast.levels=bn: allowed: a list in brackets: [a,b]"),
         ("out=bad.csv", "out=bad.csv: "),
         ("out=", "out=: allowed: a folder"),
         ("-m contrast.factor=bits,norm", "-m: this command does one thing a line"),
