@@ -95,9 +95,9 @@ def test_a_group_with_two_factors_composes_once_a_combination(planned, monkeypat
 
 
 def test_the_plan_knows_which_keys_take_their_values_from_another_choice(planned):
-    hinted = ["norm.temperature", "recipe.augment", "recipe.epochs", "width"]
+    hinted = ["norm.temperature", "recipe.augment", "recipe.epochs", "recipe.lr"]
     assert planned("norm=bn,srelu", "bits=1,32").study.derived == hinted
-    assert planned("norm=bn", "recipe.epochs=1,2", "recipe.augment=none").study.derived == ["width"]
+    assert planned("norm=bn", "recipe.epochs=1,2", "recipe.augment=none").study.derived == ["recipe.lr"]
 
 
 @pytest.mark.parametrize(
@@ -115,15 +115,15 @@ def test_a_study_without_a_name_is_named_by_its_data_and_factors(planned, typed,
 
 
 def test_a_trials_config_is_plain_and_holds_nothing_for_the_plan_only(planned):
-    (trial,) = planned("norm=srelu", "dataset=fashion_mnist", "seeds=1", "bits=32").study.trials
-    assert trial.config["norm"] == {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 80}
+    (trial,) = planned("norm=srelu", "dataset=fashion_mnist", "seeds=1").study.trials
+    assert trial.config["norm"] == {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 2}
     assert trial.config["dataset"] == {
         "_target_": "ablate.parts.data.fashion_mnist",
         "root": None,
         "valid_fraction": 0.1,
     }
     assert trial.params["norm"] == "srelu"
-    assert trial.config["recipe"]["epochs"] == 6
+    assert (trial.config["recipe"]["epochs"], trial.config["recipe"]["lr"]) == (6, 0.03)
 
 
 def test_two_names_for_one_config_are_a_mistake(planned, folder, say):
