@@ -36,7 +36,9 @@ STYLE: Any = {
     "svg.fonttype": "none",
 }
 MOST_CURVES = 12
-LABEL_WIDTH = 48
+WIDTH = 5.4
+"""Inches: narrow, so that a phone can still show the text."""
+LABEL_WIDTH = 40
 """Characters of a line of a cell's name beside its margin."""
 
 
@@ -46,7 +48,7 @@ def margins(rows: Sequence[MarginRow], contrast: Contrast) -> Figure:
     with mpl.rc_context(STYLE):
         labels = [textwrap.fill(_label(row.levels), LABEL_WIDTH) for row in reversed(drawn)]
         height = sum(0.19 + 0.15 * (1 + label.count("\n")) for label in labels)
-        figure, axes = plt.subplots(figsize=(7, 1.1 + height), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + height), layout="constrained")
         for place, row in enumerate(reversed(drawn)):
             assert row.margin is not None
             colour = COLOURS[0] if row.margin.mean_pp >= 0 else COLOURS[1]
@@ -72,7 +74,7 @@ def curves(history: pd.DataFrame, labels: Mapping[str, str], metric: str) -> Fig
     """
     cells = list(dict.fromkeys(labels.values()))
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
         named = history.assign(cell=history["run_id"].map(labels), pct=100 * history["value"])
         for index, cell in enumerate(cells):
             colour, dash = COLOURS[index % len(COLOURS)], ("-", "--", ":")[index // len(COLOURS) % 3]
