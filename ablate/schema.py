@@ -82,7 +82,7 @@ def _number(least: float, most: float = math.inf, *, above: bool = False) -> tup
 
 
 _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "bits": (lambda value: value in (1, 32), "1, 32"),
+    "bits": (lambda value: value in (1, 2, 4, 8, 32), "1, 2, 4, 8, 32"),
     "width": _number(1, 1000),
     "seeds": _number(1, 10_000),
     "seed": _number(0),

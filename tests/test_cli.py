@@ -13,9 +13,9 @@ from ablate import CONF
 REPOSITORY = Path(CONF).parent
 
 MISTAKES = [
-    ("norm=bm", "norm=bm: no such option; allowed: bn, bn_fixed, srelu"),
-    ("-m norm=bm,bn", "norm=bm: no such option; allowed: bn, bn_fixed, srelu"),
-    ("bits=3", "bits=3: allowed: 1, 32"),
+    ("norm=bm", "norm=bm: no such option; allowed: bn, bn_fixed, gn, ln, none, srelu"),
+    ("-m norm=bm,bn", "norm=bm: no such option; allowed: bn, bn_fixed, gn, ln, none, srelu"),
+    ("bits=3", "bits=3: allowed: 1, 2, 4, 8, 32"),
     ("-m bits=1,three", "bits=three: allowed: a whole number"),
     ("bits=three", "bits=three: allowed: a whole number"),
     ("depth=9", "depth=9: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ..."),
@@ -44,6 +44,8 @@ MISTAKES = [
     ("norm._target_=foo", "norm._target_=foo: no such module; allowed: package.module.Name"),
     ("norm._target_=ablate.parts.nrom.bn", "norm._target_=ablate.parts.nrom.bn: no such module; allowed: "),
     ("width=100000000000000000000", "width=100000000000000000000: allowed: 1 to 1000"),
+    ("norm=gn norm.groups=5", "norm.groups=5: allowed: a divisor of the narrowest stage's 32 channels"),
+    ("norm=none norm.temperature=-1", "norm.temperature=-1: allowed: a number above 0"),
     ("norm=[bn,srelu]", "norm: allowed: one of its options; levels of a factor are -m norm=a,b"),
     ("-m norm=[bn,srelu] bits=1,32", "norm: allowed: one of its options; "),
     ("~norm", "norm: allowed: one of its options; "),
@@ -52,7 +54,7 @@ MISTAKES = [
     ("recipe.lr=0", "recipe.lr=0: allowed: a number above 0"),
     ("dataset=synthetic dataset.size=2", "dataset.size=2: allowed: a whole number from 4 up"),
     ("-m bits=interval(1,2)", "bits=interval(1,2): allowed: a,b range(1,4) choice(a,b) glob(*)"),
-    ("-m norm=glob(x*)", "norm=glob(x*): no level matches; allowed: bn, bn_fixed, srelu"),
+    ("-m norm=glob(x*)", "norm=glob(x*): no level matches; allowed: bn, bn_fixed, gn, ln, none, srelu"),
     ("norm=[", "norm=[: allowed: key=value, with quotes around a value that holds more than"),
     ("bits", "bits: allowed: key=value, "),
     ("study=a/b", "study=a/b: allowed: up to 100 letters, digits, and _ . + - after the first"),
@@ -107,7 +109,7 @@ def test_help_names_groups_values_and_the_three_lines(folder):
     began = time.monotonic()
     told = type_line("--help", folder)
     assert time.monotonic() - began < 30
-    assert "norm: bn, bn_fixed, srelu" in told.stdout
+    assert "norm: bn, bn_fixed, gn, ln, none, srelu" in told.stdout
     assert "python -m ablate.run -m norm=bn,srelu bits=1,32" in told.stdout
 
 

@@ -44,7 +44,7 @@ def cells(made):
         (["width=range(1,4)"], ["width=1", "width=2", "width=3"]),
         (["norm=choice(bn_fixed,srelu)"], ["norm=bn_fixed", "norm=srelu"]),
         (["norm=glob(b*)"], ["norm=bn", "norm=bn_fixed"]),
-        (["norm=glob(*,exclude=s*)"], ["norm=bn", "norm=bn_fixed"]),
+        (["norm=glob(*n*,exclude=b*)"], ["norm=gn", "norm=ln", "norm=none"]),
         (["recipe.lr=0.1,1e-2"], ["recipe.lr=0.1", "recipe.lr=0.01"]),
         (["recipe.schedule=cosine,warm_restarts"], ["recipe.schedule=cosine", "recipe.schedule=warm_restarts"]),
         (["norm.affine=true,false"], ["norm.affine=true", "norm.affine=false"]),

@@ -25,6 +25,22 @@ def batch_norm(config: Mapping[str, Any]) -> None:
     _number("norm.eps", config["norm"]["eps"], above=0)
 
 
+def group_norm(config: Mapping[str, Any]) -> None:
+    groups, channels = config["norm"]["groups"], 16 * config["width"]
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or channels % groups:
+        raise Mistake(f"norm.groups={show(groups)}: allowed: a divisor of the narrowest stage's {channels} channels")
+    layer_norm(config)
+
+
+def layer_norm(config: Mapping[str, Any]) -> None:
+    _number("norm.eps", config["norm"]["eps"], above=0)
+    no_norm(config)
+
+
+def no_norm(config: Mapping[str, Any]) -> None:
+    _number("norm.temperature", config["norm"]["temperature"], above=0)
+
+
 def shifted_relu(config: Mapping[str, Any]) -> None:
     _number("norm.floor", config["norm"]["floor"])
     _number("norm.temperature", config["norm"]["temperature"], above=0)

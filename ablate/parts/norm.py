@@ -43,6 +43,42 @@ def srelu(*, floor: float, temperature: float) -> Arm:
     return Arm(before_conv=lambda _channels: ShiftedReLU(floor), head=lambda _classes: Temperature(temperature))
 
 
+def gn(*, groups: int, eps: float, temperature: float) -> Arm:
+    """Group norm with learned scale and offset, and ReLU; logits divided by a temperature.
+
+    Source: Wu and He, arXiv 1803.08494.
+    """
+
+    def before_conv(channels: int) -> nn.Module:
+        return nn.Sequential(nn.GroupNorm(groups, channels, eps=eps), nn.ReLU(inplace=True))
+
+    return Arm(before_conv, head=lambda _classes: Temperature(temperature))
+
+
+def ln(*, eps: float, temperature: float) -> Arm:
+    """Layer norm over the channels of each pixel, scale and offset learned, and ReLU; as `gn` otherwise.
+
+    Source: Ba, Kiros and Hinton, arXiv 1607.06450.
+    """
+
+    def before_conv(channels: int) -> nn.Module:
+        return nn.Sequential(ChannelNorm(channels, eps=eps), nn.ReLU(inplace=True))
+
+    return Arm(before_conv, head=lambda _classes: Temperature(temperature))
+
+
+def none(*, temperature: float) -> Arm:
+    """Plain ReLU in place of batch norm and ReLU; logits divided by a temperature."""
+    return Arm(before_conv=lambda _channels: nn.ReLU(), head=lambda _classes: Temperature(temperature))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over dimension 1 of (N, C, H, W)."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's own name)
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
 class ShiftedReLU(nn.Module):
     """max(x, floor)."""
 

@@ -18,30 +18,54 @@ def he_std(kernel: int, channels_in: int) -> float:
     return math.sqrt(2.0 / (kernel * kernel * channels_in))
 
 
-class _SignTimesConstant(torch.autograd.Function):
-    """W -> constant * sign(W), sign(0) = +1; the gradient passes straight through, unclipped."""
+STEPS = {1: 1.0, 2: 0.4978433, 4: 0.1676003, 8: 0.01538119}
+"""Bits -> half the distance between neighbouring levels, for a weight of standard deviation 1.
+
+Beyond 1 bit: where the mean squared error of quantising a standard normal weight is least.
+Source: Max, Quantizing for minimum distortion (1960), uniform output levels.
+"""
+
+ALLOWED_BITS = (*STEPS, 32)
+
+
+def quantized(weight: Tensor, bits: int, constant: float) -> Tensor:
+    """Each weight's nearest level: an odd multiple, -(2^bits - 1) to 2^bits - 1, of constant * STEPS[bits].
+
+    At 1 bit: constant * sign(W), with sign(0) = +1.
+
+    >>> quantized(torch.tensor([-9.0, -0.1, 0.0, 1.2]), bits=1, constant=0.5).tolist()
+    [-0.5, -0.5, 0.5, 0.5]
+
+    Source: [WR] eq. 1 at 1 bit; more bits are ours.
+    """
+    step, most = constant * STEPS[bits], 2**bits - 1
+    return weight.div(2 * step).floor_().mul_(2).add_(1).clamp_(-most, most).mul_(step)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Quantized weights; the gradient passes to the real-valued ones as it is, unclipped."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, constant: float) -> Tensor:
-        return weight.ge(0).to(weight.dtype).mul_(2 * constant).sub_(constant)
+    def forward(ctx: Any, weight: Tensor, bits: int, constant: float) -> Tensor:
+        return quantized(weight, bits, constant)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0], None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return gradients[0], None, None
 
 
 class Conv2d(nn.Conv2d):
-    """A square convolution without bias, at 1 or 32 bits per weight, He-initialised from `generator`.
+    """A square convolution without bias, at 1 to 32 bits per weight, He-initialised from `generator`.
 
-    At 1 bit, forward and backward see sqrt(2 / (F * F * C_in)) * sign(W); the optimiser updates the
-    real-valued W. The weights are scaled, not the feature maps, so that weight gradients are not.
+    Below 32 bits, forward and backward see `quantized` weights; the optimiser updates the real-valued ones.
+    The weights are scaled, not the feature maps, so that weight gradients are not.
 
     Args:
         channels_in: channels of the input, (N, C_in, H, W).
         channels_out: channels of the output.
         kernel: side F of the filter, in pixels.
         stride: in pixels.
-        bits: bits per weight, 1 or 32.
+        bits: bits per weight, one of ALLOWED_BITS.
         generator: source of the initial weights.
 
     Source: [WR] eq. 1.
@@ -57,8 +81,8 @@ class Conv2d(nn.Conv2d):
         bits: int,
         generator: torch.Generator | None,
     ):
-        if bits not in (1, 32):
-            raise ValueError(f"bits={bits}: weights have 1 or 32 bits")
+        if bits not in ALLOWED_BITS:
+            raise ValueError(f"bits={bits}: allowed: {', '.join(map(str, ALLOWED_BITS))}")
         super().__init__(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
         self.bits = bits
         self.constant = he_std(kernel, channels_in)
@@ -68,5 +92,5 @@ class Conv2d(nn.Conv2d):
         """Left to `__init__`, which draws from the trial's own generator and never the global one."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's own name)
-        weight = self.weight if self.bits == 32 else _SignTimesConstant.apply(self.weight, self.constant)
+        weight = self.weight if self.bits == 32 else _StraightThrough.apply(self.weight, self.bits, self.constant)
         return functional.conv2d(input, weight, None, self.stride, self.padding)

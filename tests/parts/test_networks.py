@@ -7,14 +7,17 @@ import torch
 from torch import nn
 
 from ablate.parts import norm
-from ablate.parts.norm import bn, srelu
-from ablate.parts.quantize import Conv2d
+from ablate.parts.norm import bn, gn, ln, none, srelu
+from ablate.parts.quantize import STEPS, Conv2d, quantized
 from ablate.parts.wrn import Block, WideResNet
 
 ARMS = {
     "bn": bn(affine=True, eps=1e-5),
     "bn_fixed": bn(affine=False, eps=1e-5),
     "srelu": srelu(floor=-1, temperature=10),
+    "gn": gn(groups=8, eps=1e-5, temperature=10),
+    "ln": ln(eps=1e-5, temperature=10),
+    "none": none(temperature=10),
 }
 
 
@@ -64,8 +67,11 @@ def test_any_image_and_any_number_of_classes_fit(arm, bits, channels, size, clas
     assert all(parameter.grad is not None for parameter in made.parameters())
 
 
-def test_only_the_shifted_relu_network_has_a_temperature_and_only_one_norm():
+def test_only_networks_without_batch_norm_have_a_temperature_and_the_input_keeps_its_norm():
     kinds = {arm: [type(module) for module in network(arm).modules()] for arm in ARMS}
+    for arm in ("srelu", "gn", "ln", "none"):
+        assert (kinds[arm].count(norm.Temperature), kinds[arm].count(nn.BatchNorm2d)) == (1, 1)
+    assert kinds["gn"].count(nn.GroupNorm) == kinds["ln"].count(norm.ChannelNorm) == 7
     assert kinds["srelu"].count(nn.BatchNorm2d) == 1
     assert kinds["srelu"].count(norm.Temperature) == 1
     assert kinds["bn"].count(nn.BatchNorm2d) == 1 + 7 + 1  # input, before each of 7 convolutions but the stem, head
@@ -101,6 +107,20 @@ def test_shifted_relu_is_the_larger_of_its_input_and_the_floor():
     assert norm.ShiftedReLU(-1)(x).tolist() == [-1.0, -1.0, -0.5, 2.0]
 
 
+def test_channel_norm_gives_every_pixel_mean_0_and_variance_1_over_its_channels():
+    x = torch.randn(2, 16, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 5
+    y = norm.ChannelNorm(16, eps=0.0).double()(x)
+    assert y.shape == x.shape
+    torch.testing.assert_close(y, (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True, correction=0))
+
+
+def test_the_arm_without_a_norm_leaves_the_residual_stream_alone():
+    x = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(0))
+    before = x.clone()
+    Block(ARMS["none"], lambda *a, **k: Conv2d(*a, **k, bits=32, generator=None), 16, 16)(x)
+    assert torch.equal(x, before)
+
+
 def test_the_shortcut_averages_what_is_there_and_adds_zero_channels():
     block = Block(ARMS["srelu"], lambda *a, **k: Conv2d(*a, **k, bits=32, generator=None), 1, 2)
     x = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -123,15 +143,49 @@ def test_one_bit_weights_are_the_constant_times_the_sign_and_zero_counts_as_plus
     assert expected[0, 0] == torch.tensor(constant)
 
 
-def test_a_one_bit_convolutions_gradient_passes_straight_through_unclipped():
-    conv = Conv2d(2, 3, 3, bits=1, generator=torch.Generator().manual_seed(0)).double()
+@pytest.mark.parametrize("bits", [1, 2, 8])
+def test_the_gradient_passes_straight_through_unclipped(bits):
+    conv = Conv2d(2, 3, 3, bits=bits, generator=torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         conv.weight *= 100  # far outside [-1, 1]: a clipped gradient would be zero
     x = torch.randn(4, 2, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     conv(x).square().sum().backward()
-    used = (conv.constant * torch.where(conv.weight >= 0, 1.0, -1.0).double()).detach().requires_grad_()
+    most = (2**bits - 1) * conv.constant * STEPS[bits]
+    used = quantized(conv.weight.detach(), bits, conv.constant).requires_grad_()
+    assert used.abs().max().item() == pytest.approx(most)
     nn.functional.conv2d(x, used, padding=1).square().sum().backward()
     torch.testing.assert_close(conv.weight.grad, used.grad)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_quantized_weights_are_the_nearest_of_all_levels(bits):
+    constant = 0.3
+    weights = torch.randn(500, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * constant * 2
+    levels = torch.arange(-(2**bits) + 1, 2**bits, 2) * constant * STEPS[bits]
+    assert len(levels) == 2**bits
+    nearest = levels[(weights[:, None] - levels).abs().argmin(1)].double()
+    torch.testing.assert_close(quantized(weights, bits, constant), nearest, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_step_has_the_least_squared_error_for_a_normal_weight(bits):
+    """The integral of the squared error over a fine grid is the independent statement."""
+    x = torch.linspace(-8, 8, 400_001, dtype=torch.float64)
+    density = torch.exp(-x.square() / 2)
+
+    def error(scale):
+        step = STEPS[bits] * scale
+        levels = ((x / step - 1) / 2).round().mul(2).add(1).clamp(-(2**bits) + 1, 2**bits - 1) * step
+        return (density * (x - levels).square()).sum().item()
+
+    assert error(1) < min(error(0.999), error(1.001))
+
+
+def test_more_bits_come_closer_to_the_weight():
+    weights = torch.randn(200_000, generator=torch.Generator().manual_seed(0))
+    errors = [(quantized(weights, bits, 1.0) - weights).square().mean().item() for bits in (1, 2, 4, 8)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[1:] == pytest.approx([0.1188, 0.01154, 8.77e-5], rel=0.1)  # Max (1960), table II
 
 
 def test_weights_start_normal_with_hes_standard_deviation():
@@ -156,5 +210,5 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused_by_name(depth):
 
 
 def test_other_bits_are_refused_by_name():
-    with pytest.raises(ValueError, match="bits=3: weights have 1 or 32 bits"):
+    with pytest.raises(ValueError, match="bits=3: allowed: 1, 2, 4, 8, 32"):
         network(bits=3)
