@@ -19,7 +19,7 @@ OUTSIDE_IDENTITY = ("study", "seeds", "mode", "retry", "runs", "dispatch", "trac
 FOR_THE_PLAN_ONLY = ("check", "prepare", "hints")
 """Keys of a group's YAML that serve the plan, and are neither part of a trial nor seen by a worker."""
 
-ADDED_LATER: Mapping[str, Level] = {}
+ADDED_LATER: Mapping[str, Level] = {"model.residual": True, "model.padding": "torch"}
 """Dotted config key -> the value that trials had in effect before the key existed.
 
 A key is listed here in the commit that adds it, and its value never changes afterwards, even when the

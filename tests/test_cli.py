@@ -44,6 +44,8 @@ MISTAKES = [
     ("norm._target_=foo", "norm._target_=foo: no such module; allowed: package.module.Name"),
     ("norm._target_=ablate.parts.nrom.bn", "norm._target_=ablate.parts.nrom.bn: no such module; allowed: "),
     ("width=100000000000000000000", "width=100000000000000000000: allowed: 1 to 1000"),
+    ("model.padding=same", "model.padding=same: allowed: torch, tf"),
+    ("model.residual=maybe", "model.residual=maybe: allowed: true, false"),
     ("norm=gn norm.groups=5", "norm.groups=5: allowed: a divisor of the narrowest stage's 32 channels"),
     ("norm=none norm.temperature=-1", "norm.temperature=-1: allowed: a number above 0"),
     ("norm=[bn,srelu]", "norm: allowed: one of its options; levels of a factor are -m norm=a,b"),

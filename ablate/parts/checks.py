@@ -16,6 +16,11 @@ def wide_resnet(config: Mapping[str, Any]) -> None:
     depth = config["depth"]
     if not 8 <= depth < 10_000 or depth % 6 != 2:
         raise Mistake(f"depth={depth}: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ...")
+    residual, padding = config["model"]["residual"], config["model"]["padding"]
+    if not isinstance(residual, bool):
+        raise Mistake(f"model.residual={show(residual)}: allowed: true, false")
+    if padding not in ("torch", "tf"):
+        raise Mistake(f"model.padding={show(padding)}: allowed: torch, tf")
 
 
 def batch_norm(config: Mapping[str, Any]) -> None:

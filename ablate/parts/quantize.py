@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-def he_std(kernel: int, channels_in: int) -> float:
-    """Standard deviation of He initialisation, and the constant by which 1-bit weights are scaled.
-
-    Source: [WR] eq. 1, sqrt(2 / (F * F * C_in)).
-    """
-    return math.sqrt(2.0 / (kernel * kernel * channels_in))
+HE_GAIN = math.sqrt(2.0)
+"""He initialisation's standard deviation is gain / sqrt(F * F * C_in). Source: [WR] eq. 1."""
+PLAIN_GAIN = 2.0
+"""In place of it in networks without skip connections. Source: [WR] appendix B."""
 
 
 STEPS = {1: 1.0, 2: 0.4978433, 4: 0.1676003, 8: 0.01538119}
@@ -57,6 +55,7 @@ class _StraightThrough(torch.autograd.Function):
 class Conv2d(nn.Conv2d):
     """A square convolution without bias, at 1 to 32 bits per weight, He-initialised from `generator`.
 
+    The standard deviation of the initial weights is also the constant that scales quantized ones.
     Below 32 bits, forward and backward see `quantized` weights; the optimiser updates the real-valued ones.
     The weights are scaled, not the feature maps, so that weight gradients are not.
 
@@ -66,6 +65,8 @@ class Conv2d(nn.Conv2d):
         kernel: side F of the filter, in pixels.
         stride: in pixels.
         bits: bits per weight, one of ALLOWED_BITS.
+        gain: the initial weights' standard deviation times sqrt(F * F * C_in).
+        padding: where zeros are added at stride 2, "torch" on all sides, "tf" as TensorFlow's "same".
         generator: source of the initial weights.
 
     Source: [WR] eq. 1.
@@ -80,12 +81,15 @@ class Conv2d(nn.Conv2d):
         stride: int = 1,
         bits: int,
         generator: torch.Generator | None,
+        gain: float = HE_GAIN,
+        padding: str = "torch",
     ):
         if bits not in ALLOWED_BITS:
             raise ValueError(f"bits={bits}: allowed: {', '.join(map(str, ALLOWED_BITS))}")
         super().__init__(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
         self.bits = bits
-        self.constant = he_std(kernel, channels_in)
+        self.as_tf = padding == "tf" and stride > 1
+        self.constant = gain / math.sqrt(kernel * kernel * channels_in)
         nn.init.normal_(self.weight, std=self.constant, generator=generator)
 
     def reset_parameters(self) -> None:
@@ -93,4 +97,16 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's own name)
         weight = self.weight if self.bits == 32 else _StraightThrough.apply(self.weight, self.bits, self.constant)
-        return functional.conv2d(input, weight, None, self.stride, self.padding)
+        if self.as_tf:
+            input = functional.pad(input, same_padding(input.shape[-2:], self.kernel_size[0], self.stride[0]))  # noqa: A001
+        return functional.conv2d(input, weight, None, self.stride, 0 if self.as_tf else self.padding)
+
+
+def same_padding(size: Sequence[int], kernel: int, stride: int) -> list[int]:
+    """TensorFlow's "same" padding of (H, W), as torch's pad takes it: left, right, top, bottom.
+
+    >>> same_padding((8, 7), kernel=3, stride=2)
+    [1, 1, 0, 1]
+    """
+    whole = [max((math.ceil(n / stride) - 1) * stride + kernel - n, 0) for n in reversed(size)]
+    return [side for total in whole for side in (total // 2, total - total // 2)]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ablate.parts.norm import INPUT_EPS, Arm
-from ablate.parts.quantize import Conv2d
+from ablate.parts.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
 
 BASE_CHANNELS = 16
 STAGES = 3
@@ -28,6 +28,10 @@ class WideResNet(nn.Module):
         bits: bits per weight of every convolution, stem and classifier included.
         channels: channels of the images.
         classes: number of classes.
+        residual: with skip connections; without them the network is plain, and its initial weights and
+            the constant of quantized ones are larger, as [WR] appendix B says.
+        padding: where zeros are added at stride 2: "torch" on all sides, "tf" as TensorFlow's "same" does,
+            which weights that the authors' code trained need.
         generator: source of the initial weights; None draws from torch's global one.
 
     Shapes: (N, channels, H, W) float -> (N, classes) logits, H and W any size from 4 up.
@@ -44,6 +48,8 @@ class WideResNet(nn.Module):
         bits: int,
         channels: int,
         classes: int,
+        residual: bool = True,
+        padding: str = "torch",
         generator: torch.Generator | None = None,
     ):
         super().__init__()
@@ -51,7 +57,8 @@ class WideResNet(nn.Module):
         if depth != 6 * blocks + 2 or blocks < 1:
             raise ValueError(f"depth={depth}: a wide ResNet has 6n + 2 convolutions: 8, 14, 20, 26, ...")
         widths = [BASE_CHANNELS * width * 2**stage for stage in range(STAGES)]
-        conv = functools.partial(Conv2d, bits=bits, generator=generator)
+        gain = HE_GAIN if residual else PLAIN_GAIN
+        conv = functools.partial(Conv2d, bits=bits, generator=generator, gain=gain, padding=padding)
 
         self.input_norm = nn.BatchNorm2d(channels, eps=INPUT_EPS)
         self.stem = conv(channels, widths[0], 3)
@@ -59,7 +66,7 @@ class WideResNet(nn.Module):
         channels_in = widths[0]
         for channels_out in widths:
             for _ in range(blocks):
-                self.blocks.append(Block(arm, conv, channels_in, channels_out))
+                self.blocks.append(Block(arm, conv, channels_in, channels_out, residual=residual, padding=padding))
                 channels_in = channels_out
         self.before_classifier = arm.before_conv(channels_in)
         self.classifier = conv(channels_in, classes, 1)
@@ -72,14 +79,25 @@ class WideResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """[norm and activation, 3x3 convolution] twice, plus the input.
+    """[norm and activation, 3x3 convolution] twice, plus the input where the network is residual.
 
     Where the channels double, the first convolution has stride 2, and the shortcut is a 3x3 average pool
     with stride 2, whose padding is not counted in the mean, with zeros for the new channels.
     """
 
-    def __init__(self, arm: Arm, conv: Callable[..., nn.Module], channels_in: int, channels_out: int):
+    def __init__(
+        self,
+        arm: Arm,
+        conv: Callable[..., nn.Module],
+        channels_in: int,
+        channels_out: int,
+        *,
+        residual: bool = True,
+        padding: str = "torch",
+    ):
         super().__init__()
+        self.residual = residual
+        self.padding = padding
         self.new_channels = channels_out - channels_in
         stride = 2 if self.new_channels else 1
         self.before_conv1 = arm.before_conv(channels_in)
@@ -90,10 +108,21 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         branch = self.conv1(self.before_conv1(x))
         branch = self.conv2(self.before_conv2(branch))
-        return branch + self._shortcut(x)
+        return branch + self._shortcut(x) if self.residual else branch
 
     def _shortcut(self, x: Tensor) -> Tensor:
         if not self.new_channels:
             return x
-        pooled = functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+        if self.padding == "tf":
+            pooled = _average_pool_as_tf(x)
+        else:
+            pooled = functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
         return functional.pad(pooled, (0, 0, 0, 0, 0, self.new_channels))
+
+
+def _average_pool_as_tf(x: Tensor) -> Tensor:
+    """3x3 with stride 2 and TensorFlow's "same" padding, which is not counted in the mean."""
+    sides = same_padding(x.shape[-2:], kernel=3, stride=2)
+    there = functional.pad(torch.ones_like(x[:1, :1]), sides)
+    share = functional.avg_pool2d(there, 3, stride=2)  # of each window that is image
+    return functional.avg_pool2d(functional.pad(x, sides), 3, stride=2) / share
