@@ -17,8 +17,8 @@ from ablate.design import Mistake, flatten, show
 
 Mode = Enum("Mode", ["run", "plan"])
 Retry = Enum("Retry", ["none", "failed"])
-Schedule = Enum("Schedule", ["warm_restarts", "cosine"])
-Augment = Enum("Augment", ["none", "crop", "light"])
+Schedule = Enum("Schedule", ["warm_restarts", "cosine", "step"])
+Augment = Enum("Augment", ["none", "crop", "light", "cutout"])
 Moments = Enum("Moments", ["reestimated", "running"])
 Executor = Enum("Executor", ["ray", "in_process"])
 

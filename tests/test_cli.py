@@ -51,7 +51,7 @@ MISTAKES = [
     ("norm=[bn,srelu]", "norm: allowed: one of its options; levels of a factor are -m norm=a,b"),
     ("-m norm=[bn,srelu] bits=1,32", "norm: allowed: one of its options; "),
     ("~norm", "norm: allowed: one of its options; "),
-    ("recipe.augment=foo", "recipe.augment=foo: allowed: none, crop, light"),
+    ("recipe.augment=foo", "recipe.augment=foo: allowed: none, crop, light, cutout"),
     ("dataset.valid_fraction=0.9", "dataset.valid_fraction=0.9: allowed: 0 to 0.5"),
     ("recipe.lr=0", "recipe.lr=0: allowed: a number above 0"),
     ("dataset=synthetic dataset.size=2", "dataset.size=2: allowed: a whole number from 4 up"),

@@ -10,6 +10,8 @@ from torch import Tensor
 
 PAD = 4
 """Pixels added on each side before a crop."""
+PATCH = 18
+"""Side of a cutout, in pixels."""
 
 
 def none(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -43,3 +45,22 @@ def light(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     flip = torch.rand(len(images), generator=generator, device=images.device) < 0.5
     return crop(torch.where(flip[:, None, None, None], images.flip(-1), images), generator)
+
+
+def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
+    """`light`, then one 18x18 patch of uniform random integers an image (CIFAR).
+
+    The patch may hang over the border: its corner is drawn so that every pixel is covered equally often.
+
+    Source: [WR], after DeVries and Taylor, arXiv 1708.04552.
+    """
+    images = light(images, generator)
+    device, (n, _, *sides) = images.device, images.shape
+    covered = []
+    for side in sides:
+        start = torch.randint(1 - PATCH, side, (n, 1), generator=generator, device=device)
+        place = torch.arange(side, device=device)
+        covered.append((start <= place) & (place < start + PATCH))
+    inside = covered[0][:, None, :, None] & covered[1][:, None, None, :]
+    noise = torch.randint(0, 256, images.shape, generator=generator, dtype=torch.uint8, device=device)
+    return torch.where(inside, noise, images)

@@ -36,6 +36,20 @@ def cosine(step: int, *, steps_per_epoch: int, epochs: int, floor: float) -> flo
     return _cosine(step, steps_per_epoch * epochs, floor)
 
 
+DROP_EPOCHS = (85, 170)
+
+
+def step(done: int, *, steps_per_epoch: int, epochs: int, floor: float) -> float:
+    """The initial rate, a tenth of it after 85 epochs and a hundredth after 170; `floor` is not reached.
+
+    >>> [step(epoch, steps_per_epoch=1, epochs=254, floor=0) for epoch in (0, 84, 85, 169, 170, 253)]
+    [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+
+    Source: [WR], the schedule that warm restarts are compared with.
+    """
+    return 10.0 ** -sum(done >= drop * steps_per_epoch for drop in DROP_EPOCHS)
+
+
 def _cosine(step: int, steps: int, floor: float) -> float:
     """From 1 at the first of `steps` batches to `floor` at the last."""
     done = step / (steps - 1) if steps > 1 else 0.0
