@@ -116,7 +116,7 @@ def test_a_study_without_a_name_is_named_by_its_data_and_factors(planned, typed,
 
 def test_a_trials_config_is_plain_and_holds_nothing_for_the_plan_only(planned):
     (trial,) = planned("norm=srelu", "dataset=fashion_mnist", "seeds=1").study.trials
-    assert trial.config["norm"] == {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 2}
+    assert trial.config["norm"] == {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 5}
     assert trial.config["dataset"] == {
         "_target_": "ablate.parts.data.fashion_mnist",
         "root": None,
@@ -124,6 +124,11 @@ def test_a_trials_config_is_plain_and_holds_nothing_for_the_plan_only(planned):
     }
     assert trial.params["norm"] == "srelu"
     assert (trial.config["recipe"]["epochs"], trial.config["recipe"]["lr"]) == (6, 0.03)
+
+
+def test_a_data_set_may_hint_a_temperature_for_a_bit_depth(planned):
+    made = planned("norm=srelu", "dataset=fashion_mnist,digits", "bits=1,2,32", "seeds=1")
+    assert [trial.config["norm"]["temperature"] for trial in made.study.trials] == [2, 5, 5, 10, 10, 10]
 
 
 def test_two_names_for_one_config_are_a_mistake(planned, folder, say):
