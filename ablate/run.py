@@ -41,7 +41,8 @@ def run(typed: Any) -> int:
         return 0
     _make(runs, settings["runs"])
     if to_do:
-        for config in planned.cell_configs:
+        by_dataset = {repr(config["dataset"]): config for config in planned.cell_configs}
+        for config in by_dataset.values():
             for prepare in schema.hooks(config, "prepare"):
                 prepare(config)
     try:

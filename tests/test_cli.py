@@ -33,7 +33,7 @@ MISTAKES = [
     ("-m seeds=1,2", "seeds=1,2: seeds is the number of replicates; allowed: one whole number"),
     ("-m seed=1", "seed=1: seed is for one trial, without -m; with -m say seeds=N"),
     ("-m dispatch.cpus_per_trial=1,2", "dispatch.cpus_per_trial=1,2: dispatch.cpus_per_trial says where or how"),
-    ("dataset=fashion_mnist dataset.root=nowhere", "dataset=fashion_mnist: its four files are not in dataset.root=n"),
+    ("dataset=fashion_mnist dataset.root=nowhere", "dataset=fashion_mnist: its files are not in dataset.root=n"),
     ("bits=1,32", "bits=1,32: several levels are a sweep, and a sweep needs -m"),
     ("bits=range(1,2)", "bits=range(1,2): several levels are a sweep, and a sweep needs -m"),
     ("-m norm=bn,srelu norm.temperature=1,2", "norm.temperature=1: norm=bn has no such key; allowed: affine, eps"),

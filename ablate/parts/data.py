@@ -1,22 +1,18 @@
 """Data sets of small images, whole in memory: uint8 arrays that a trial moves to its device.
 
-Nothing here imports torch, except a download. Splits are fixed: the seed of a trial never moves an image
+Nothing here imports torch. Splits are fixed: the seed of a trial never moves an image
 between training, validation and test.
 """
 
 from __future__ import annotations
 
-import gzip
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.design import Mistake
+from ablate.parts import files
 
 SPLIT_SEED = 0
 
@@ -84,85 +80,43 @@ def synthetic(
     return _with_valid(train, test, valid_fraction, classes)
 
 
+def mnist(*, root: str | None, valid_fraction: float) -> Dataset:
+    """MNIST: 60,000 + 10,000 grey images of digits, 28x28. Source: LeCun, Cortes and Burges."""
+    return _from_files("mnist", root, valid_fraction)
+
+
 def fashion_mnist(*, root: str | None, valid_fraction: float) -> Dataset:
     """Fashion-MNIST: 60,000 + 10,000 grey images of clothing, 28x28, 10 classes.
 
     Source: Xiao, Rasul and Vollgraf, arXiv 1708.07747.
     """
-    folder = find_fashion_mnist(root)
-    if folder is None:
-        raise Mistake(_fashion_mnist_missing(root))
-    train, test = (
-        Split(
-            _idx(folder, f"{part}-images-idx3-ubyte")[:, None],
-            _idx(folder, f"{part}-labels-idx1-ubyte").astype(np.int64),
-        )
-        for part in ("train", "t10k")
-    )
-    return _with_valid(train, test, valid_fraction, classes=10)
+    return _from_files("fashion_mnist", root, valid_fraction)
 
 
-FASHION_MNIST_FILES = tuple(
-    f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
-)
-DEBIAN_FOLDER = "/usr/share/datasets/fashion-mnist"
-DOWNLOAD_FOLDER = "data"
+def cifar10(*, root: str | None, valid_fraction: float) -> Dataset:
+    """CIFAR-10: 50,000 + 10,000 colour images, 32x32. Source: Krizhevsky (2009)."""
+    return _from_files("cifar10", root, valid_fraction)
 
 
-def find_fashion_mnist(root: str | None) -> Path | None:
-    """The folder that holds the four files, packed or not: under `root`, or in the usual places."""
-    bases = [root] if root is not None else [DEBIAN_FOLDER, DOWNLOAD_FOLDER]
-    folders = [Path(base, layout) for base in bases for layout in (".", "FashionMNIST/raw")]
-    return next((folder for folder in folders if all(map(_packed_or_not(folder), FASHION_MNIST_FILES))), None)
+def cifar100(*, root: str | None, valid_fraction: float) -> Dataset:
+    """CIFAR-100: 50,000 + 10,000 colour images, 32x32, by their fine labels. Source: Krizhevsky (2009)."""
+    return _from_files("cifar100", root, valid_fraction)
 
 
-def check_fashion_mnist(config: Mapping[str, Any]) -> None:
-    """Raise Mistake when `dataset.root` is given and holds no Fashion-MNIST."""
-    root = config["dataset"]["root"]
-    if root is not None and find_fashion_mnist(root) is None:
-        raise Mistake(_fashion_mnist_missing(root))
+def svhn(*, root: str | None, valid_fraction: float) -> Dataset:
+    """Street View House Numbers: 73,257 + 26,032 colour images, 32x32. Source: Netzer et al. (2011)."""
+    return _from_files("svhn", root, valid_fraction)
 
 
-def fetch_fashion_mnist(config: Mapping[str, Any]) -> None:
-    """Download the files with torchvision, unless they are here already. Raise Mistake when it fails."""
-    root = config["dataset"]["root"]
-    if find_fashion_mnist(root) is not None:
-        return
-    from torchvision.datasets import FashionMNIST
-
-    try:
-        FashionMNIST(DOWNLOAD_FOLDER, download=True)
-    except (OSError, RuntimeError) as error:
-        raise Mistake(f"{_fashion_mnist_missing(root)} (the download failed: {error})") from error
+def imagenet32(*, root: str | None, valid_fraction: float) -> Dataset:
+    """ImageNet at 32x32: 1,281,167 + 50,000 colour images, 1000 classes. Source: arXiv 1707.08819."""
+    return _from_files("imagenet32", root, valid_fraction)
 
 
-def _fashion_mnist_missing(root: str | None) -> str:
-    where = f"dataset.root={root}" if root is not None else f"{DEBIAN_FOLDER} or {DOWNLOAD_FOLDER}/"
-    return (
-        f"dataset=fashion_mnist: its four files are not in {where}; allowed: "
-        "(1) apt install dataset-fashion-mnist, "
-        "(2) dataset.root=FOLDER that holds them or torchvision's FashionMNIST/raw, "
-        "(3) leave dataset.root out where there is internet: torchvision downloads them"
-    )
-
-
-def _packed_or_not(folder: Path) -> Callable[[str], bool]:
-    return lambda name: (folder / name).is_file() or (folder / f"{name}.gz").is_file()
-
-
-def _idx(folder: Path, name: str) -> NDArray[np.uint8]:
-    """An IDX file of unsigned bytes: 2 zero bytes, type 8, the number of axes, each axis's length."""
-    path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise Mistake(f"{path}: not a readable gzip file ({error})") from error
-    axes = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0
-    shape = tuple(int(length) for length in np.frombuffer(data[4 : 4 + 4 * axes], ">u4"))
-    body = data[4 + 4 * axes :]
-    if not axes or len(body) != np.prod(shape):
-        raise Mistake(f"{path}: not a whole IDX file of unsigned bytes ({len(data)} bytes)")
-    return np.frombuffer(body, np.uint8).reshape(shape).copy()
+def _from_files(name: str, root: str | None, valid_fraction: float) -> Dataset:
+    """A data set of `files`. Raises Mistake, naming the file that is missing or damaged."""
+    train, test = files.load(name, root)
+    return _with_valid(Split(*train), Split(*test), valid_fraction, files.SOURCES[name].classes)
 
 
 def _with_valid(train: Split, test: Split, valid_fraction: float, classes: int) -> Dataset:
