@@ -128,7 +128,7 @@ def test_a_trials_config_is_plain_and_holds_nothing_for_the_plan_only(planned):
 
 def test_a_data_set_may_hint_a_temperature_for_a_bit_depth(planned):
     made = planned("norm=srelu", "dataset=fashion_mnist,digits", "bits=1,2,32", "seeds=1")
-    assert [trial.config["norm"]["temperature"] for trial in made.study.trials] == [2, 5, 5, 10, 10, 10]
+    assert [trial.config["norm"]["temperature"] for trial in made.study.trials] == [4, 5, 5, 10, 10, 10]
 
 
 def test_two_names_for_one_config_are_a_mistake(planned, folder, say):
