@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ablate import address
-from ablate.design import Mistake
+from ablate.design import ADDED_LATER, Mistake
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "norm", "crops")
@@ -64,7 +64,11 @@ def from_mlflow(client: Any, study: str | None) -> Runs:
         kind: [tag.removeprefix(f"{kind}.") for tag in parent.data.tags if tag.startswith(f"{kind}.")]
         for kind in ("factor", "derived")
     }
-    return Runs(study, pd.DataFrame(rows), named["factor"], derived=named["derived"], parent_run_id=parent.info.run_id)
+    frame = pd.DataFrame(rows)
+    for key, value in ADDED_LATER.items():
+        if key in frame:  # what trials from before the key had in effect
+            frame[key] = frame[key].astype(object).where(frame[key].notna(), value)
+    return Runs(study, frame, named["factor"], derived=named["derived"], parent_run_id=parent.info.run_id)
 
 
 def history(client: Any, frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -89,6 +90,21 @@ def test_the_report_is_kept_with_the_study_in_mlflow(folder, say):
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     (parent,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id], "tags.kind = 'study'")
     assert "report/index.html" in {item.path for item in client.list_artifacts(parent.info.run_id, "report")}
+
+
+def test_trials_from_before_a_key_count_with_the_value_they_had_in_effect(folder, say):
+    older = [make_trial(0, norm="bn", bits=1)]
+    newer = [make_trial(0, norm="srelu", bits=1)]
+    newer = [dataclasses.replace(one, params={**one.params, "model.residual": True}) for one in newer]
+    study = Study("mine", {"norm": ["bn", "srelu"]}, [*older, *newer])
+    tracker = track.Tracker("sqlite:///mlflow.db", study, runs=folder / "runs", settled=(), tags={})
+    for trial in study.trials:
+        for event in store.attempt(well, trial, folder / "runs"):
+            tracker.record(trial, event)
+    assert tracker.close() is None
+    assert say("analysis.report")[0] == 0
+    table = pd.read_csv("reports/mine/margins.csv")
+    assert (table["n"].tolist(), "model.residual" in table) == ([1], False)
 
 
 def test_without_arguments_the_study_asked_for_last_is_reported(folder, say):
