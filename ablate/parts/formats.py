@@ -1,0 +1,145 @@
+"""The formats in which image data sets come: their folder -> the training items, and the test items.
+
+Every reader raises Mistake, naming the file, when one is missing or damaged.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import pickle
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablate.design import Mistake
+
+Items = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""images (n, channels, height, width), 0 to 255, and labels (n,), class indices."""
+
+
+def here(folder: Path, file: str) -> Path | None:
+    """The file, or for an IDX file the same packed, with .gz behind its name; None where neither is."""
+    names = (file, f"{file}.gz") if file.endswith("-ubyte") else (file,)
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _content(folder: Path, file: str) -> tuple[Path, bytes]:
+    path = here(folder, file) or folder / file
+    try:
+        return path, gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise Mistake(f"{path}: not a readable file ({error})") from error
+
+
+def _items(path: Path, images: NDArray[Any], labels: Any, classes: int) -> Items:
+    """Refuse what has the format but cannot be the data set."""
+    indices = np.asarray(labels).astype(np.int64)
+    if images.dtype != np.uint8 or images.ndim != 4 or indices.shape != (len(images),) or not len(images):
+        raise Mistake(f"{path}: {len(indices)} labels for images of shape {images.shape}; it is damaged")
+    if indices.min() < 0 or indices.max() >= classes:
+        raise Mistake(f"{path}: labels from {indices.min()} to {indices.max()}; allowed: {classes} classes")
+    return images, indices
+
+
+def _joined(parts: Sequence[Items]) -> Items:
+    return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
+
+
+def _idx(folder: Path, file: str) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes: 2 zero bytes, type 8, the number of axes, each axis's length."""
+    path, data = _content(folder, file)
+    axes = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0
+    shape = tuple(int(length) for length in np.frombuffer(data[4 : 4 + 4 * axes], ">u4"))
+    body = data[4 + 4 * axes :]
+    if not axes or len(body) != np.prod(shape):
+        raise Mistake(f"{path}: not a whole IDX file of unsigned bytes ({len(data)} bytes)")
+    return np.frombuffer(body, np.uint8).reshape(shape).copy()
+
+
+def mnist(folder: Path) -> tuple[Items, Items]:
+    """MNIST and Fashion-MNIST: IDX files, packed or not."""
+
+    def part(name: str) -> Items:
+        images, labels = _idx(folder, f"{name}-images-idx3-ubyte"), _idx(folder, f"{name}-labels-idx1-ubyte")
+        return _items(folder / f"{name}-labels-idx1-ubyte", images[:, None], labels, 10)
+
+    return part("train"), part("t10k")
+
+
+_OF_AN_ARRAY = {
+    "_reconstruct": np.ndarray(0).__reduce__()[0],
+    "ndarray": np.ndarray,
+    "dtype": np.dtype,
+    "encode": codecs.encode,
+}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads what the CIFAR files hold: an array among plain values, and no code."""
+
+    def __init__(self, file: IO[bytes]):
+        super().__init__(file, encoding="bytes")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] in ("numpy", "_codecs") and name in _OF_AN_ARRAY:
+            return _OF_AN_ARRAY[name]
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no array")
+
+
+def _cifar(folder: Path, file: str, labels: bytes, classes: int) -> Items:
+    """A pickled batch: b"data" of (n, 3072) uint8, red plane first, and its labels."""
+    path = folder / file
+    try:
+        with path.open("rb") as stream:
+            batch = _ArraysOnly(stream).load()
+        images, indices = batch[b"data"].reshape(-1, 3, 32, 32), batch[labels]
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Mistake(f"{path}: not a whole CIFAR batch ({error})") from error
+    return _items(path, images, indices, classes)
+
+
+def cifar10(folder: Path) -> tuple[Items, Items]:
+    """CIFAR-10: five pickled batches, and one of test images."""
+    train = [_cifar(folder, f"data_batch_{batch}", b"labels", 10) for batch in range(1, 6)]
+    return _joined(train), _cifar(folder, "test_batch", b"labels", 10)
+
+
+def cifar100(folder: Path) -> tuple[Items, Items]:
+    """CIFAR-100, by its fine labels."""
+    return _cifar(folder, "train", b"fine_labels", 100), _cifar(folder, "test", b"fine_labels", 100)
+
+
+def svhn(folder: Path) -> tuple[Items, Items]:
+    """SVHN, MATLAB files: X of (32, 32, 3, n), and y of (n, 1), in which 10 stands for the digit 0."""
+    from scipy.io import loadmat
+
+    def part(name: str) -> Items:
+        path = folder / f"{name}_32x32.mat"
+        try:
+            found = loadmat(path)
+            images, labels = found["X"].transpose(3, 2, 0, 1), found["y"][:, 0].astype(np.int64) % 10
+        except Exception as error:  # scipy raises whatever its parser trips over
+            raise Mistake(f"{path}: not a whole SVHN file ({error})") from error
+        return _items(path, np.ascontiguousarray(images), labels, 10)
+
+    return part("train"), part("test")
+
+
+def imagenet32(folder: Path) -> tuple[Items, Items]:
+    """Batches of Chrabaszcz et al., arXiv 1707.08819, as npz: data of (n, 3072) uint8, labels from 1 to 1000."""
+
+    def part(file: str) -> Items:
+        path = folder / file
+        try:
+            with path.open("rb") as stream, np.load(stream) as batch:
+                images, labels = batch["data"].reshape(-1, 3, 32, 32), batch["labels"].astype(np.int64) - 1
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise Mistake(f"{path}: not a whole ImageNet32 batch ({error})") from error
+        return _items(path, images, labels, 1000)
+
+    return _joined([part(f"train_data_batch_{batch}.npz") for batch in range(1, 11)]), part("val_data.npz")
