@@ -7,13 +7,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from ablate import CONF
@@ -55,6 +55,21 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
     except (Mistake, HydraException, OmegaConfBaseException) as error:
         print(_one_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def plain(composed: Composed, schema: type) -> dict[str, Any]:
+    """The resolved config; `schema` is the dataclass of its root, since Hydra lets +key=value in beyond it.
+
+    Raises:
+        Mistake: a key that the schema does not have.
+    """
+    config = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
+    assert isinstance(config, dict)
+    known = [one.name for one in fields(schema)]
+    for key, value in config.items():
+        if key not in known:
+            raise Mistake(f"{key!s}={value}: no such key; allowed: {', '.join(known)}")
+    return {str(key): value for key, value in config.items()}
 
 
 def _refuse_keys_around_m(words: Sequence[str]) -> None:

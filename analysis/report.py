@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from hydra.core.config_store import ConfigStore
 from jinja2 import Environment, PackageLoader
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -59,14 +59,10 @@ def main() -> None:
 
 def report(typed: cli.Composed) -> int:
     """Write the report that was asked for, print its table and its path; return exit status 0."""
-    config = OmegaConf.to_container(typed.config, resolve=True, enum_to_str=True)
-    assert isinstance(config, dict)
-    for key in config:  # Hydra lets +key=value in
-        if key not in (known := [one.name for one in fields(ReportConfig)]):
-            raise Mistake(f"{key!s}={config[key]}: no such key; allowed: {', '.join(known)}")
+    config = cli.plain(typed, ReportConfig)
     if not config["out"]:
         raise Mistake("out=: allowed: a folder, or a name for a new one")
-    client, runs = _runs({str(key): value for key, value in config.items()})
+    client, runs = _runs(config)
     contrast = contrasts.choose_contrast(runs, config["contrast"]["factor"], config["contrast"]["levels"])
     rows = contrasts.margins(runs, contrast) if contrast else []
     if client is None:  # what a paper printed for one arm alone is no margin

@@ -56,6 +56,7 @@ class WideResNet(nn.Module):
         blocks = (depth - 2) // 6
         if depth != 6 * blocks + 2 or blocks < 1:
             raise ValueError(f"depth={depth}: a wide ResNet has 6n + 2 convolutions: 8, 14, 20, 26, ...")
+        self.depth, self.width, self.channels, self.classes = depth, width, channels, classes
         widths = [BASE_CHANNELS * width * 2**stage for stage in range(STAGES)]
         gain = HE_GAIN if residual else PLAIN_GAIN
         conv = functools.partial(Conv2d, bits=bits, generator=generator, gain=gain, padding=padding)
