@@ -80,7 +80,10 @@ def prepare(config: Mapping[str, Any]) -> None:
     if find(name, root) is None:
         _download(name, root)
     folder = find(name, root)
-    if folder and sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) < MOST_BYTES_TO_READ_TWICE:
+    if folder is None:
+        raise Mistake(_missing(name, root))
+    paths = [formats.here(folder, file) for file in SOURCES[name].files]
+    if sum(path.stat().st_size for path in paths if path) < MOST_BYTES_TO_READ_TWICE:
         load(name, root)
 
 
