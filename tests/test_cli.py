@@ -20,6 +20,7 @@ MISTAKES = [
     ("bits=three", "bits=three: allowed: a whole number"),
     ("depth=9", "depth=9: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ..."),
     ("width=0", "width=0: allowed: 1 to 1000"),
+    ("depth=10004", "depth=10004: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ... up to 9998"),
     ("depth=-8", "depth=-8: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ..."),
     ("seeds=1 seeds=1.5", "seeds=1.5: allowed: a whole number"),
     ("recipe.lr=abc", "recipe.lr=abc: allowed: a number"),

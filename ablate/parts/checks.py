@@ -15,7 +15,7 @@ from ablate.design import Mistake, show
 def wide_resnet(config: Mapping[str, Any]) -> None:
     depth = config["depth"]
     if not 8 <= depth < 10_000 or depth % 6 != 2:
-        raise Mistake(f"depth={depth}: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ...")
+        raise Mistake(f"depth={depth}: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ... up to 9998")
     residual, padding = config["model"]["residual"], config["model"]["padding"]
     if not isinstance(residual, bool):
         raise Mistake(f"model.residual={show(residual)}: allowed: true, false")
