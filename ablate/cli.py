@@ -143,6 +143,8 @@ def _allowed(why: str) -> str:
     options = re.search(r"expected one of \[(.*)\]", why)
     if options:
         return f"allowed: {options[1]}"
+    if "Union[int, float]" in why:
+        return "allowed: a number"
     if "is not a ListConfig" in why:
         return "allowed: a list in brackets: [a,b]"
     return "allowed: anything but null" if "is not Optional" in why else why

@@ -13,10 +13,22 @@ Level = str | int | float | bool | None
 NUMERICS = 2
 """Goes up when the same config would train differently (a mended numerical bug)."""
 
-OUTSIDE_IDENTITY = ("study", "seeds", "mode", "retry", "runs", "dispatch", "track", "dataset.root")
+OUTSIDE_IDENTITY = (
+    "preset",
+    "scale",
+    "study",
+    "seeds",
+    "mode",
+    "retry",
+    "runs",
+    "dispatch",
+    "track",
+    "dataset.root",
+    "dataset.workers",
+)
 """Keys that say where, how or under which name a trial runs, never what it computes."""
 
-FOR_THE_PLAN_ONLY = ("check", "prepare", "hints")
+FOR_THE_PLAN_ONLY = ("check", "prepare", "hints", "shape", "multiply_adds")
 """Keys of a group's YAML that serve the plan, and are neither part of a trial nor seen by a worker."""
 
 ADDED_LATER: Mapping[str, Level] = {"model.residual": True, "model.padding": "torch"}

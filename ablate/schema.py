@@ -59,7 +59,7 @@ class Config:
     recipe: Recipe = MISSING
     bits: int = MISSING
     depth: int = MISSING
-    width: int = MISSING
+    width: int | float = MISSING
     seeds: int = MISSING
     seed: int = MISSING
     study: str | None = None
@@ -77,13 +77,13 @@ def _number(least: float, most: float = math.inf, *, above: bool = False) -> tup
         return (value > least if above else value >= least) and value <= most
 
     if above:
-        return fits, f"a number above {least:g}"
+        return fits, f"a number above {least:g}" + ("" if most == math.inf else f", up to {most:g}")
     return fits, f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
 
 
 _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "bits": (lambda value: value in (1, 2, 4, 8, 32), "1, 2, 4, 8, 32"),
-    "width": _number(1, 1000),
+    "width": _number(0, 1000, above=True),
     "seeds": _number(1, 10_000),
     "seed": _number(0),
     "recipe.epochs": _number(1),

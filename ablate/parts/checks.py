@@ -16,6 +16,10 @@ def wide_resnet(config: Mapping[str, Any]) -> None:
     depth = config["depth"]
     if not 8 <= depth < 10_000 or depth % 6 != 2:
         raise Mistake(f"depth={depth}: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ... up to 9998")
+    if config["width"] % 1:
+        raise Mistake(
+            f"width={config['width']}: a wide ResNet's stages have 16, 32 and 64 channels times a whole number"
+        )
     residual, padding = config["model"]["residual"], config["model"]["padding"]
     if not isinstance(residual, bool):
         raise Mistake(f"model.residual={show(residual)}: allowed: true, false")

@@ -24,7 +24,7 @@ class WideResNet(nn.Module):
     Args:
         arm: what stands before each convolution, and the head.
         depth: number of convolutions, 6n + 2: a stem, 3 stages x n blocks x 2, a 1x1 classifier.
-        width: k; the stages have 16k, 32k and 64k channels, the stem 16k.
+        width: k, a whole number; the stages have 16k, 32k and 64k channels, the stem 16k.
         bits: bits per weight of every convolution, stem and classifier included.
         channels: channels of the images.
         classes: number of classes.
@@ -44,7 +44,7 @@ class WideResNet(nn.Module):
         *,
         arm: Arm,
         depth: int,
-        width: int,
+        width: float,
         bits: int,
         channels: int,
         classes: int,
@@ -56,8 +56,10 @@ class WideResNet(nn.Module):
         blocks = (depth - 2) // 6
         if depth != 6 * blocks + 2 or blocks < 1:
             raise ValueError(f"depth={depth}: a wide ResNet has 6n + 2 convolutions: 8, 14, 20, 26, ...")
-        self.depth, self.width, self.channels, self.classes = depth, width, channels, classes
-        widths = [BASE_CHANNELS * width * 2**stage for stage in range(STAGES)]
+        if width % 1:
+            raise ValueError(f"width={width}: a wide ResNet's stages have 16, 32, 64 channels times a whole number")
+        self.depth, self.width, self.channels, self.classes = depth, int(width), channels, classes
+        widths = [BASE_CHANNELS * int(width) * 2**stage for stage in range(STAGES)]
         gain = HE_GAIN if residual else PLAIN_GAIN
         conv = functools.partial(Conv2d, bits=bits, generator=generator, gain=gain, padding=padding)
 
