@@ -81,13 +81,15 @@ class Study:
     """One question: its name, the factors with their levels as typed, every trial of the design.
 
     `derived` are the config keys that nobody typed and that take their values from another choice, as a
-    temperature does from the data set and the bits.
+    temperature does from the data set and the bits. `contrast` is a factor and the two levels of it that the
+    report compares, where the study says so.
     """
 
     name: str
     factors: Mapping[str, Sequence[Level]]
     trials: Sequence[Trial]
     derived: Sequence[str] = ()
+    contrast: tuple[str, Sequence[Level]] | None = None
 
     @property
     def cells(self) -> dict[Cell, list[Trial]]:

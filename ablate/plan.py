@@ -1,22 +1,18 @@
-"""Hydra's command line -> the trials of a study. Composes once per combination of groups."""
+"""Hydra's command line -> the trials of a study."""
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
 from ablate import schema
-from ablate.cli import Composed, refused
+from ablate.cli import Composed
 from ablate.design import (
     FOR_THE_PLAN_ONLY,
     NUMERICS,
@@ -30,8 +26,8 @@ from ablate.design import (
     show,
     trial_id,
 )
-
-GROUPS = ("model", "norm", "dataset", "recipe", "dispatch", "track")
+from ablate.grid import Combination, Grid, grid, ours, resolved
+from ablate.preset import Preset, read
 
 
 @dataclass(frozen=True)
@@ -46,96 +42,93 @@ class Plan:
     cell_configs: Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class _Factor:
-    name: str
-    levels: Sequence[Any]
-    is_group: bool
-    may_add: bool
-
-
 def one_trial(composed: Composed) -> Plan:
     """The plan of a line without -m: one trial, with `seed`."""
     for typed in composed.typed:
         if typed.startswith("seeds="):
             raise Mistake(f"{typed}: seeds is for a study, with -m; without -m there is one trial, and seed=N")
-    choices = _ours(composed.choices)
-    config = _resolved(composed.config)
+    if composed.choices.get("preset"):
+        raise Mistake(f"preset={composed.choices['preset']}: a preset is a study; allowed: with -m")
+    choices = ours(composed.choices)
+    config = resolved(composed.config)
+    _refuse_smoke(config["scale"])
     schema.check(config)
     trial = _trial(Cell(()), config, choices, config["seed"])
     return Plan(Study(_name(config, {}, [choices]), {}, [trial]), _settings(config), [config])
 
 
 def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> Plan:
-    """The plan of a line with -m: every combination of the levels typed, `seeds` trials each.
+    """The plan of a line with -m: every combination of the levels typed, `seeds` trials each; or a preset's.
 
     Raises:
         Mistake: a level is of the wrong type, out of range, or of a key that cannot be a factor.
     """
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(arguments))
-    _refuse_seed(overrides)
-    factors = [_factor(loader, override) for override in overrides if override.is_sweep_override()]
-    fixed = [typed for typed, override in zip(arguments, overrides, strict=True) if not override.is_sweep_override()]
-    groups = [factor for factor in factors if factor.is_group]
+    asked = _preset(loader, master, arguments)
+    grids = [grid(loader, master, line) for line in asked.lines]
+    combinations = [combination for one in grids for combination in one.combinations]
+    factors = grids[0].swept if len(grids) == 1 else _differing(grids, asked.follows)
+    cells: dict[Cell, Combination] = {}
+    for combination in combinations:
+        cell = Cell(tuple((name, combination.level(name)) for name in factors))
+        twin = cells.setdefault(cell, combination)
+        if twin.config != combination.config:
+            raise Mistake(f"preset={asked.name}: {_two_in_one_cell(cell, twin, combination)}")
 
-    composed: dict[tuple[Any, ...], tuple[DictConfig, dict[str, str]]] = {}
-    derived: set[str] = set()
-    cells: dict[Cell, tuple[dict[str, Any], dict[str, str]]] = {}
-    for combination in itertools.product(*(factor.levels for factor in factors)):
-        level_of = dict(zip((factor.name for factor in factors), combination, strict=True))
-        key = tuple(level_of[group.name] for group in groups)
-        if key not in composed:
-            chosen = [f"{group.name}={level_of[group.name]}" for group in groups]
-            composed[key] = _without_hydra(loader.load_sweep_config(master, [*fixed, *chosen]))
-            derived |= _derived(composed[key][0])
-        cfg, choices = composed[key]
-        for factor in factors:
-            if not factor.is_group:
-                _set(cfg, factor, level_of[factor.name], choices)
-        config = _resolved(cfg)
-        schema.check(config)
-        flat = flatten(config)
-        typed = {f.name: level_of[f.name] if f.is_group else _level(flat, f.name) for f in factors}
-        cells.setdefault(Cell(tuple(typed.items())), (config, choices))
-
-    config = next(iter(cells.values()))[0]
     trials = [
-        _trial(cell, config, choices, seed)
-        for cell, (config, choices) in cells.items()
-        for seed in range(config["seeds"])
+        _trial(cell, one.config, one.choices, seed)
+        for cell, one in cells.items()
+        for seed in range(one.config["seeds"])
     ]
     _refuse_twins(trials)
-    levels = {factor.name: list(dict.fromkeys(dict(cell.levels)[factor.name] for cell in cells)) for factor in factors}
-    name = _name(config, levels, [choices for _, choices in cells.values()])
+    levels = {name: list(dict.fromkeys(dict(cell.levels)[name] for cell in cells)) for name in factors}
+    config = combinations[0].config
+    name = _name(config, levels, [one.choices for one in cells.values()], asked.name)
+    derived = set(asked.follows).union(*(one.derived for one in grids))
     derived &= {key for trial in trials for key in trial.params} - levels.keys()
-    study = Study(name, levels, trials, sorted(derived))
-    return Plan(study, _settings(config), [config for config, _ in cells.values()])
+    study = Study(name, levels, trials, sorted(derived), asked.contrast)
+    return Plan(study, _settings(config), [one.config for one in cells.values()])
 
 
-def _factor(loader: ConfigLoader, override: Override) -> _Factor:
-    name = override.key_or_group
-    if name == "seeds":
-        raise Mistake(f"{override.input_line}: seeds is the number of replicates; allowed: one whole number")
-    if name.split(".")[0] in OUTSIDE_IDENTITY or name in OUTSIDE_IDENTITY:
-        raise Mistake(f"{override.input_line}: {name} says where or how a trial runs; it cannot be a factor")
-    if not override.is_discrete_sweep():
-        raise Mistake(f"{override.input_line}: allowed: a,b  range(1,4)  choice(a,b)  glob(*)")
-    is_group = bool(loader.get_group_options(name, ObjectType.CONFIG))
-    texts = list(dict.fromkeys(override.sweep_string_iterator()))
-    if not texts:
-        options = loader.get_group_options(name, ObjectType.CONFIG)
-        raise Mistake(f"{override.input_line}: no level matches; allowed: {', '.join(sorted(options))}")
-    if is_group:
-        return _Factor(name, texts, is_group=True, may_add=False)
-    parser = OverridesParser.create()
-    values = [parser.parse_override(f"{name}={text}").value() for text in texts]
-    return _Factor(name, values, is_group=False, may_add=override.is_add() or override.is_force_add())
+def _preset(loader: ConfigLoader, master: DictConfig, words: Sequence[str]) -> Preset:
+    """The preset that a line asks for; without one, the line itself as the one grid of a study."""
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+    asked = {one.key_or_group: one for one in overrides if one.key_or_group in ("preset", "scale")}
+    for name, one in asked.items():
+        if one.is_sweep_override():
+            raise Mistake(f"{one.input_line}: {name} is one for a study; allowed: one of its levels")
+    preset = asked["preset"].value() if "preset" in asked else None
+    if preset is None:
+        if "scale" in asked:
+            _refuse_smoke(asked["scale"].value())
+        return Preset([words])
+    pairs = list(zip(words, overrides, strict=True))
+    cfg = loader.load_sweep_config(master, [word for word, one in pairs if one.key_or_group in asked])
+    values = OmegaConf.to_container(cfg.preset, resolve=True)
+    typed = [word for word, one in pairs if one.key_or_group != "preset"]
+    return read(str(preset), values, typed, smoke=cfg.scale.name == "smoke")
 
 
-def _refuse_seed(overrides: Iterable[Override]) -> None:
-    for override in overrides:
-        if override.key_or_group == "seed":
-            raise Mistake(f"{override.input_line}: seed is for one trial, without -m; with -m say seeds=N")
+def _refuse_smoke(scale: Any) -> None:
+    if scale == "smoke":
+        raise Mistake("scale=smoke: for a preset; allowed: with -m preset=NAME")
+
+
+def _differing(grids: Sequence[Grid], follows: Sequence[str]) -> list[str]:
+    """The keys typed in a preset's lines that differ between its cells, beside those that only follow."""
+    combinations = [combination for one in grids for combination in one.combinations]
+    names = dict.fromkeys(name for one in grids for name in one.typed)
+    return [
+        name
+        for name in names
+        if name not in (*follows, *OUTSIDE_IDENTITY) and len({show(one.level(name)) for one in combinations}) > 1
+    ]
+
+
+def _two_in_one_cell(cell: Cell, first: Combination, second: Combination) -> str:
+    key = next(key for key in {**first.flat, **second.flat} if first.level(key) != second.level(key))
+    levels = f"{show(first.level(key))} and {show(second.level(key))}"
+    where = str(cell) or "without factors"
+    return f"two of its lines make the cell {where}, with {key} {levels}; allowed: one {key} for all, on this line"
 
 
 def _refuse_twins(trials: Iterable[Trial]) -> None:
@@ -145,53 +138,6 @@ def _refuse_twins(trials: Iterable[Trial]) -> None:
         twin = seen.setdefault(trial.trial_id, trial)
         if twin.cell != trial.cell:
             raise Mistake(f"{twin.cell} and {trial.cell} are the same network and recipe; drop one of them")
-
-
-def _set(cfg: DictConfig, factor: _Factor, value: Any, choices: Mapping[str, str]) -> None:
-    try:
-        OmegaConf.update(cfg, factor.name, value, merge=False, force_add=factor.may_add)
-    except OmegaConfBaseException as error:
-        group = factor.name.partition(".")[0]
-        holder = f"{group}={choices[group]}" if group in choices else None
-        raise Mistake(refused(f"{factor.name}={show(value)}", error, holder)) from error
-
-
-def _level(flat: Mapping[str, Any], name: str) -> Level:
-    value = flat.get(name)
-    return value if isinstance(value, Level) else show(value)
-
-
-def _without_hydra(composed: DictConfig) -> tuple[DictConfig, dict[str, str]]:
-    """A config of the app's own keys, and what was chosen for each of its groups."""
-    choices = _ours(composed.hydra.runtime.choices)
-    with open_dict(composed):
-        del composed["hydra"]
-    return composed, choices
-
-
-def _ours(choices: Mapping[str, str]) -> dict[str, str]:
-    ours = {group: choice for group, choice in choices.items() if choice and not group.startswith("hydra/")}
-    for group in GROUPS:
-        if group not in ours:  # taken out with ~, or several options in brackets, which Hydra merges into one config
-            raise Mistake(f"{group}: allowed: one of its options; levels of a factor are -m {group}=a,b")
-    return ours
-
-
-def _resolved(cfg: DictConfig) -> dict[str, Any]:
-    return _plain(cfg, resolve=True)
-
-
-def _plain(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
-    config = OmegaConf.to_container(cfg, resolve=resolve, throw_on_missing=True, enum_to_str=True)
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
-
-
-def _derived(cfg: DictConfig) -> set[str]:
-    """The dotted keys whose values are interpolations of others."""
-    return {
-        key for key, value in flatten(_plain(cfg, resolve=False)).items() if isinstance(value, str) and "${" in value
-    }
 
 
 def _trial(cell: Cell, config: Mapping[str, Any], choices: Mapping[str, str], seed: int) -> Trial:
@@ -210,10 +156,13 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _name(
-    config: Mapping[str, Any], factors: Mapping[str, Sequence[Level]], choices: Iterable[Mapping[str, str]]
+    config: Mapping[str, Any],
+    factors: Mapping[str, Sequence[Level]],
+    choices: Iterable[Mapping[str, str]],
+    preset: str | None = None,
 ) -> str:
-    """`study`, or the data set and the swept factors, so that unlike studies don't pool."""
-    name: str | None = config["study"]
+    """`study`, or the preset, or the data set and the swept factors, so that unlike studies don't pool."""
+    name: str | None = config["study"] or preset
     if name is None:
         datasets = "+".join(dict.fromkeys(choice["dataset"] for choice in choices))
         return "-".join([datasets, *sorted(factor for factor in factors if factor != "dataset")])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ablate import schema
 from ablate.design import Study, Trial, show
 from ablate.events import Done, Failed, Outcome
 
@@ -16,8 +18,17 @@ Outcomes = Mapping[str, Outcome | None]
 """trial_id -> how its last attempt ended, None for no outcome."""
 
 
-def show_plan(console: Console, study: Study, outcomes: Outcomes, to_do: list[Trial]) -> None:
-    """The cells with their trials done, failed and to do, then each trial to do by name."""
+def show_plan(
+    console: Console,
+    study: Study,
+    outcomes: Outcomes,
+    to_do: Sequence[Trial],
+    cell_configs: Sequence[Mapping[str, Any]],
+) -> None:
+    """The cells with their trials done, failed and to do, what those cost, then each trial to do by name.
+
+    `cell_configs` holds one resolved config a cell.
+    """
     table = _cells_table(study, "done", "failed", "to do")
     waiting = {trial.trial_id for trial in to_do}
     for cell, trials in study.cells.items():
@@ -29,7 +40,10 @@ def show_plan(console: Console, study: Study, outcomes: Outcomes, to_do: list[Tr
     if not to_do:
         _line(console, "Nothing to do: every trial has its outcome.")
         return
-    _line(console, f"{len(to_do)} to do:")
+    work_of = dict(zip(study.cells, map(training_multiply_adds, cell_configs), strict=True))
+    known = [work for trial in to_do if (work := work_of[trial.cell]) is not None]
+    unknown = f"; unknown for {len(to_do) - len(known)} of them" if len(known) < len(to_do) else ""
+    _line(console, f"{len(to_do)} to do, {sum(known):.2g} multiply-adds of training{unknown}:")
     for trial in to_do:
         _line(console, f"  {trial.trial_id}  {trial}")
 
@@ -56,6 +70,18 @@ def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
             _line(console, f"failed  {trial.trial_id}  {trial}: {end.kind}: {end.reason}", style="red")
         elif end is None:
             _line(console, f"not finished  {trial.trial_id}  {trial}", style="yellow")
+
+
+def training_multiply_adds(config: Mapping[str, Any]) -> int | None:
+    """Multiply-adds of one trial's training; None where the network has no count, or the data set no shape.
+
+    Three times the forward pass's: the gradient of the maps, and that of the weights, cost as much again.
+    """
+    dataset, counts = config["dataset"], schema.hooks(config, "multiply_adds")
+    if not counts or "shape" not in dataset:
+        return None
+    images = round(dataset["shape"]["items"] * (1 - dataset.get("valid_fraction", 0)))
+    return 3 * counts[0](config) * images * config["recipe"]["epochs"]
 
 
 def counted(count: int, noun: str) -> str:

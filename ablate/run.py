@@ -37,7 +37,7 @@ def run(typed: Any) -> int:
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     to_do = [one for one in study.trials if _is_to_do(outcomes[one.trial_id], settings["retry"])]
     if settings["mode"] == "plan":
-        preview.show_plan(console, study, outcomes, to_do)
+        preview.show_plan(console, study, outcomes, to_do, planned.cell_configs)
         return 0
     _make(runs, settings["runs"])
     if to_do:

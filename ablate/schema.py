@@ -11,11 +11,12 @@ from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from ablate.design import Mistake, flatten, show
 
 Mode = Enum("Mode", ["run", "plan"])
+Scale = Enum("Scale", ["full", "smoke"])
 Retry = Enum("Retry", ["none", "failed"])
 Schedule = Enum("Schedule", ["warm_restarts", "cosine", "step"])
 Augment = Enum("Augment", ["none", "crop", "light", "cutout"])
@@ -56,6 +57,7 @@ class Config:
     model: Any = MISSING
     norm: Any = MISSING
     dataset: Any = MISSING
+    preset: Any = None
     recipe: Recipe = MISSING
     bits: int = MISSING
     depth: int = MISSING
@@ -63,6 +65,7 @@ class Config:
     seeds: int = MISSING
     seed: int = MISSING
     study: str | None = None
+    scale: Scale = MISSING
     mode: Mode = MISSING
     retry: Retry = MISSING
     runs: str = MISSING
@@ -102,8 +105,13 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 GROUPS_WITH_A_TARGET = ("model", "norm", "dataset")
 
 
+HINTED_BATCH = 125
+"""The batch size that a data set's hint of a learning rate is for."""
+
+
 def register() -> None:
-    """Give Hydra the types, under the name by which conf/config.yaml asks for them."""
+    """Give Hydra the types and the resolver that conf/ asks for by name."""
+    OmegaConf.register_new_resolver("scaled_lr", lambda lr, batch_size: lr * batch_size / HINTED_BATCH, replace=True)
     ConfigStore.instance().store(name="schema", node=Config)
 
 
@@ -133,8 +141,11 @@ def check(config: Mapping[str, Any]) -> None:
         hook(config)
 
 
-def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, Any]], None]]:
-    """The functions that the groups' YAML names under `check` (torch-free) or `prepare` (before a run)."""
+def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, Any]], Any]]:
+    """The functions of the config that the groups' YAML names, in every group that has the key.
+
+    `check` (torch-free) raises Mistake, `prepare` works before a run, `multiply_adds` counts an image's.
+    """
     groups = (value for value in config.values() if isinstance(value, Mapping))
     return [_named(group[name], name) for group in groups if group.get(name)]
 
@@ -153,7 +164,7 @@ def _check_target(name: str, group: Any) -> None:
         raise Mistake(f"{name}._target_={target}: no such module; allowed: package.module.Name, on the Python path")
 
 
-def _named(path: str, key: str) -> Callable[[Mapping[str, Any]], None]:
+def _named(path: str, key: str) -> Callable[[Mapping[str, Any]], Any]:
     module, _, function = path.rpartition(".")
     try:
         return pkgutil.resolve_name(f"{module}:{function}")

@@ -8,6 +8,7 @@ MLflow lacks, for whatever reason, is delivered the next time its study is asked
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 import os
 import queue
@@ -170,6 +171,9 @@ class _Writer:
         derived = {f"derived.{key}": "" for key in self.study.derived}
         said = {"kind": "study", "last_said": f"{time.time():.3f}", "mlflow.note.content": note}
         tags = {**said, **factors, **derived, **self.tags}
+        if self.study.contrast:
+            factor, levels = self.study.contrast
+            tags["contrast"] = json.dumps({"factor": factor, "levels": list(levels)})
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         return run_id
 

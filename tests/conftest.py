@@ -38,3 +38,20 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return int(ended.value.code or 0), told.out, told.err
 
     return type_line
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, say: Callable[..., tuple[int, str, str]]):
+    """planned("bits=1,32") -> the Plan that the line with -m makes."""
+
+    from ablate import plan, run
+
+    def make(*words: str) -> plan.Plan:
+        made = []
+        monkeypatch.setattr(run, "run", lambda typed: made.append(typed) or 0)
+        monkeypatch.setattr(run.cli, "main", lambda name, _, main=run.cli.main, **kwargs: main(name, run.run, **kwargs))
+        status, _, err = say("ablate.run", "-m", *words)
+        assert status == 0, err
+        return made[0]
+
+    return make

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ablate.parts import multiply_adds
+from ablate.parts.norm import bn, srelu
+from ablate.parts.wrn import WideResNet
+
+
+def from_the_graph(network, shape):
+    """torch's own counter, which counts a multiply-add as two operations, on a device that computes nothing."""
+    with FlopCounterMode(display=False) as counter:
+        network.to("meta")(torch.empty(1, shape["channels"], shape["size"], shape["size"], device="meta"))
+    return counter.get_total_flops() / 2
+
+
+@pytest.mark.parametrize("arm", [bn(affine=True, eps=1e-5), srelu(floor=-1, temperature=10)])
+@pytest.mark.parametrize(
+    ("depth", "width", "size", "channels", "classes"),
+    [(8, 1, 8, 1, 10), (14, 2, 28, 1, 10), (20, 4, 32, 3, 100), (8, 3, 9, 3, 7)],
+)
+def test_a_wide_resnets_count_is_that_of_its_graph(arm, depth, width, size, channels, classes):
+    shape = {"channels": channels, "size": size, "classes": classes}
+    config = {"depth": depth, "width": width, "dataset": {"shape": shape}}
+    network = WideResNet(arm=arm, depth=depth, width=width, bits=1, channels=channels, classes=classes)
+    assert multiply_adds.wide_resnet(config) == from_the_graph(network, shape)
