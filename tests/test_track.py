@@ -18,7 +18,7 @@ URI = "sqlite:///mlflow.db"
 @pytest.fixture
 def study():
     trials = [make_trial(seed, bits=bits) for bits in (1, 32) for seed in (0, 1)]
-    return Study("mine", {"bits": [1, 32]}, trials, derived=["norm.temperature"])
+    return Study("mine", {"bits": [1, 32]}, trials, derived=["norm.temperature"], contrast=("bits", [32, 1]))
 
 
 def tracked(study, run, runs, settled=()):
@@ -49,6 +49,7 @@ def test_a_study_is_an_experiment_with_a_parent_run_and_a_child_run_a_trial(stud
     assert parent.info.run_name == "mine"
     assert parent.data.tags["factor.bits"] == "1, 32"
     assert [tag for tag in parent.data.tags if tag.startswith("derived.")] == ["derived.norm.temperature"]
+    assert json.loads(parent.data.tags["contrast"]) == {"factor": "bits", "levels": [32, 1]}
     children = {run.data.tags["trial_id"]: run for run in runs_of(client(), "trial")}
     assert set(children) == {trial.trial_id for trial in study.trials}
     for trial in study.trials:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -141,6 +142,17 @@ def test_one_bit_weights_are_the_constant_times_the_sign_and_zero_counts_as_plus
     expected = torch.where(conv.weight[0, 0] >= 0, constant, -constant)
     torch.testing.assert_close(read, expected, rtol=0, atol=0)
     assert expected[0, 0] == torch.tensor(constant)
+
+
+def test_a_one_bit_layer_packs_into_a_bit_a_weight_and_back_without_loss():
+    layer = Conv2d(5, 7, 3, bits=1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        layer.weight[0, 0] = 0
+    used = quantized(layer.weight.detach(), 1, layer.constant)
+    packed = np.packbits(used.numpy() > 0)
+    assert packed.nbytes == math.ceil(layer.weight.numel() / 8)
+    bits = torch.from_numpy(np.unpackbits(packed, count=used.numel())).reshape(used.shape)
+    assert torch.equal((2.0 * bits - 1) * layer.constant, used)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 8])
