@@ -47,6 +47,7 @@ def evaluate(typed: cli.Composed) -> int:
     import torch
 
     from ablate import train
+    from ablate.parts.loader import on_device
     from ablate.parts.weights import read_mat
 
     device = config["device"]
@@ -61,12 +62,11 @@ def evaluate(typed: cli.Composed) -> int:
             f"weights={path}: for images of {network.channels} channels and {network.classes} classes; "
             f"dataset={typed.choices['dataset']} has {data.channels} and {data.classes}"
         )
-    images, labels = (torch.from_numpy(array).to(device) for array in (data.test.images, data.test.labels))
-    scores = train.evaluate(network, images, labels)
-    right = round(scores.acc * len(labels))
+    scores = train.evaluate(network, on_device(data.test, device))
+    right = round(scores.acc * len(data.test))
     Console().print(
         f"{path.name}: wide ResNet {network.depth}-{network.width}, 1 bit per weight, batch norm\n"
-        f"{typed.choices['dataset']}: test accuracy {100 * scores.acc:.2f}% ({right} of {len(labels)}), "
+        f"{typed.choices['dataset']}: test accuracy {100 * scores.acc:.2f}% ({right} of {len(data.test)}), "
         f"loss {scores.loss:.4f}",
         highlight=False,
         soft_wrap=True,

@@ -3,6 +3,8 @@
 runs/<trial_id>/config.json    the plain config, for people and for later commands
 runs/<trial_id>/claim          a lock that the working process holds while it works
 runs/<trial_id>/events.jsonl   every event of every attempt, in order, one JSON object a line
+
+A trial keeps files of its own there too, such as its trained weights.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from typing import IO, Any
 
 from filelock import FileLock
 
-from ablate.design import Trial
+from ablate.design import Mistake, Trial
 from ablate.events import Diverged, Done, Event, Failed, Outcome, from_dict, to_dict
 
-Run = Callable[[Mapping[str, Any]], Iterator[Event]]
-"""What trains: a config in, a trial's events out."""
+Run = Callable[[Mapping[str, Any], Path], Iterator[Event]]
+"""What trains: a config and the run directory in, a trial's events out."""
 
 
 def attempt(run: Run, trial: Trial, runs: Path) -> Iterator[Event]:
@@ -39,7 +41,7 @@ def attempt(run: Run, trial: Trial, runs: Path) -> Iterator[Event]:
         _write_config(directory / "config.json", trial.config)
         number = 1 + max((line["attempt"] for line in _lines(directory)), default=0)
         with _open_log(directory) as log:
-            for event in _ending_in_an_outcome(run, trial.config):
+            for event in _ending_in_an_outcome(run, trial.config, directory):
                 log.write(json.dumps({"attempt": number, **to_dict(event)}) + "\n")
                 log.flush()
                 yield event
@@ -79,10 +81,10 @@ def mark_lost(trial: Trial, runs: Path, reason: str) -> Failed:
     return failed
 
 
-def _ending_in_an_outcome(run: Run, config: Mapping[str, Any]) -> Iterator[Event]:
+def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path) -> Iterator[Event]:
     try:
         last: Event | None = None
-        for last in run(config):
+        for last in run(config, directory):
             yield last
         if outcome_of(last) is None:
             yield Failed(kind="error", reason="the trial ended without saying Done or Failed")
@@ -96,7 +98,7 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any]) -> Iterator[Event
         )
         yield Failed(
             kind="oom" if out_of_memory else "error",
-            reason=f"{type(error).__name__}: {error}".splitlines()[0],
+            reason=str(error) if isinstance(error, Mistake) else f"{type(error).__name__}: {error}".splitlines()[0],
             traceback=traceback.format_exc(),
         )
 

@@ -1,4 +1,4 @@
-"""Fit and evaluate a network on images that already lie on its device."""
+"""Fit and evaluate a network on images that come in batches on its device."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
 from ablate.events import Diverged
+from ablate.parts.loader import Loader
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 Schedule = Callable[[int], float]
-
-EVALUATION_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ class Scores:
 
 def fit(
     network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    train: Loader,
     recipe: Recipe,
     *,
     order: torch.Generator,
@@ -53,8 +51,7 @@ def fit(
 
     Args:
         network: (N, C, H, W) float -> (N, classes) logits.
-        images: (n, C, H, W) uint8, on the network's device.
-        labels: (n,) int64, there too.
+        train: the training split, on the network's device.
         recipe: the last, partial batch of an epoch is trained on.
         order: a CPU generator for the order of the images.
         draws: a generator on the device for augmentation.
@@ -64,16 +61,17 @@ def fit(
             asking a GPU at every batch would stall it.
     """
     optimizer = _sgd(network, recipe)
+    device = next(network.parameters()).device
     step = 0
     for epoch in range(1, recipe.epochs + 1):
         network.train()
-        loss_sum = torch.zeros((), device=images.device)
-        correct = torch.zeros((), dtype=torch.int64, device=images.device)
+        loss_sum = torch.zeros((), device=device)
+        correct = torch.zeros((), dtype=torch.int64, device=device)
         lr = recipe.lr
-        for items in torch.randperm(len(images), generator=order).to(images.device).split(recipe.batch_size):
+        for images, labels in train.batches(recipe.batch_size, order):
             lr = recipe.lr * recipe.lr_factor(step)
-            logits = network(recipe.augment(images[items], draws).float())
-            loss = functional.cross_entropy(logits, labels[items])
+            logits = network(recipe.augment(images, draws).float())
+            loss = functional.cross_entropy(logits, labels)
             optimizer.zero_grad()
             (lr * loss).backward()
             if loss.device.type == "cpu":
@@ -81,19 +79,19 @@ def fit(
             optimizer.param_groups[0]["weight_decay"] = lr * recipe.weight_decay
             optimizer.step()
             step += 1
-            loss_sum += loss.detach() * len(items)
-            correct += (logits.detach().argmax(1) == labels[items]).sum()
+            loss_sum += loss.detach() * len(labels)
+            correct += (logits.detach().argmax(1) == labels).sum()
         _stop_unless_finite(loss_sum, epoch)
         yield {
-            "train_loss": loss_sum.item() / len(images),
-            "train_acc": correct.item() / len(images),
+            "train_loss": loss_sum.item() / len(train),
+            "train_acc": correct.item() / len(train),
             "lr": lr,
         }
 
 
 def reestimate_moments(
     network: nn.Module,
-    images: Tensor,
+    train: Loader,
     recipe: Recipe,
     *,
     order: torch.Generator,
@@ -106,15 +104,16 @@ def reestimate_moments(
 
     Source: [WR].
     """
-    items = torch.randperm(len(images), generator=order).to(images.device).split(recipe.batch_size)
-    update_bn((recipe.augment(images[some], draws).float() for some in items), network)
+    batches = train.batches(recipe.batch_size, order)
+    update_bn((recipe.augment(images, draws).float() for images, _ in batches), network)
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, images: Tensor, labels: Tensor) -> Scores:
-    """Score the network in evaluation mode. Shapes as in `fit`."""
+def evaluate(network: nn.Module, loader: Loader) -> Scores:
+    """Score the network in evaluation mode."""
     network.eval()
-    logits = torch.cat([network(batch.float()) for batch in images.split(EVALUATION_BATCH)])
+    batches = [(network(images.float()), labels) for images, labels in loader.batches(loader.evaluation_batch)]
+    logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     predicted = logits.argmax(1)
     return Scores(
         loss=functional.cross_entropy(logits, labels).item(),

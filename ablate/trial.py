@@ -8,18 +8,27 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ablate.events import Done, Epoch, Event, Started
 
+WEIGHTS = "weights.pt"
+"""In the run directory of a trial that is done: its network's state_dict."""
 
-def run(config: Mapping[str, Any], *, threads: int, device: str) -> Iterator[Event]:
+
+def run(config: Mapping[str, Any], directory: Path, *, threads: int, device: str) -> Iterator[Event]:
     """Train and evaluate one trial, as told by its plain config; yield its events.
+
+    Before Done the trained weights are put into `directory`. With warm restarts, the epoch that ends a cycle
+    tells its test accuracy, as in [WR] figure 5: for display, never to choose by. Until the last epoch that is
+    with the running moments of batch norms, since re-estimating them would take draws from the training.
 
     torch is imported here, so that the driver can name this function without paying for it.
 
     Args:
         config: the resolved scientific config of a trial, the seed included.
+        directory: the trial's run directory.
         threads: CPU threads for torch; results on a CPU repeat to the last bit at one thread count.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
 
@@ -40,29 +49,26 @@ def run(config: Mapping[str, Any], *, threads: int, device: str) -> Iterator[Eve
     began = time.perf_counter()
     data = _dataset(json.dumps(config["dataset"], sort_keys=True))
     generators = _generators(config["seed"], device)
-    network = _network(config, data, generators["init"]).to(device)
-    splits = {
-        name: (torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device))
-        for name, split in (("train", data.train), ("valid", data.valid), ("test", data.test))
-        if split is not None
-    }
-    steps_per_epoch = -(-len(data.train) // config["recipe"]["batch_size"])
-    recipe = _recipe(config["recipe"], steps_per_epoch)
-    passes = train.fit(network, *splits["train"], recipe, order=generators["order"], draws=generators["draws"])
+    network = _network(config, data.channels, data.classes, generators.pop("init")).to(device)
+    splits = _loaders(data, device)
+    recipe = _recipe(config["recipe"], steps_per_epoch=-(-len(data.train) // config["recipe"]["batch_size"]))
+    restarts = _restarts(config["recipe"])
     metrics: dict[str, float] = {}
-    for epoch, metrics in enumerate(passes, 1):
+    for epoch, metrics in enumerate(train.fit(network, splits["train"], recipe, **generators), 1):
         if epoch == epochs and config["recipe"]["moments"] == "reestimated":
-            train.reestimate_moments(
-                network, splits["train"][0], recipe, order=generators["order"], draws=generators["draws"]
-            )
+            train.reestimate_moments(network, splits["train"], recipe, **generators)
         if "valid" in splits:
-            scores = train.evaluate(network, *splits["valid"])
+            scores = train.evaluate(network, splits["valid"])
             metrics |= {"valid_loss": scores.loss, "valid_acc": scores.acc}
-        yield Epoch(epoch=epoch, metrics=metrics | {"wall_s": time.perf_counter() - began})
+        if epoch == epochs or epoch in restarts:
+            scores = train.evaluate(network, splits["test"])
+        shown = {"restart_test_acc": scores.acc} if epoch in restarts else {}
+        yield Epoch(epoch=epoch, metrics=metrics | shown | {"wall_s": time.perf_counter() - began})
 
-    scores = train.evaluate(network, *splits["test"])
+    metrics |= {"test_loss": scores.loss, "test_acc": scores.acc}
+    _keep_weights(network, directory)
     yield Done(
-        metrics=metrics | {"test_loss": scores.loss, "test_acc": scores.acc, "wall_s": time.perf_counter() - began},
+        metrics=metrics | {"wall_s": time.perf_counter() - began},
         predicted=scores.predicted.tolist(),
         labels=data.test.labels.tolist(),
     )
@@ -76,7 +82,14 @@ def _dataset(config: str) -> Any:
     return instantiate(json.loads(config))
 
 
-def _network(config: Mapping[str, Any], data: Any, generator: Any) -> Any:
+def _loaders(data: Any, device: str) -> dict[str, Any]:
+    from ablate.parts.loader import on_device
+
+    splits = {"train": data.train, "valid": data.valid, "test": data.test}
+    return {name: on_device(split, device) for name, split in splits.items() if split is not None}
+
+
+def _network(config: Mapping[str, Any], channels: int, classes: int, generator: Any = None) -> Any:
     from hydra.utils import instantiate
 
     return instantiate(config["model"])(
@@ -84,8 +97,8 @@ def _network(config: Mapping[str, Any], data: Any, generator: Any) -> Any:
         depth=config["depth"],
         width=config["width"],
         bits=config["bits"],
-        channels=data.channels,
-        classes=data.classes,
+        channels=channels,
+        classes=classes,
         generator=generator,
     )
 
@@ -108,6 +121,21 @@ def _recipe(config: Mapping[str, Any], steps_per_epoch: int) -> Any:
         ),
         augment=getattr(augment, config["augment"]),
     )
+
+
+def _restarts(config: Mapping[str, Any]) -> list[int]:
+    """The epochs that end a cycle of warm restarts."""
+    from ablate.parts import schedule
+
+    return schedule.cycle_ends(config["epochs"]) if config["schedule"] == "warm_restarts" else []
+
+
+def _keep_weights(network: Any, directory: Path) -> None:
+    import torch
+
+    temporary = directory / f"{WEIGHTS}.tmp"
+    torch.save({name: value.cpu() for name, value in network.state_dict().items()}, temporary)
+    temporary.replace(directory / WEIGHTS)
 
 
 def _generators(seed: int, device: str) -> dict[str, Any]:

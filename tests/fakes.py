@@ -33,24 +33,24 @@ def epoch(number: int, acc: float = 0.5) -> Epoch:
     return Epoch(epoch=number, metrics={"train_loss": 1.0 / number, "train_acc": acc, "valid_acc": acc})
 
 
-def well(config: Mapping[str, Any]) -> Iterator[Event]:
+def well(config: Mapping[str, Any], directory: Path) -> Iterator[Event]:
     yield started()
     for number in range(1, EPOCHS + 1):
         yield epoch(number)
     yield done(0.9 + config["seed"] / 100)
 
 
-def diverges_on_seed_two(config: Mapping[str, Any]) -> Iterator[Event]:
+def diverges_on_seed_two(config: Mapping[str, Any], directory: Path) -> Iterator[Event]:
     if config["seed"] == 2:
         yield started()
         raise Diverged("the training loss is nan in epoch 1")
-    yield from well(config)
+    yield from well(config, directory)
 
 
-def raises_on_seed_one(config: Mapping[str, Any]) -> Iterator[Event]:
+def raises_on_seed_one(config: Mapping[str, Any], directory: Path) -> Iterator[Event]:
     if config["seed"] == 1:
         raise RuntimeError("no such thing")
-    yield from well(config)
+    yield from well(config, directory)
 
 
 def in_slot(run: Run):
@@ -76,9 +76,9 @@ class Dies:
     def __init__(self, folder: Path, afterwards: str):
         self.folder, self.afterwards = folder, afterwards
 
-    def __call__(self, config: Mapping[str, Any]) -> Iterator[Event]:
+    def __call__(self, config: Mapping[str, Any], directory: Path) -> Iterator[Event]:
         if config["seed"] != 0:
-            yield from well(config)
+            yield from well(config, directory)
             return
         attempts = self.folder / "attempts"
         first = not attempts.exists()
@@ -97,4 +97,4 @@ class Dies:
         elif self.afterwards == "yields fewer":
             yield done(0.75)
         else:
-            yield from well(config)
+            yield from well(config, directory)

@@ -92,11 +92,11 @@ class DiesAfterDone:
     def __init__(self, folder):
         self.folder = folder
 
-    def __call__(self, config):
+    def __call__(self, config, directory):
         with (self.folder / "attempts").open("a") as file:
             file.write("x")
         yield started()
-        yield from list(well(config))[1:]
+        yield from list(well(config, directory))[1:]
         os.kill(os.getpid(), 9)
 
 

@@ -7,6 +7,7 @@ from scipy.io import savemat
 
 from ablate import train
 from ablate.parts import data
+from ablate.parts.loader import on_device
 from ablate.parts.norm import bn
 from ablate.parts.quantize import Conv2d
 from ablate.parts.weights import read_mat
@@ -59,7 +60,7 @@ def test_evaluate_prints_the_test_accuracy_of_the_weights(network, folder, say):
     write_mat(folder / "all.mat", network)
     write_all("cifar10", folder / "cifar")
     test = data.cifar10(root=str(folder / "cifar"), valid_fraction=0).test
-    expected = train.evaluate(network, torch.from_numpy(test.images), torch.from_numpy(test.labels))
+    expected = train.evaluate(network, on_device(test, "cpu"))
     status, out, err = say("ablate.evaluate", "weights=all.mat", "dataset.root=cifar", "device=cpu")
     assert (status, err) == (0, "")
     assert "wide ResNet 8-1, 1 bit per weight, batch norm" in out

@@ -6,6 +6,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from ablate import store
+from ablate.design import Mistake
 from ablate.events import Done, Epoch, Failed, from_dict, to_dict
 from tests.fakes import diverges_on_seed_two, done, epoch, make_trial, raises_on_seed_one, started, well
 
@@ -53,11 +54,29 @@ def test_nan_losses_are_told_apart_from_errors(tmp_path):
     assert "raises_on_seed_one" in error.traceback
 
 
+def test_a_mistake_found_while_a_trial_runs_is_told_in_its_own_words(tmp_path):
+    def run(config, directory):
+        yield started()
+        raise Mistake("cat.jpg: not a whole image")
+
+    *_, failed = store.attempt(run, make_trial(0), tmp_path)
+    assert (failed.kind, failed.reason) == ("error", "cat.jpg: not a whole image")
+
+
+def test_a_run_is_given_its_run_directory(tmp_path):
+    def run(config, directory):
+        (directory / "kept").touch()
+        yield done()
+
+    list(store.attempt(run, make_trial(0), tmp_path))
+    assert (tmp_path / make_trial(0).trial_id / "kept").exists()
+
+
 def test_running_out_of_memory_is_a_failure_of_its_own_kind(tmp_path):
     full = ["DefaultCPUAllocator: can't allocate memory: you tried to allocate 92160000000000 bytes", "no room"]
     for seed, error in enumerate((RuntimeError(full[0]), MemoryError(full[1]))):
 
-        def run(config, error=error):
+        def run(config, directory, error=error):
             yield started()
             raise error
 
@@ -66,7 +85,7 @@ def test_running_out_of_memory_is_a_failure_of_its_own_kind(tmp_path):
 
 
 def test_a_run_that_ends_without_an_outcome_has_failed(tmp_path):
-    *_, failed = store.attempt(lambda config: iter([started()]), make_trial(0), tmp_path)
+    *_, failed = store.attempt(lambda config, directory: iter([started()]), make_trial(0), tmp_path)
     assert isinstance(failed, Failed)
     assert "without saying Done" in failed.reason
 
@@ -84,7 +103,7 @@ def test_a_torn_last_line_is_an_unfinished_trial_and_harms_no_later_attempt(tmp_
 def test_an_outcome_longer_than_a_block_is_read_whole(tmp_path):
     trial = make_trial(0)
     long = Done(metrics={"test_acc": 1.0}, predicted=list(range(50_000)), labels=list(range(50_000)))
-    list(store.attempt(lambda config: iter([started(), long]), trial, tmp_path))
+    list(store.attempt(lambda config, directory: iter([started(), long]), trial, tmp_path))
     assert store.outcome(trial, tmp_path) == long
 
 

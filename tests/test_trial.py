@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from ablate import train, trial
 from ablate.events import Diverged, Done, Epoch, Started
 from ablate.parts import augment, data
+from ablate.parts.loader import InMemory, on_device
 
 SYNTHETIC = {
     "_target_": "ablate.parts.data.synthetic",
@@ -59,8 +61,13 @@ def numbers(events):
     return kept
 
 
+@pytest.fixture(autouse=True)
+def run_directory(folder):
+    """The working directory is the run directory."""
+
+
 def run(**changes):
-    return list(trial.run(config(**changes), threads=1, device="cpu"))
+    return list(trial.run(config(**changes), Path(), threads=1, device="cpu"))
 
 
 @pytest.mark.parametrize("norm", [BN, SRELU])
@@ -78,7 +85,8 @@ def test_a_trial_says_started_then_each_epoch_then_done():
     assert [type(event) for event in events] == [Started, Epoch, Epoch, Done]
     assert (events[0].threads, events[0].device, events[0].epochs) == (1, "cpu", 2)
     assert [event.epoch for event in events[1:3]] == [1, 2]
-    assert {"train_loss", "train_acc", "valid_loss", "valid_acc", "lr", "wall_s"} == set(events[2].metrics)
+    told = {"train_loss", "train_acc", "valid_loss", "valid_acc", "lr", "restart_test_acc", "wall_s"}
+    assert set(events[2].metrics) == told
     assert {"test_loss", "test_acc"} <= set(events[3].metrics)
 
 
@@ -91,6 +99,42 @@ def test_done_carries_the_predicted_class_of_every_test_item():
 
 def test_test_accuracy_is_told_once_at_the_end():
     assert all("test_acc" not in event.metrics for event in run() if isinstance(event, Epoch))
+
+
+@pytest.mark.parametrize("norm", [BN, SRELU])
+def test_each_cycle_of_warm_restarts_ends_with_a_test_accuracy_and_the_last_one_is_dones(norm):
+    *epochs, end = run(recipe={**RECIPE, "epochs": 7}, norm=norm)[1:]
+    told = {event.epoch: event.metrics["restart_test_acc"] for event in epochs if "restart_test_acc" in event.metrics}
+    assert list(told) == [2, 6, 7]
+    assert told[7] == end.metrics["test_acc"]
+    assert "restart_test_acc" not in end.metrics
+
+
+def test_looking_at_the_test_images_at_a_restart_changes_nothing(monkeypatch):
+    def numbers_but_those_shown():
+        events = run(recipe={**RECIPE, "epochs": 7})
+        return [{k: v for k, v in kept.items() if k != "restart_test_acc"} for kept in numbers(events)[:-1]]
+
+    shown = numbers_but_those_shown()
+    monkeypatch.setattr(trial, "_restarts", lambda recipe: [])
+    assert numbers_but_those_shown() == shown
+
+
+def test_other_schedules_tell_no_accuracy_at_restarts():
+    assert all("restart_test_acc" not in event.metrics for event in run(recipe={**RECIPE, "schedule": "cosine"})[1:])
+
+
+def test_the_trained_weights_are_kept_before_a_trial_says_done(folder):
+    running = trial.run(config(), folder, threads=1, device="cpu")
+    for event in running:
+        assert (folder / "weights.pt").exists() == isinstance(event, Done)
+    made = data.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"})
+    network = trial._network(config(), made.channels, made.classes)
+    network.load_state_dict(torch.load(folder / "weights.pt"))
+    scores = train.evaluate(network, on_device(made.test, "cpu"))
+    assert (scores.acc, scores.loss) == (event.metrics["test_acc"], event.metrics["test_loss"])
+    assert scores.predicted.tolist() == event.predicted
+    assert [path.name for path in folder.iterdir()] == ["weights.pt"]
 
 
 def test_without_a_validation_split_there_is_no_validation_metric():
@@ -117,7 +161,7 @@ def test_a_network_learns():
 
 
 def test_a_trial_diverges_at_once_when_its_loss_is_not_finite():
-    running = trial.run(config(norm=SRELU, recipe={**RECIPE, "lr": 1e6}), threads=1, device="cpu")
+    running = trial.run(config(norm=SRELU, recipe={**RECIPE, "lr": 1e6}), Path(), threads=1, device="cpu")
     with pytest.raises(Diverged, match=r"the training loss is (nan|inf) in epoch 1"):
         list(running)
 
@@ -129,8 +173,7 @@ def test_an_image_tensor_of_nan_is_caught_before_the_weights_are_touched():
     before = network[1].weight.clone()
     fitting = train.fit(
         network,
-        torch.zeros(4, 1, 2, 2, dtype=torch.uint8),
-        torch.tensor([0, 1, 0, 1]),
+        InMemory(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0, 1])),
         recipe(batch_size=2),
         order=torch.Generator(),
         draws=torch.Generator(),
@@ -167,8 +210,7 @@ def test_the_loop_is_sgd_whose_velocity_holds_the_rate_over_every_item(momentum)
     list(
         train.fit(
             InDouble(ours),
-            images,
-            labels,
+            InMemory(images, labels),
             recipe(momentum=momentum, weight_decay=0.01, lr_factor=factors.__getitem__),
             order=torch.Generator().manual_seed(4),
             draws=torch.Generator(),
@@ -201,7 +243,9 @@ def test_the_rate_follows_the_schedule_batch_by_batch():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
     planned = recipe(epochs=2, lr_factor=lambda step: seen.append(step) or 1 / (step + 1))
     images, labels = torch.zeros(7, 1, 2, 2, dtype=torch.uint8), torch.zeros(7, dtype=torch.int64)
-    passes = list(train.fit(network, images, labels, planned, order=torch.Generator(), draws=torch.Generator()))
+    passes = list(
+        train.fit(network, InMemory(images, labels), planned, order=torch.Generator(), draws=torch.Generator())
+    )
     assert seen == list(range(6))
     assert [epoch["lr"] for epoch in passes] == pytest.approx([0.1 / 3, 0.1 / 6])
 
@@ -234,5 +278,5 @@ def test_a_data_set_is_loaded_once_for_the_trials_of_a_worker(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_trial_runs_on_a_gpu():
-    events = list(trial.run(config(), threads=1, device="cuda"))
+    events = list(trial.run(config(), Path(), threads=1, device="cuda"))
     assert isinstance(events[-1], Done)

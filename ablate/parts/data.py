@@ -1,45 +1,14 @@
 """Data sets of small images, whole in memory: uint8 arrays that a trial moves to its device.
 
-Nothing here imports torch. Splits are fixed: the seed of a trial never moves an image
-between training, validation and test.
+Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
 from ablate.parts import files
-
-SPLIT_SEED = 0
-
-
-@dataclass(frozen=True)
-class Split:
-    """images: (n, channels, height, width) uint8, 0 to 255; labels: (n,) int64 class indices."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What one trains on, chooses on (None when nothing is set aside) and reports once."""
-
-    train: Split
-    valid: Split | None
-    test: Split
-    classes: int
-
-    @property
-    def channels(self) -> int:
-        return self.train.images.shape[1]
+from ablate.parts.splits import Dataset, Split, set_aside
 
 
 def digits(*, valid_fraction: float) -> Dataset:
@@ -51,7 +20,7 @@ def digits(*, valid_fraction: float) -> Dataset:
 
     raw = load_digits()
     images = np.rint(raw.images * (255 / 16)).astype(np.uint8)[:, None]
-    train, test = _set_aside(Split(images, raw.target.astype(np.int64)), fraction=0.2)
+    train, test = set_aside(Split(images, raw.target.astype(np.int64)), fraction=0.2)
     return _with_valid(train, test, valid_fraction, classes=10)
 
 
@@ -122,23 +91,5 @@ def _from_files(name: str, root: str | None, valid_fraction: float) -> Dataset:
 def _with_valid(train: Split, test: Split, valid_fraction: float, classes: int) -> Dataset:
     if not valid_fraction:
         return Dataset(train, None, test, classes)
-    train, valid = _set_aside(train, valid_fraction)
+    train, valid = set_aside(train, valid_fraction)
     return Dataset(train, valid, test, classes)
-
-
-def _set_aside(split: Split, fraction: float) -> tuple[Split, Split]:
-    """The rest, and a fixed random `fraction` of the items, rounded up, with every class's share in it.
-
-    Both keep the data set's own order. RandomState's streams are frozen for good (NEP 19); a Generator's
-    may change between numpy versions.
-    """
-    rng = np.random.RandomState(SPLIT_SEED)
-    classes, counts = np.unique(split.labels, return_counts=True)
-    shares = fraction * counts
-    quotas = np.floor(shares).astype(int)
-    missing = math.ceil(round(fraction * len(split), 6)) - quotas.sum()
-    quotas[np.argsort(quotas - shares, kind="stable")[:missing]] += 1
-    aside = np.zeros(len(split), dtype=bool)
-    for label, quota in zip(classes, quotas, strict=True):
-        aside[rng.permutation(np.flatnonzero(split.labels == label))[:quota]] = True
-    return Split(split.images[~aside], split.labels[~aside]), Split(split.images[aside], split.labels[aside])

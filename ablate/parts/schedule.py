@@ -28,6 +28,19 @@ def warm_restarts(step: int, *, steps_per_epoch: int, epochs: int, floor: float)
     return _cosine(step - start * steps_per_epoch, length * steps_per_epoch, floor)
 
 
+def cycle_ends(epochs: int) -> list[int]:
+    """The epochs, counted from 1, with which the cycles of `warm_restarts` end; the last one included.
+
+    >>> cycle_ends(20)
+    [2, 6, 14, 20]
+    """
+    ends, length = [min(2, epochs)], 2
+    while ends[-1] < epochs:
+        length *= 2
+        ends.append(min(ends[-1] + length, epochs))
+    return ends
+
+
 def cosine(step: int, *, steps_per_epoch: int, epochs: int, floor: float) -> float:
     """One cosine over the whole training. Arguments as in `warm_restarts`.
 
