@@ -58,18 +58,18 @@ def run(config: Mapping[str, Any], directory: Path, *, threads: int, device: str
         if epoch == epochs and config["recipe"]["moments"] == "reestimated":
             train.reestimate_moments(network, splits["train"], recipe, **generators)
         if "valid" in splits:
-            scores = train.evaluate(network, splits["valid"])
-            metrics |= {"valid_loss": scores.loss, "valid_acc": scores.acc}
+            valid = train.evaluate(network, splits["valid"])
+            metrics |= {"valid_loss": valid.loss, "valid_acc": valid.acc}
         if epoch == epochs or epoch in restarts:
-            scores = train.evaluate(network, splits["test"])
-        shown = {"restart_test_acc": scores.acc} if epoch in restarts else {}
+            test = train.evaluate(network, splits["test"])
+        shown = {"restart_test_acc": test.acc} if epoch in restarts else {}
         yield Epoch(epoch=epoch, metrics=metrics | shown | {"wall_s": time.perf_counter() - began})
 
-    metrics |= {"test_loss": scores.loss, "test_acc": scores.acc}
+    metrics |= {"test_loss": test.loss, "test_acc": test.acc}
     _keep_weights(network, directory)
     yield Done(
         metrics=metrics | {"wall_s": time.perf_counter() - began},
-        predicted=scores.predicted.tolist(),
+        predicted=test.predicted.tolist(),
         labels=data.test.labels.tolist(),
     )
 

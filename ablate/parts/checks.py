@@ -20,6 +20,24 @@ def wide_resnet(config: Mapping[str, Any]) -> None:
         raise Mistake(
             f"width={config['width']}: a wide ResNet's stages have 16, 32 and 64 channels times a whole number"
         )
+    _residual_and_padding(config)
+
+
+def imagenet_resnet(config: Mapping[str, Any]) -> None:
+    depth, width = config["depth"], config["width"]
+    if not 10 <= depth < 10_000 or depth % 8 != 2:
+        raise Mistake(
+            f"depth={depth}: ImageNet's residual network has 8n + 2 convolutions; allowed: 10, 18, 26, ... up to 9994"
+        )
+    if 64 * width % 1:
+        raise Mistake(
+            f"width={width}: 64 times the width is the first stage's channels; allowed: 2.5, 1, 0.25, ..., so that "
+            "it is a whole number"
+        )
+    _residual_and_padding(config)
+
+
+def _residual_and_padding(config: Mapping[str, Any]) -> None:
     residual, padding = config["model"]["residual"], config["model"]["padding"]
     if not isinstance(residual, bool):
         raise Mistake(f"model.residual={show(residual)}: allowed: true, false")
@@ -35,10 +53,16 @@ def batch_norm(config: Mapping[str, Any]) -> None:
 
 
 def group_norm(config: Mapping[str, Any]) -> None:
-    groups, channels = config["norm"]["groups"], 16 * config["width"]
+    groups, channels = config["norm"]["groups"], _first_channels(config)
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or channels % groups:
         raise Mistake(f"norm.groups={show(groups)}: allowed: a divisor of the narrowest stage's {channels} channels")
     layer_norm(config)
+
+
+def _first_channels(config: Mapping[str, Any]) -> int:
+    """Channels of the narrowest stage."""
+    model = config["model"]["_target_"].rpartition(".")[2]
+    return round((64 if model == "ImageNetResNet" else 16) * config["width"])
 
 
 def layer_norm(config: Mapping[str, Any]) -> None:

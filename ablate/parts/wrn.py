@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -65,20 +65,28 @@ class WideResNet(nn.Module):
 
         self.input_norm = nn.BatchNorm2d(channels, eps=INPUT_EPS)
         self.stem = conv(channels, widths[0], 3)
-        self.blocks = nn.Sequential()
-        channels_in = widths[0]
-        for channels_out in widths:
-            for _ in range(blocks):
-                self.blocks.append(Block(arm, conv, channels_in, channels_out, residual=residual, padding=padding))
-                channels_in = channels_out
-        self.before_classifier = arm.before_conv(channels_in)
-        self.classifier = conv(channels_in, classes, 1)
+        self.blocks = stages(arm, conv, widths, blocks, residual=residual, padding=padding)
+        self.before_classifier = arm.before_conv(widths[-1])
+        self.classifier = conv(widths[-1], classes, 1)
         self.head = arm.head(classes)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.blocks(self.stem(self.input_norm(images)))
         maps = self.head(self.classifier(self.before_classifier(maps)))
         return maps.mean(dim=(2, 3))
+
+
+def stages(
+    arm: Arm, conv: Callable[..., nn.Module], widths: Sequence[int], blocks: int, *, residual: bool, padding: str
+) -> nn.Sequential:
+    """For each of `widths` so many blocks with that many channels; the first block gets widths[0] already."""
+    made = nn.Sequential()
+    channels_in = widths[0]
+    for channels_out in widths:
+        for _ in range(blocks):
+            made.append(Block(arm, conv, channels_in, channels_out, residual=residual, padding=padding))
+            channels_in = channels_out
+    return made
 
 
 class Block(nn.Module):

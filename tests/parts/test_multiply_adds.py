@@ -5,6 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablate.parts import multiply_adds
+from ablate.parts.imagenet_resnet import ImageNetResNet
 from ablate.parts.norm import bn, srelu
 from ablate.parts.wrn import WideResNet
 
@@ -26,3 +27,14 @@ def test_a_wide_resnets_count_is_that_of_its_graph(arm, depth, width, size, chan
     config = {"depth": depth, "width": width, "dataset": {"shape": shape}}
     network = WideResNet(arm=arm, depth=depth, width=width, bits=1, channels=channels, classes=classes)
     assert multiply_adds.wide_resnet(config) == from_the_graph(network, shape)
+
+
+@pytest.mark.parametrize(("depth", "width", "size"), [(10, 0.25, 64), (18, 2.5, 224), (26, 1, 33)])
+def test_imagenets_count_is_that_of_its_graph(depth, width, size):
+    shape = {"channels": 3, "size": size, "classes": 1000}
+    config = {"depth": depth, "width": width, "dataset": {"shape": shape}}
+    with torch.device("meta"):
+        network = ImageNetResNet(
+            arm=srelu(floor=-1, temperature=10), depth=depth, width=width, bits=1, channels=3, classes=1000
+        )
+    assert multiply_adds.imagenet_resnet(config) == from_the_graph(network, shape)

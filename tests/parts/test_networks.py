@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from ablate.parts import norm
+from ablate.design import Mistake
+from ablate.parts import checks, norm
+from ablate.parts.imagenet_resnet import ImageNetResNet
 from ablate.parts.norm import bn, gn, ln, none, srelu
 from ablate.parts.quantize import STEPS, Conv2d, quantized
 from ablate.parts.wrn import Block, WideResNet
@@ -42,6 +44,62 @@ def test_20_10_has_the_parameters_that_the_authors_code_prints(arm, classes, eve
     parameters = sum(parameter.numel() for parameter in made.parameters())
     moments = sum(b.numel() for name, b in made.named_buffers() if not name.endswith("num_batches_tracked"))
     assert (parameters + moments, parameters) == (everything, learned)
+
+
+def imagenet_network(arm="bn", **changes):
+    shape = {"depth": 10, "width": 0.25, "bits": 32, "channels": 3, "classes": 10}
+    return ImageNetResNet(arm=ARMS[arm], **{**shape, **changes}, generator=torch.Generator().manual_seed(0))
+
+
+def test_18_2_5_has_the_70_million_learned_parameters_that_the_paper_prints():
+    with torch.device("meta"):
+        made = imagenet_network(depth=18, width=2.5, classes=1000)
+    assert f"{sum(parameter.numel() for parameter in made.parameters()) / 1e6:.1f}M" == "70.0M"
+
+
+@pytest.mark.parametrize("depth", [10, 18, 26])
+@pytest.mark.parametrize("width", [0.125, 0.25, 1])
+def test_imagenets_depth_counts_the_convolutions_and_width_times_64_their_channels(depth, width):
+    made = imagenet_network(depth=depth, width=width)
+    convolutions = [module for module in made.modules() if isinstance(module, Conv2d)]
+    assert len(convolutions) == depth
+    assert [c.out_channels for c in convolutions[:2]] == [64 * width] * 2
+    assert [c.out_channels for c in convolutions[-2:]] == [512 * width, 10]
+    assert [c.kernel_size[0] for c in convolutions[:2]] == [7, 3]
+    assert sum(c.stride == (2, 2) for c in convolutions) == 4
+    assert (made.depth, made.width, made.channels, made.classes) == (depth, width, 3, 10)
+
+
+def test_imagenets_network_halves_the_side_five_times():
+    made = imagenet_network()
+    sides = []
+    for layer in (made.stem, made.pool, *made.blocks):
+        layer.register_forward_hook(lambda _layer, _inputs, maps: sides.append(maps.shape[-1]))
+    made(torch.zeros(2, 3, 224, 224))
+    assert sides == [112, 56, 56, 28, 14, 7]
+
+
+@pytest.mark.parametrize("changes", [{"depth": 14}, {"depth": 2}, {"width": 0.3}])
+def test_a_shape_that_imagenets_network_cannot_have_is_refused_by_name_and_by_its_check(changes):
+    ((name, value),) = changes.items()
+    with pytest.raises(ValueError, match=f"{name}={value}: "):
+        imagenet_network(**changes)
+    config = {"depth": 18, "width": 2.5, "model": {"residual": True, "padding": "torch"}}
+    checks.imagenet_resnet(config)
+    with pytest.raises(Mistake, match=f"{name}={value}: .*allowed: "):
+        checks.imagenet_resnet(config | changes)
+
+
+def test_the_groups_of_group_norm_divide_the_channels_of_the_model_chosen():
+    def config(model, width, groups):
+        norm = {"groups": groups, "eps": 1e-5, "temperature": 10}
+        return {"model": {"_target_": f"ablate.parts.{model}"}, "width": width, "norm": norm}
+
+    checks.group_norm(config("imagenet_resnet.ImageNetResNet", 0.125, 8))
+    with pytest.raises(Mistake, match=r"norm.groups=16: allowed: a divisor of the narrowest stage's 8 channels"):
+        checks.group_norm(config("imagenet_resnet.ImageNetResNet", 0.125, 16))
+    with pytest.raises(Mistake, match=r"norm.groups=32: allowed: a divisor of the narrowest stage's 16 channels"):
+        checks.group_norm(config("wrn.WideResNet", 1, 32))
 
 
 @pytest.mark.parametrize("depth", [8, 14, 20, 26])

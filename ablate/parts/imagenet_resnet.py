@@ -1,0 +1,88 @@
+"""ImageNet's residual network "depth-width" of [WR]: "18-2.5" there."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ablate.parts.norm import INPUT_EPS, Arm
+from ablate.parts.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
+from ablate.parts.wrn import stages
+
+BASE_CHANNELS = 64
+STAGES = 4
+
+
+class ImageNetResNet(nn.Module):
+    """The 18-layer design of He et al. with the blocks, the input and the head of the wide ResNet.
+
+    The stem is He et al.'s, a 7x7 convolution and a 3x3 max pool, each with stride 2, with no activation
+    between or before them: that is our reading, as [WR] names the design and not the stem.
+
+    Args:
+        arm: what stands before each convolution but the stem, and the head.
+        depth: number of convolutions, 8n + 2: a stem, 4 stages x n blocks x 2, a 1x1 classifier.
+        width: k, with 64k a whole number; the stages have 64k, 128k, 256k and 512k channels, the stem 64k.
+        padding: where zeros are added at stride 2, in the stem and the max pool too.
+
+    The others, and the shapes, are those of `WideResNet`.
+
+    Source: [WR]; He, Zhang, Ren and Sun, arXiv 1512.03385, table 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        arm: Arm,
+        depth: int,
+        width: float,
+        bits: int,
+        channels: int,
+        classes: int,
+        residual: bool = True,
+        padding: str = "torch",
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        blocks = (depth - 2) // 8
+        if depth != 8 * blocks + 2 or blocks < 1:
+            raise ValueError(f"depth={depth}: ImageNet's residual network has 8n + 2 convolutions: 10, 18, 26, ...")
+        if BASE_CHANNELS * width % 1:
+            raise ValueError(f"width={width}: 64 times the width, the first stage's channels, is no whole number")
+        self.depth, self.width, self.channels, self.classes = depth, width, channels, classes
+        widths = [round(BASE_CHANNELS * width) * 2**stage for stage in range(STAGES)]
+        gain = HE_GAIN if residual else PLAIN_GAIN
+        conv = functools.partial(Conv2d, bits=bits, generator=generator, gain=gain, padding=padding)
+
+        self.input_norm = nn.BatchNorm2d(channels, eps=INPUT_EPS)
+        self.stem = conv(channels, widths[0], 7, stride=2)
+        self.pool = MaxPool(padding)
+        self.blocks = stages(arm, conv, widths, blocks, residual=residual, padding=padding)
+        self.before_classifier = arm.before_conv(widths[-1])
+        self.classifier = conv(widths[-1], classes, 1)
+        self.head = arm.head(classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.blocks(self.pool(self.stem(self.input_norm(images))))
+        maps = self.head(self.classifier(self.before_classifier(maps)))
+        return maps.mean(dim=(2, 3))
+
+
+class MaxPool(nn.Module):
+    """3x3 with stride 2; what is added around the maps, where `padding` says, is never the largest."""
+
+    def __init__(self, padding: str):
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.padding == "torch":
+            return functional.max_pool2d(x, 3, stride=2, padding=1)
+        around = functional.pad(x, same_padding(x.shape[-2:], kernel=3, stride=2), value=-torch.inf)
+        return functional.max_pool2d(around, 3, stride=2)
+
+    def extra_repr(self) -> str:
+        return f"padding={self.padding}"
