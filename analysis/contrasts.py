@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
 from ablate.design import Mistake, show
 from analysis.load import BOOKKEEPING, Runs
-from analysis.margin import Margin, margin
+from analysis.margin import Margin, differences_pp, margin
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,11 @@ class Contrast:
 
 @dataclass(frozen=True)
 class MarginRow:
-    """A contrast in one cell: its other factors' levels, and the margin where both arms have a seed."""
+    """A contrast in one cell: its other factors' levels, and the margin where both arms have a seed.
+
+    by_seed: each seed's margin in percentage points, in the order of the runs.
+    diverged: how many trials of the first and of the second arm did.
+    """
 
     levels: dict[str, Any]
     margin: Margin | None
@@ -36,28 +40,30 @@ class MarginRow:
     first_runs: Sequence[str]
     second_runs: Sequence[str]
     notes: Sequence[str]
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+    diverged: tuple[int, int] = (0, 0)
 
 
 def choose_contrast(runs: Runs, factor: str | None, levels: Sequence[Any] | None) -> Contrast | None:
-    """The contrast asked for, else the preferred one, else the first two levels of the first factor.
+    """The contrast asked for, else the study's preferred one, else the first two levels of the first factor.
 
     None when no factor was swept and nothing was asked for: then there is no contrast.
 
     Raises:
         Mistake: the study has no such factor or levels, naming those it has.
     """
-    varying = [key for key in factors(runs) if len(_levels(runs.frame, key)) > 1]
+    varying = [key for key in factors(runs) if len(levels_of(runs.frame, key)) > 1]
     if factor is None:
         varied = [key for key in varying if key in runs.factors]
         if not varied:
             return None
         name, pair = runs.preferred
-        factor = name if set(pair) <= set(_levels(runs.frame, name)) else varied[0]
+        factor = name if name in varying and set(pair) <= set(levels_of(runs.frame, name)) else varied[0]
         levels = levels or (pair if factor == name else None)
     if factor not in varying:
         allowed = f"; allowed: {', '.join(varying)}" if varying else ", where nothing varies"
         raise Mistake(f"contrast.factor={factor}: not varied in study {runs.study}{allowed}")
-    there = _levels(runs.frame, factor)
+    there = levels_of(runs.frame, factor)
     levels = there[:2] if levels is None else list(levels)
     unknown = [level for level in levels if level not in there]
     if len(levels) != 2 or levels[0] == levels[1] or unknown:
@@ -68,7 +74,9 @@ def choose_contrast(runs: Runs, factor: str | None, levels: Sequence[Any] | None
 
 def left_out(runs: Runs, contrast: Contrast) -> str:
     """What the contrast's factor has beside its two levels, and how to ask for it; empty when nothing."""
-    others = [level for level in _levels(runs.frame, contrast.factor) if level not in (contrast.first, contrast.second)]
+    others = [
+        level for level in levels_of(runs.frame, contrast.factor) if level not in (contrast.first, contrast.second)
+    ]
     if not others:
         return ""
     told = ", ".join(f"{contrast.factor}={show(level)}" for level in others)
@@ -87,11 +95,11 @@ def factors(runs: Runs) -> list[str]:
     typed = [key for key in runs.factors if key in frame]
     varied = list(typed)
     for key in frame:
-        if key in BOOKKEEPING or key in varied or len(_levels(frame, key, absent=True)) < 2:
+        if key in BOOKKEEPING or key in varied or len(levels_of(frame, key, absent=True)) < 2:
             continue
         if key in runs.derived and _follows(frame, key, typed):
             continue
-        owners = [group for group in groups if group != key and len(_levels(frame, group)) > 1]
+        owners = [group for group in groups if group != key and len(levels_of(frame, group)) > 1]
         if not any(_follows(frame, key, [owner]) and key.startswith(f"{owner}.") for owner in owners):
             varied.append(key)
     return varied
@@ -114,7 +122,7 @@ def margins(runs: Runs, contrast: Contrast) -> list[MarginRow]:
     for _, cell in cells(pd.concat(arms), shared):
         parts = [_within(arm, cell) for arm in arms]
         if all(map(len, parts)):
-            shared += [key for key in unmatched if any(len(_levels(part, key, absent=True)) > 1 for part in parts)]
+            shared += [key for key in unmatched if any(len(levels_of(part, key, absent=True)) > 1 for part in parts)]
             unmatched = [key for key in unmatched if key not in shared]
     rows: list[MarginRow] = []
     for levels, cell in cells(pd.concat(arms), shared):
@@ -151,25 +159,29 @@ def _margin_row(
         ended_badly = arm.loc[arm["outcome"] != "done", "outcome"].value_counts()
         notes += [f"{contrast.factor}={show(level)}: {count} {kind}" for kind, count in ended_badly.items()]
     for key in unmatched:
-        told = [", ".join(map(show, _levels(arm, key, absent=True))) for arm in (first, second)]
+        told = [", ".join(map(show, levels_of(arm, key, absent=True))) for arm in (first, second)]
         if told[0] != told[1] and len(first) and len(second):
             notes.append(f"{key} {told[0]} against {told[1]}")
-    pairs = _done(first).merge(_done(second), on="seed", suffixes=("_first", "_second")).sort_values("seed")
-    for level, arm in ((contrast.first, first), (contrast.second, second)):
-        alone = len(_done(arm)) - len(pairs)
+    done = _done(first), _done(second)
+    pairs = done[0].merge(done[1], on="seed", suffixes=("_first", "_second")).sort_values("seed")
+    for level, of in zip((contrast.first, contrast.second), done, strict=True):
+        alone = len(of) - len(pairs)
         if alone and len(first) and len(second):
             notes.append(f"{contrast.factor}={show(level)}: {alone} done without a partner of the same seed")
+    diverged = (int((first["outcome"] == "diverged").sum()), int((second["outcome"] == "diverged").sum()))
     if pairs.empty:
-        return MarginRow(levels, None, _mean(_done(first)), _mean(_done(second)), (), (), notes)
-    found = margin(pairs["acc_first"].tolist(), pairs["acc_second"].tolist())
+        return MarginRow(levels, None, _mean(done[0]), _mean(done[1]), (), (), notes, diverged=diverged)
+    accs = pairs["acc_first"].tolist(), pairs["acc_second"].tolist()
     return MarginRow(
         levels,
-        found,
+        margin(*accs),
         float(pairs["acc_first"].mean()),
         float(pairs["acc_second"].mean()),
         pairs["run_id_first"].tolist(),
         pairs["run_id_second"].tolist(),
         notes,
+        dict(zip(pairs["seed"].tolist(), differences_pp(*accs).tolist(), strict=True)),
+        diverged,
     )
 
 
@@ -181,7 +193,7 @@ def _mean(done: pd.DataFrame) -> float | None:
     return float(done["acc"].mean()) if len(done) else None
 
 
-def _levels(frame: pd.DataFrame, key: str, *, absent: bool = False) -> list[Any]:
+def levels_of(frame: pd.DataFrame, key: str, *, absent: bool = False) -> list[Any]:
     """A key's distinct values: numbers by size, then the rest in order of appearance."""
     if key not in frame:
         return []
@@ -192,7 +204,7 @@ def _levels(frame: pd.DataFrame, key: str, *, absent: bool = False) -> list[Any]
 
 def places(frame: pd.DataFrame, column: pd.Series) -> pd.Series:
     """Each value's place among the key's levels."""
-    order = {repr(level): place for place, level in enumerate(_levels(frame, str(column.name)))}
+    order = {repr(level): place for place, level in enumerate(levels_of(frame, str(column.name)))}
     return column.astype(object).map(lambda level: order.get(repr(level), -1))
 
 

@@ -18,8 +18,14 @@ from ablate.design import ADDED_LATER, Mistake
 PUBLISHED = Path(__file__).parent / "published.csv"
 PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "norm", "crops")
 
-BOOKKEEPING = ("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "acc", "epochs")
+BOOKKEEPING = (
+    *("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "machine"),
+    *("acc", "acc_multicrop", "wall_s", "epochs"),
+)
 """Columns that describe a row; all others are keys of its config, or factors of a paper."""
+
+PREFERRED = ("norm", ("bn", "srelu"))
+"""The factor and levels that are compared when neither the study nor anybody says which."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,12 @@ class Runs:
     """A study's trials.
 
     frame: one row per trial. Columns: BOOKKEEPING (acc in [0, 1], the figure to report, NaN for a trial
-        without one; outcome "done", a failure kind, "running" or "interrupted"; epochs only where a paper's
-        arms differ in them), and one per config key.
+        without one; acc_multicrop the same with many crops of each test image; outcome "done", a failure kind,
+        "running" or "interrupted"; wall_s from the trial's start to the end of its last epoch; machine is host,
+        device and threads; epochs only where a paper's arms differ in them), and one per config key.
     factors: the keys that were varied on purpose, in the order typed.
-    preferred: the factor and levels to compare when nobody asks for others and the study has them.
+    preferred: the factor and levels to compare when nobody asks for others and the study has them; a study from
+        a preset says its own.
     derived: the keys that nobody typed and that take their values from another choice; arms need not agree.
     parent_run_id: the study's own run in MLflow; None for a paper.
     """
@@ -38,7 +46,7 @@ class Runs:
     study: str
     frame: pd.DataFrame
     factors: Sequence[str]
-    preferred: tuple[str, tuple[str, str]] = ("norm", ("bn", "srelu"))
+    preferred: tuple[str, Sequence[Any]] = PREFERRED
     derived: Sequence[str] = ()
     parent_run_id: str | None = None
 
@@ -68,7 +76,9 @@ def from_mlflow(client: Any, study: str | None) -> Runs:
     for key, value in ADDED_LATER.items():
         if key in frame:  # what trials from before the key had in effect
             frame[key] = frame[key].astype(object).where(frame[key].notna(), value)
-    return Runs(study, frame, named["factor"], derived=named["derived"], parent_run_id=parent.info.run_id)
+    said = json.loads(parent.data.tags.get("contrast", "null"))
+    preferred = (said["factor"], tuple(said["levels"])) if said else PREFERRED
+    return Runs(study, frame, named["factor"], preferred, named["derived"], parent.info.run_id)
 
 
 def history(client: Any, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -83,35 +93,43 @@ def history(client: Any, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
 
 
-def from_published(path: Path = PUBLISHED) -> Runs:
-    """What the papers printed, one row per number; errors turned into accuracies.
-
-    Rows that do not state every factor are left out: they can be matched with nothing.
+def printed(path: Path = PUBLISHED) -> pd.DataFrame:
+    """The papers' numbers as they stand in the file, with the crops of each test image that its note states.
 
     Raises:
-        Mistake: the file is not there, or lacks a column.
+        Mistake: the file is not there, lacks a column, or has a value that is not a number.
     """
     needed = ["id", "epochs", "metric", "value", "note", *PUBLISHED_FACTORS[:-1]]
     try:
-        printed = pd.read_csv(path)
+        rows = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise Mistake(f"path={path}: cannot be read: {error}") from error
-    missing = [column for column in needed if column not in printed]
+    missing = [column for column in needed if column not in rows]
     if missing:
         raise Mistake(f"path={path}: no column {', '.join(missing)}; allowed: the columns of {PUBLISHED.name}")
-    crops = printed["note"].str.extract(r"(\d+) crops", expand=False)  # of each test image
-    printed = printed.assign(crops=crops.fillna("1")).dropna(subset=list(PUBLISHED_FACTORS))
-    value = pd.to_numeric(printed["value"], errors="coerce") / 100
-    if value.isna().any():
-        raise Mistake(f"path={path}: {printed.loc[value.isna(), 'id'].iloc[0]}: its value is not a number")
-    frame = printed[["epochs", *PUBLISHED_FACTORS]].assign(
-        acc=value.where(printed["metric"] == "top1_acc_pct", 1 - value),
+    value = pd.to_numeric(rows["value"], errors="coerce")
+    stated = rows[list(PUBLISHED_FACTORS[:-1])].notna().all(axis=1)
+    if (value.isna() & stated).any():
+        raise Mistake(f"path={path}: {rows.loc[value.isna() & stated, 'id'].iloc[0]}: its value is not a number")
+    crops = rows["note"].str.extract(r"(\d+) crops", expand=False)
+    return rows.assign(value=value, crops=crops.fillna("1"))
+
+
+def from_published(path: Path = PUBLISHED) -> Runs:
+    """What the papers printed, one row per number; errors turned into accuracies.
+
+    Rows that do not state every factor are left out: they can be matched with nothing. `Raises` as in `printed`.
+    """
+    stated = printed(path).dropna(subset=list(PUBLISHED_FACTORS))
+    value = stated["value"] / 100
+    frame = stated[["epochs", *PUBLISHED_FACTORS]].assign(
+        acc=value.where(stated["metric"] == "top1_acc_pct", 1 - value),
         seed=0,
         outcome="done",
         reason="",
-        trial_id=printed["id"],
-        run_id=printed["id"],
-        code_version=printed["source"],
+        trial_id=stated["id"],
+        run_id=stated["id"],
+        code_version=stated["source"],
     )
     frame = frame.astype(dict.fromkeys(("depth", "bits", "epochs", "crops"), int))
     preferred = ("norm", ("bn_fixed", "srelu"))
@@ -169,14 +187,17 @@ def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
 
 
 def _row(run: Any) -> dict[str, Any]:
-    tags = run.data.tags
+    tags, metrics = run.data.tags, run.data.metrics
     return {key: _level(text) for key, text in run.data.params.items()} | {
         "outcome": tags.get("outcome", "running" if run.info.status == "RUNNING" else "interrupted"),
         "reason": tags.get("reason", ""),
         "trial_id": tags["trial_id"],
         "run_id": run.info.run_id,
         "code_version": tags.get("code_version", "unknown"),
-        "acc": run.data.metrics.get("test_acc", float("nan")),
+        "machine": ", ".join(f"{key} {tags[key]}" for key in ("host", "device", "threads") if key in tags),
+        "acc": metrics.get("test_acc", float("nan")),
+        "acc_multicrop": metrics.get("test_acc_multicrop", float("nan")),
+        "wall_s": metrics.get("wall_s", float("nan")),
     }
 
 

@@ -1,13 +1,19 @@
-"""Margins between two arms: pure functions, arrays in, numbers out."""
+"""Margins between two arms, and tests on them: pure functions, arrays in, numbers out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+
+Values = Sequence[float] | NDArray[np.float64]
+
+Alternative = Literal["two-sided", "less", "greater"]
 
 
 @dataclass(frozen=True)
@@ -39,19 +45,82 @@ def margin(first: Sequence[float], second: Sequence[float]) -> Margin:
 
     Source: paired t, Student (1908).
     """
+    pp = differences_pp(first, second)
+    sd_pp = None if len(pp) == 1 else float(np.std(pp, ddof=1)) if _spreads(pp) else 0.0
+    low_pp, high_pp = t_interval(pp) or (None, None)
+    return Margin(len(pp), float(np.mean(pp)), sd_pp, low_pp, high_pp)
+
+
+def differences_pp(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float64]:
+    """(n,) paired differences, first arm minus second, in percentage points. Arguments as in `margin`."""
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise ValueError(f"margin: arms of shape {a.shape} and {b.shape}: allowed: two of the same length, 1 or more")
     if not (np.all((a >= 0) & (a <= 1)) and np.all((b >= 0) & (b <= 1))):
         raise ValueError("margin: accuracies outside [0, 1] or not numbers")
-    differences_pp = np.round(100 * (a - b), 9)  # 0.98 - 0.96 is not quite 0.02
-    n, mean_pp = len(a), float(np.mean(differences_pp))
-    if n == 1:
-        return Margin(n, mean_pp, None, None, None)
-    sd_pp = float(np.std(differences_pp, ddof=1))
-    if sd_pp == 0:
-        return Margin(n, mean_pp, sd_pp, None, None)
+    return np.round(100 * (a - b), 9)  # 0.98 - 0.96 is not quite 0.02
+
+
+def t_interval(values: Values, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+    """Student's interval for the mean of (n,) values; None where they are fewer than two, or all the same.
+
+    >>> t_interval([1.0, 2.0, 3.0])
+    (-0.4841..., 4.4841...)
+    """
+    held = np.asarray(values, dtype=float)
+    if not _spreads(held):
+        return None
     from scipy import stats
 
-    low, high = stats.t.interval(CONFIDENCE, n - 1, loc=mean_pp, scale=sd_pp / np.sqrt(n))
-    return Margin(n, mean_pp, sd_pp, float(low), float(high))
+    scale = np.std(held, ddof=1) / np.sqrt(len(held))
+    low, high = stats.t.interval(confidence, len(held) - 1, loc=np.mean(held), scale=scale)
+    return float(low), float(high)
+
+
+def t_test(values: Values, mean: float = 0.0, alternative: Alternative = "two-sided") -> float | None:
+    """The p value of a one-sample t test against `mean`; None where there is no interval.
+
+    >>> round(t_test([1.0, 2.0, 3.0]), 4), round(t_test([1.0, 2.0, 3.0], alternative="greater"), 4)
+    (0.0742, 0.0371)
+    """
+    held = np.asarray(values, dtype=float)
+    if not _spreads(held):
+        return None
+    from scipy import stats
+
+    return float(stats.ttest_1samp(held, mean, alternative=alternative).pvalue)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p values adjusted for being tested together; one that is None was no test and stays None.
+
+    >>> [round(p, 2) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+
+    Source: Holm (1979), A simple sequentially rejective multiple test procedure.
+    """
+    tested = [place for place, p in enumerate(p_values) if p is not None]
+    adjusted: list[float | None] = [None] * len(p_values)
+    least = 0.0
+    for rank, place in enumerate(sorted(tested, key=lambda place: p_values[place] or 0.0)):
+        least = max(least, min(1.0, (p_values[place] or 0.0) * (len(tested) - rank)))
+        adjusted[place] = least
+    return adjusted
+
+
+def fails_more(failed_first: int, of_first: int, failed_second: int, of_second: int) -> float:
+    """The p value of the first arm's trials failing more often than the second's.
+
+    >>> round(fails_more(3, 3, 0, 3), 4)
+    0.05
+
+    Source: Fisher's exact test, one-sided.
+    """
+    from scipy import stats
+
+    table = [[failed_first, of_first - failed_first], [failed_second, of_second - failed_second]]
+    return float(stats.fisher_exact(table, alternative="greater").pvalue)
+
+
+def _spreads(values: NDArray[np.float64]) -> bool:
+    return len(values) > 1 and bool(np.ptp(values) > 0)

@@ -15,10 +15,11 @@ mpl.use("agg")
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ablate.design import show
 from analysis.contrasts import Contrast, MarginRow
+from analysis.tables import shown
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, told apart by the colour-blind and in print."""
@@ -74,10 +75,10 @@ def curves(history: pd.DataFrame, labels: Mapping[str, str], metric: str) -> Fig
     """
     cells = list(dict.fromkeys(labels.values()))
     with mpl.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 3 + 0.17 * len(cells)), layout="constrained")
         named = history.assign(cell=history["run_id"].map(labels), pct=100 * history["value"])
         for index, cell in enumerate(cells):
-            colour, dash = COLOURS[index % len(COLOURS)], ("-", "--", ":")[index // len(COLOURS) % 3]
+            colour, dash = _look(index)
             here = named[named["cell"] == cell]
             for _, run in here.groupby("run_id"):
                 axes.plot(run["epoch"], run["pct"], color=colour, linewidth=0.6, alpha=0.4)
@@ -89,7 +90,33 @@ def curves(history: pd.DataFrame, labels: Mapping[str, str], metric: str) -> Fig
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(f"{metric} (%)")
-        axes.legend(fontsize=8, loc="lower right")
+        figure.legend(fontsize=8, loc="outside lower left")
+    return figure
+
+
+def restarts(history: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+    """Test accuracy when a cycle of the learning rate has ended, the mean over seeds, epochs on a log axis.
+
+    Args:
+        history: columns run_id, epoch, value in [0, 1]; an epoch is the last of a cycle.
+        labels: run_id -> the cell's name.
+
+    Source: [WR] figure 5.
+    """
+    named = history.assign(cell=history["run_id"].map(labels), pct=100 * history["value"])
+    cells = list(dict.fromkeys(labels.values()))
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 3 + 0.17 * len(cells)), layout="constrained")
+        for index, cell in enumerate(cells):
+            colour, dash = _look(index)
+            mean = named[named["cell"] == cell].groupby("epoch")["pct"].mean()
+            axes.plot(mean.index, mean, color=colour, linestyle=dash, marker="o", markersize=5, label=cell)
+        axes.set_xscale("log")
+        axes.set_xticks(sorted(set(history["epoch"])), labels=[str(epoch) for epoch in sorted(set(history["epoch"]))])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("epoch, the last before each restart (log scale)")
+        axes.set_ylabel("test accuracy (%)")
+        figure.legend(fontsize=8, loc="outside lower left")
     return figure
 
 
@@ -103,10 +130,11 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
+def _look(index: int) -> tuple[str, str]:
+    """A curve's colour and dash."""
+    return COLOURS[index % len(COLOURS)], ("-", "--", ":")[index // len(COLOURS) % 3]
+
+
 def _label(levels: Mapping[str, Any]) -> str:
-    told = [f"{key} {_plain(level)}" for key, level in levels.items() if level is not None and not pd.isna(level)]
+    told = [f"{key} {shown(level)}" for key, level in levels.items() if level is not None and not pd.isna(level)]
     return ", ".join(told) or "all trials"
-
-
-def _plain(level: Any) -> str:
-    return f"{level:g}" if isinstance(level, float) else str(level)

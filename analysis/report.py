@@ -1,27 +1,25 @@
-"""Margins, tables and plots of a study: `python -m analysis.report`."""
+"""Margins, tables, plots of a study, and its word on the papers' claims: `python -m analysis.report`."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from hydra.core.config_store import ConfigStore
-from jinja2 import Environment, PackageLoader
 from omegaconf import MISSING
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ablate import __version__, cli
+from ablate import cli
 from ablate.design import Mistake
-from analysis import contrasts, load, tables
+from analysis import claims, contrasts, load, page, tables, verdicts
 
 PIPE_WIDTH = 160
 """Columns of a printed table that no terminal bounds."""
@@ -74,63 +72,20 @@ def report(typed: cli.Composed) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"out={config['out']}: {error.strerror}; allowed: a folder, or a name for a new one") from error
-    write(runs, contrast, rows, folder, _curves(client, runs) if client else None)
+    found = page.Findings(runs, contrast, rows)
+    if client:
+        found = replace(
+            found,
+            verdicts=verdicts.verdicts(runs),
+            claims=claims.claims(runs),
+            histories=_histories(client, runs),
+        )
+    page.write(found, folder)
     if client and runs.parent_run_id:
         client.log_artifacts(runs.parent_run_id, str(folder), "report")
-    _print(runs, contrast, rows)
+    _print(found)
     print(f"Report: {folder / 'index.html'}")  # noqa: T201
     return 0
-
-
-def write(
-    runs: load.Runs,
-    contrast: contrasts.Contrast | None,
-    rows: Sequence[contrasts.MarginRow],
-    folder: Path,
-    curves: tuple[pd.DataFrame, Mapping[str, str], str] | None = None,
-) -> None:
-    """Fill the folder: index.html, figures, and the margins as CSV, Markdown and LaTeX.
-
-    Args:
-        runs: the study.
-        contrast: what the margins compare; None for a study in which nothing varies.
-        rows: the margins.
-        folder: where to; it exists.
-        curves: what `plots.curves` takes; None for a study without learning curves.
-    """
-    from analysis import plots
-
-    figures = {}
-    varied, constants = contrasts.split_constants(rows) if len(rows) > 1 else (list(rows), {})
-    if any(row.margin for row in rows) and contrast:
-        figures["Margins"] = plots.save(plots.margins(varied, contrast), folder, "margins")
-    if curves and len(curves[0]):
-        figures["Learning curves"] = plots.save(plots.curves(*curves), folder, "curves")
-    shown = tables.margins_for_people(varied, contrast) if contrast else pd.DataFrame()
-    marked, notes = tables.footnotes(shown)
-    if contrast and (others := contrasts.left_out(runs, contrast)):
-        notes.append(others)
-    if contrast:
-        tables.margins_in_full(rows, contrast).to_csv(folder / "margins.csv", index=False)
-        (folder / "margins.md").write_text(shown.to_markdown(index=False, disable_numparse=True) + "\n")
-        (folder / "margins.tex").write_text(_latex(shown))
-    page = Environment(loader=PackageLoader("analysis"), autoescape=True).get_template("report.html")
-    html = page.render(
-        study=runs.study,
-        contrast=contrast,
-        published=runs.parent_run_id is None,
-        margins=marked,
-        notes=notes,
-        constants={key: tables.shown(level) for key, level in constants.items()},
-        accuracies=tables.accuracies(runs),
-        texts=[*contrasts.factors(runs), ""],
-        figures=figures,
-        counts=runs.frame["outcome"].value_counts().to_dict(),
-        failures=runs.frame.assign(cell=tables.cell_names(runs))[runs.frame["outcome"] != "done"].to_dict("records"),
-        versions=sorted(set(runs.frame["code_version"])),
-        release=__version__,
-    )
-    (folder / "index.html").write_text(html, encoding="utf-8")
 
 
 def _runs(config: Mapping[str, Any]) -> tuple[Any, load.Runs]:
@@ -144,28 +99,24 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, load.Runs]:
     return client, load.from_mlflow(client, config["study"])
 
 
-def _curves(client: Any, runs: load.Runs) -> tuple[pd.DataFrame, dict[str, str], str]:
-    """Validation accuracy by epoch (training accuracy where nothing is set aside) of the first cells."""
+def _histories(client: Any, runs: load.Runs) -> page.Histories:
+    """Of the first cells: validation accuracy (training accuracy where nothing is set aside), and tests at restarts."""
     from analysis.plots import MOST_CURVES
 
     names = tables.cell_names(runs)
     shown = runs.frame[names.isin(list(dict.fromkeys(names))[:MOST_CURVES])]
     labels = dict(zip(shown["run_id"], names[shown.index], strict=True))
-    history = load.history(client, shown, "valid_acc")
-    if len(history):
-        return history, labels, "validation accuracy"
-    return load.history(client, shown, "train_acc"), labels, "training accuracy"
+    metric, history = "validation accuracy", load.history(client, shown, "valid_acc")
+    if history.empty:
+        metric, history = "training accuracy", load.history(client, shown, "train_acc")
+    restarts = load.history(client, shown[shown["outcome"] == "done"], "restart_test_acc")
+    several = restarts["run_id"].value_counts().gt(1).any()
+    return page.Histories(labels, metric, history, restarts if several else restarts.iloc[:0])
 
 
-def _latex(shown: pd.DataFrame) -> str:
-    """A table for LaTeX's booktabs package."""
-    return (
-        shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1).to_latex(hrules=True)
-    )
-
-
-def _print(runs: load.Runs, contrast: contrasts.Contrast | None, rows: Sequence[contrasts.MarginRow]) -> None:
+def _print(found: page.Findings) -> None:
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+    runs, contrast, rows = found.runs, found.contrast, found.rows
     notes: list[str] = []
     if contrast is None:
         title, shown = "no factor was swept, so there is no margin", tables.accuracies(runs)
@@ -184,8 +135,10 @@ def _print(runs: load.Runs, contrast: contrasts.Contrast | None, rows: Sequence[
     for row in shown.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)
-    for note in filter(None, notes):
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    numbers = claims.counts(found.claims)
+    verdict_lines = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.verdicts]
+    for line in filter(None, [*notes, *verdict_lines, f"Printed numbers: {numbers}." if numbers else ""]):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

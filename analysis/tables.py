@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.design import show
-from analysis.contrasts import Contrast, MarginRow, cells, factors, places
+from analysis.contrasts import Contrast, MarginRow, cells, factors, levels_of, places
 from analysis.load import Runs
 from analysis.margin import Margin
 
@@ -35,6 +35,25 @@ def accuracies(runs: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def by_arm(runs: Runs, key: str) -> pd.DataFrame:
+    """Accuracy of each norm at each level of the key, over all other factors: a row each."""
+    rows = []
+    for level in levels_of(runs.frame, key):
+        for norm in levels_of(runs.frame, "norm"):
+            trials = runs.frame[(runs.frame[key] == level) & (runs.frame["norm"] == norm)]
+            acc_pct = 100 * trials.loc[trials["outcome"] == "done", "acc"].dropna()
+            rows.append(
+                {
+                    key: shown(level),
+                    "norm": norm,
+                    "n": len(acc_pct),
+                    "diverged": int((trials["outcome"] == "diverged").sum()),
+                    "test accuracy (%)": f"{acc_pct.mean():.2f}" if len(acc_pct) else ABSENT,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def cell_names(runs: Runs) -> pd.Series:
     """Each trial's cell as one would type it, in the frame's order."""
     keys = factors(runs)
@@ -53,7 +72,7 @@ def margins_for_people(rows: Sequence[MarginRow], contrast: Contrast) -> pd.Data
         | {
             f"{first} (%)": _percent(row.first_acc),
             f"{second} (%)": _percent(row.second_acc),
-            "margin (pp)": _signed(row.margin.mean_pp) if row.margin else ABSENT,
+            "margin (pp)": signed(row.margin.mean_pp) if row.margin else ABSENT,
             "95% interval": _interval(row.margin),
             "n": row.margin.n if row.margin else 0,
             "notes": "; ".join(row.notes),
@@ -96,9 +115,15 @@ def footnotes(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def shown(level: Any) -> str:
-    """A level for people: no trailing .0, and a dash for a key that the cell does not have."""
+    """A level for people: no trailing .0, and a dash for a key that the cell does not have.
+
+    >>> [shown(level) for level in (2.0, 0.5, True, "bn", None)]
+    ['2', '0.5', 'true', 'bn', '–']
+    """
     if level is None or (isinstance(level, float) and pd.isna(level)):
         return ABSENT
+    if isinstance(level, bool):
+        return show(level)
     if isinstance(level, float) and level.is_integer():
         return str(int(level))
     return str(level)
@@ -111,9 +136,27 @@ def _percent(acc: float | None) -> str:
 def _interval(found: Margin | None) -> str:
     if found is None or found.low_pp is None or found.high_pp is None:
         return ABSENT
-    return f"{_signed(found.low_pp)} to {_signed(found.high_pp)}"
+    return interval(found.low_pp, found.high_pp)
 
 
-def _signed(value_pp: float) -> str:
+def interval(low_pp: float, high_pp: float) -> str:
+    """Both ends with their sign.
+
+    >>> interval(-0.5, 1.25)
+    '-0.50 to +1.25'
+    """
+    return f"{signed(low_pp)} to {signed(high_pp)}"
+
+
+def p_value(p: float | None) -> str:
+    """Three decimals.
+
+    >>> [p_value(p) for p in (0.0412, 0.0001, None)]
+    ['0.041', '<0.001', '–']
+    """
+    return ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def signed(value_pp: float) -> str:
     """Two decimals with a sign, and no negative zero."""
     return f"{round(value_pp, 2) + 0.0:+.2f}"

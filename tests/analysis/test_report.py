@@ -9,16 +9,17 @@ import pytest
 
 from ablate import store, track
 from ablate.design import Study
+from ablate.events import Epoch
 from analysis import load
-from tests.fakes import diverges_on_seed_two, make_trial, well
+from tests.fakes import EPOCHS, diverges_on_seed_two, done, make_trial, started, well
 
 GOLDEN = {("cifar10", 32): 0.96, ("cifar10", 1): -0.27, ("cifar100", 32): 3.65, ("cifar100", 1): 3.42}
 
 
-def make_study(run, folder, name="mine", seeds=3, factors=("norm", "bits")):
+def make_study(run, folder, name="mine", seeds=3, factors=("norm", "bits"), contrast=None):
     levels = {"norm": ["bn", "srelu"], "bits": [1, 32]}
     trials = [make_trial(seed, norm=n, bits=b) for n in levels["norm"] for b in levels["bits"] for seed in range(seeds)]
-    study = Study(name, {factor: levels[factor] for factor in factors}, trials)
+    study = Study(name, {factor: levels[factor] for factor in factors}, trials, contrast=contrast)
     tracker = track.Tracker("sqlite:///mlflow.db", study, runs=folder / "runs", settled=(), tags={})
     for trial in trials:
         for event in store.attempt(run, trial, folder / "runs"):
@@ -37,6 +38,8 @@ def test_the_papers_margins_come_out_of_its_printed_numbers(folder, say):
     assert published("reports/published/margins.csv") == GOLDEN
     assert all(f"{value:+.2f}" in out for value in GOLDEN.values())
     assert "a: epochs 254 against 300" in out
+    assert not Path("reports/published/claims.csv").exists()
+    assert not re.search("claims|Claim", out + Path("reports/published/index.html").read_text().partition("<body>")[2])
 
 
 def test_the_papers_gap_between_bit_depths_pools_neither_epochs_nor_crops(folder, say):
@@ -69,6 +72,7 @@ def test_a_report_holds_page_tables_and_figures(folder, say):
         "margins.csv",
         "margins.md",
         "margins.tex",
+        "claims.csv",
         *(f"{figure}.{kind}" for figure in ("margins", "curves") for kind in ("svg", "png")),
     }
     page = Path("reports/mine/index.html").read_text()
@@ -80,6 +84,42 @@ def test_a_report_holds_page_tables_and_figures(folder, say):
     assert "\\toprule" in latex
     assert "95\\% interval" in latex
     assert "| bits" in Path("reports/mine/margins.md").read_text()
+
+
+def restarts_twice(config, directory):
+    """Batch norm takes 2 s an epoch, shifted ReLU 1 s; a cycle ends at epochs 2 and 3."""
+    yield started()
+    for number in range(1, EPOCHS + 1):
+        restart = {"restart_test_acc": 0.5 + number / 10} if number > 1 else {}
+        second = (2 if config["norm"] == "bn" else 1) + config["seed"] / 100
+        yield Epoch(epoch=number, metrics={"train_acc": 0.5, "wall_s": number * second, **restart})
+    yield done(0.9 + config["seed"] / 100 + (config["norm"] == "bn") * (5 + config["seed"]) / 1000)
+
+
+def test_a_study_of_the_papers_arms_says_what_it_finds_on_each_claim(folder, say):
+    make_study(restarts_twice, folder)
+    status, out, err = say("analysis.report")
+    assert (status, err) == (0, "")
+    assert "Claim 3, training speed: confirmed. Shifted ReLU is cheaper in speed" in out
+    assert "Claim 4, not tested. Batch norm is problematic" in out
+    page = Path("reports/mine/index.html").read_text()
+    assert "An epoch of srelu takes 0.50 times as long as one of bn" in page
+    assert "<code>python -m ablate.run -m preset=sb_small_batch</code> tests it." in page
+    assert "No trial of this study has the data, network and recipe of a number that the papers printed." in page
+    assert "52 printed numbers without a trial here" in page
+
+
+def test_test_accuracy_at_restarts_is_drawn_where_runs_have_several(folder, say):
+    make_study(restarts_twice, folder, seeds=1)
+    say("analysis.report")
+    assert Path("reports/mine/restarts.png").stat().st_size > 0
+    assert "Test accuracy at each restart" in Path("reports/mine/index.html").read_text()
+
+
+def test_a_studys_own_contrast_is_the_one_reported(folder, say):
+    make_study(well, folder, seeds=1, contrast=("bits", [32, 1]))
+    assert say("analysis.report")[1].startswith("study mine, bits: 32 minus 1")
+    assert say("analysis.report", "contrast.factor=norm")[1].startswith("study mine, norm: bn minus srelu")
 
 
 def test_the_report_is_kept_with_the_study_in_mlflow(folder, say):

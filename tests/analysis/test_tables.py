@@ -1,34 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
 from ablate.design import Mistake
 from analysis import contrasts, tables
 from analysis.contrasts import Contrast
-from analysis.load import Runs
+from tests.analysis.frames import rows
 
 NORM = Contrast("norm", "bn", "srelu")
-
-
-def rows(*trials, factors=("norm", "bits"), derived=()):
-    """Trials as (levels, seed, acc) or (levels, seed, failure kind) -> Runs."""
-    made = []
-    for number, (levels, seed, result) in enumerate(trials):
-        failed = isinstance(result, str)
-        made.append(
-            levels
-            | {
-                "seed": seed,
-                "outcome": result if failed else "done",
-                "reason": "",
-                "trial_id": f"t{number}",
-                "run_id": f"r{number}",
-                "code_version": "1",
-                "acc": float("nan") if failed else result,
-            }
-        )
-    return Runs("s", pd.DataFrame(made), list(factors), derived=derived)
 
 
 def study(**extra):
@@ -101,6 +83,7 @@ def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
     (row,) = contrasts.margins(runs, NORM)
     assert row.margin.n == 1
     assert row.notes == ["norm=srelu: 1 diverged", "norm=bn: 1 done without a partner of the same seed"]
+    assert (row.by_seed, row.diverged) == ({0: pytest.approx(10)}, (0, 1))
     assert (row.first_runs, row.second_runs) == (["r0"], ["r2"])
 
 
@@ -152,6 +135,21 @@ def test_a_derived_key_with_two_values_in_one_cell_tells_them_apart():
 
 def test_rows_stand_in_the_order_of_their_levels():
     assert [row.levels["bits"] for row in contrasts.margins(rows(*reversed(study())), NORM)] == [1, 32]
+
+
+def test_a_studys_own_contrast_comes_first_where_the_study_has_its_levels():
+    runs = dataclasses.replace(rows(*study()), preferred=("bits", (32, 1)))
+    assert contrasts.choose_contrast(runs, None, None) == Contrast("bits", 32, 1)
+    assert contrasts.choose_contrast(runs, "norm", None) == NORM
+    for elsewhere in (("bits", (32, 8)), ("model.residual", (True, False))):
+        runs = dataclasses.replace(runs, preferred=elsewhere)
+        assert contrasts.choose_contrast(runs, None, None) == NORM
+
+
+def test_the_levels_of_a_contrast_may_be_booleans():
+    plain = [({"model.residual": residual}, 0, 0.9) for residual in (False, True)]
+    runs = dataclasses.replace(rows(*plain, factors=["model.residual"]), preferred=("model.residual", (True, False)))
+    assert str(contrasts.choose_contrast(runs, None, None)) == "model.residual: true minus false"
 
 
 def test_the_default_contrast_is_the_papers_else_the_first_factor():

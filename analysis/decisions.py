@@ -1,0 +1,113 @@
+"""When a claim counts as confirmed or denied: pure functions from differences, a value a seed, to a word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from analysis.margin import Values, holm, t_interval, t_test
+
+ALPHA = 0.05
+NEGLIGIBLE_PP = 0.5
+"""A margin, or a difference of margins, below half a point counts as none."""
+
+Word = Literal["confirmed", "denied", "undecided", "not tested"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A word, and the p value of each test, adjusted by Holm; None where there was no test."""
+
+    word: Word
+    p_values: Sequence[float | None]
+
+    @property
+    def significant(self) -> list[bool]:
+        """Which of the tests are."""
+        return [p is not None and p < ALPHA for p in self.p_values]
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """A word; by cell, the p values of "there is a margin" and of "it is below half a point", and what they show."""
+
+    word: Word
+    p_margin: Sequence[float | None]
+    p_small: Sequence[float | None]
+    better: Sequence[bool]
+    small: Sequence[bool]
+
+
+def no_consistent_advantage(cells_pp: Sequence[Values], diverged: Sequence[tuple[int, int]] | None = None) -> Advantage:
+    """Denied if the first arm is significantly better in every cell; confirmed if in any its margin is below 0.5.
+
+    Two-sided paired t against 0 in each cell, one-sided t against 0.5 in each cell; Holm over the cells. A cell
+    shows neither where trials diverged that would speak against it: of the first arm, that it is better; of
+    the second, that its margin is small.
+
+    Args:
+        cells_pp: for each cell (n,) margins, one a seed, in percentage points; n differs between cells.
+        diverged: for each cell, how many trials of the first and of the second arm did.
+    """
+    fell = diverged or [(0, 0)] * len(cells_pp)
+    p_margin = holm([t_test(cell) for cell in cells_pp])
+    p_small = holm([t_test(cell, NEGLIGIBLE_PP, "less") for cell in cells_pp])
+    better = [
+        p is not None and p < ALPHA and bool(np.mean(cell) > 0) and not first
+        for p, cell, (first, _) in zip(p_margin, cells_pp, fell, strict=True)
+    ]
+    small = [p is not None and p < ALPHA and not second for p, (_, second) in zip(p_small, fell, strict=True)]
+    word: Word = "denied" if better and all(better) else "confirmed" if any(small) else "undecided"
+    return Advantage(word, p_margin, p_small, better, small)
+
+
+def depends(differences_pp: Sequence[Values], *, complete: bool = True) -> Decision:
+    """Confirmed if any difference of margins is shown; denied if each is shown to lie within 0.5 of none.
+
+    Two-sided one-sample t, Holm over the differences; for none, two one-sided tests each (the 90% interval lies
+    within +-0.5), all of which must hold, so that none is adjusted.
+
+    Args:
+        differences_pp: (n,) margins at one level of a moderator minus those at another, one a seed.
+        complete: no trial diverged; what the others show may not deny.
+
+    Source: TOST, Schuirmann (1987); all of it, Berger (1982).
+    """
+    p_values = holm([t_test(difference) for difference in differences_pp])
+    bounds = [t_interval(difference, 1 - 2 * ALPHA) for difference in differences_pp]
+    none = [found is not None and found[0] > -NEGLIGIBLE_PP and found[1] < NEGLIGIBLE_PP for found in bounds]
+    return _decision(p_values, none, complete)
+
+
+def greater(
+    differences_pp: Sequence[Values], further: Sequence[float | None] = (), *, complete: bool = True
+) -> Decision:
+    """Confirmed if any difference of margins is shown to be above 0; denied if each is shown to be below 0.5.
+
+    One-sided one-sample t, Holm over them and the `further` tests of the same claim, whose p values come last; for
+    below, the one-sided upper 95% bound of each. Arguments otherwise as in `depends`.
+    """
+    p_values = holm([*(t_test(difference, alternative="greater") for difference in differences_pp), *further])
+    bounds = [t_interval(difference, 1 - 2 * ALPHA) for difference in differences_pp]
+    return _decision(p_values, [found is not None and found[1] < NEGLIGIBLE_PP for found in bounds], complete)
+
+
+def faster(log_ratios: Sequence[Values]) -> Decision:
+    """Confirmed if each mean log ratio is shown to be below 0, denied if each above; two-sided t, Holm.
+
+    Args:
+        log_ratios: for each comparison (n,) logs of time over the other's time, one a seed.
+    """
+    p_values = holm([t_test(one) for one in log_ratios])
+    shown = bool(p_values) and all(p is not None and p < ALPHA for p in p_values)
+    signs = {bool(np.mean(one) < 0) for one in log_ratios} if shown else set()
+    return Decision("confirmed" if signs == {True} else "denied" if signs == {False} else "undecided", p_values)
+
+
+def _decision(p_values: Sequence[float | None], none: Sequence[bool], complete: bool) -> Decision:
+    if any(p is not None and p < ALPHA for p in p_values):
+        return Decision("confirmed", p_values)
+    return Decision("denied" if none and all(none) and complete else "undecided", p_values)

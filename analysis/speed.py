@@ -1,0 +1,54 @@
+"""How long one arm trains, as a ratio to another: paired by seed, on the same machine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.contrasts import MarginRow
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Training time of an epoch, second arm over first.
+
+    log_by_seed: (n,) natural logs, one a seed: the mean over its cells.
+    cells: how many cells of the other factors.
+    apart: pairs left out because their trials ran on unlike machines.
+    """
+
+    log_by_seed: NDArray[np.float64]
+    cells: int
+    apart: int
+
+
+def ratios(frame: pd.DataFrame, rows: Sequence[MarginRow]) -> Ratios:
+    """The time ratios of the pairs that the rows' margins rest on.
+
+    An epoch's time is the trial's, from its start to the end of its last epoch, over its epochs: in a study
+    whose arms train for unlike numbers of epochs a trial's own would compare recipes.
+
+    Args:
+        frame: a row a trial, with run_id, wall_s, machine and recipe.epochs.
+        rows: what `contrasts.margins` gives.
+    """
+    trials = frame.set_index("run_id")
+    epoch_s = trials["wall_s"].astype(float) / trials["recipe.epochs"].astype(float)
+    logs: dict[int, list[float]] = defaultdict(list)
+    cells = apart = 0
+    for row in rows:
+        before = sum(map(len, logs.values()))
+        for seed, first, second in zip(row.by_seed, row.first_runs, row.second_runs, strict=True):
+            if not (epoch_s[first] > 0 and epoch_s[second] > 0):
+                continue
+            if trials.at[first, "machine"] != trials.at[second, "machine"]:
+                apart += 1
+                continue
+            logs[seed].append(float(np.log(epoch_s[second] / epoch_s[first])))
+        cells += sum(map(len, logs.values())) > before
+    return Ratios(np.array([np.mean(logs[seed]) for seed in sorted(logs)]), cells, apart)

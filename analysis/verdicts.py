@@ -1,0 +1,189 @@
+"""What a study says to the five claims of [SB], each with the test that decides it.
+
+Source: McDonnell, Mostafa, Wang and van Schaik (2019), arXiv 1907.06916.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis import speed, tables, verdict
+from analysis.contrasts import Contrast, MarginRow, levels_of, margins, split_constants
+from analysis.decisions import depends, faster, greater, no_consistent_advantage
+from analysis.load import Runs
+from analysis.margin import fails_more, t_interval
+from analysis.moderators import Difference, difference, levels_with_margins
+from analysis.verdict import Verdict
+
+BATCH_NORMS, SHIFTED = ("bn", "bn_fixed"), "srelu"
+SIZE_AND_BITS = ("dataset", "width", "depth", "bits")
+VERY_SMALL = 16
+"""Images in the largest batch that counts as very small."""
+
+TIMES = "log ratios of time (evaluation included; paired by cell, seed and machine)"
+
+INTERACTION, SMALL_BATCH, RESIDUAL = (
+    f"python -m ablate.run -m preset={name}" for name in ("sb_interaction", "sb_small_batch", "sb_residual")
+)
+
+Rows = Mapping[str, Sequence[MarginRow]]
+"""Batch-norm arm -> its margins over shifted ReLU, a row a cell."""
+
+
+def verdicts(runs: Runs) -> list[Verdict]:
+    """The five claims, in order; none for a study without both a batch-norm arm and shifted ReLU."""
+    rows = {arm: margins(runs, Contrast("norm", arm, SHIFTED)) for arm in batch_norms(runs)}
+    judges = (_advantage, _dependence, _speed, _small_batches, _residual) if rows else ()
+    return [judge(runs, rows) for judge in judges]
+
+
+def batch_norms(runs: Runs) -> list[str]:
+    """The batch-norm arms that the study compares with shifted ReLU."""
+    held = levels_of(runs.frame, "norm")
+    return [arm for arm in BATCH_NORMS if arm in held] if SHIFTED in held else []
+
+
+def diverged(runs: Runs) -> str:
+    """How many trials of each of the claims' arms did; empty when none."""
+    told = []
+    for arm in (*batch_norms(runs), SHIFTED):
+        fell, of = _fell(runs.frame, norm=arm)
+        told += [f"{fell} of {of} {arm}"] * bool(fell)
+    return ", ".join(told)
+
+
+def _advantage(runs: Runs, rows: Rows) -> Verdict:
+    claim = "Batch norm does not consistently give a significant advantage."
+    named = [
+        (arm, row, ", ".join(f"{key} {tables.shown(level)}" for key, level in short.levels.items()))
+        for arm, held in rows.items()
+        for row, short in zip(held, split_constants(held)[0], strict=True)
+        if row.margin or any(row.diverged)
+    ]
+    if not any(row.margin for _, row, _ in named):
+        return Verdict(1, claim, "not tested", "No cell has a seed that is done in both arms.", INTERACTION)
+    cells = [[*row.by_seed.values()] for _, row, _ in named]
+    seen = no_consistent_advantage(cells, [row.diverged for _, row, _ in named])
+    told = []
+    for arm in rows:
+        shows = [(seen.better[at], seen.small[at]) for at, (its, _, _) in enumerate(named) if its == arm]
+        told.append(
+            f"{arm} is significantly better than {SHIFTED} in {sum(better for better, _ in shows)} of {len(shows)} "
+            f"cells, shown to be less than 0.5 points better in {sum(small for _, small in shows)}, "
+            f"neither in {shows.count((False, False))}."
+        )
+    untested = sum(p is None for p in seen.p_margin)
+    told += [f"Without a test: {untested}, for want of two seeds that differ."] * bool(untested)
+    told.append("Paired t over seeds, two-sided against 0 and one-sided against 0.5, Holm over the cells.")
+    tests = pd.DataFrame(
+        {
+            "arm": arm,
+            "cell": cell or "all trials",
+            "margin (pp)": tables.signed(float(np.mean(values))) if values else tables.ABSENT,
+            "95% interval": verdict.interval(values),
+            "n": len(values),
+            "p, against 0": tables.p_value(p_margin),
+            "p, below 0.5": tables.p_value(p_small),
+        }
+        for (arm, _, cell), values, p_margin, p_small in zip(named, cells, seen.p_margin, seen.p_small, strict=True)
+    )
+    return Verdict(1, claim, seen.word, " ".join(told), tests=tests)
+
+
+def _dependence(runs: Runs, rows: Rows) -> Verdict:
+    claim = "The margin depends on the data set, the network's size (width, depth) and the bits per weight."
+    found: list[Difference] = []
+    for arm, held in rows.items():
+        for moderator in SIZE_AND_BITS:
+            levels = levels_with_margins(runs.frame, held, moderator)
+            found += [difference(arm, held, moderator, level, levels[0]) for level in levels[1:]]
+    unvaried = [moderator for moderator in SIZE_AND_BITS if all(one.moderator != moderator for one in found)]
+    not_varied = f"Not varied: {', '.join(unvaried)}."
+    if not found:
+        return Verdict(2, claim, "not tested", not_varied, INTERACTION)
+    seen = depends([one.by_seed for one in found], complete=not any(one.diverged for one in found))
+    strongest = verdict.strongest(found, seen, [one.moderator for one in found])
+    shown = [place for place in strongest if seen.significant[place]]
+    others = [text for place, text in strongest.items() if place not in shown]
+    none = "Each difference is shown to lie within 0.5 points of none (90% interval)"
+    told = [f"Shown: {'; '.join(strongest[place] for place in shown)}."] * bool(shown)
+    told += [f"{none if seen.word == 'denied' else 'Not shown'}: {'; '.join(others)}."] * bool(others)
+    about = ", ".join(found[place].moderator for place in (shown or strongest))
+    told += [not_varied] * bool(unvaried)
+    told += [verdict.method(seen, "two-sided")]
+    return Verdict(2, claim, seen.word, " ".join(told), about=about, tests=verdict.table(found, seen.p_values))
+
+
+def _speed(runs: Runs, rows: Rows) -> Verdict:
+    claim = "Shifted ReLU is cheaper in speed, memory and complexity, in training and in inference."
+    unmeasured = "Memory, complexity and inference: not measured by this version."
+    found = {arm: speed.ratios(runs.frame, held) for arm, held in rows.items()}
+    found = {arm: one for arm, one in found.items() if one.cells}
+    if not found:
+        return Verdict(3, claim, "not tested", f"No pair of trials was timed on one machine. {unmeasured}")
+    seen = faster([one.log_by_seed for one in found.values()])
+    told, tests = [], []
+    for (arm, one), p in zip(found.items(), seen.p_values, strict=True):
+        bounds, n = t_interval(one.log_by_seed), len(one.log_by_seed)
+        ratio = f"{np.exp(np.mean(one.log_by_seed)):.2f}"
+        spread = f"{np.exp(bounds[0]):.2f} to {np.exp(bounds[1]):.2f}" if bounds else tables.ABSENT
+        bracket = verdict.evidence(spread, n, p)
+        told.append(f"An epoch of {SHIFTED} takes {ratio} times as long as one of {arm} ({bracket}).")
+        told += [f"Pairs on unlike machines, left out: {one.apart}."] * bool(one.apart)
+        numbers = {"arm": arm, f"{SHIFTED} over arm": ratio, "95% interval": spread, "n": n, "cells": one.cells}
+        tests.append(numbers | {"p": tables.p_value(p)})
+    told += [verdict.method(seen, "two-sided", TIMES), unmeasured]
+    return Verdict(3, claim, seen.word, " ".join(told), about="training speed", tests=pd.DataFrame(tests))
+
+
+def _small_batches(runs: Runs, rows: Rows) -> Verdict:
+    claim = "Batch norm is problematic when training batches are very small."
+    key = "recipe.batch_size"
+    found: list[Difference] = []
+    for arm, held in rows.items():
+        *smaller, largest = levels_with_margins(runs.frame, held, key) or [None]
+        found += [difference(arm, held, key, size, largest) for size in smaller if size <= VERY_SMALL]
+    if not found:
+        return Verdict(4, claim, "not tested", f"No batches of {VERY_SMALL} or fewer beside larger ones.", SMALL_BATCH)
+    failing = [one for one in found if _fell(runs.frame, norm=one.arm, **{key: one.level})[0]]
+    counts = [[_fell(runs.frame, norm=arm, **{key: one.level}) for arm in (one.arm, SHIFTED)] for one in failing]
+    seen = greater(
+        [-one.by_seed for one in found],
+        [fails_more(*first, *second) for first, second in counts],
+        complete=not any(one.diverged for one in found),
+    )
+    told = [f"By arm: {'; '.join(verdict.strongest(found, seen, [one.arm for one in found]).values())}."]
+    for one, (first, second), p in zip(failing, counts, seen.p_values[len(found) :], strict=True):
+        told.append(
+            f"Diverged at batch size {one.level}: {first[0]} of {first[1]} {one.arm}, {second[0]} of {second[1]} "
+            f"{SHIFTED} (Fisher's exact test, one-sided, {verdict.p_is(p)})."
+        )
+    told.append(verdict.method(seen, "one-sided"))
+    tests = verdict.table(found, seen.p_values[: len(found)])
+    return Verdict(4, claim, seen.word, " ".join(told), tests=tests, arms=tables.by_arm(runs, key))
+
+
+def _residual(runs: Runs, rows: Rows) -> Verdict:
+    claim = "Residual connections may have lessened batch norm's importance."
+    key = "model.residual"
+    found = [
+        difference(arm, held, key, False, True)
+        for arm, held in rows.items()
+        if levels_with_margins(runs.frame, held, key) == [False, True]
+    ]
+    if not found:
+        return Verdict(5, claim, "not tested", "No plain networks beside residual ones.", RESIDUAL)
+    seen = greater([one.by_seed for one in found], complete=not any(one.diverged for one in found))
+    told = [f"By arm: {'; '.join(verdict.strongest(found, seen, [one.arm for one in found]).values())}."]
+    told.append(verdict.method(seen, "one-sided"))
+    return Verdict(5, claim, seen.word, " ".join(told), tests=verdict.table(found, seen.p_values))
+
+
+def _fell(frame: pd.DataFrame, **at: object) -> tuple[int, int]:
+    """How many of the trials at these levels that ended by themselves diverged, and how many ended."""
+    outcomes = frame.loc[(frame[list(at)] == pd.Series(at)).all(axis=1), "outcome"]
+    fell = int((outcomes == "diverged").sum())
+    return fell, fell + int((outcomes == "done").sum())

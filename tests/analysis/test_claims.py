@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis import claims, page
+from tests.analysis.frames import rows
+
+MNIST = {
+    "dataset": "mnist",
+    "dataset.valid_fraction": 0,
+    "model": "wrn",
+    "model.residual": True,
+    "depth": 20,
+    "width": 4,
+    "bits": 1,
+    "norm": "bn_fixed",
+    "norm.eps": 1e-5,
+    "recipe.epochs": 6,
+    "recipe.augment": "none",
+    "recipe.lr": 0.1,
+    "recipe.batch_size": 125,
+    "recipe.momentum": 0.9,
+    "recipe.weight_decay": 5e-4,
+    "recipe.schedule": "warm_restarts",
+    "recipe.moments": "reestimated",
+}
+"""The config of [WR]'s MNIST network at 1 bit, 6 epochs: 0.36% error."""
+
+SHIFTED = MNIST | {
+    "dataset": "cifar10",
+    "width": 10,
+    "norm": "srelu",
+    "norm.eps": None,
+    "norm.temperature": 40,
+    "recipe.epochs": 300,
+    "recipe.augment": "cutout",
+    "recipe.schedule": "cosine",
+}
+"""The config of [CODE]'s 20-10 with shifted ReLU at 1 bit on CIFAR-10: 96.52% accuracy."""
+
+IMAGENET = MNIST | {
+    "dataset": "imagenet",
+    "model": "resnet_imagenet",
+    "depth": 18,
+    "width": 2.5,
+    "norm": "bn",
+    "recipe.epochs": 62,
+    "recipe.augment": "scale_crop_flip",
+    "recipe.weight_decay": 1e-4,
+}
+"""[WR]'s ImageNet network at 1 bit: 31.03% error of one crop, 26.04% of 25."""
+
+
+def matched(*trials, **study):
+    """id -> what the study says to the printed numbers that it has trials for."""
+    return {one.printed["id"]: one for one in claims.claims(rows(*trials, **study)) if one.matched}
+
+
+def seeds(config, *accs):
+    return [(config, seed, acc) for seed, acc in enumerate(accs)]
+
+
+def around(mean, half_width, n=3):
+    """n values with this mean, and this half-width of their 95% interval."""
+    sd = half_width * np.sqrt(n) / stats.t.ppf(0.975, n - 1)
+    shape = np.linspace(-1, 1, n)
+    return (mean + shape * sd / np.std(shape, ddof=1)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("claimed", "values", "told"),
+    [
+        (5.0, around(5.0, 0.4), "reproduced"),
+        (5.0, around(5.1, 0.4), "reproduced"),  # touches 5.5 from inside
+        (5.0, around(5.2, 0.4), "inconclusive (n = 3, ±0.40)"),  # the claim is inside, the end is not within 0.5
+        (5.0, around(5.4, 0.4), "inconclusive (n = 3, ±0.40)"),  # the claim touches the low end
+        (5.0, around(5.41, 0.4), "not reproduced"),
+        (5.0, around(4.59, 0.4), "not reproduced"),
+        (5.0, around(5.3, 0.1), "reproduced"),  # within 0.5 points comes first, though the claim is outside
+        (5.0, around(6.0, 0.1), "not reproduced"),
+        (5.0, around(5.0, 3.0, n=2), "inconclusive (n = 2, ±3.00)"),
+        (5.0, [5.0], "inconclusive (n = 1)"),
+        (5.0, [9.0], "inconclusive (n = 1)"),
+        (5.0, [5.1, 5.1, 5.1], "inconclusive (n = 3, all the same)"),
+        (5.0, [], "inconclusive (n = 0)"),
+    ],
+)
+def test_the_status_follows_the_interval(claimed, values, told):
+    assert claims.status(claimed, values) == told
+
+
+def test_a_number_is_reproduced_in_the_unit_that_the_source_printed():
+    found = matched(*seeds(MNIST, 0.9963, 0.9965, 0.9964))
+    assert list(found) == ["iclr-mnist-1-e6"]
+    (one,) = found.values()
+    assert (one.unit, one.claimed_pct, one.status) == ("error", 0.36, "reproduced")
+    assert one.values_pct == pytest.approx([0.37, 0.35, 0.36])
+    assert one.run_ids == ["r0", "r1", "r2"]
+    (one,) = matched(*seeds(SHIFTED, 0.965, 0.966, 0.964)).values()
+    assert (one.printed["id"], one.unit, claims.reproduced(one)) == (
+        "code-c10-1-srelu",
+        "accuracy",
+        "96.50 (96.25 to 96.75)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "level"),
+    [
+        ("dataset", "digits"),
+        ("dataset.valid_fraction", 0.1),
+        ("model", "mine"),
+        ("model.residual", False),
+        ("depth", 14),
+        ("width", 2),
+        ("bits", 2),
+        ("norm", "gn"),
+        ("norm.eps", 1e-3),
+        ("recipe.epochs", 7),
+        ("recipe.augment", "light"),
+        ("recipe.lr", 0.05),
+        ("recipe.batch_size", 16),
+        ("recipe.momentum", 0.8),
+        ("recipe.weight_decay", 1e-4),
+        ("recipe.schedule", "cosine"),
+        ("recipe.moments", "running"),
+    ],
+)
+def test_another_recipe_is_not_the_papers(key, level):
+    assert matched(*seeds(MNIST | {key: level}, 0.9963, 0.9965)) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "level"),
+    [("norm.temperature", 25), ("recipe.schedule", "warm_restarts"), ("norm.floor", 0)],
+)
+def test_shifted_relu_has_the_temperature_of_its_row_and_one_cosine(key, level):
+    assert matched(*seeds(SHIFTED | {key: level}, 0.965, 0.966)) == {}
+
+
+def test_trials_from_before_skip_connections_were_a_key_had_them():
+    without = {key: level for key, level in MNIST.items() if key != "model.residual"}
+    assert list(matched(*seeds(without, 0.9963))) == ["iclr-mnist-1-e6"]
+
+
+def test_a_study_without_a_key_that_the_source_states_matches_nothing():
+    assert matched(*seeds({key: level for key, level in MNIST.items() if key != "depth"}, 0.9963)) == {}
+
+
+def test_many_crops_are_held_against_the_figure_of_many_crops():
+    one = seeds(IMAGENET | {"dataset.multi_crop": False, "acc_multicrop": float("nan")}, 0.6897, 0.6899)
+    assert list(matched(*one)) == ["iclr2-18-2.5-1-imagenet"]
+    many = seeds(IMAGENET | {"dataset.multi_crop": True, "acc_multicrop": 0.74}, 0.6897, 0.6899)
+    found = matched(*many)
+    assert {key: claim.values_pct for key, claim in found.items()} == {
+        "iclr2-18-2.5-1-imagenet": [31.03, 31.01],
+        "iclr2-18-2.5-1-imagenet-mc": [26, 26],
+    }
+    assert found["iclr2-18-2.5-1-imagenet-mc"].name.endswith("25 crops")
+
+
+def test_trials_that_are_not_done_are_named_and_never_pooled():
+    trials = seeds(MNIST, 0.9963, "diverged", "diverged", "running", 0.9965)
+    (one,) = matched(*trials).values()
+    assert (one.values_pct, one.run_ids) == ([0.37, 0.35], ["r0", "r4"])
+    assert one.notes == ["2 of 5 diverged", "1 of 5 running"]
+    (one,) = matched(*seeds(MNIST, "diverged", "diverged")).values()
+    assert (one.status, claims.reproduced(one)) == ("inconclusive (n = 0)", "–")
+    assert one.notes == ["2 of 2 diverged"]
+
+
+def test_cells_that_differ_in_a_key_that_the_source_leaves_open_stand_apart():
+    padded = [*seeds(MNIST | {"model.padding": "tf"}, 0.9963), *seeds(MNIST | {"model.padding": "torch"}, 0.98)]
+    found = [one for one in claims.claims(rows(*padded)) if one.matched]
+    assert [(one.values_pct, one.notes) for one in found] == [
+        ([0.37], ["model.padding=tf"]),
+        ([2.0], ["model.padding=torch"]),
+    ]
+
+
+def test_a_row_that_does_not_state_every_factor_is_never_matched():
+    found = {one.printed["id"]: one for one in claims.claims(rows(*seeds(MNIST, 0.9963)))}
+    assert len(found) == 52
+    assert (found["seed-c10"].status, found["seed-c10"].notes) == (
+        "not stated",
+        ["the source does not say which depth, width, bits, norm, epochs"],
+    )
+    assert "norm" not in found["seed-c100"].notes[0]
+    assert [one.status for one in found.values()].count("not run") == 49
+
+
+def test_the_full_table_holds_every_row_with_precision_and_run_ids():
+    full = claims.in_full(claims.claims(rows(*seeds(MNIST, 0.9963, 0.9965, "diverged")))).set_index("id")
+    one = full.loc["iclr-mnist-1-e6"]
+    assert (one["claimed"], one["n"], one["notes"], one["runs"]) == (0.36, 2, "1 of 3 diverged", "r0 r1")
+    assert one["reproduced"] == pytest.approx(0.36, abs=1e-9)
+    assert one["sd"] == pytest.approx(0.02 / np.sqrt(2))
+    assert one["high"] - one["reproduced"] == pytest.approx(0.01 * stats.t.ppf(0.975, 1))
+    assert (full.loc["iclr-mnist-32-e6", "status"], full.loc["iclr-mnist-32-e6", "n"]) == ("not run", 0)
+
+
+def test_one_line_counts_the_numbers_with_trials():
+    trials = [*seeds(MNIST, 0.9963, 0.9965, 0.9964), *seeds(MNIST | {"bits": 32}, 0.99)]
+    assert claims.counts(claims.claims(rows(*trials))) == "1 inconclusive, 1 reproduced"
+    assert claims.counts(claims.claims(rows(*seeds(MNIST | {"bits": 2}, 0.99)))) == ""
+
+
+def test_the_page_shows_the_numbers_with_trials_and_folds_the_others(tmp_path):
+    runs = dataclasses.replace(rows(*seeds(MNIST, 0.9963, 0.9965, "diverged")), parent_run_id="p")
+    page.write(page.Findings(runs, None, [], claims=claims.claims(runs)), tmp_path)
+    shown, folded = (tmp_path / "index.html").read_text().split("<details><summary>")
+    assert re.search(
+        r"20-4, 1 bit, bn_fixed, mnist, 6 epochs.*error 0.36.*0.36 \(0.23 to 0.49\).*1 of 3 diverged", shown, re.S
+    )
+    assert folded.startswith("51 printed numbers without a trial here")
+    assert "not run" in folded
+    assert "not run" not in shown
+
+
+@pytest.mark.parametrize(
+    ("preset", "where"),
+    [("code_table", "README results table"), ("wr_table1", "Table 1"), ("wr_mnist", "Section 4")],
+)
+def test_the_trials_of_a_tables_preset_are_held_against_every_number_of_that_table(planned, preset, where):
+    plan = planned(f"preset={preset}", "seeds=1").study
+    trials = [(dict(trial.params), trial.seed, 0.9) for trial in plan.trials]
+    found = claims.claims(rows(*trials, factors=list(plan.factors), derived=plan.derived))
+    assert all(one.matched for one in found if one.printed["where"] == where)
+    assert all(len(one.run_ids) == 1 for one in found if one.matched)

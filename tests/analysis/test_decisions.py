@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.decisions import depends, faster, greater, no_consistent_advantage
+
+CLEAR = [2.0, 2.1, 1.9]  # its 95% interval: 1.75 to 2.25
+NONE = [0.0, 0.1, -0.1]  # -0.25 to 0.25
+WIDE = [-1.0, 0.5, 2.0]
+STUDIES, SEEDS = 400, 4
+AT_MOST = 0.05 + 2 * np.sqrt(0.05 * 0.95 / STUDIES)
+
+
+@pytest.mark.parametrize(
+    ("cells", "word"),
+    [
+        ([CLEAR, CLEAR], "denied"),
+        ([CLEAR, NONE], "confirmed"),
+        ([CLEAR, [-2.0, -2.1, -1.9]], "confirmed"),
+        ([CLEAR, WIDE], "undecided"),
+        ([CLEAR, [2.0]], "undecided"),  # one seed: no test
+        ([CLEAR, [2.0, 2.0]], "undecided"),  # no spread: no test
+        ([[2.0]], "undecided"),
+        ([], "undecided"),
+    ],
+)
+def test_an_advantage_is_consistent_if_it_is_shown_in_every_cell(cells, word):
+    assert no_consistent_advantage(cells).word == word
+
+
+def test_an_advantage_names_which_cells_show_what():
+    found = no_consistent_advantage([CLEAR, NONE, WIDE, [1.0]])
+    assert found.better == [True, False, False, False]
+    assert found.small == [False, True, False, False]
+    assert found.p_margin[3] is None
+
+
+def test_an_advantage_is_adjusted_over_the_cells():
+    cell = [1.0, 1.5, 2.4]
+    alone = no_consistent_advantage([cell]).p_margin[0]
+    assert no_consistent_advantage([cell, cell, cell]).p_margin[0] == pytest.approx(3 * alone)
+
+
+def test_what_diverged_is_not_read_as_a_small_margin_or_an_advantage():
+    assert no_consistent_advantage([NONE], [(0, 1)]).word == "undecided"
+    assert no_consistent_advantage([NONE], [(1, 0)]).word == "confirmed"
+    assert no_consistent_advantage([CLEAR], [(1, 0)]).word == "undecided"
+    assert no_consistent_advantage([CLEAR], [(0, 1)]).word == "denied"
+
+
+@pytest.mark.parametrize(
+    ("differences", "word"),
+    [
+        ([CLEAR], "confirmed"),
+        ([NONE, [-2.0, -2.1, -1.9]], "confirmed"),
+        ([NONE, NONE], "denied"),
+        ([NONE, WIDE], "undecided"),
+        ([NONE, []], "undecided"),
+        ([NONE, [0.0]], "undecided"),
+        ([NONE, [0.0, 0.0]], "undecided"),
+        ([], "undecided"),
+    ],
+)
+def test_a_margin_depends_on_what_changes_it(differences, word):
+    assert depends([np.array(one) for one in differences]).word == word
+
+
+@pytest.mark.parametrize(
+    ("differences", "word"),
+    [
+        ([CLEAR], "confirmed"),
+        ([[-2.0, -2.1, -1.9]], "denied"),
+        ([NONE], "denied"),
+        ([NONE, WIDE], "undecided"),
+        ([WIDE], "undecided"),
+        ([[2.0]], "undecided"),
+    ],
+)
+def test_a_difference_is_greater_on_one_side_only(differences, word):
+    assert greater(differences).word == word
+
+
+def test_further_tests_of_a_claim_can_confirm_it_and_are_adjusted_with_the_others():
+    assert greater([NONE], [0.02]).word == "confirmed"
+    assert greater([NONE], [0.03]).p_values[-1] == pytest.approx(0.06)
+    assert greater([NONE], [0.03]).word == "denied"
+
+
+def test_nothing_is_denied_by_what_is_left_after_divergence():
+    assert depends([NONE], complete=False).word == greater([NONE], complete=False).word == "undecided"
+    assert depends([CLEAR], complete=False).word == greater([CLEAR], complete=False).word == "confirmed"
+
+
+@pytest.mark.parametrize(
+    ("ratios", "word"),
+    [
+        ([[0.70, 0.72, 0.71]], "confirmed"),
+        ([[1.70, 1.72, 1.71]], "denied"),
+        ([[0.70, 1.72, 1.0]], "undecided"),
+        ([[0.70, 0.72, 0.71], [1.70, 1.72, 1.71]], "undecided"),
+        ([[0.7]], "undecided"),
+        ([], "undecided"),
+    ],
+)
+def test_an_arm_is_faster_if_it_is_against_every_other(ratios, word):
+    assert faster([np.log(one) for one in ratios]).word == word
+
+
+def rate(decide, mean, word, tests=3):
+    """How often a decision on so many tests says the word, where each difference is truly `mean`."""
+    rng = np.random.default_rng(0)
+    return np.mean([decide(list(rng.normal(mean, 1, (tests, SEEDS)))).word == word for _ in range(STUDIES)])
+
+
+def test_without_an_effect_a_claim_is_confirmed_in_one_study_of_twenty_at_most():
+    assert rate(depends, 0, "confirmed") < AT_MOST
+    assert rate(greater, 0, "confirmed") < AT_MOST
+    assert rate(no_consistent_advantage, 0.5, "confirmed") < AT_MOST
+    assert rate(faster, 0, "confirmed", tests=1) < AT_MOST
+
+
+def test_with_an_effect_of_half_a_point_its_absence_is_shown_in_one_study_of_twenty_at_most():
+    assert rate(lambda tests: depends([0.05 * (one - 0.5) + 0.5 for one in tests]), 0.5, "denied", tests=1) < AT_MOST
+    assert rate(lambda tests: greater([0.05 * (one - 0.5) + 0.5 for one in tests]), 0.5, "denied", tests=1) < AT_MOST
+    assert rate(no_consistent_advantage, 0, "denied", tests=1) < AT_MOST
+
+
+def test_an_effect_that_is_there_is_found():
+    assert rate(depends, 4, "confirmed") > 0.9
+    assert rate(greater, 4, "confirmed") > 0.9

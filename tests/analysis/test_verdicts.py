@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from analysis import verdicts
+from analysis.contrasts import Contrast, margins
+from analysis.moderators import difference
+from tests.analysis.frames import rows
+
+
+def study(over, arms=("bn", "srelu"), seeds=4, noise_pp=0.05, **levels):
+    """Trials of every arm in every cell; keys with "__" for a dot.
+
+    over: (arm, seed, cell's levels) -> points over 80% accuracy, or what became of the trial instead.
+    """
+    rng = np.random.default_rng(0)
+    trials = []
+    for combination in product(*levels.values()):
+        cell = dict(zip(levels, combination, strict=True))
+        for arm, seed in product(arms, range(seeds)):
+            result = over(arm, seed, **cell)
+            if not isinstance(result, str):
+                result = 0.8 + seed / 100 + (result + rng.normal(0, noise_pp)) / 100
+            named = {key.replace("__", "."): level for key, level in cell.items()}
+            trials.append(({"norm": arm, **named}, seed, result))
+    return rows(*trials, factors=["norm", *(key.replace("__", ".") for key in levels)])
+
+
+def verdict(number, runs):
+    return verdicts.verdicts(runs)[number - 1]
+
+
+def bn(margin_pp):
+    """A margin of batch norm that depends on the cell alone."""
+    return lambda arm, seed, **cell: margin_pp(**cell) if arm.startswith("bn") else 0
+
+
+def small(size):
+    """A margin of 2 points, 6 less at batches of 1."""
+    return -4 if size == 1 else 2
+
+
+BATCHES = {"recipe__batch_size": [125, 16, 1]}
+RESIDUAL = {"model__residual": [True, False]}
+
+
+def test_a_study_without_both_arms_has_no_verdicts():
+    assert verdicts.verdicts(rows(({"norm": "bn"}, 0, 0.9), ({"norm": "gn"}, 0, 0.8))) == []
+    assert verdicts.verdicts(rows(({"norm": "srelu"}, 0, 0.9), ({"norm": "gn"}, 0, 0.8))) == []
+    assert verdicts.verdicts(rows(({"bits": 1}, 0, 0.9), factors=["bits"])) == []
+
+
+def test_what_a_study_does_not_test_is_said_with_the_study_that_would():
+    found = verdicts.verdicts(study(bn(lambda: 2)))
+    assert [(one.number, one.word) for one in found] == [
+        (1, "denied"),
+        (2, "not tested"),
+        (3, "not tested"),
+        (4, "not tested"),
+        (5, "not tested"),
+    ]
+    assert [one.command.rpartition("=")[2] for one in found if one.number in (2, 4, 5)] == [
+        "sb_interaction",
+        "sb_small_batch",
+        "sb_residual",
+    ]
+    assert found[1].told == "Not varied: dataset, width, depth, bits."
+
+
+# The difference of margins, by hand.
+
+
+def test_a_difference_of_margins_is_the_mean_over_matched_cells_of_each_seed():
+    trials = [
+        ({"norm": norm, "bits": bits, "width": width}, seed, acc)
+        for norm, bits, width, accs in (
+            ("bn", 1, 1, [0.85, 0.86]),
+            ("bn", 32, 1, [0.87, 0.90]),
+            ("bn", 1, 2, [0.90, 0.90]),
+            ("bn", 32, 2, [0.91, 0.93]),
+            ("srelu", 1, 1, [0.84, 0.84]),
+            ("srelu", 32, 1, [0.84, 0.84]),
+            ("srelu", 1, 2, [0.88, 0.88]),
+            ("srelu", 32, 2, [0.88, 0.88]),
+        )
+        for seed, acc in enumerate(accs)
+    ]
+    runs = rows(*trials, factors=["norm", "bits", "width"])
+    found = difference("bn", margins(runs, Contrast("norm", "bn", "srelu")), "bits", 32, 1)
+    assert found.by_seed == pytest.approx([1.5, 3.5])  # seed 0: (3 - 1 + 3 - 2) / 2; seed 1: (6 - 2 + 5 - 2) / 2
+    assert found.cells == 2
+
+
+def test_a_cell_or_a_seed_that_is_not_at_both_levels_is_left_out():
+    runs = study(bn(lambda bits, width: bits / 10), bits=[1, 32], width=[1, 2], noise_pp=0)
+    frame = runs.frame
+    gone = (frame["bits"] == 32) & ((frame["width"] == 2) | ((frame["seed"] == 3) & (frame["norm"] == "bn")))
+    held = margins(rows_without(runs, gone), Contrast("norm", "bn", "srelu"))
+    found = difference("bn", held, "bits", 32, 1)
+    assert (found.by_seed.tolist(), found.cells) == ([3.1, 3.1, 3.1], 1)
+
+
+def test_a_derived_key_does_not_have_to_match():
+    trials = [
+        (
+            {"norm": norm, "bits": bits, "recipe.lr": bits / 100, "norm.temperature": t if norm == "srelu" else None},
+            0,
+            a,
+        )
+        for bits, t, accs in ((1, 40, (0.85, 0.84)), (32, 80, (0.9, 0.85)))
+        for norm, a in zip(("bn", "srelu"), accs, strict=True)
+    ]
+    runs = rows(*trials, derived=["recipe.lr", "norm.temperature"])
+    found = difference("bn", margins(runs, Contrast("norm", "bn", "srelu")), "bits", 32, 1)
+    assert found.by_seed == pytest.approx([4])
+
+
+def rows_without(runs, gone):
+    return type(runs)(runs.study, runs.frame[~gone].reset_index(drop=True), runs.factors)
+
+
+# Claim 1: no consistent advantage.
+
+
+def test_claim_1_is_denied_confirmed_or_undecided_by_its_cells():
+    assert verdict(1, study(bn(lambda bits: 2), bits=[1, 32])).word == "denied"
+    found = verdict(1, study(bn(lambda bits: 2 if bits == 32 else 0), bits=[1, 32]))
+    assert found.word == "confirmed"
+    assert found.told.startswith(
+        "bn is significantly better than srelu in 1 of 2 cells, shown to be less than 0.5 points better in 1, "
+        "neither in 0."
+    )
+    assert verdict(1, study(bn(lambda bits: 2), bits=[1, 32], seeds=1)).word == "undecided"
+
+
+def test_claim_1_names_cells_without_a_test():
+    found = verdict(1, study(bn(lambda bits: 2), bits=[1, 32], noise_pp=0))
+    assert found.word == "undecided"
+    assert "Without a test: 2, for want of two seeds that differ." in found.told
+    assert found.tests["p, against 0"].tolist() == ["–", "–"]
+
+
+def test_a_cell_in_which_every_trial_of_batch_norm_diverged_is_no_advantage():
+    def over(arm, seed, bits):
+        return "diverged" if arm == "bn" and bits == 1 else 2 * (arm == "bn")
+
+    found = verdict(1, study(over, bits=[1, 32]))
+    assert found.word == "undecided"
+    assert "better than srelu in 1 of 2 cells" in found.told
+    assert found.tests["margin (pp)"].tolist() == ["–", "+2.06"]
+
+
+def test_both_batch_norms_are_tested_and_named():
+    margin = {"bn": 2, "bn_fixed": 0, "srelu": 0}
+    found = verdict(1, study(lambda arm, seed: margin[arm], arms=tuple(margin)))
+    assert found.word == "confirmed"
+    assert found.tests["arm"].tolist() == ["bn", "bn_fixed"]
+    assert "bn_fixed is significantly better than srelu in 0 of 1 cells" in found.told
+
+
+# Claim 2: the margin depends on data, size and bits.
+
+
+def test_claim_2_names_what_the_margin_depends_on_and_what_not():
+    runs = study(bn(lambda bits, width: 2 if bits == 32 else 0), bits=[1, 32], width=[1, 4], seeds=5)
+    found = verdict(2, runs)
+    assert (found.word, found.label) == ("confirmed", "bits: confirmed")
+    assert "Shown: the margin of bn at bits 32 is " in found.told
+    assert "Not shown: the margin of bn at width 4 is " in found.told
+    assert "Not varied: dataset, depth." in found.told
+    assert "two-sided, Holm over 2 tests." in found.told
+
+
+def test_claim_2_compares_every_level_with_the_first():
+    found = verdict(2, study(bn(lambda dataset, width: 1), dataset=["cifar10", "svhn"], width=[10, 1, 4]))
+    assert found.tests["levels"].tolist() == ["svhn against cifar10", "4 against 1", "10 against 1"]
+
+
+def test_claim_2_is_denied_where_no_difference_reaches_half_a_point():
+    found = verdict(2, study(bn(lambda bits: 2), bits=[1, 32]))
+    assert (found.word, found.label) == ("denied", "bits: denied")
+    assert "shown to lie within 0.5 points of none" in found.told
+
+
+def test_claim_2_is_undecided_from_one_seed_or_from_seeds_that_scatter():
+    one = verdict(2, study(bn(lambda bits: bits / 10), bits=[1, 32], seeds=1))
+    assert one.word == "undecided"
+    assert "n = 1: no test" in one.told
+    same = verdict(2, study(bn(lambda bits: bits / 10), bits=[1, 32], noise_pp=0))
+    assert "n = 4, all the same: no test" in same.told
+    assert verdict(2, study(bn(lambda bits: 0), bits=[1, 32], noise_pp=1)).word == "undecided"
+
+
+# Claim 3: speed.
+
+
+def timed(seconds, machine=lambda arm, seed: "here", epochs=lambda arm: 2):
+    runs = study(bn(lambda bits: 1), bits=[1, 32])
+    pairs = list(zip(runs.frame["norm"], runs.frame["seed"], strict=True))
+    runs.frame["wall_s"] = [seconds(arm, seed) for arm, seed in pairs]
+    runs.frame["machine"] = [machine(arm, seed) for arm, seed in pairs]
+    runs.frame["recipe.epochs"] = [epochs(arm) for arm, _ in pairs]
+    return type(runs)(runs.study, runs.frame, runs.factors, derived=["recipe.epochs"])
+
+
+@pytest.mark.parametrize(("ratio", "word"), [(0.8, "confirmed"), (1.25, "denied"), (1.0, "undecided")])
+def test_claim_3_is_about_training_speed_alone(ratio, word):
+    found = verdict(3, timed(lambda arm, seed: 10 * (ratio * (1 + (-1) ** seed / 50) if arm == "srelu" else 1)))
+    assert found.label == f"training speed: {word}"
+    assert f"An epoch of srelu takes {ratio:.2f} times as long as one of bn" in found.told
+    assert found.told.endswith("Memory, complexity and inference: not measured by this version.")
+
+
+def test_times_are_an_epochs():
+    found = verdict(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 2 if arm == "bn" else 4))
+    assert "takes 0.50 times as long" in found.told
+
+
+def test_pairs_on_unlike_machines_are_left_out_and_counted():
+    apart = timed(lambda arm, seed: 10 + seed, machine=lambda arm, seed: arm if seed == 0 else "here")
+    found = verdict(3, apart)
+    assert found.tests["n"].tolist() == [3]
+    assert "Pairs on unlike machines, left out: 2." in found.told
+    assert verdict(3, timed(lambda arm, seed: 10, machine=lambda arm, seed: arm)).word == "not tested"
+
+
+def test_trials_without_a_time_leave_claim_3_untested():
+    assert verdict(3, timed(lambda arm, seed: float("nan"))).word == "not tested"
+
+
+# Claim 4: very small batches.
+
+
+def test_claim_4_names_the_batch_at_which_the_margin_falls():
+    found = verdict(4, study(bn(lambda recipe__batch_size: small(recipe__batch_size)), **BATCHES))
+    assert found.word == "confirmed"
+    assert "the margin of bn at recipe.batch_size 1 is 5.99 points below that at 125 (" in found.told
+    assert found.tests["levels"].tolist() == ["1 against 125", "16 against 125"]
+    assert found.arms[["recipe.batch_size", "norm", "n"]].values.tolist()[:2] == [["1", "bn", 4], ["1", "srelu", 4]]
+
+
+def test_claim_4_is_denied_where_the_margin_keeps_within_half_a_point():
+    assert verdict(4, study(bn(lambda recipe__batch_size: 2), **BATCHES)).word == "denied"
+    rises = study(bn(lambda recipe__batch_size: 2 + (recipe__batch_size == 1)), **BATCHES)
+    assert verdict(4, rises).word == "denied"
+
+
+def test_claim_4_is_undecided_where_seeds_scatter():
+    assert verdict(4, study(bn(lambda recipe__batch_size: 2), noise_pp=2, **BATCHES)).word == "undecided"
+
+
+def test_claim_4_needs_a_very_small_batch():
+    found = verdict(4, study(bn(lambda recipe__batch_size: 2), recipe__batch_size=[32, 125]))
+    assert found.word == "not tested"
+
+
+def test_batch_norm_that_diverges_at_small_batches_confirms_claim_4_by_fishers_test():
+    def over(arm, seed, recipe__batch_size):
+        return "diverged" if arm == "bn" and recipe__batch_size == 1 else 0
+
+    found = verdict(4, study(over, **BATCHES))
+    assert found.word == "confirmed"  # 4 of 4 against 0 of 4: 1/70, in a family of 2
+    assert (
+        "Diverged at batch size 1: 4 of 4 bn, 0 of 4 srelu (Fisher's exact test, one-sided, p = 0.029)." in found.told
+    )
+    assert found.tests["n"].tolist() == [0, 4]
+
+
+def test_a_few_that_diverged_keep_claim_4_from_being_denied():
+    def over(arm, seed, recipe__batch_size):
+        return "diverged" if arm == "bn" and recipe__batch_size == 1 and seed == 0 else 0
+
+    runs = study(over, **BATCHES)
+    found = verdict(4, runs)
+    assert found.word == "undecided"
+    assert "1 of 4 bn, 0 of 4 srelu" in found.told
+    assert verdicts.diverged(runs) == "1 of 12 bn"
+
+
+# Claim 5: skip connections.
+
+
+@pytest.mark.parametrize(
+    ("plain_pp", "noise_pp", "word"),
+    [(5, 0.05, "confirmed"), (2, 0.05, "denied"), (-5, 0.05, "denied"), (2, 2, "undecided")],
+)
+def test_claim_5_compares_plain_networks_with_residual_ones(plain_pp, noise_pp, word):
+    runs = study(bn(lambda model__residual: 2 if model__residual else plain_pp), noise_pp=noise_pp, **RESIDUAL)
+    found = verdict(5, runs)
+    assert found.word == word
+    assert found.tests["levels"].tolist() == ["false against true"]
+    assert "One-sample t over seeds on differences of margins, one-sided." in found.told
+
+
+def test_shifted_relu_that_diverges_without_skip_connections_keeps_claim_5_from_being_denied():
+    def over(arm, seed, model__residual):
+        return "diverged" if arm == "srelu" and not model__residual and seed < 2 else 0
+
+    assert verdict(5, study(over, **RESIDUAL)).word == "undecided"
+
+
+def test_holm_covers_both_batch_norms():
+    margin = {"bn": 2, "bn_fixed": 0, "srelu": 0, "gn": 1}
+    found = verdict(
+        5, study(lambda arm, seed, model__residual: margin[arm] * (not model__residual), arms=tuple(margin), **RESIDUAL)
+    )
+    assert found.word == "confirmed"
+    assert found.told.endswith("Holm over 2 tests.")
+    assert found.tests["arm"].tolist() == ["bn", "bn_fixed"]
