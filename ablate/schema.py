@@ -14,12 +14,13 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from ablate.design import Mistake, flatten, show
+from ablate.parts import checks
 
 Mode = Enum("Mode", ["run", "plan"])
 Scale = Enum("Scale", ["full", "smoke"])
 Retry = Enum("Retry", ["none", "failed"])
 Schedule = Enum("Schedule", ["warm_restarts", "cosine", "step"])
-Augment = Enum("Augment", ["none", "crop", "light", "cutout"])
+Augment = Enum("Augment", ["none", "crop", "light", "cutout", "scale_crop_flip"])
 Moments = Enum("Moments", ["reestimated", "running"])
 Executor = Enum("Executor", ["ray", "in_process"])
 
@@ -137,6 +138,7 @@ def check(config: Mapping[str, Any]) -> None:
             raise Mistake(f"{key}={show(value)}: allowed: {allowed}")
     for name in GROUPS_WITH_A_TARGET:
         _check_target(name, config[name])
+    checks.augment(config)
     for hook in hooks(config, "check"):
         hook(config)
 

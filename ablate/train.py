@@ -122,6 +122,20 @@ def evaluate(network: nn.Module, loader: Loader) -> Scores:
     )
 
 
+@torch.inference_mode()
+def multi_crop_acc(network: nn.Module, loader: Loader) -> float:
+    """Accuracy in [0, 1] where the mean softmax over an image's crops decides; images (n, crops, C, H, W).
+
+    Source: [WR], the multi-crop test.
+    """
+    network.eval()
+    right = 0
+    for images, labels in loader.batches(loader.evaluation_batch):
+        probabilities = network(images.flatten(0, 1).float()).softmax(1)
+        right += int((probabilities.unflatten(0, images.shape[:2]).mean(1).argmax(1) == labels).sum())
+    return right / len(loader)
+
+
 def _sgd(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """SGD whose velocity holds the learning rate: v <- momentum v - lr gradient, weight <- weight + v.
 

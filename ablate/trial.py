@@ -50,7 +50,7 @@ def run(config: Mapping[str, Any], directory: Path, *, threads: int, device: str
     data = _dataset(json.dumps(config["dataset"], sort_keys=True))
     generators = _generators(config["seed"], device)
     network = _network(config, data.channels, data.classes, generators.pop("init")).to(device)
-    splits = _loaders(data, device)
+    splits = _loaders(data, device, threads=threads, augment=config["recipe"]["augment"])
     recipe = _recipe(config["recipe"], steps_per_epoch=-(-len(data.train) // config["recipe"]["batch_size"]))
     restarts = _restarts(config["recipe"])
     metrics: dict[str, float] = {}
@@ -66,6 +66,8 @@ def run(config: Mapping[str, Any], directory: Path, *, threads: int, device: str
         yield Epoch(epoch=epoch, metrics=metrics | shown | {"wall_s": time.perf_counter() - began})
 
     metrics |= {"test_loss": test.loss, "test_acc": test.acc}
+    if "test_crops" in splits:
+        metrics["test_acc_multicrop"] = train.multi_crop_acc(network, splits["test_crops"])
     _keep_weights(network, directory)
     yield Done(
         metrics=metrics | {"wall_s": time.perf_counter() - began},
@@ -82,11 +84,19 @@ def _dataset(config: str) -> Any:
     return instantiate(json.loads(config))
 
 
-def _loaders(data: Any, device: str) -> dict[str, Any]:
+def _loaders(data: Any, device: str, *, threads: int, augment: str) -> dict[str, Any]:
+    """The splits by name; "valid" where there is one, and "test_crops" where the test images are cropped too."""
     from ablate.parts.loader import on_device
 
-    splits = {"train": data.train, "valid": data.valid, "test": data.test}
-    return {name: on_device(split, device) for name, split in splits.items() if split is not None}
+    made = {
+        "train": on_device(data.train, device, threads=threads, augment=augment),
+        "test": on_device(data.test, device, threads=threads),
+    }
+    if data.valid is not None:
+        made["valid"] = on_device(data.valid, device, threads=threads)
+    if data.multi_crop:
+        made["test_crops"] = on_device(data.test, device, threads=threads, many_crops=True)
+    return made
 
 
 def _network(config: Mapping[str, Any], channels: int, classes: int, generator: Any = None) -> Any:

@@ -38,6 +38,11 @@ def crop(images: Tensor, generator: torch.Generator) -> Tensor:
     return padded.movedim(1, -1)[item[:, None, None], rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
+def scale_crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The images as they are: they were scaled, cropped and flipped as their files were read (ImageNet)."""
+    return images
+
+
 def light(images: Tensor, generator: torch.Generator) -> Tensor:
     """Flip horizontally with probability 1/2, then pad and crop (CIFAR, ImageNet32).
 

@@ -45,6 +45,24 @@ def _residual_and_padding(config: Mapping[str, Any]) -> None:
         raise Mistake(f"model.padding={show(padding)}: allowed: torch, tf")
 
 
+def augment(config: Mapping[str, Any]) -> None:
+    """Scaling, cropping and flipping is done while files are read, and gives images of 224x224 pixels."""
+    if config["recipe"]["augment"] != "scale_crop_flip":
+        return
+    allowed = "none, crop, light, cutout"
+    if "workers" not in config["dataset"]:
+        raise Mistake(
+            "recipe.augment=scale_crop_flip: for images that are read from folders, as those of imagenet; "
+            f"allowed here: {allowed}"
+        )
+    size = config["dataset"].get("size", 224)
+    if size != 224:
+        raise Mistake(
+            "recipe.augment=scale_crop_flip: for images of 224x224 pixels; "
+            f"allowed with dataset.size={show(size)}: {allowed}"
+        )
+
+
 def batch_norm(config: Mapping[str, Any]) -> None:
     affine = config["norm"]["affine"]
     if not isinstance(affine, bool):

@@ -9,7 +9,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from ablate.parts.splits import Split
+from ablate.design import Mistake
+from ablate.parts.splits import FileSplit, Split
 
 
 class Loader(Protocol):
@@ -48,6 +49,35 @@ class InMemory:
             yield self.images[items], self.labels[items]
 
 
-def on_device(split: Split, device: str) -> Loader:
-    """The split, ready for the device."""
+def on_device(
+    split: Split | FileSplit, device: str, *, threads: int = 1, augment: str = "none", many_crops: bool = False
+) -> Loader:
+    """The split, ready for the device.
+
+    Args:
+        split: in memory, or as files.
+        device: "cpu" or "cuda".
+        threads: processes that read files, where the split does not say how many.
+        augment: "scale_crop_flip" is done while files are read, all others later, on the device.
+        many_crops: each image comes as its 25 crops, (n, 25, C, H, W).
+
+    Raises:
+        Mistake: "scale_crop_flip" of images in memory.
+    """
+    if isinstance(split, FileSplit):
+        return _streamed(split, device, threads, augment, many_crops)
+    if augment == "scale_crop_flip":
+        raise Mistake("recipe.augment=scale_crop_flip: for images that are read from folders; this data set is small")
     return InMemory(torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device))
+
+
+def _streamed(split: FileSplit, device: str, threads: int, augment: str, many_crops: bool) -> Loader:
+    from ablate.parts import stream  # not above: torchvision takes a second to import
+
+    workers = threads if split.workers is None else split.workers
+    if many_crops:
+        crops = len(stream.SCALES) * stream.POSITIONS
+        return stream.Streamed(split, device, stream.multi_crop, workers, evaluation_batch=100 // crops)
+    if augment == "scale_crop_flip":
+        return stream.Streamed(split, device, stream.scale_crop_flip, workers)
+    return stream.Streamed(split, device, stream.single_crop(split.side, split.crop), workers)

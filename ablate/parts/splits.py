@@ -6,7 +6,9 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -28,6 +30,39 @@ class Split:
     def only(self, chosen: NDArray[np.bool_]) -> Split:
         """The items where `chosen`, (n,), is true, in their own order."""
         return Split(self.images[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """Images that stay files until a batch needs them.
+
+    root: the folder below which `paths`, (n,), lie. They are bytes in one array, which the reading processes
+        share; a million strings would be copied to each of them.
+    labels: (n,) int64 class indices.
+    mode: "RGB", or "L" for one grey channel.
+    side: to how many pixels an image's shorter side is brought; None leaves images as they are.
+    crop: side, in pixels, of the square that is then cut from the centre; None cuts nothing.
+    workers: processes that read; None for as many as the trial has threads.
+    """
+
+    root: Path
+    paths: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+    mode: str
+    side: int | None
+    crop: int | None
+    workers: int | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def only(self, chosen: NDArray[np.bool_]) -> FileSplit:
+        """The items where `chosen`, (n,), is true, in their own order."""
+        return replace(self, paths=self.paths[chosen], labels=self.labels[chosen])
+
+    def name(self, item: int) -> str:
+        """The item's path below the root."""
+        return os.fsdecode(self.paths[item])
 
 
 @dataclass(frozen=True)
