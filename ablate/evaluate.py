@@ -1,7 +1,9 @@
-"""Test accuracy of trained weights: `python -m ablate.evaluate weights=FILE dataset=NAME`."""
+"""Test accuracy of trained weights: `python -m ablate.evaluate trial=ID`, or `weights=FILE`."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -12,10 +14,12 @@ from hydra.utils import instantiate
 from omegaconf import MISSING
 from rich.console import Console
 
-from ablate import cli, schema
-from ablate.design import FOR_THE_PLAN_ONLY, Mistake
+from ablate import cli, finished, schema, trial
+from ablate.design import FOR_THE_PLAN_ONLY, Mistake, show
 
 Device = Enum("Device", ["auto", "cpu", "cuda"])
+
+NETWORKS = {"WideResNet": "wide ResNet", "ImageNetResNet": "ImageNet's ResNet"}
 
 
 @dataclass
@@ -23,8 +27,21 @@ class EvaluateConfig:
     """The root of conf/evaluate.yaml."""
 
     weights: str | None = None
+    trial: str | None = None
+    runs: str = MISSING
     dataset: Any = MISSING
     device: Device = MISSING
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with trained weights: `typed` as the user names it, `words` say what it is."""
+
+    network: Any
+    channels: int
+    classes: int
+    typed: str
+    words: str
 
 
 def main() -> None:
@@ -33,45 +50,102 @@ def main() -> None:
 
 
 def evaluate(typed: cli.Composed) -> int:
-    """Print the network's size and its test accuracy; return exit status 0."""
+    """Print what the network is, and its test accuracy; return exit status 0."""
     config = cli.plain(typed, EvaluateConfig)
-    if config["weights"] is None:
-        raise Mistake("weights=null: allowed: a file in the authors' layout, such as CIFAR10_allparams.mat")
-    path = Path(config["weights"])
-    if not path.is_file():
-        raise Mistake(f"weights={path}: there is no such file")
-    for name in ("check", "prepare"):
-        for hook in schema.hooks(config, name):
-            hook(config)
+    if (config["weights"] is None) == (config["trial"] is None):
+        raise Mistake(
+            f"weights={show(config['weights'])} trial={show(config['trial'])}: allowed: one of them, trial=ID of "
+            "a finished trial, or weights=FILE in the authors' layout, such as CIFAR10_allparams.mat"
+        )
+    name, dataset = typed.choices["dataset"], config["dataset"]
+    if config["trial"] is not None:
+        its_config, directory = finished.find(config["trial"], Path(config["runs"]))
+        name, dataset = _chosen(typed, dataset, its_config["dataset"])
+    elif not Path(config["weights"]).is_file():
+        raise Mistake(f"weights={config['weights']}: there is no such file")
+    for hook in (*schema.hooks({"dataset": dataset}, "check"), *schema.hooks({"dataset": dataset}, "prepare")):
+        hook({"dataset": dataset})
 
+    device = _device(config["device"])
+    made = _published(config["weights"]) if config["trial"] is None else _ours(config["trial"], its_config, directory)
+    data = instantiate({key: value for key, value in dataset.items() if key not in FOR_THE_PLAN_ONLY})
+    by_index = getattr(data, "by_index", False)
+    _refuse_unfit(made, name, data, by_index)
+    _print_scores(made, name, data, by_index, device)
+    return 0
+
+
+def _chosen(typed: cli.Composed, composed: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The data set typed, or else the trial's own, with those of its keys that were typed."""
+    keys = [word.lstrip("+~").partition("=")[0] for word in typed.typed]
+    if "dataset" in keys:
+        return typed.choices["dataset"], composed
+    changed = {key.partition(".")[2] for key in keys if key.startswith("dataset.")}
+    for key in changed:
+        if key not in own:
+            allowed = ", ".join(name for name in own if name != "_target_")
+            raise Mistake(f"dataset.{key}: the trial's own data set has no such key; allowed: {allowed}")
+    return own["_target_"].rpartition(".")[2], {**own, **{key: composed[key] for key in changed}}
+
+
+def _device(typed: str) -> str:
+    import torch
+
+    if typed == "cuda" and not torch.cuda.is_available():
+        raise Mistake("device=cuda: torch finds no GPU; allowed: cpu, auto")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if typed == "auto" else typed
+
+
+def _published(file: str) -> Trained:
+    from ablate.parts.weights import read_mat
+
+    network = read_mat(Path(file))
+    words = f"{Path(file).name}: wide ResNet {network.depth}-{network.width}, 1 bit per weight, batch norm"
+    return Trained(network, network.channels, network.classes, f"weights={file}", words)
+
+
+def _ours(trial_id: str, config: Mapping[str, Any], directory: Path) -> Trained:
+    network, channels, classes = trial.trained(config, directory)
+    kind, arm, trained_on = (config[part]["_target_"].rpartition(".")[2] for part in ("model", "norm", "dataset"))
+    values = ", ".join(f"{key}={show(value)}" for key, value in config["norm"].items() if key != "_target_")
+    words = (
+        f"{trial_id}: {NETWORKS.get(kind, kind)} {show(config['depth'])}-{show(config['width'])}, "
+        f"{config['bits']} bit{'s' * (config['bits'] > 1)} per weight, norm {arm} ({values}), trained on {trained_on}"
+    )
+    return Trained(network, channels, classes, f"trial={trial_id}", words)
+
+
+def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:
+    """Where folders are named by class index, the images need not be of every class."""
+    if made.channels == data.channels and (made.classes == data.classes or (by_index and made.classes > data.classes)):
+        return
+    theirs = f"folders up to {data.classes - 1}" if by_index else str(data.classes)
+    raise Mistake(
+        f"{made.typed}: for images of {made.channels} channels and {made.classes} classes; "
+        f"dataset={name} has {data.channels} and {theirs}"
+    )
+
+
+def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: str) -> None:
     import torch
 
     from ablate import train
     from ablate.parts.loader import on_device
-    from ablate.parts.weights import read_mat
 
-    device = config["device"]
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise Mistake("device=cuda: torch finds no GPU; allowed: cpu, auto")
-    network = read_mat(path).to(device)
-    data = instantiate({key: value for key, value in config["dataset"].items() if key not in FOR_THE_PLAN_ONLY})
-    if (network.channels, network.classes) != (data.channels, data.classes):
-        raise Mistake(
-            f"weights={path}: for images of {network.channels} channels and {network.classes} classes; "
-            f"dataset={typed.choices['dataset']} has {data.channels} and {data.classes}"
-        )
-    scores = train.evaluate(network, on_device(data.test, device))
-    right = round(scores.acc * len(data.test))
-    Console().print(
-        f"{path.name}: wide ResNet {network.depth}-{network.width}, 1 bit per weight, batch norm\n"
-        f"{typed.choices['dataset']}: test accuracy {100 * scores.acc:.2f}% ({right} of {len(data.test)}), "
+    network, threads = made.network.to(device), torch.get_num_threads()
+    scores = train.evaluate(network, on_device(data.test, device, threads=threads))
+    told = [
+        made.words,
+        f"{name}: test accuracy {100 * scores.acc:.2f}% ({round(scores.acc * len(data.test))} of {len(data.test)}), "
         f"loss {scores.loss:.4f}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    return 0
+    ]
+    if data.multi_crop:
+        acc = train.multi_crop_acc(network, on_device(data.test, device, threads=threads, many_crops=True))
+        told.append(f"{name}: test accuracy {100 * acc:.2f}% by the mean softmax of 25 crops an image")
+    if by_index:
+        for item, (label, predicted) in enumerate(zip(data.test.labels, scores.predicted.tolist(), strict=True)):
+            sys.stdout.write(f"{data.test.name(item)}\t{label}\t{predicted}\n")
+    Console().print("\n".join(told), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ablate.design import Mistake
 from ablate.events import Done, Epoch, Event, Started
 
 WEIGHTS = "weights.pt"
@@ -74,6 +75,29 @@ def run(config: Mapping[str, Any], directory: Path, *, threads: int, device: str
         predicted=test.predicted.tolist(),
         labels=data.test.labels.tolist(),
     )
+
+
+def trained(config: Mapping[str, Any], directory: Path) -> tuple[Any, int, int]:
+    """The network of a trial that is done, in evaluation mode, and its numbers of channels and classes.
+
+    Raises:
+        Mistake: the weights in its run directory are damaged, or not those of its network.
+    """
+    import torch
+
+    path = directory / WEIGHTS
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        layers = [value for value in weights.values() if value.dim() > 1]  # in the network's order
+        channels, classes = layers[0].shape[1], layers[-1].shape[0]
+    except Exception as error:  # torch raises whatever its reader trips over
+        raise Mistake(f"{path}: not the weights of this trial's network ({_first_line(error)})") from error
+    network = _network(config, channels, classes)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise Mistake(f"{path}: not the weights of this trial's network ({_first_line(error)})") from error
+    return network.eval(), channels, classes
 
 
 @functools.lru_cache(maxsize=2)
@@ -146,6 +170,10 @@ def _keep_weights(network: Any, directory: Path) -> None:
     temporary = directory / f"{WEIGHTS}.tmp"
     torch.save({name: value.cpu() for name, value in network.state_dict().items()}, temporary)
     temporary.replace(directory / WEIGHTS)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__
 
 
 def _generators(seed: int, device: str) -> dict[str, Any]:

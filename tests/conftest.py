@@ -22,6 +22,22 @@ def trials():
 
 
 @pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    """A small folder in ImageNet's layout."""
+    from tests.parts.image_files import write_imagenet
+
+    return write_imagenet(tmp_path / "imagenet")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A small folder of one's own images, by class index."""
+    from tests.parts.image_files import write_own
+
+    return write_own(tmp_path / "own")
+
+
+@pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Type a line: say("ablate.run", "-m", "bits=1,32") -> exit status, stdout, stderr; in this process."""
     from ablate import evaluate, run

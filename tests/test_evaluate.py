@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import functools
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
 
-from ablate import train
-from ablate.parts import data
+from ablate import store, train, trial
+from ablate.design import Cell, Trial, trial_id
+from ablate.parts import data, folders
 from ablate.parts.loader import on_device
 from ablate.parts.norm import bn
 from ablate.parts.quantize import Conv2d
 from ablate.parts.weights import read_mat
 from ablate.parts.wrn import WideResNet
+from tests.parts.image_files import halve, picture
 from tests.parts.test_files import write_all
+from tests.test_trial import SRELU, SYNTHETIC
+from tests.test_trial import config as trial_config
 
 
 @pytest.fixture
@@ -70,17 +77,20 @@ def test_evaluate_prints_the_test_accuracy_of_the_weights(network, folder, say):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("", "weights=null: allowed: a file in the authors' layout"),
+        ("", "weights=null trial=null: allowed: one of them, trial=ID of a finished trial, or weights=FILE in the"),
+        ("weights=all.mat trial=t0", "weights=all.mat trial=t0: allowed: one of them"),
         ("weights=none.mat", "weights=none.mat: there is no such file"),
         ("weights=text.mat dataset.root=cifar", "weights=text.mat: not a readable MATLAB file"),
         ("weights=other.mat dataset.root=cifar", "weights=other.mat: not the arrays of a wide ResNet with batch norm"),
         ("weights=all.mat dataset.root=nowhere", "dataset=cifar10: its files are not in dataset.root=nowhere"),
         (
             "weights=all.mat dataset=digits",
-            "weights=all.mat: for images of 3 channels and 10 classes; dataset=digits h",
+            "weights=all.mat: for images of 3 channels and 10 classes; dataset=digits has 1 and 10",
         ),
         ("weights=all.mat device=tpu", "device=tpu: allowed: auto, cpu, cuda"),
-        ("weights=all.mat +x=1", "x=1: no such key; allowed: weights, dataset, device"),
+        ("weights=all.mat +x=1", "x=1: no such key; allowed: weights, trial, runs, dataset, device"),
+        ("trial=t0", "runs=runs: there is no such folder; allowed: the folder of the run directories"),
+        ("trial=t0 runs=cifar", "trial=t0: not in cifar/; its 0 trials are named by their ids"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(network, folder, say, line, told):
@@ -92,3 +102,129 @@ def test_a_mistake_is_one_line_and_exit_status_2(network, folder, say, line, tol
     assert (status, out) == (2, "")
     assert err.startswith(told)
     assert err.count("\n") == 1
+
+
+def finish(runs, **changes):
+    """Train a trial to its end; return its id and its outcome."""
+    config = trial_config(**changes)
+    one = Trial(Cell(()), config["seed"], config, {}, trial_id(config))
+    *_, end = store.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
+    return one.trial_id, end
+
+
+@pytest.mark.parametrize("bits", [1, 32])
+def test_a_finished_trial_scores_its_own_test_images_as_it_did_when_it_finished(folder, say, bits):
+    name, end = finish(folder / "runs", bits=bits, norm=SRELU)
+    status, out, err = say("ablate.evaluate", f"trial={name}", "device=cpu")
+    right = sum(p == label for p, label in zip(end.predicted, end.labels, strict=True))
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        f"{name}: wide ResNet 8-1, {bits} bit{'s' * (bits > 1)} per weight, norm srelu (floor=-1, temperature=10), "
+        "trained on synthetic",
+        f"synthetic: test accuracy {100 * end.metrics['test_acc']:.2f}% ({right} of 50), "
+        f"loss {end.metrics['test_loss']:.4f}",
+    ]
+
+
+def test_a_trial_is_scored_on_the_data_set_typed_or_on_its_own_with_the_keys_typed(folder, say):
+    name, _ = finish(folder / "runs", dataset={**SYNTHETIC, "classes": 10})
+    assert "\ndigits: test accuracy" in say("ablate.evaluate", f"trial={name}", "dataset=digits")[1]
+    status, _, err = say("ablate.evaluate", f"trial={name}", "dataset=cifar10", "dataset.root=nowhere")
+    assert (status, err.startswith("dataset=cifar10: its files are not in dataset.root=nowhere")) == (2, True)
+    write_all("mnist", folder / "here")
+    own = {"_target_": "ablate.parts.data.mnist", "root": str(folder / "here"), "valid_fraction": 0}
+    name, end = finish(folder / "runs", dataset=own)
+    (folder / "here").rename(folder / "there")
+    assert say("ablate.evaluate", f"trial={name}")[2].startswith("dataset=mnist: its files are not in dataset.root=")
+    status, out, _ = say("ablate.evaluate", f"trial={name}", "dataset.root=there")
+    assert f"mnist: test accuracy {100 * end.metrics['test_acc']:.2f}% (" in out
+
+
+def test_images_in_folders_are_told_one_by_one_for_a_trial_and_for_published_weights(network, folder, say):
+    for label in (0, 7):
+        for item in range(2):
+            picture(folder / "own" / str(label) / f"{item} b.png", (16, 16))
+    name, _ = finish(folder / "runs", dataset={**SYNTHETIC, "classes": 10, "channels": 3})
+    write_mat(folder / "all.mat", network)
+    for subject in (f"trial={name}", "weights=all.mat"):
+        line = (subject, "dataset=image_folder", "dataset.root=own", "dataset.workers=0")
+        status, out, err = say("ablate.evaluate", *line)
+        assert (status, err) == (0, "")
+        *files, _, accuracy = (row.split("\t") for row in out.splitlines())
+        assert [row[:2] for row in files] == [
+            ["0/0 b.png", "0"],
+            ["0/1 b.png", "0"],
+            ["7/0 b.png", "7"],
+            ["7/1 b.png", "7"],
+        ]
+        right = sum(label == predicted for _, label, predicted in files)
+        assert accuracy[0].startswith(f"image_folder: test accuracy {25 * right:.2f}% ({right} of 4), loss ")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda own: picture(own / "10" / "x.png"),
+            "3 channels and 10 classes; dataset=image_folder has 3 and folders up",
+        ),
+        (
+            lambda own: [grey(path) for path in own.glob("*/*")],
+            "and 10 classes; dataset=image_folder has 1 and folders up",
+        ),
+        (lambda own: (own / "0" / "x.png").write_text("hello"), "own/0/x.png: not an image, or of an unknown format"),
+        (lambda own: (own / "cats").mkdir(), "own/cats: a folder's name is its class index: 0, 1, 2, ..."),
+        (lambda own: own.rename("elsewhere"), "own: there is no such folder; allowed: dataset.root=FOLDER"),
+    ],
+)
+def test_folders_that_do_not_suit_the_network_are_a_mistake(network, folder, say, change, told):
+    write_mat(folder / "all.mat", network)
+    for label in (0, 1):
+        picture(folder / "own" / str(label) / "0.png")
+    change(folder / "own")
+    line = ("weights=all.mat", "dataset=image_folder", "dataset.root=own", "dataset.workers=0")
+    status, out, err = say("ablate.evaluate", *line)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert told in err
+
+
+def grey(path):
+    picture(path, mode="L")
+
+
+def test_a_damaged_image_found_while_streaming_is_one_line_and_exit_status_2(network, folder, say, monkeypatch):
+    write_mat(folder / "all.mat", network)
+    picture(folder / "own" / "0" / "x.png")
+    halve(folder / "own" / "0" / "x.png")
+    monkeypatch.setattr(folders, "MOST_FILES_TO_READ_TWICE", 0)
+    line = ("weights=all.mat", "dataset=image_folder", "dataset.root=own", "dataset.workers=1")
+    status, out, err = say("ablate.evaluate", *line)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("own/0/x.png: not a whole image")
+
+
+def test_a_trial_on_imagenet_is_scored_by_many_crops_too(imagenet, folder, say):
+    dataset = {"_target_": "ablate.parts.folders.imagenet", "root": str(imagenet), "valid_fraction": 0}
+    dataset |= {"multi_crop": True, "workers": 0}
+    model = {"_target_": "ablate.parts.imagenet_resnet.ImageNetResNet", "_partial_": True}
+    name, end = finish(folder / "runs", dataset=dataset, model=model, depth=10, width=0.25)
+    status, out, _ = say("ablate.evaluate", f"trial={name}", "device=cpu")
+    assert f"{name}: ImageNet's ResNet 10-0.25, 32 bits per weight, norm bn (" in out
+    assert f"imagenet: test accuracy {100 * end.metrics['test_acc']:.2f}% (" in out
+    assert f"imagenet: test accuracy {100 * end.metrics['test_acc_multicrop']:.2f}% by the mean softmax of 25" in out
+    shutil.rmtree(imagenet / "train")
+    assert say("ablate.evaluate", f"trial={name}", "device=cpu")[:2] == (status, out)
+
+
+@pytest.mark.parametrize("damage", ["half of it", "text", "empty", "another network's"])
+def test_damaged_weights_are_one_line_that_names_the_file(folder, say, damage):
+    name, _ = finish(folder / "runs")
+    path = folder / "runs" / name / "weights.pt"
+    if damage == "another network's":
+        torch.save({"x": torch.zeros(3, 3)}, path)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"half of it": whole[: len(whole) // 2], "text": b"hello, this is text", "empty": b""}[damage])
+    status, out, err = say("ablate.evaluate", f"trial={name}")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"runs/{name}/weights.pt: not the weights of this trial's network (")

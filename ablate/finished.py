@@ -1,0 +1,100 @@
+"""A finished trial, found by its id: its run directory, or the line that trains it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import OmegaConf
+
+from ablate import CONF, schema, store, trial
+from ablate.design import ADDED_LATER, Cell, Level, Mistake, Trial, flatten, show
+from ablate.events import Done, Failed
+from ablate.grid import resolved
+
+
+def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
+    """The config and the run directory of a trial whose weights are kept there.
+
+    Raises:
+        Mistake: there is no such trial in `runs`, or it has no weights.
+    """
+    if not runs.is_dir():
+        raise Mistake(f"runs={runs}: there is no such folder; allowed: the folder of the run directories")
+    ids = sorted(path.parent.name for path in runs.glob("*/config.json"))
+    if trial_id not in ids:
+        close = difflib.get_close_matches(trial_id, ids) or [one for one in ids if one.startswith(trial_id)][:3]
+        held = f"did you mean {' or '.join(close)}?" if close else f"its {len(ids)} trials are named by their ids"
+        raise Mistake(f"trial={trial_id}: not in {runs}/; {held}")
+    directory = runs / trial_id
+    config = json.loads((directory / "config.json").read_text())
+    if not (directory / trial.WEIGHTS).is_file():
+        raise Mistake(f"trial={trial_id}: {_without_weights(trial_id, config, runs)}")
+    return config, directory
+
+
+def _without_weights(trial_id: str, config: Mapping[str, Any], runs: Path) -> str:
+    try:
+        again = f"python -m ablate.run {line({**config, 'runs': str(runs)})}"
+    except Mistake as mistake:
+        again = f"the line that made it ({mistake})"
+    outcome = store.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), runs)
+    if isinstance(outcome, Done):
+        remove = f"rm -r {shlex.quote(str(runs / trial_id))}"
+        return f"it finished before weights were kept; to train it again: {remove}; {again}"
+    if isinstance(outcome, Failed):
+        return f"it failed ({outcome.kind}), so there are no weights; to try again: {again} retry=failed"
+    return f"it has not finished, so there are no weights; to finish it: {again}"
+
+
+def line(config: Mapping[str, Any]) -> str:
+    """What to type after `python -m ablate.run` for the one trial with this config.
+
+    Raises:
+        Mistake: a part of it is none of conf/'s, but one of somebody's own.
+    """
+    typed = [f"{group}={_option(group, config[group])}" for group in schema.GROUPS_WITH_A_TARGET]
+    typed += [f"{name}={show(config[name])}" for name in ("bits", "depth", "width", "seed")]
+    composed = flatten(_composed(typed))
+    in_effect = {key: value for key, value in ADDED_LATER.items() if key in composed} | flatten(config)
+    for key, value in in_effect.items():
+        if key not in composed or composed[key] != value:
+            typed.append(f"{'' if key in composed else '+'}{key}={_quoted(value)}")
+    return shlex.join(typed)
+
+
+def _option(group: str, values: Mapping[str, Any]) -> str:
+    """Of the group's options with the same target, the one that has most values in common with these."""
+    alike = {}
+    for file in sorted((CONF / group).glob("*.yaml")):
+        option = OmegaConf.to_container(OmegaConf.load(file))
+        assert isinstance(option, dict)
+        if option["_target_"] == values["_target_"]:
+            alike[file.stem] = sum(option.get(key) == value for key, value in values.items())
+    if not alike:
+        raise Mistake(f"its {group}, {values['_target_']}, is none of conf/'s")
+    return max(alike, key=lambda name: alike[name])
+
+
+def _composed(typed: Sequence[str]) -> dict[str, Any]:
+    schema.register()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return resolved(hydra.compose("config", list(typed)))
+
+
+def _quoted(value: Level) -> str:
+    """As Hydra's grammar takes it: anything but plain words in quotes.
+
+    >>> [_quoted(value) for value in (0.1, None, "data/x", "my images")]
+    ['0.1', 'null', 'data/x', "'my images'"]
+    """
+    text = show(value)
+    if not isinstance(value, str) or re.fullmatch(r"[\w./:-]+", text):
+        return text
+    return "'" + text.replace("'", r"\'") + "'"
