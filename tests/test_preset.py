@@ -32,6 +32,7 @@ def rows(where: str) -> set[tuple[str, ...]]:
     [
         ("code_table", "README results table"),
         ("wr_table1", "Table 1"),
+        ("wr_table2", "Table 2"),
         ("wr_mnist", "Section 4"),
     ],
 )
@@ -45,6 +46,7 @@ def test_a_tables_preset_holds_every_number_that_the_table_printed(planned, pres
         assert (params["recipe.lr"], params["recipe.batch_size"], params["model.residual"]) == (0.1, 125, True)
         decay = 1e-4 if "imagenet" in str(params["dataset"]) else 5e-4
         assert params["recipe.weight_decay"] == decay
+        assert params.get("dataset.multi_crop", True)  # the table has both figures for ImageNet
     extra = found - rows(where)
     assert rows(where) <= found
     assert {row[-1] for row in extra} <= ({"1", "14"} if preset == "wr_mnist" else set())  # 1 epoch is in the text
