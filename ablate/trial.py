@@ -35,6 +35,7 @@ def run(config: Mapping[str, Any], directory: Path, *, threads: int, device: str
 
     Raises:
         Diverged: the training loss is NaN or infinite.
+        Mistake: an image file is damaged.
     """
     import torch
 

@@ -156,7 +156,7 @@ def imagenet(*, root: str | None, valid_fraction: float, multi_crop: bool, worke
 
     Its classes are the folders that are there, 1000 of them. Source: Russakovsky et al., arXiv 1409.0575.
     """
-    return FolderDataset(Path(root or IMAGENET), "val", False, valid_fraction, SIDE, CROP, workers, multi_crop)
+    return FolderDataset(Path(str(root or IMAGENET)), "val", False, valid_fraction, SIDE, CROP, workers, multi_crop)
 
 
 def image_folder(*, root: str | None, valid_fraction: float, size: int | None, workers: int | None) -> FolderDataset:
@@ -166,8 +166,9 @@ def image_folder(*, root: str | None, valid_fraction: float, size: int | None, w
     """
     if root is None:
         raise Mistake("dataset.root=null: allowed: a folder that holds train/ and test/")
-    bare = not any(Path(root, part).is_dir() for part in ("train", "test"))
-    return FolderDataset(Path(root), "." if bare else "test", True, valid_fraction, size, size, workers)
+    folder = Path(str(root))  # Hydra reads a folder named 2024 as a number
+    bare = not any((folder / part).is_dir() for part in ("train", "test"))
+    return FolderDataset(folder, "." if bare else "test", True, valid_fraction, size, size, workers)
 
 
 def check(config: Mapping[str, Any]) -> None:

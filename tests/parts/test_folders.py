@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from ablate import CONF
 from ablate.design import Mistake
 from ablate.parts import checks, folders
 from ablate.parts.loader import on_device
@@ -162,6 +166,19 @@ def test_images_that_are_many_are_not_all_decoded_beforehand(imagenet, monkeypat
 def test_a_value_that_is_not_allowed_is_told_by_the_check(own, name, changes, told):
     with pytest.raises(Mistake, match=told):
         folders.check(asked(own, name, **changes))
+
+
+def test_a_root_that_hydra_reads_as_a_number_is_a_folder_all_the_same(own, monkeypatch):
+    monkeypatch.chdir(own.rename(own.parent / "2024").parent)
+    numbered = {"dataset": {**config(None, "image_folder"), "root": 2024}, "recipe": {}}
+    folders.check(numbered)
+    folders.prepare(numbered)
+
+
+def test_folders_are_prepared_without_torch(own):
+    script = f"import sys; from ablate.parts import folders; folders.prepare({asked(own, 'image_folder')})"
+    script += "; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, check=False).returncode == 0
 
 
 def test_ones_own_images_need_a_root_before_a_trial_starts():
