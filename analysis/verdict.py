@@ -105,11 +105,11 @@ def _sentence(one: Difference, p: float | None) -> str:
     level, reference = f"{one.moderator} {tables.shown(one.level)}", tables.shown(one.reference)
     n = len(one.by_seed)
     if not n:
-        return f"no seed of {one.arm} has a margin at both {level} and {reference}"
+        return f"No seed of {one.arm} has a margin at both {level} and {reference}."
     mean = round(float(np.mean(one.by_seed)), 2)
     spread = interval(one.by_seed).replace("-", "−")
     side = "above" if mean >= 0 else "below"
     return (
-        f"the margin of {one.arm} at {level} is {abs(mean):.2f} points {side} that at {reference} "
-        f"({evidence(spread, n, p)})"
+        f"The margin of {one.arm} at {level} is {abs(mean):.2f} points {side} that at {reference} "
+        f"({evidence(spread, n, p)})."
     )

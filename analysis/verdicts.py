@@ -109,8 +109,8 @@ def _dependence(runs: Runs, rows: Rows) -> Verdict:
     shown = [place for place in strongest if seen.significant[place]]
     others = [text for place, text in strongest.items() if place not in shown]
     none = "Each difference is shown to lie within 0.5 points of none (90% interval)"
-    told = [f"Shown: {'; '.join(strongest[place] for place in shown)}."] * bool(shown)
-    told += [f"{none if seen.word == 'denied' else 'Not shown'}: {'; '.join(others)}."] * bool(others)
+    told = [f"Shown: {' '.join(strongest[place] for place in shown)}"] * bool(shown)
+    told += [f"{none if seen.word == 'denied' else 'Not shown'}: {' '.join(others)}"] * bool(others)
     about = ", ".join(found[place].moderator for place in (shown or strongest))
     told += [not_varied] * bool(unvaried)
     told += [verdict.method(seen, "two-sided")]
@@ -155,7 +155,15 @@ def _small_batches(runs: Runs, rows: Rows) -> Verdict:
         [fails_more(*first, *second) for first, second in counts],
         complete=not any(one.diverged for one in found),
     )
-    told = [f"By arm: {'; '.join(verdict.strongest(found, seen, [one.arm for one in found]).values())}."]
+    told = []
+    for place, text in verdict.strongest(found, seen, [one.arm for one in found]).items():
+        one = found[place]
+        accs = [
+            f"{arm} {_acc_pct(runs.frame, norm=arm, **{key: one.level})} and "
+            f"{_acc_pct(runs.frame, norm=arm, **{key: one.reference})}"
+            for arm in (one.arm, SHIFTED)
+        ]
+        told.append(f"{text} Mean accuracy at {one.level} and {one.reference} in percent: {', '.join(accs)}.")
     for one, (first, second), p in zip(failing, counts, seen.p_values[len(found) :], strict=True):
         told.append(
             f"Diverged at batch size {one.level}: {first[0]} of {first[1]} {one.arm}, {second[0]} of {second[1]} "
@@ -177,13 +185,24 @@ def _residual(runs: Runs, rows: Rows) -> Verdict:
     if not found:
         return Verdict(5, claim, "not tested", "No plain networks beside residual ones.", RESIDUAL)
     seen = greater([one.by_seed for one in found], complete=not any(one.diverged for one in found))
-    told = [f"By arm: {'; '.join(verdict.strongest(found, seen, [one.arm for one in found]).values())}."]
+    told = [*verdict.strongest(found, seen, [one.arm for one in found]).values()]
     told.append(verdict.method(seen, "one-sided"))
     return Verdict(5, claim, seen.word, " ".join(told), tests=verdict.table(found, seen.p_values))
 
 
 def _fell(frame: pd.DataFrame, **at: object) -> tuple[int, int]:
     """How many of the trials at these levels that ended by themselves diverged, and how many ended."""
-    outcomes = frame.loc[(frame[list(at)] == pd.Series(at)).all(axis=1), "outcome"]
+    outcomes = _at(frame, **at)["outcome"]
     fell = int((outcomes == "diverged").sum())
     return fell, fell + int((outcomes == "done").sum())
+
+
+def _acc_pct(frame: pd.DataFrame, **at: object) -> str:
+    """The mean accuracy of the trials done at these levels."""
+    trials = _at(frame, **at)
+    acc_pct = 100 * trials.loc[trials["outcome"] == "done", "acc"].dropna()
+    return f"{acc_pct.mean():.2f}" if len(acc_pct) else tables.ABSENT
+
+
+def _at(frame: pd.DataFrame, **at: object) -> pd.DataFrame:
+    return frame[(frame[list(at)] == pd.Series(at)).all(axis=1)]

@@ -168,8 +168,8 @@ def test_claim_2_names_what_the_margin_depends_on_and_what_not():
     runs = study(bn(lambda bits, width: 2 if bits == 32 else 0), bits=[1, 32], width=[1, 4], seeds=5)
     found = verdict(2, runs)
     assert (found.word, found.label) == ("confirmed", "bits: confirmed")
-    assert "Shown: the margin of bn at bits 32 is " in found.told
-    assert "Not shown: the margin of bn at width 4 is " in found.told
+    assert "Shown: The margin of bn at bits 32 is " in found.told
+    assert "Not shown: The margin of bn at width 4 is " in found.told
     assert "Not varied: dataset, depth." in found.told
     assert "two-sided, Holm over 2 tests." in found.told
 
@@ -237,7 +237,8 @@ def test_trials_without_a_time_leave_claim_3_untested():
 def test_claim_4_names_the_batch_at_which_the_margin_falls():
     found = verdict(4, study(bn(lambda recipe__batch_size: small(recipe__batch_size)), **BATCHES))
     assert found.word == "confirmed"
-    assert "the margin of bn at recipe.batch_size 1 is 5.99 points below that at 125 (" in found.told
+    assert "The margin of bn at recipe.batch_size 1 is 5.99 points below that at 125 (" in found.told
+    assert "Mean accuracy at 1 and 125 in percent: bn 77.51 and 83.51, srelu 81.51 and 81.53." in found.told
     assert found.tests["levels"].tolist() == ["1 against 125", "16 against 125"]
     assert found.arms[["recipe.batch_size", "norm", "n"]].values.tolist()[:2] == [["1", "bn", 4], ["1", "srelu", 4]]
 
