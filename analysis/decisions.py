@@ -95,6 +95,38 @@ def greater(
     return _decision(p_values, [found is not None and found[1] < NEGLIGIBLE_PP for found in bounds], complete)
 
 
+def falls(
+    own_pp: Sequence[Values],
+    margins_pp: Sequence[Values],
+    further: Sequence[float | None] = (),
+    *,
+    complete: bool = True,
+) -> Decision:
+    """Confirmed if at any place an arm is shown to fall below itself elsewhere, and below the other arm too.
+
+    Either alone says little: an arm that falls less than the other is the better choice, and one that is worse
+    everywhere is not worse because of the place. One-sided one-sample t on each; both must hold, so that the larger p
+    value counts; Holm over the places and the `further` tests of the same claim, whose p values come last. Denied
+    if at each place one of the two is shown not to reach half a point, by its 95% interval.
+
+    Args:
+        own_pp: for each place (n,) accuracies there minus the arm's own elsewhere, one a seed, in percentage points.
+        margins_pp: for each place (n,) accuracies there minus the other arm's.
+        further: p values.
+        complete: no trial diverged; what the others show may not deny.
+
+    Source: both of two, Berger (1982).
+    """
+    pairs = [
+        (t_test(own, alternative="less"), t_test(margin, alternative="less"))
+        for own, margin in zip(own_pp, margins_pp, strict=True)
+    ]
+    both = [None if one is None or other is None else max(one, other) for one, other in pairs]
+    bounds = [(t_interval(own), t_interval(margin)) for own, margin in zip(own_pp, margins_pp, strict=True)]
+    none = [any(one is not None and one[0] > -NEGLIGIBLE_PP for one in pair) for pair in bounds]
+    return _decision(holm([*both, *further]), none, complete)
+
+
 def faster(log_ratios: Sequence[Values]) -> Decision:
     """Confirmed if each mean log ratio is shown to be below 0, denied if each above; two-sided t, Holm.
 

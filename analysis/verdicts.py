@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis import speed, tables, verdict
+from analysis import small_batches, speed, tables, verdict
 from analysis.contrasts import Contrast, MarginRow, levels_of, margins, split_constants
-from analysis.decisions import depends, faster, greater, no_consistent_advantage
+from analysis.decisions import depends, falls, faster, greater, no_consistent_advantage
 from analysis.load import Runs
 from analysis.margin import fails_more, t_interval
 from analysis.moderators import Difference, difference, levels_with_margins
@@ -20,9 +20,6 @@ from analysis.verdict import Verdict
 
 BATCH_NORMS, SHIFTED = ("bn", "bn_fixed"), "srelu"
 SIZE_AND_BITS = ("dataset", "width", "depth", "bits")
-VERY_SMALL = 16
-"""Images in the largest batch that counts as very small."""
-
 TIMES = "log ratios of time (evaluation included; paired by cell, seed and machine)"
 
 INTERACTION, SMALL_BATCH, RESIDUAL = (
@@ -141,37 +138,34 @@ def _speed(runs: Runs, rows: Rows) -> Verdict:
 
 def _small_batches(runs: Runs, rows: Rows) -> Verdict:
     claim = "Batch norm is problematic when training batches are very small."
-    key = "recipe.batch_size"
-    found: list[Difference] = []
-    for arm, held in rows.items():
-        *smaller, largest = levels_with_margins(runs.frame, held, key) or [None]
-        found += [difference(arm, held, key, size, largest) for size in smaller if size <= VERY_SMALL]
+    found = [one for arm, held in rows.items() for one in small_batches.at_sizes(runs, arm, SHIFTED, held)]
     if not found:
-        return Verdict(4, claim, "not tested", f"No batches of {VERY_SMALL} or fewer beside larger ones.", SMALL_BATCH)
-    failing = [one for one in found if _fell(runs.frame, norm=one.arm, **{key: one.level})[0]]
-    counts = [[_fell(runs.frame, norm=arm, **{key: one.level}) for arm in (one.arm, SHIFTED)] for one in failing]
-    seen = greater(
-        [-one.by_seed for one in found],
+        few = small_batches.VERY_SMALL
+        return Verdict(4, claim, "not tested", f"No batches of {few} or fewer beside larger ones.", SMALL_BATCH)
+    key = small_batches.KEY
+    failing = [one for one in found if _fell(runs.frame, norm=one.arm, **{key: one.size})[0]]
+    counts = [[_fell(runs.frame, norm=arm, **{key: one.size}) for arm in (one.arm, SHIFTED)] for one in failing]
+    seen = falls(
+        [one.own_pp for one in found],
+        [one.margin_pp for one in found],
         [fails_more(*first, *second) for first, second in counts],
         complete=not any(one.diverged for one in found),
     )
-    told = []
-    for place, text in verdict.strongest(found, seen, [one.arm for one in found]).items():
-        one = found[place]
-        accs = [
-            f"{arm} {_acc_pct(runs.frame, norm=arm, **{key: one.level})} and "
-            f"{_acc_pct(runs.frame, norm=arm, **{key: one.reference})}"
-            for arm in (one.arm, SHIFTED)
-        ]
-        told.append(f"{text} Mean accuracy at {one.level} and {one.reference} in percent: {', '.join(accs)}.")
+    shown = [at for at in range(len(found)) if seen.significant[at]]
+    told = small_batches.sentences(found, seen.p_values[: len(found)], shown)
     for one, (first, second), p in zip(failing, counts, seen.p_values[len(found) :], strict=True):
         told.append(
-            f"Diverged at batch size {one.level}: {first[0]} of {first[1]} {one.arm}, {second[0]} of {second[1]} "
+            f"Diverged at batches of {one.size}: {first[0]} of {first[1]} {one.arm}, {second[0]} of {second[1]} "
             f"{SHIFTED} (Fisher's exact test, one-sided, {verdict.p_is(p)})."
         )
-    told.append(verdict.method(seen, "one-sided"))
-    tests = verdict.table(found, seen.p_values[: len(found)])
-    return Verdict(4, claim, seen.word, " ".join(told), tests=tests, arms=tables.by_arm(runs, key))
+    told.append(verdict.method(seen, "one-sided", "both differences, the larger p value of the two"))
+    tests = small_batches.table(found, seen.p_values[: len(found)])
+    places = [*found, *failing]  # one for each test
+    sizes = ", ".join(
+        dict.fromkeys(tables.shown(one.size) for one, is_it in zip(places, seen.significant, strict=True) if is_it)
+    )
+    about = f"at batches of {sizes}" if sizes else ""
+    return Verdict(4, claim, seen.word, " ".join(told), about=about, tests=tests, arms=tables.by_arm(runs, key))
 
 
 def _residual(runs: Runs, rows: Rows) -> Verdict:
@@ -195,13 +189,6 @@ def _fell(frame: pd.DataFrame, **at: object) -> tuple[int, int]:
     outcomes = _at(frame, **at)["outcome"]
     fell = int((outcomes == "diverged").sum())
     return fell, fell + int((outcomes == "done").sum())
-
-
-def _acc_pct(frame: pd.DataFrame, **at: object) -> str:
-    """The mean accuracy of the trials done at these levels."""
-    trials = _at(frame, **at)
-    acc_pct = 100 * trials.loc[trials["outcome"] == "done", "acc"].dropna()
-    return f"{acc_pct.mean():.2f}" if len(acc_pct) else tables.ABSENT
 
 
 def _at(frame: pd.DataFrame, **at: object) -> pd.DataFrame:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.decisions import depends, faster, greater, no_consistent_advantage
+from analysis.decisions import depends, falls, faster, greater, no_consistent_advantage
 
 CLEAR = [2.0, 2.1, 1.9]  # its 95% interval: 1.75 to 2.25
 NONE = [0.0, 0.1, -0.1]  # -0.25 to 0.25
@@ -87,6 +87,31 @@ def test_further_tests_of_a_claim_can_confirm_it_and_are_adjusted_with_the_other
     assert greater([NONE], [0.03]).word == "denied"
 
 
+DOWN = [-2.0, -2.1, -1.9]
+
+
+@pytest.mark.parametrize(
+    ("own", "margin", "word"),
+    [
+        (DOWN, DOWN, "confirmed"),
+        (DOWN, NONE, "denied"),
+        (NONE, DOWN, "denied"),
+        (DOWN, WIDE, "undecided"),
+        (CLEAR, WIDE, "denied"),
+        ([-2.0], [-2.0], "undecided"),  # one seed: no test
+        (DOWN, [-2.0, -2.0, -2.0], "undecided"),  # no spread: no test
+    ],
+)
+def test_an_arm_falls_if_it_is_below_itself_and_below_the_other(own, margin, word):
+    assert falls([own], [margin]).word == word
+
+
+def test_both_have_to_fall_and_the_places_are_adjusted():
+    alone = falls([DOWN], [[-0.2, -0.3, -0.1]]).p_values[0]
+    assert alone == pytest.approx(0.037, abs=1e-3)  # the larger of the two, by hand t = -3.46 with 2 degrees of freedom
+    assert falls([DOWN, NONE], [[-0.2, -0.3, -0.1], NONE]).p_values[0] == pytest.approx(2 * alone)
+
+
 def test_nothing_is_denied_by_what_is_left_after_divergence():
     assert depends([NONE], complete=False).word == greater([NONE], complete=False).word == "undecided"
     assert depends([CLEAR], complete=False).word == greater([CLEAR], complete=False).word == "confirmed"
@@ -116,6 +141,7 @@ def rate(decide, mean, word, tests=3):
 def test_without_an_effect_a_claim_is_confirmed_in_one_study_of_twenty_at_most():
     assert rate(depends, 0, "confirmed") < AT_MOST
     assert rate(greater, 0, "confirmed") < AT_MOST
+    assert rate(lambda tests: falls([one - 5 for one in tests], tests), 0, "confirmed") < AT_MOST
     assert rate(no_consistent_advantage, 0.5, "confirmed") < AT_MOST
     assert rate(faster, 0, "confirmed", tests=1) < AT_MOST
 

@@ -234,23 +234,44 @@ def test_trials_without_a_time_leave_claim_3_untested():
 # Claim 4: very small batches.
 
 
-def test_claim_4_names_the_batch_at_which_the_margin_falls():
-    found = verdict(4, study(bn(lambda recipe__batch_size: small(recipe__batch_size)), **BATCHES))
-    assert found.word == "confirmed"
-    assert "The margin of bn at recipe.batch_size 1 is 5.99 points below that at 125 (" in found.told
-    assert "Mean accuracy at 1 and 125 in percent: bn 77.51 and 83.51, srelu 81.51 and 81.53." in found.told
-    assert found.tests["levels"].tolist() == ["1 against 125", "16 against 125"]
+def at_batches(falls_pp, margin_pp=0.0, **options):
+    """Batch norm at `margin_pp` over shifted ReLU, but `falls_pp` lower at batches of 1."""
+
+    def over(arm, seed, recipe__batch_size):
+        return (margin_pp - falls_pp * (recipe__batch_size == 1)) if arm == "bn" else 0
+
+    return study(over, **BATCHES, **options)
+
+
+def test_claim_4_names_the_batch_at_which_batch_norm_falls_below_itself_and_below_shifted_relu():
+    found = verdict(4, at_batches(6, 2))
+    assert (found.word, found.label) == ("confirmed", "at batches of 1: confirmed")
+    assert "At batches of 1 bn is 6.00 points below itself at 125 (95% interval " in found.told
+    assert "n = 4), and 4.00 points below srelu (95% interval " in found.told
+    assert "Not shown for bn at 16." in found.told
+    assert found.tests["batch"].tolist() == ["1", "16"]
     assert found.arms[["recipe.batch_size", "norm", "n"]].values.tolist()[:2] == [["1", "bn", 4], ["1", "srelu", 4]]
 
 
-def test_claim_4_is_denied_where_the_margin_keeps_within_half_a_point():
-    assert verdict(4, study(bn(lambda recipe__batch_size: 2), **BATCHES)).word == "denied"
-    rises = study(bn(lambda recipe__batch_size: 2 + (recipe__batch_size == 1)), **BATCHES)
-    assert verdict(4, rises).word == "denied"
+def test_an_arm_that_only_falls_or_is_only_worse_does_not_confirm_claim_4():
+    assert verdict(4, at_batches(4, 6)).word == "denied"  # still 2 points better
+    assert verdict(4, at_batches(0, -6)).word == "denied"  # worse at every size
+
+
+def test_shifted_relu_that_fails_at_large_batches_does_not_decide_claim_4():
+    def over(arm, seed, recipe__batch_size):
+        return -70 if arm == "srelu" and recipe__batch_size == 125 and seed == 0 else 0
+
+    assert verdict(4, study(over, **BATCHES)).word == "denied"
+
+
+def test_claim_4_is_denied_where_batch_norm_keeps_within_half_a_point():
+    assert verdict(4, at_batches(0, 2)).word == "denied"
+    assert verdict(4, at_batches(-1, 2)).word == "denied"
 
 
 def test_claim_4_is_undecided_where_seeds_scatter():
-    assert verdict(4, study(bn(lambda recipe__batch_size: 2), noise_pp=2, **BATCHES)).word == "undecided"
+    assert verdict(4, at_batches(0, 0, noise_pp=2)).word == "undecided"
 
 
 def test_claim_4_needs_a_very_small_batch():
@@ -264,9 +285,9 @@ def test_batch_norm_that_diverges_at_small_batches_confirms_claim_4_by_fishers_t
 
     found = verdict(4, study(over, **BATCHES))
     assert found.word == "confirmed"  # 4 of 4 against 0 of 4: 1/70, in a family of 2
-    assert (
-        "Diverged at batch size 1: 4 of 4 bn, 0 of 4 srelu (Fisher's exact test, one-sided, p = 0.029)." in found.told
-    )
+    assert found.label == "at batches of 1: confirmed"
+    told = "Diverged at batches of 1: 4 of 4 bn, 0 of 4 srelu (Fisher's exact test, one-sided, p = 0.029)."
+    assert told in found.told
     assert found.tests["n"].tolist() == [0, 4]
 
 
