@@ -116,7 +116,9 @@ def _dependence(runs: Runs, rows: Rows) -> Verdict:
 
 def _speed(runs: Runs, rows: Rows) -> Verdict:
     claim = "Shifted ReLU is cheaper in speed, memory and complexity, in training and in inference."
-    unmeasured = "Memory, complexity and inference: not measured by this version."
+    unmeasured = (
+        "Wall-clock times: other work on the machine counts. Memory, complexity and inference: not measured yet."
+    )
     found = {arm: speed.ratios(runs.frame, held) for arm, held in rows.items()}
     found = {arm: one for arm, one in found.items() if one.cells}
     if not found:

@@ -211,7 +211,7 @@ def test_claim_3_is_about_training_speed_alone(ratio, word):
     found = verdict(3, timed(lambda arm, seed: 10 * (ratio * (1 + (-1) ** seed / 50) if arm == "srelu" else 1)))
     assert found.label == f"training speed: {word}"
     assert f"An epoch of srelu takes {ratio:.2f} times as long as one of bn" in found.told
-    assert found.told.endswith("Memory, complexity and inference: not measured by this version.")
+    assert found.told.endswith("Memory, complexity and inference: not measured yet.")
 
 
 def test_times_are_an_epochs():
