@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from ablate import CONF
 from ablate.design import FOR_THE_PLAN_ONLY, Mistake
@@ -52,7 +53,7 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
         finally:
             del os.environ["HYDRA_FULL_ERROR"]
         sys.exit(command(typed))
-    except (Mistake, HydraException, OmegaConfBaseException) as error:
+    except (Mistake, HydraException, OmegaConfBaseException, YAMLError) as error:
         print(_one_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
@@ -105,6 +106,8 @@ def _typed(config_name: str) -> Any:
 
 def _one_line(error: BaseException, *, sweeps: bool) -> str:
     text = str(error)
+    if isinstance(error, YAMLError):
+        return f"not readable as YAML: {' '.join(text.split())}"
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option}: no such option; allowed: {', '.join(sorted(error.options))}"

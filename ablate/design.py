@@ -28,7 +28,7 @@ OUTSIDE_IDENTITY = (
 )
 """Keys that say where, how or under which name a trial runs, never what it computes."""
 
-FOR_THE_PLAN_ONLY = ("check", "prepare", "hints", "shape", "multiply_adds")
+FOR_THE_PLAN_ONLY = ("check", "prepare", "identify", "hints", "shape", "multiply_adds")
 """Keys of a group's YAML that serve the plan, and are neither part of a trial nor seen by a worker."""
 
 ADDED_LATER: Mapping[str, Level] = {"model.residual": True, "model.padding": "torch"}

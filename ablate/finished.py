@@ -64,6 +64,8 @@ def line(config: Mapping[str, Any]) -> str:
     composed = flatten(_composed(typed))
     in_effect = {key: value for key, value in ADDED_LATER.items() if key in composed} | flatten(config)
     for key, value in in_effect.items():
+        if key == "dataset.content":  # the plan makes it from the files
+            continue
         if key not in composed or composed[key] != value:
             typed.append(f"{'' if key in composed else '+'}{key}={_quoted(value)}")
     return shlex.join(typed)

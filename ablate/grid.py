@@ -58,6 +58,7 @@ def grid(loader: ConfigLoader, master: DictConfig, words: Sequence[str]) -> Grid
     composed: dict[tuple[Any, ...], tuple[DictConfig, dict[str, str]]] = {}
     derived: set[str] = set()
     combinations: list[Combination] = []
+    identified: dict[str, str | None] = {}
     for combination in itertools.product(*(factor.levels for factor in factors)):
         level_of = dict(zip((factor.name for factor in factors), combination, strict=True))
         key = tuple(level_of[group.name] for group in groups)
@@ -69,8 +70,7 @@ def grid(loader: ConfigLoader, master: DictConfig, words: Sequence[str]) -> Grid
         for factor in factors:
             if not factor.is_group:
                 _set(cfg, factor, level_of[factor.name], choices)
-        config = resolved(cfg)
-        schema.check(config)
+        config = settled(cfg, identified)
         combinations.append(Combination(config, flatten(config), choices))
     return Grid(
         combinations, [factor.name for factor in factors], [override.key_or_group for override in overrides], derived
@@ -134,6 +134,25 @@ def ours(choices: Mapping[str, str]) -> dict[str, str]:
         if group not in ours:  # taken out with ~, or several options in brackets, which Hydra merges into one config
             raise Mistake(f"{group}: allowed: one of its options; levels of a factor are -m {group}=a,b")
     return ours
+
+
+def settled(cfg: DictConfig, identified: dict[str, str | None] | None = None) -> dict[str, Any]:
+    """The resolved config, checked, with what identifies a data set of somebody's own files.
+
+    `identified` keeps what was found, so that the files are listed once for many cells.
+
+    Raises:
+        Mistake: a value is not allowed.
+    """
+    config = resolved(cfg)
+    schema.check(config)
+    known = {} if identified is None else identified
+    for identify in schema.hooks({"dataset": config["dataset"]}, "identify"):
+        asked = repr(config["dataset"])
+        if asked not in known:
+            known[asked] = identify(config)
+        config["dataset"]["content"] = known[asked]
+    return config
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

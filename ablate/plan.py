@@ -11,7 +11,6 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from ablate import schema
 from ablate.cli import Composed
 from ablate.design import (
     FOR_THE_PLAN_ONLY,
@@ -26,7 +25,7 @@ from ablate.design import (
     show,
     trial_id,
 )
-from ablate.grid import Combination, Grid, grid, ours, resolved
+from ablate.grid import Combination, Grid, grid, ours, resolved, settled
 from ablate.preset import Preset, read
 
 
@@ -50,9 +49,8 @@ def one_trial(composed: Composed) -> Plan:
     if composed.choices.get("preset"):
         raise Mistake(f"preset={composed.choices['preset']}: a preset is a study; allowed: with -m")
     choices = ours(composed.choices)
-    config = resolved(composed.config)
-    _refuse_smoke(config["scale"])
-    schema.check(config)
+    _refuse_smoke(resolved(composed.config)["scale"])
+    config = settled(composed.config)
     trial = _trial(Cell(()), config, choices, config["seed"])
     return Plan(Study(_name(config, {}, [choices]), {}, [trial]), _settings(config), [config])
 
@@ -83,6 +81,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     levels = {name: list(dict.fromkeys(dict(cell.levels)[name] for cell in cells)) for name in factors}
     config = combinations[0].config
     name = _name(config, levels, [one.choices for one in cells.values()], asked.name)
+    _refuse_idle(asked, grids)
     derived = set(asked.follows).union(*(one.derived for one in grids))
     derived &= {key for trial in trials for key in trial.params} - levels.keys()
     study = Study(name, levels, trials, sorted(derived), asked.contrast)
@@ -93,6 +92,9 @@ def _preset(loader: ConfigLoader, master: DictConfig, words: Sequence[str]) -> P
     """The preset that a line asks for; without one, the line itself as the one grid of a study."""
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
     asked = {one.key_or_group: one for one in overrides if one.key_or_group in ("preset", "scale")}
+    twice = [word for word, one in zip(words, overrides, strict=True) if one.key_or_group == "preset"]
+    if len(twice) > 1:
+        raise Mistake(f"{' '.join(twice)}: allowed: one preset for a study")
     for name, one in asked.items():
         if one.is_sweep_override():
             raise Mistake(f"{one.input_line}: {name} is one for a study; allowed: one of its levels")
@@ -106,6 +108,14 @@ def _preset(loader: ConfigLoader, master: DictConfig, words: Sequence[str]) -> P
     values = OmegaConf.to_container(cfg.preset, resolve=True)
     typed = [word for word, one in pairs if one.key_or_group != "preset"]
     return read(str(preset), values, typed, smoke=cfg.scale.name == "smoke")
+
+
+def _refuse_idle(asked: Preset, grids: Sequence[Grid]) -> None:
+    """A preset's key that names nothing in its lines would do nothing, silently."""
+    typed = {name for one in grids for name in one.typed}
+    for key in (*asked.follows, *([asked.contrast[0]] if asked.contrast else [])):
+        if key not in typed:
+            raise Mistake(f"preset={asked.name}: its file names {key}, which none of its lines sets")
 
 
 def _refuse_smoke(scale: Any) -> None:
@@ -148,7 +158,8 @@ def _trial(cell: Cell, config: Mapping[str, Any], choices: Mapping[str, str], se
     }
     science["seed"] = seed
     chosen = {group: choice for group, choice in choices.items() if group in science}
-    return Trial(cell, seed, science, chosen | flatten(science) | {"numerics": NUMERICS}, trial_id(science))
+    flat = {key: value for key, value in flatten(science).items() if key not in OUTSIDE_IDENTITY}
+    return Trial(cell, seed, science, chosen | flat | {"numerics": NUMERICS}, trial_id(science))
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

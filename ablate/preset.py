@@ -22,6 +22,8 @@ from ablate.design import Level, Mistake
 
 KEYS = ("grids", "common", "smoke", "follows", "contrast")
 
+NOT_IN_A_LINE = ("preset", "scale", "study", "mode", "retry", "runs", "dispatch", "track")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -40,8 +42,8 @@ def read(name: str, values: Any, typed: Sequence[str], *, smoke: bool) -> Preset
         Mistake: the file lacks `grids`, or has another key or form than those above.
     """
     held = _checked(name, values)
-    grids = [shlex.split(grid) for grid in held["grids"]]
-    common = shlex.split(held.get("common") or "")
+    grids = [_words(name, "grids", grid) for grid in held["grids"]]
+    common = _words(name, "common", held.get("common") or "")
     small: Sequence[Sequence[str]] = [()] * len(grids)
     if smoke:
         small = _smoke(name, held.get("smoke"), len(grids))
@@ -55,33 +57,66 @@ def read(name: str, values: Any, typed: Sequence[str], *, smoke: bool) -> Preset
 
 
 def _checked(name: str, values: Any) -> Mapping[str, Any]:
-    where = f"preset={name}"
-    if not isinstance(values, Mapping) or not values.get("grids"):
-        raise Mistake(f"{where}: its file has no grids: a list of lines as typed after -m")
+    where = f"preset={name}: its file's"
+    if not isinstance(values, Mapping):
+        raise Mistake(f"preset={name}: its file holds no keys; allowed: {', '.join(KEYS)}")
     for key in values:
         if key not in KEYS:
-            raise Mistake(f"{where}: its file has no key {key}; allowed: {', '.join(KEYS)}")
-    if not all(isinstance(grid, str) for grid in values["grids"]):
-        raise Mistake(f"{where}: its grids are no list of lines as typed after -m")
+            raise Mistake(f"{where} {key}: no such key; allowed: {', '.join(KEYS)}")
+    if not _is_list_of_text(values.get("grids")) or not values["grids"]:
+        raise Mistake(f"{where} grids: allowed: a list of lines as typed after -m")
+    if not isinstance(values.get("common") or "", str):
+        raise Mistake(f"{where} common: allowed: a line as typed after -m")
+    follows = values.get("follows")
+    if follows is not None and not _is_list_of_text(follows):
+        raise Mistake(f"{where} follows={follows}: allowed: a list of keys, [recipe.epochs]")
     contrast = values.get("contrast")
-    if contrast is not None and (not isinstance(contrast, Mapping) or set(contrast) != {"factor", "levels"}):
-        raise Mistake(f"{where}: its contrast is {contrast}; allowed: a factor, and two of its levels")
+    if contrast is not None and not _is_contrast(contrast):
+        raise Mistake(f"{where} contrast={contrast}: allowed: {{factor: norm, levels: [bn, srelu]}}, two levels")
     return values
+
+
+def _is_list_of_text(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _is_contrast(value: Any) -> bool:
+    if not isinstance(value, Mapping) or set(value) != {"factor", "levels"}:
+        return False
+    levels = value["levels"]
+    return isinstance(value["factor"], str) and isinstance(levels, list) and len(levels) == 2
+
+
+def _words(name: str, key: str, line: str) -> list[str]:
+    """The words of a line, none of which says where, how or under which name the study runs."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise Mistake(f"preset={name}: its file's {key}: {line}: {error}") from error
+    for word in words:
+        if _key(word).split(".")[0] in NOT_IN_A_LINE:
+            raise Mistake(f"preset={name}: its file's {key}: {word}: allowed: on the line that one types")
+    return words
 
 
 def _smoke(name: str, held: Any, grids: int) -> Sequence[Sequence[str]]:
     if not held:
         raise Mistake(f"scale=smoke: preset={name} has no smoke form; allowed: scale=full")
-    lines = [held] * grids if isinstance(held, str) else list(held)
+    lines = [held] * grids if isinstance(held, str) else held
+    if not _is_list_of_text(lines):
+        raise Mistake(f"preset={name}: its file's smoke: allowed: a line as typed after -m, or one a grid")
     if len(lines) != grids:
         raise Mistake(f"preset={name}: {len(lines)} smoke lines, {grids} grids; allowed: one a grid, or one for all")
-    return [shlex.split(line) for line in lines]
+    return [_words(name, "smoke", line) for line in lines]
+
+
+def _key(word: str) -> str:
+    return re.split(r"[=@]", word.lstrip("+~"), maxsplit=1)[0]
 
 
 def _last_of_each_key(words: Sequence[str]) -> list[str]:
     """The words, a later one in the place of an earlier one for the same key."""
     last: dict[str, str] = {}
     for word in words:
-        key = re.split(r"[=@]", word.lstrip("+~"), maxsplit=1)[0]
-        last[key] = word
+        last[_key(word)] = word
     return list(last.values())

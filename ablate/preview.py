@@ -42,8 +42,9 @@ def show_plan(
         return
     work_of = dict(zip(study.cells, map(training_multiply_adds, cell_configs), strict=True))
     known = [work for trial in to_do if (work := work_of[trial.cell]) is not None]
-    unknown = f"; unknown for {len(to_do) - len(known)} of them" if len(known) < len(to_do) else ""
-    _line(console, f"{len(to_do)} to do, {sum(known):.2g} multiply-adds of training{unknown}:")
+    told = f", {sum(known):.2g} multiply-adds of training" if known else ""
+    unknown = f", multiply-adds unknown for {len(to_do) - len(known)}" if len(known) < len(to_do) else ""
+    _line(console, f"{len(to_do)} to do{told}{unknown}:")
     for trial in to_do:
         _line(console, f"  {trial.trial_id}  {trial}")
 

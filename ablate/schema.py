@@ -126,6 +126,9 @@ def check(config: Mapping[str, Any]) -> None:
     for key in config:
         if key not in known:
             raise Mistake(f"{key}={config[key]}: no such key; allowed: {', '.join(known)}")
+    for field in fields(Config):
+        if field.default is MISSING and field.name not in config:
+            raise Mistake(f"{field.name}: taken out with ~; allowed: {field.name}=VALUE")
     for name, kind in (("recipe", Recipe), ("dispatch", Dispatch), ("track", Track)):
         inside = [field.name for field in fields(kind)]
         for key in config[name]:

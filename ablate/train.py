@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def fit(
     order: torch.Generator,
     draws: torch.Generator,
 ) -> Iterator[dict[str, float]]:
-    """Train with SGD and cross-entropy; yield each epoch's training loss, accuracy and learning rate.
+    """Train with SGD and cross-entropy; yield each epoch's training loss, accuracy, learning rate and seconds.
 
     Args:
         network: (N, C, H, W) float -> (N, classes) logits.
@@ -65,6 +66,7 @@ def fit(
     step = 0
     for epoch in range(1, recipe.epochs + 1):
         network.train()
+        began = time.perf_counter()
         loss_sum = torch.zeros((), device=device)
         correct = torch.zeros((), dtype=torch.int64, device=device)
         lr = recipe.lr
@@ -86,6 +88,7 @@ def fit(
             "train_loss": loss_sum.item() / len(train),
             "train_acc": correct.item() / len(train),
             "lr": lr,
+            "train_s": time.perf_counter() - began,  # of this epoch, nothing but training
         }
 
 

@@ -20,7 +20,7 @@ PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "
 
 BOOKKEEPING = (
     *("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "machine"),
-    *("acc", "acc_multicrop", "wall_s", "epochs"),
+    *("acc", "acc_multicrop", "train_s", "epochs"),
 )
 """Columns that describe a row; all others are keys of its config, or factors of a paper."""
 
@@ -34,7 +34,7 @@ class Runs:
 
     frame: one row per trial. Columns: BOOKKEEPING (acc in [0, 1], the figure to report, NaN for a trial
         without one; acc_multicrop the same with many crops of each test image; outcome "done", a failure kind,
-        "running" or "interrupted"; wall_s from the trial's start to the end of its last epoch; machine is host,
+        "running" or "interrupted"; train_s of the last epoch, training alone; machine is host,
         device and threads; epochs only where a paper's arms differ in them), and one per config key.
     factors: the keys that were varied on purpose, in the order typed.
     preferred: the factor and levels to compare when nobody asks for others and the study has them; a study from
@@ -197,7 +197,7 @@ def _row(run: Any) -> dict[str, Any]:
         "machine": ", ".join(f"{key} {tags[key]}" for key in ("host", "device", "threads") if key in tags),
         "acc": metrics.get("test_acc", float("nan")),
         "acc_multicrop": metrics.get("test_acc_multicrop", float("nan")),
-        "wall_s": metrics.get("wall_s", float("nan")),
+        "train_s": metrics.get("train_s", float("nan")),
     }
 
 

@@ -30,15 +30,15 @@ class Ratios:
 def ratios(frame: pd.DataFrame, rows: Sequence[MarginRow]) -> Ratios:
     """The time ratios of the pairs that the rows' margins rest on.
 
-    An epoch's time is the trial's, from its start to the end of its last epoch, over its epochs: in a study
-    whose arms train for unlike numbers of epochs a trial's own would compare recipes.
+    The time is that of the last epoch's training alone. A trial of one epoch tells nothing: a worker process spends
+    seconds of its first epoch on warming up.
 
     Args:
-        frame: a row a trial, with run_id, wall_s, machine and recipe.epochs.
+        frame: a row a trial, with run_id, train_s, machine and recipe.epochs.
         rows: what `contrasts.margins` gives.
     """
     trials = frame.set_index("run_id")
-    epoch_s = trials["wall_s"].astype(float) / trials["recipe.epochs"].astype(float)
+    epoch_s = trials["train_s"].astype(float).where(trials["recipe.epochs"].astype(float) > 1)
     logs: dict[int, list[float]] = defaultdict(list)
     cells = apart = 0
     for row in rows:

@@ -20,7 +20,7 @@ from analysis.verdict import Verdict
 
 BATCH_NORMS, SHIFTED = ("bn", "bn_fixed"), "srelu"
 SIZE_AND_BITS = ("dataset", "width", "depth", "bits")
-TIMES = "log ratios of time (evaluation included; paired by cell, seed and machine)"
+TIMES = "log ratios of the last epoch's training time (paired by cell, seed and machine)"
 
 INTERACTION, SMALL_BATCH, RESIDUAL = (
     f"python -m ablate.run -m preset={name}" for name in ("sb_interaction", "sb_small_batch", "sb_residual")
@@ -66,7 +66,10 @@ def _advantage(runs: Runs, rows: Rows) -> Verdict:
     seen = no_consistent_advantage(cells, [row.diverged for _, row, _ in named])
     told = []
     for arm in rows:
-        shows = [(seen.better[at], seen.small[at]) for at, (its, _, _) in enumerate(named) if its == arm]
+        tested = [at for at, (its, _, _) in enumerate(named) if its == arm and seen.p_margin[at] is not None]
+        shows = [(seen.better[at], seen.small[at]) for at in tested]
+        if not shows:
+            continue
         told.append(
             f"{arm} is significantly better than {SHIFTED} in {sum(better for better, _ in shows)} of {len(shows)} "
             f"cells, shown to be less than 0.5 points better in {sum(small for _, small in shows)}, "
@@ -122,7 +125,9 @@ def _speed(runs: Runs, rows: Rows) -> Verdict:
     found = {arm: speed.ratios(runs.frame, held) for arm, held in rows.items()}
     found = {arm: one for arm, one in found.items() if one.cells}
     if not found:
-        return Verdict(3, claim, "not tested", f"No pair of trials was timed on one machine. {unmeasured}")
+        return Verdict(
+            3, claim, "not tested", f"No pair of trials of two epochs or more was timed on one machine. {unmeasured}"
+        )
     seen = faster([one.log_by_seed for one in found.values()])
     told, tests = [], []
     for (arm, one), p in zip(found.items(), seen.p_values, strict=True):

@@ -24,8 +24,9 @@ from tests.fakes import diverges_on_seed_two, make_trial, well
         "dataset=image_folder dataset.size=32",
     ],
 )
-def test_the_line_of_a_config_makes_a_trial_of_the_same_identity(planned, typed):
-    (trial,) = planned(*typed.split(), "seeds=1").study.trials
+def test_the_line_of_a_config_makes_a_trial_of_the_same_identity(planned, typed, own):
+    root = [f"dataset.root={own}"] * ("image_folder" in typed)
+    (trial,) = planned(*typed.split(), *root, "seeds=1").study.trials
     said = [word for word in shlex.split(finished.line(trial.config)) if word != "seed=0"]
     (again,) = planned(*said, "seeds=1").study.trials
     assert again.trial_id == trial.trial_id == trial_id(trial.config)

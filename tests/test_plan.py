@@ -126,13 +126,37 @@ def test_two_names_for_one_config_are_a_mistake(planned, folder, say):
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_config_file_composes_and_its_targets_resolve(planned, group, option):
-    made = planned(f"{group}={option}", "depth=26", "seeds=1")  # 6n + 2 and 8n + 2
+def test_every_config_file_composes_and_its_targets_resolve(planned, group, option, own):
+    root = [f"dataset.root={own}"] * (option == "image_folder")
+    made = planned(f"{group}={option}", "depth=26", "seeds=1", *root)  # 6n + 2 and 8n + 2
     config = made.cell_configs[0]
     for key, path in flatten(config).items():
         if key.rpartition(".")[2] in ("_target_", "check", "prepare", "multiply_adds"):
             module, _, name = path.rpartition(".")
             assert callable(pkgutil.resolve_name(f"{module}:{name}"))
+
+
+def test_other_images_of_ones_own_are_another_trial_and_the_same_elsewhere_are_not(planned, own):
+    def its_id(root):
+        (trial,) = planned("dataset=image_folder", f"dataset.root={root}", "seeds=1").study.trials
+        assert "dataset.root" not in trial.params
+        return trial.trial_id
+
+    before = its_id(own)
+    moved = own.rename(own.with_name("moved"))
+    assert its_id(moved) == before
+    file = next(path for path in moved.rglob("*") if path.is_file())
+    file.write_bytes(file.read_bytes() + b" ")
+    assert its_id(moved) != before
+
+
+def test_a_part_of_imagenet_is_not_imagenet(planned, imagenet, folder):
+    nowhere, part = (
+        planned("dataset=imagenet", *root, "depth=26", "seeds=1").study.trials[0]
+        for root in ([], [f"dataset.root={imagenet}"])
+    )
+    assert nowhere.config["dataset"]["content"] is None
+    assert nowhere.trial_id != part.trial_id
 
 
 def test_config_files_are_short():

@@ -55,7 +55,7 @@ def numbers(events):
     kept = []
     for event in events:
         if isinstance(event, Epoch | Done):
-            kept.append({key: value for key, value in event.metrics.items() if key != "wall_s"})
+            kept.append({key: value for key, value in event.metrics.items() if key not in ("wall_s", "train_s")})
         if isinstance(event, Done):
             kept.append(event.predicted)
     return kept
@@ -85,7 +85,7 @@ def test_a_trial_says_started_then_each_epoch_then_done():
     assert [type(event) for event in events] == [Started, Epoch, Epoch, Done]
     assert (events[0].threads, events[0].device, events[0].epochs) == (1, "cpu", 2)
     assert [event.epoch for event in events[1:3]] == [1, 2]
-    told = {"train_loss", "train_acc", "valid_loss", "valid_acc", "lr", "restart_test_acc", "wall_s"}
+    told = {"train_loss", "train_acc", "valid_loss", "valid_acc", "lr", "restart_test_acc", "wall_s", "train_s"}
     assert set(events[2].metrics) == told
     assert {"test_loss", "test_acc"} <= set(events[3].metrics)
 

@@ -6,6 +6,8 @@ Nothing here imports torch, and a split that nobody asks for is not read.
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ IMAGENET = f"{files.DOWNLOADS}/imagenet"
 
 SIDE, CROP = 256, 224
 """ImageNet's single crop, in pixels: an image's shorter side, and the square from its centre."""
+
+IMAGENET_CLASSES = 1000
 
 MOST_FILES_TO_READ_TWICE = 1000
 """More images are decoded by the trials alone, so that a damaged one is found only then."""
@@ -151,18 +155,24 @@ class FolderDataset:
         return [(name, file) for name in names for file in images.files(self.root / part / name)]
 
 
-def imagenet(*, root: str | None, valid_fraction: float, multi_crop: bool, workers: int | None) -> FolderDataset:
+def imagenet(
+    *, root: str | None, valid_fraction: float, multi_crop: bool, workers: int | None, content: str | None = None
+) -> FolderDataset:
     """ImageNet: 1,281,167 + 50,000 colour images, train/<wnid>/*.JPEG and val/<wnid>/*.JPEG.
 
-    Its classes are the folders that are there, 1000 of them. Source: Russakovsky et al., arXiv 1409.0575.
+    Its classes are the folders that are there, 1000 of them; `content` says in a trial's config that they are others.
+    Source: Russakovsky et al., arXiv 1409.0575.
     """
     return FolderDataset(Path(str(root or IMAGENET)), "val", False, valid_fraction, SIDE, CROP, workers, multi_crop)
 
 
-def image_folder(*, root: str | None, valid_fraction: float, size: int | None, workers: int | None) -> FolderDataset:
+def image_folder(
+    *, root: str | None, valid_fraction: float, size: int | None, workers: int | None, content: str | None = None
+) -> FolderDataset:
     """One's own images: train/<class index>/* and test/<class index>/*, or to evaluate <class index>/* alone.
 
     size: None leaves images as they are; N scales the shorter side to N pixels and cuts the NxN at the centre.
+    content: which images they are, in a trial's config.
     """
     if root is None:
         raise Mistake("dataset.root=null: allowed: a folder that holds train/ and test/")
@@ -180,7 +190,7 @@ def check(config: Mapping[str, Any]) -> None:
             raise Mistake(f"dataset.{key}={show(value)}: allowed: a whole number from {least} up, or null")
     if not isinstance(dataset.get("multi_crop", False), bool):
         raise Mistake(f"dataset.multi_crop={show(dataset['multi_crop'])}: allowed: true, false")
-    if dataset["root"] is not None:
+    if dataset["root"] is not None or _is_own(dataset):
         _refuse_missing(config)
 
 
@@ -199,6 +209,33 @@ def prepare(config: Mapping[str, Any]) -> None:
                 images.decoded(split.root / split.name(item), split.mode)
 
 
+def identify(config: Mapping[str, Any]) -> str | None:
+    """What tells these images from others in a trial's identity: wherever they lie, the same files are the same data.
+
+    A hash of the names and sizes of one's own files; of ImageNet's folders only where they are not its 1000 classes.
+    None where the folders are not there.
+    """
+    data = _asked(config)
+    parts = [part for part in ("train", data.tests) if (data.root / part).is_dir()]
+    if not parts:
+        return None
+    if not data.by_index:
+        names = [[entry.name for entry in os.scandir(data.root / part) if entry.is_dir()] for part in parts]
+        return None if all(len(part) == IMAGENET_CLASSES for part in names) else _hashed(sorted(map(sorted, names)))
+    return _hashed(
+        sorted(
+            (str(path.relative_to(data.root)), path.stat().st_size)
+            for part in parts
+            for path in (data.root / part).rglob("*")
+            if path.is_file()
+        )
+    )
+
+
+def _hashed(listing: list[Any]) -> str:
+    return "c" + hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+
+
 def _trains(config: Mapping[str, Any]) -> bool:
     """A trial's config has a recipe; that of ablate.evaluate, which wants the test images alone, has none."""
     return "recipe" in config
@@ -210,6 +247,11 @@ def _refuse_missing(config: Mapping[str, Any]) -> None:
         data.refuse_missing("train", "test" if data.tests == "." else data.tests)
     else:
         data.refuse_missing(data.tests)
+
+
+def _is_own(dataset: Mapping[str, Any]) -> bool:
+    """One's own images lie nowhere in particular, so that a root has to be given."""
+    return dataset["_target_"].rpartition(".")[2] == "image_folder"
 
 
 def _asked(config: Mapping[str, Any]) -> FolderDataset:

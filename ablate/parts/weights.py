@@ -35,6 +35,8 @@ def read_mat(path: Path) -> WideResNet:
         raise Mistake(f"weights={path}: not a readable MATLAB file ({error})") from error
     kernels, moments = (_in_order(arrays, kind) for kind in ("conv2d", "batch_normalization"))
     try:
+        if not kernels or not moments:
+            raise ValueError("no arrays named conv2d and batch_normalization")
         network = _network(kernels)
         for kernel, layer in zip(kernels, _layers(network, Conv2d), strict=True):
             _fill(layer.weight, kernel[0].permute(3, 2, 0, 1).float() * 2 - 1)

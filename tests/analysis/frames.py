@@ -13,7 +13,7 @@ def rows(*trials, factors=("norm", "bits"), derived=()):
     for number, (levels, seed, result) in enumerate(trials):
         failed = isinstance(result, str)
         made.append(
-            {"machine": "here", "wall_s": float("nan"), "recipe.epochs": 6}
+            {"machine": "here", "train_s": float("nan"), "recipe.epochs": 6}
             | levels
             | {
                 "seed": seed,

@@ -182,9 +182,8 @@ def test_folders_are_prepared_without_torch(own):
 
 
 def test_ones_own_images_need_a_root_before_a_trial_starts():
-    folders.check(asked(None, "image_folder"))
     with pytest.raises(Mistake, match=r"dataset\.root=null: allowed: a folder that holds train/ and test/"):
-        folders.prepare(asked(None, "image_folder"))
+        folders.check(asked(None, "image_folder"))
 
 
 def test_to_evaluate_the_test_images_are_enough(own, imagenet):
