@@ -61,7 +61,9 @@ def margins(rows: Sequence[MarginRow], contrast: Contrast) -> Figure:
         axes.set_ylim(-0.6, len(drawn) - 0.4)
         axes.grid(axis="y", visible=False)
         first, second = show(contrast.first), show(contrast.second)
-        axes.set_xlabel(f"margin, {first} minus {second} (percentage points)\nright of 0: {first} is better")
+        axes.set_xlabel(
+            f"margin, {first} minus {second}\n(percentage points; right of 0: {first} is better)", fontsize=8
+        )
     return figure
 
 
@@ -104,7 +106,8 @@ def restarts(history: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     Source: [WR] figure 5.
     """
     named = history.assign(cell=history["run_id"].map(labels), pct=100 * history["value"])
-    cells = list(dict.fromkeys(labels.values()))
+    with_points = set(named["cell"])  # a schedule without restarts has none
+    cells = [cell for cell in dict.fromkeys(labels.values()) if cell in with_points]
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, 3 + 0.17 * len(cells)), layout="constrained")
         for index, cell in enumerate(cells):
