@@ -39,12 +39,12 @@ def run(typed: Any) -> int:
     if settings["mode"] == "plan":
         preview.show_plan(console, study, outcomes, to_do, planned.cell_configs)
         return 0
-    _make(runs, settings["runs"])
     if to_do:
         by_dataset = {repr(config["dataset"]): config for config in planned.cell_configs}
         for config in by_dataset.values():
             for prepare in schema.hooks(config, "prepare"):
                 prepare(config)
+    _make(runs, settings["runs"])
     try:
         complaint = _run_and_track(planned, to_do, runs, console, single=not isinstance(typed, plan.Plan))
     except KeyboardInterrupt:

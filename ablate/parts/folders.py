@@ -101,11 +101,9 @@ class FolderDataset:
         """Raise Mistake when the folder of a split is not there."""
         for part in parts:
             if not (self.root / part).is_dir():
-                tests = "test" if self.by_index else self.tests
-                raise Mistake(
-                    f"{self.root / part}: there is no such folder; "
-                    f"allowed: dataset.root=FOLDER that holds train/ and {tests}/"
-                )
+                tests = "test/, or to evaluate the class folders alone, 0/, 1/, ..." if self.by_index else "val/"
+                allowed = f"dataset.root=FOLDER that holds train/ and {tests}"
+                raise Mistake(f"{self.root / part}: there is no such folder; allowed: {allowed}")
 
     @functools.cached_property
     def _names(self) -> dict[str, list[str]]:
