@@ -70,6 +70,8 @@ def evaluate(typed: cli.Composed) -> int:
     made = _published(config["weights"]) if config["trial"] is None else _ours(config["trial"], its_config, directory)
     data = instantiate({key: value for key, value in dataset.items() if key not in FOR_THE_PLAN_ONLY})
     by_index = getattr(data, "by_index", False)
+    if by_index and (config["trial"] is None or dataset != its_config["dataset"]):
+        data = data.tests_alone()
     _refuse_unfit(made, name, data, by_index)
     _print_scores(made, name, data, by_index, device)
     return 0

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ablate import address
-from ablate.design import ADDED_LATER, Mistake
+from ablate.design import ADDED_LATER, OUTSIDE_IDENTITY, Mistake
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "norm", "crops")
@@ -188,7 +188,8 @@ def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
 
 def _row(run: Any) -> dict[str, Any]:
     tags, metrics = run.data.tags, run.data.metrics
-    return {key: _level(text) for key, text in run.data.params.items()} | {
+    params = {key: text for key, text in run.data.params.items() if key not in OUTSIDE_IDENTITY}
+    return {key: _level(text) for key, text in params.items()} | {
         "outcome": tags.get("outcome", "running" if run.info.status == "RUNNING" else "interrupted"),
         "reason": tags.get("reason", ""),
         "trial_id": tags["trial_id"],

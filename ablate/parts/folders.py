@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class FolderDataset:
     by_index: a folder's name is its class index; otherwise a class is the folder's place among the sorted names.
     side, crop, workers: as `FileSplit` has them.
     multi_crop: the test images are to be looked at in many crops too.
+    alone: only the test images are looked at.
     """
 
     root: Path
@@ -49,6 +50,11 @@ class FolderDataset:
     crop: int | None
     workers: int | None
     multi_crop: bool = False
+    alone: bool = False
+
+    def tests_alone(self) -> FolderDataset:
+        """The same without its training images: to evaluate, they need not even be there."""
+        return replace(self, alone=True)
 
     @property
     def train(self) -> FileSplit:
@@ -108,7 +114,8 @@ class FolderDataset:
     @functools.cached_property
     def _names(self) -> dict[str, list[str]]:
         """train/ and the folder of test images, those that are there -> their class folders."""
-        return {part: images.folders(self.root / part) for part in ("train", self.tests) if (self.root / part).is_dir()}
+        parts = (self.tests,) if self.alone else ("train", self.tests)
+        return {part: images.folders(self.root / part) for part in parts if (self.root / part).is_dir()}
 
     @functools.cached_property
     def _label_of(self) -> dict[str, int]:
@@ -199,7 +206,7 @@ def prepare(config: Mapping[str, Any]) -> None:
         Mistake: a folder is missing, empty or has a wrong name; or, of few images, one is damaged.
     """
     _refuse_missing(config)
-    data = _asked(config)
+    data = _asked(config) if _trains(config) else _asked(config).tests_alone()
     splits = [split for split in (data.test, *((data.train, data.valid) if _trains(config) else ())) if split]
     if sum(map(len, splits)) <= MOST_FILES_TO_READ_TWICE:
         for split in splits:

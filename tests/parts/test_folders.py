@@ -197,6 +197,15 @@ def test_to_evaluate_the_test_images_are_enough(own, imagenet):
         made(own, "image_folder").train  # noqa: B018
 
 
+def test_to_evaluate_the_training_images_may_be_anything(own):
+    picture(own / "train" / "cat" / "0.png", (40, 30), "RGB")
+    folders.prepare(asked(own, "image_folder", trains=False))
+    alone = made(own, "image_folder").tests_alone()
+    assert (alone.channels, alone.classes, len(alone.test)) == (1, 2, 4)
+    with pytest.raises(Mistake, match="train/cat: a folder's name is its class index"):
+        folders.prepare(asked(own, "image_folder"))
+
+
 def test_scale_crop_flip_is_for_images_from_folders_of_224_pixels():
     def augmented(dataset):
         return {"recipe": {"augment": "scale_crop_flip"}, "dataset": dataset}
