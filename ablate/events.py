@@ -1,4 +1,4 @@
-"""What a trial says while it runs: `Started`, `Epoch`*, then `Done` or `Failed`."""
+"""What a trial says while it runs: `Started`, `Epoch`*, then `Done` or `Failed`; and a `Notice` at any time."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ class Epoch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something that a person should know and that changes no result, such as a checkpoint found damaged."""
+
+    text: str
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Done:
     """The trial finished.
 
@@ -46,17 +54,21 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The trial is over without a result. A failure is a result too: it is stored and reported."""
+    """The trial is over without a result. A failure is a result too: it is stored and reported.
+
+    `alone`: it had a whole device to itself. One that ran out of memory beside others is tried once more, alone.
+    """
 
     kind: FailureKind
     reason: str
     traceback: str = ""
+    alone: bool = False
     time: float = field(default_factory=time.time)
 
 
-Event = Started | Epoch | Done | Failed
+Event = Started | Epoch | Notice | Done | Failed
 Outcome = Done | Failed
-_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Started, Epoch, Done, Failed)}
+_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Started, Epoch, Notice, Done, Failed)}
 
 
 class Diverged(ArithmeticError):

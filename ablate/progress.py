@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from ablate.design import Trial
-from ablate.events import Done, Epoch, Event, Failed, Started
+from ablate.events import Done, Epoch, Event, Failed, Notice, Started
 from ablate.preview import counted
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -63,6 +63,8 @@ class Display:
                 self.tasks[trial.trial_id] = self.live.add_task(str(trial), total=event.epochs, state="")
         elif isinstance(event, Epoch):
             self._epoch(trial, event)
+        elif isinstance(event, Notice):
+            self._line(f"        {trial}: {event.text}", style="yellow")
         else:
             self._outcome(trial, event)
         self.live.update(self.all, state=f"{self.ended}/{self.total} done")

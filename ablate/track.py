@@ -23,7 +23,7 @@ from filelock import FileLock
 from ablate import store
 from ablate.address import SQLITE, absolute
 from ablate.design import Mistake, Study, Trial, show
-from ablate.events import Done, Epoch, Event, Failed, Started
+from ablate.events import Done, Epoch, Event, Failed, Notice, Started
 
 SECONDS_BETWEEN_BATCHES = 1.0
 TERMINAL = ("FINISHED", "FAILED")
@@ -117,7 +117,7 @@ class _Writer:
             elif isinstance(event, Epoch):
                 stamp = round(event.time * 1000)
                 metrics += [Metric(name, value, stamp, event.epoch) for name, value in event.metrics.items()]
-            else:
+            elif not isinstance(event, Notice):
                 outcome = event
         if trial.trial_id not in self.open:  # it failed before it could start
             self._start(trial, None)
