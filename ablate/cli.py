@@ -56,6 +56,9 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
     except (Mistake, HydraException, OmegaConfBaseException, YAMLError) as error:
         print(_one_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)  # noqa: T201
+        sys.exit(130)
 
 
 def plain(composed: Composed, schema: type) -> dict[str, Any]:

@@ -85,6 +85,14 @@ def training_multiply_adds(config: Mapping[str, Any]) -> int | None:
     return 3 * counts[0](config) * images * config["recipe"]["epochs"]
 
 
+def counts(outcomes: Outcomes) -> str:
+    """How many trials are done, failed, and still to do, in words."""
+    done = sum(isinstance(end, Done) for end in outcomes.values())
+    failed = sum(isinstance(end, Failed) for end in outcomes.values())
+    told = [f"{done} of {counted(len(outcomes), 'trial')} done"] + [f"{failed} failed"] * bool(failed)
+    return ", ".join(told)
+
+
 def counted(count: int, noun: str) -> str:
     """A count with its noun, in the right number."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

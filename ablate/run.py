@@ -6,20 +6,19 @@ import contextlib
 import functools
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ablate import __version__, address, cli, dispatch, plan, preview, schema, store, track, trial
+from ablate import __version__, address, cli, dispatch, plan, preview, schema, stopping, store, track, trial
 from ablate.design import Mistake, Trial
 from ablate.dispatch import Slot
 from ablate.events import Done, Failed, Outcome
 from ablate.progress import Display
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+GOES_ON = "Nothing that was done is lost: say the same line again to go on."
 
 
 def main() -> None:
@@ -28,7 +27,10 @@ def main() -> None:
 
 
 def run(typed: Any) -> int:
-    """Run what was typed, or show it; return the exit status: 0 all done, 1 any trial failed, 130 interrupted."""
+    """Run what was typed, or show it.
+
+    Returns the exit status: 0 all done; 1 a trial failed, or the disk is full; 130 or 143 stopped by a signal.
+    """
     planned = typed if isinstance(typed, plan.Plan) else plan.one_trial(typed)
     study, settings = planned.study, planned.settings
     console = Console(file=sys.stdout, soft_wrap=False)
@@ -45,21 +47,35 @@ def run(typed: Any) -> int:
             for prepare in schema.hooks(config, "prepare"):
                 prepare(config)
     _make(runs, settings["runs"])
+
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    stop = stopping.Stop(runs, lambda text: say(text, "yellow"))
     try:
-        complaint = _run_and_track(planned, to_do, runs, console, single=not isinstance(typed, plan.Plan))
+        with stop:
+            complaint = _run_and_track(planned, to_do, runs, console, stop, single=not isinstance(typed, plan.Plan))
     except KeyboardInterrupt:
-        console.print("Interrupted; nothing that finished is lost: say the same line again to go on.", style="yellow")
-        return INTERRUPTED
+        say(f"Stopped now. {GOES_ON}", "yellow")
+        return stop.exit_status
+    except store.NoSpace as full:
+        say(f"{full}. Free some space; {GOES_ON}", "red")
+        return 1
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
+    if stop.signal is not None:
+        say(f"Stopped: {preview.counts(outcomes)}. {GOES_ON}", "yellow")
+        return stop.exit_status
     preview.show_outcomes(console, study, outcomes)
     if not to_do:
         console.print("Nothing to train: every trial had its outcome already.", highlight=False)
-    _say_what_next(console, planned, outcomes, complaint)
+    if stop.asked:
+        say(f"Stopped at the first failure (fail_fast=true). {GOES_ON}", "yellow")
+    _say_what_next(say, planned, outcomes, complaint)
     return 0 if all(isinstance(end, Done) for end in outcomes.values()) and not complaint else 1
 
 
 def _run_and_track(
-    planned: plan.Plan, to_do: Sequence[Trial], runs: Path, console: Console, *, single: bool
+    planned: plan.Plan, to_do: Sequence[Trial], runs: Path, console: Console, stop: stopping.Stop, *, single: bool
 ) -> Exception | None:
     """Run the trials, with MLflow and the display following; return what kept MLflow from it, if anything."""
     ids = {one.trial_id for one in to_do}
@@ -72,11 +88,13 @@ def _run_and_track(
     )
     try:
         if to_do:
-            events = _events(planned.settings["dispatch"], to_do, runs, single=single)
+            events = _events(planned.settings, to_do, runs, stop, single=single)
             with contextlib.closing(events), Display(console, to_do) as display:
                 for one, event in events:
                     tracker.record(one, event)
                     display.show(one, event)
+                    if isinstance(event, Failed) and planned.settings["fail_fast"]:
+                        stop.ask()
     finally:
         complaint = tracker.close()
     if isinstance(complaint, Mistake):
@@ -84,22 +102,29 @@ def _run_and_track(
     return complaint
 
 
-def _events(settings: dict[str, Any], to_do: Sequence[Trial], runs: Path, *, single: bool) -> dispatch.TrialEvents:
-    slot = Slot(settings["cpus_per_trial"], settings["gpus_per_trial"])
-    if single or settings["executor"] == "in_process":
-        return dispatch.in_process(_train, to_do, runs=runs, slot=slot)
-    return dispatch.on_ray(_train, to_do, runs=runs, slot=slot, max_lost=settings["max_lost"])
+def _events(
+    settings: Mapping[str, Any], to_do: Sequence[Trial], runs: Path, stop: stopping.Stop, *, single: bool
+) -> dispatch.TrialEvents:
+    how = settings["dispatch"]
+    slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"])
+    epochs, minutes = schema.interval(settings["checkpoint"]["every"])
+    train = functools.partial(_train, trial.Care(epochs, minutes, settings["checkpoint"]["keep"], stop.path))
+    if single or how["executor"] == "in_process":
+        return dispatch.in_process(train, to_do, runs=runs, slot=slot, stopping=stop.is_asked)
+    aids = dispatch.Aids(data=trial.dataset, warm=trial.warm)
+    lost = how["max_lost"]
+    return dispatch.on_ray(train, to_do, runs=runs, slot=slot, max_lost=lost, stopping=stop.is_asked, aids=aids)
 
 
-def _train(slot: Slot) -> store.Run:
+def _train(care: trial.Care, slot: Slot) -> store.Run:
     device = "auto" if slot.gpus is None else "cuda" if slot.gpus else "cpu"
-    return functools.partial(trial.run, threads=slot.threads, device=device)
+    return functools.partial(trial.run, threads=slot.threads, device=device, care=care)
 
 
 def _is_to_do(outcome: Outcome | None, retry: str) -> bool:
-    """A lost trial is only interrupted; a failed one is a result, unless one asks to try again."""
+    """A failed trial is a result, unless it was only interrupted, or one asks to try again."""
     if isinstance(outcome, Failed):
-        return outcome.kind == "lost" or retry == "failed"
+        return store.to_go_on(outcome, alone=True) or retry == "failed"
     return outcome is None
 
 
@@ -133,11 +158,8 @@ def code_version() -> str:
 
 
 def _say_what_next(
-    console: Console, planned: plan.Plan, outcomes: preview.Outcomes, complaint: Exception | None
+    say: Callable[..., None], planned: plan.Plan, outcomes: preview.Outcomes, complaint: Exception | None
 ) -> None:
-    def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
     if complaint is not None:
         say(
             f"MLflow at {planned.settings['track']['uri']} did not take everything ({complaint}); "

@@ -23,6 +23,7 @@ Schedule = Enum("Schedule", ["warm_restarts", "cosine", "step"])
 Augment = Enum("Augment", ["none", "crop", "light", "cutout", "scale_crop_flip"])
 Moments = Enum("Moments", ["reestimated", "running"])
 Executor = Enum("Executor", ["ray", "in_process"])
+Keep = Enum("Keep", ["none", "weights", "all"])
 
 
 @dataclass
@@ -44,6 +45,12 @@ class Dispatch:
     cpus_per_trial: float = MISSING
     gpus_per_trial: float | None = None
     max_lost: int = 3
+
+
+@dataclass
+class Checkpoint:
+    every: str = MISSING
+    keep: Keep = MISSING
 
 
 @dataclass
@@ -69,7 +76,9 @@ class Config:
     scale: Scale = MISSING
     mode: Mode = MISSING
     retry: Retry = MISSING
+    fail_fast: bool = MISSING
     runs: str = MISSING
+    checkpoint: Checkpoint = MISSING
     dispatch: Dispatch = MISSING
     track: Track = MISSING
 
@@ -129,7 +138,7 @@ def check(config: Mapping[str, Any]) -> None:
     for field in fields(Config):
         if field.default is MISSING and field.name not in config:
             raise Mistake(f"{field.name}: taken out with ~; allowed: {field.name}=VALUE")
-    for name, kind in (("recipe", Recipe), ("dispatch", Dispatch), ("track", Track)):
+    for name, kind in (("recipe", Recipe), ("dispatch", Dispatch), ("track", Track), ("checkpoint", Checkpoint)):
         inside = [field.name for field in fields(kind)]
         for key in config[name]:
             if key not in inside:
@@ -142,8 +151,25 @@ def check(config: Mapping[str, Any]) -> None:
     for name in GROUPS_WITH_A_TARGET:
         _check_target(name, config[name])
     checks.augment(config)
+    interval(config["checkpoint"]["every"])
     for hook in hooks(config, "check"):
         hook(config)
+
+
+def interval(every: str) -> tuple[int | None, float | None]:
+    """The epochs, or the minutes, of `checkpoint.every`; one of both is None. Raises Mistake for anything else.
+
+    >>> interval("2"), interval("0.5min")
+    ((2, None), (None, 0.5))
+    """
+    try:
+        minutes = float(every.removesuffix("min")) if every.endswith("min") else None
+        epochs = int(every) if minutes is None else None
+        if 0 < (minutes or epochs or 0) < math.inf:
+            return epochs, minutes
+    except ValueError:
+        pass
+    raise Mistake(f"checkpoint.every={every}: allowed: epochs, as in 1, or minutes, as in 5min")
 
 
 def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, Any]], Any]]:

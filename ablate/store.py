@@ -1,56 +1,149 @@
-"""The run directory, the truth about a trial: its config, its claim and its event log.
+"""The run directory, the truth about a trial: its config, its claim, its event log and its checkpoints.
 
-runs/<trial_id>/config.json    the plain config, for people and for later commands
-runs/<trial_id>/claim          a lock that the working process holds while it works
-runs/<trial_id>/events.jsonl   every event of every attempt, in order, one JSON object a line
-
-A trial keeps files of its own there too, such as its trained weights.
+runs/<trial_id>/config.json       the plain config, for people and for later commands
+runs/<trial_id>/claim             a lock that the working process holds while it works
+runs/<trial_id>/events.jsonl      every event of every attempt, in order, one JSON object a line
+runs/<trial_id>/checkpoint.pt     training as it stood; checkpoint-previous.pt, the one before
+runs/<trial_id>/weights.pt        of a trial that is done
 """
 
 from __future__ import annotations
 
+import errno
 import json
-import os
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from ablate import event_log
 from ablate.design import Mistake, Trial
-from ablate.events import Diverged, Done, Event, Failed, Outcome, from_dict, to_dict
+from ablate.events import Diverged, Done, Epoch, Event, Failed, Notice, Outcome, Started, from_dict
+
+CLAIM = "claim"
+LOG = "events.jsonl"
+CHECKPOINTS = ("checkpoint.pt", "checkpoint-previous.pt")
+WEIGHTS = "weights.pt"
 
 Run = Callable[[Mapping[str, Any], Path], Iterator[Event]]
 """What trains: a config and the run directory in, a trial's events out."""
 
 
-def attempt(run: Run, trial: Trial, runs: Path) -> Iterator[Event]:
+class Stopped(Exception):
+    """Raised by a trial that was asked to stop: it has no outcome, and goes on from its checkpoint another time."""
+
+
+class Claimed(Exception):
+    """Another process is working on the trial."""
+
+
+class NoSpace(Exception):
+    """The disk that holds the run directories is full: nobody's fault but the disk's, so no trial has failed."""
+
+
+def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, alone: bool = False) -> Iterator[Event]:
     """One try at a trial: hold its claim, log each event before yielding it, end with an outcome.
 
-    A trial that another process finished meanwhile is not trained again: its stored events are yielded.
-    An exception raised by `run` becomes `Failed`; only the death of this process leaves no outcome.
+    What earlier attempts told is told again first, word for word, so that whoever follows, and from whatever
+    point, misses nothing and hears nothing twice in two versions. Then comes what is new. A trial that is done,
+    or that somebody else saw fail since it was asked for, is only told again.
+
+    An exception raised by `run` becomes `Failed`; `Stopped`, and the death of this process, leave no outcome.
+
+    Args:
+        run: what trains.
+        trial: one whose directory is, or will be, in `runs`.
+        runs: folder of the run directories.
+        asked: when the trial was asked for, in seconds since the epoch; None for now.
+        alone: the trial has a whole device to itself.
+
+    Raises:
+        Claimed: another process holds the claim.
+        NoSpace: the disk is full.
     """
     directory = runs / trial.trial_id
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory / "claim"):
-        if isinstance(outcome(trial, runs), Done):
-            for event in history(trial, runs):  # Ray sends into its generators, and a list takes nothing
-                yield event
-            return
-        _write_config(directory / "config.json", trial.config)
-        number = 1 + max((line["attempt"] for line in _lines(directory)), default=0)
-        with _open_log(directory) as log:
-            for event in _ending_in_an_outcome(run, trial.config, directory):
-                log.write(json.dumps({"attempt": number, **to_dict(event)}) + "\n")
-                log.flush()
+    lock = FileLock(directory / CLAIM)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise Claimed(trial.trial_id) from None
+        try:
+            yield from _attempt(run, trial, directory, time.time() if asked is None else asked, alone)
+        finally:
+            lock.release()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(f"{error.strerror}: {directory}") from error
+        raise
+
+
+def _attempt(run: Run, trial: Trial, directory: Path, asked: float, alone: bool) -> Iterator[Event]:
+    lines = event_log.lines(directory / LOG)
+    told = _lineage(lines)
+    ended = outcome_of(told[-1]) if told else None
+    over = isinstance(ended, Done) or (ended is not None and ended.time > asked and not to_go_on(ended, alone))
+    if isinstance(ended, Failed) and not over:
+        told = told[:-1]
+        if starts_afresh(ended):
+            told = []
+            for name in CHECKPOINTS:
+                (directory / name).unlink(missing_ok=True)
+    for event in told:  # not `yield from`: Ray sends into its generators, and a list takes nothing
+        yield event
+    if over:
+        return
+    _write_config(directory / "config.json", trial.config)
+    number = 1 + max((line["attempt"] for line in lines), default=0)
+    started = any(isinstance(event, Started) for event in told)
+    epochs = {event.epoch for event in told if isinstance(event, Epoch)}
+    with event_log.appending(directory / LOG) as log:
+        for event in _ending_in_an_outcome(run, trial.config, directory, alone=alone):
+            if isinstance(event, Epoch) and event.epoch in epochs:
+                continue
+            event_log.append(log, number, event)
+            if not (isinstance(event, Started) and started):
                 yield event
 
 
 def history(trial: Trial, runs: Path) -> list[Event]:
-    """The events of the trial's last attempt, oldest first; empty when it was never started."""
-    lines = _lines(runs / trial.trial_id)
-    return [from_dict(line) for line in lines if line["attempt"] == lines[-1]["attempt"]]
+    """What there is to tell of the trial: Started, each Epoch once, the outcome if there is one.
+
+    As first told, however many attempts it took. A failure that was tried again from the beginning is history
+    of its own, and left out.
+    """
+    return _lineage(event_log.lines(runs / trial.trial_id / LOG))
+
+
+def _lineage(lines: Iterable[Mapping[str, Any]]) -> list[Event]:
+    told: list[Event] = []
+    epochs: set[int] = set()
+    for event in map(from_dict, lines):
+        if told and isinstance(last := told[-1], Failed):
+            told.pop()
+            if starts_afresh(last):
+                told, epochs = [], set()
+        if isinstance(event, Epoch):
+            if event.epoch in epochs:
+                continue
+            epochs.add(event.epoch)
+        if not isinstance(event, Notice) and not (isinstance(event, Started) and told):
+            told.append(event)
+    return told
+
+
+def to_go_on(failed: Failed, alone: bool = False) -> bool:
+    """Whether the failure is only an interruption: its process was lost, or memory that it shared ran out."""
+    return failed.kind == "lost" or (failed.kind == "oom" and alone and not failed.alone)
+
+
+def starts_afresh(failed: Failed) -> bool:
+    """Whether trying again begins at the beginning: going on would only lead there again."""
+    return failed.kind in ("diverged", "error")
 
 
 def outcome(trial: Trial, runs: Path) -> Outcome | None:
@@ -58,11 +151,7 @@ def outcome(trial: Trial, runs: Path) -> Outcome | None:
 
     Reads the log's last line only: a study of thousands is checked in seconds.
     """
-    try:
-        last = _last_line(runs / trial.trial_id / "events.jsonl")
-    except FileNotFoundError:
-        return None
-    event = _parse(last)
+    event = event_log.last(runs / trial.trial_id / LOG)
     return outcome_of(from_dict(event)) if event else None
 
 
@@ -70,27 +159,43 @@ def outcome_of(event: Event | None) -> Outcome | None:
     return event if isinstance(event, Done | Failed) else None
 
 
-def mark_lost(trial: Trial, runs: Path, reason: str) -> Failed:
-    """Store, and return, that the trial's process died too often to try again."""
-    failed = Failed(kind="lost", reason=reason)
+def is_claimed(trial: Trial, runs: Path) -> bool:
+    """Whether a process is working on the trial now."""
+    if not (runs / trial.trial_id).is_dir():
+        return False
+    lock = FileLock(runs / trial.trial_id / CLAIM)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def mark(trial: Trial, runs: Path, failed: Failed) -> Failed:
+    """Store, and return, how the trial failed where its own process could not say so."""
     directory = runs / trial.trial_id
     directory.mkdir(parents=True, exist_ok=True)
-    number = max((line["attempt"] for line in _lines(directory)), default=1)
-    with _open_log(directory) as log:
-        log.write(json.dumps({"attempt": number, **to_dict(failed)}) + "\n")
+    number = max((line["attempt"] for line in event_log.lines(directory / LOG)), default=1)
+    with event_log.appending(directory / LOG) as log:
+        event_log.append(log, number, failed)
     return failed
 
 
-def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path) -> Iterator[Event]:
+def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path, *, alone: bool) -> Iterator[Event]:
     try:
         last: Event | None = None
         for last in run(config, directory):
             yield last
         if outcome_of(last) is None:
             yield Failed(kind="error", reason="the trial ended without saying Done or Failed")
+    except Stopped:
+        return
     except Diverged as error:
         yield Failed(kind="diverged", reason=str(error))
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         out_of_memory = (
             isinstance(error, MemoryError)
             or type(error).__name__ == "OutOfMemoryError"
@@ -100,6 +205,7 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path) 
             kind="oom" if out_of_memory else "error",
             reason=str(error) if isinstance(error, Mistake) else f"{type(error).__name__}: {error}".splitlines()[0],
             traceback=traceback.format_exc(),
+            alone=alone,
         )
 
 
@@ -107,45 +213,3 @@ def _write_config(path: Path, config: Mapping[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(config, indent=2) + "\n")
     temporary.replace(path)
-
-
-def _open_log(directory: Path) -> IO[str]:
-    """The event log, open to append; a line that a killed process left torn is closed off first."""
-    log = (directory / "events.jsonl").open("a+b")
-    if log.seek(0, os.SEEK_END) and _byte_before_end(log) != b"\n":
-        log.write(b"\n")
-    log.close()
-    return (directory / "events.jsonl").open("a", encoding="utf-8")
-
-
-def _byte_before_end(file: IO[bytes]) -> bytes:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1)
-
-
-def _lines(directory: Path) -> list[dict[str, Any]]:
-    try:
-        text = (directory / "events.jsonl").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return [line for line in map(_parse, text.splitlines()) if line]
-
-
-def _last_line(path: Path, block: int = 65536) -> str:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        tail = b""
-        while size and tail.rstrip(b"\n").count(b"\n") == 0:
-            start = max(0, size - block)
-            file.seek(start)
-            tail = file.read(size - start) + tail
-            size = start
-    return tail.decode("utf-8", "replace").rstrip("\n").rpartition("\n")[2]
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    """The line's object; None for a line that a killed process left torn."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablate import memory
 from ablate.design import Mistake
-from ablate.events import Done, Epoch, Event, Started
-
-WEIGHTS = "weights.pt"
-"""In the run directory of a trial that is done: its network's state_dict."""
+from ablate.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
+from ablate.store import WEIGHTS, Stopped
 
 
-def run(config: Mapping[str, Any], directory: Path, *, threads: int, device: str) -> Iterator[Event]:
+@dataclass(frozen=True)
+class Care:
+    """How a trial is kept from being lost.
+
+    epochs, minutes: between two checkpoints; one of both is None.
+    keep: what stays of a trial that is done: "none", its "weights", or "all", the last checkpoint too.
+    stop: once this file exists, the trial writes a checkpoint and stops between two batches.
+    """
+
+    epochs: int | None = None
+    minutes: float | None = 5
+    keep: str = "weights"
+    stop: Path | None = None
+
+
+def run(
+    config: Mapping[str, Any],
+    directory: Path,
+    *,
+    threads: int,
+    device: str,
+    care: Care | None = None,
+    data: Callable[[], Any] | None = None,
+) -> Iterator[Event]:
     """Train and evaluate one trial, as told by its plain config; yield its events.
 
-    Before Done the trained weights are put into `directory`. With warm restarts, the epoch that ends a cycle
-    tells its test accuracy, as in [WR] figure 5: for display, never to choose by. Until the last epoch that is
-    with the running moments of batch norms, since re-estimating them would take draws from the training.
+    It goes on from the checkpoint in `directory`, if there is one, after telling again what that holds. Before
+    Done the trained weights are put there. With warm restarts, the epoch that ends a cycle tells its test
+    accuracy, as in [WR] figure 5: for display, never to choose by. Until the last epoch that is with the running
+    moments of batch norms, since re-estimating them would take draws from the training.
 
     torch is imported here, so that the driver can name this function without paying for it.
 
@@ -32,50 +57,96 @@ def run(config: Mapping[str, Any], directory: Path, *, threads: int, device: str
         directory: the trial's run directory.
         threads: CPU threads for torch; results on a CPU repeat to the last bit at one thread count.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
+        care: of checkpoints; None for the usual.
+        data: gives the data set of this config, as `dataset` does; None to make it here.
 
     Raises:
         Diverged: the training loss is NaN or infinite.
         Mistake: an image file is damaged.
+        Stopped: it was asked to.
     """
+    care = care or Care()
+    if care.stop and care.stop.exists():
+        raise Stopped
     import torch
 
     from ablate import train
+    from ablate.checkpoint import Checkpoints, Keeper
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    epochs = config["recipe"]["epochs"]
-    yield Started(host=platform.node(), pid=os.getpid(), device=device, threads=threads, epochs=epochs)
+    recipe = config["recipe"]
+    yield Started(host=platform.node(), pid=os.getpid(), device=device, threads=threads, epochs=recipe["epochs"])
 
+    memory.begin(device)
     began = time.perf_counter()
-    data = _dataset(json.dumps(config["dataset"], sort_keys=True))
+    images = dataset(config) if data is None else data()
     generators = _generators(config["seed"], device)
-    network = _network(config, data.channels, data.classes, generators.pop("init")).to(device)
-    splits = _loaders(data, device, threads=threads, augment=config["recipe"]["augment"])
-    recipe = _recipe(config["recipe"], steps_per_epoch=-(-len(data.train) // config["recipe"]["batch_size"]))
-    restarts = _restarts(config["recipe"])
-    metrics: dict[str, float] = {}
-    for epoch, metrics in enumerate(train.fit(network, splits["train"], recipe, **generators), 1):
-        if epoch == epochs and config["recipe"]["moments"] == "reestimated":
-            train.reestimate_moments(network, splits["train"], recipe, **generators)
+    network = _network(config, images.channels, images.classes, generators.pop("init")).to(device)
+    splits = _loaders(images, device, threads=threads, augment=recipe["augment"])
+    plan = _recipe(recipe, steps_per_epoch=-(-len(images.train) // recipe["batch_size"]))
+    training = train.Training(network, splits["train"], plan, **generators)
+    told: list[Epoch] = []
+    pending: dict[str, float] | None = None  # of the epoch that is trained but not yet told
+
+    def state() -> dict[str, Any]:
+        history = [to_dict(event) for event in told]
+        so_far = {"wall_s": time.perf_counter() - began, "peak_bytes": memory.peak_bytes(device)}
+        return {"training": training.state(), "history": history, "pending": pending, **so_far}
+
+    keeper = Keeper(Checkpoints(directory, epochs=care.epochs, minutes=care.minutes), care.stop, state)
+    found, complaints = keeper.checkpoints.load()
+    peak_before = 0
+    if found is not None:
+        training.restore(found["training"])
+        told, pending = [_epoch(event) for event in found["history"]], found["pending"]
+        began, peak_before = began - found["wall_s"], found["peak_bytes"]
+        yield from told
+    for complaint in complaints:
+        where = f"in epoch {training.epoch + 1}, from the one before" if found else "from the beginning"
+        yield Notice(text=f"{complaint}; it goes on {where}")
+
+    restarts = _restarts(recipe)
+    for metrics in itertools.chain([pending] if pending else [], training.epochs(keeper.between)):
+        epoch, pending = training.epoch, metrics
+        is_last = epoch == recipe["epochs"]
+        keeper.after_epoch(epoch, is_last=is_last)
+        heed = keeper.stop_if_asked if is_last else keeper.between  # the last one's moments are not training's
+        if is_last and recipe["moments"] == "reestimated":
+            train.reestimate_moments(network, splits["train"], plan, **generators, between=heed)
         if "valid" in splits:
-            valid = train.evaluate(network, splits["valid"])
-            metrics |= {"valid_loss": valid.loss, "valid_acc": valid.acc}
-        if epoch == epochs or epoch in restarts:
-            test = train.evaluate(network, splits["test"])
+            valid = train.evaluate(network, splits["valid"], heed)
+            metrics = metrics | {"valid_loss": valid.loss, "valid_acc": valid.acc}
+        if is_last or epoch in restarts:
+            test = train.evaluate(network, splits["test"], heed)
         shown = {"restart_test_acc": test.acc} if epoch in restarts else {}
-        yield Epoch(epoch=epoch, metrics=metrics | shown | {"wall_s": time.perf_counter() - began})
+        told.append(Epoch(epoch=epoch, metrics=metrics | shown | {"wall_s": time.perf_counter() - began}))
+        pending = None
+        yield told[-1]
 
     metrics |= {"test_loss": test.loss, "test_acc": test.acc}
     if "test_crops" in splits:
-        metrics["test_acc_multicrop"] = train.multi_crop_acc(network, splits["test_crops"])
-    _keep_weights(network, directory)
+        metrics["test_acc_multicrop"] = train.multi_crop_acc(network, splits["test_crops"], keeper.stop_if_asked)
+    if care.keep != "none":
+        _keep_weights(network, directory)
+    metrics["peak_bytes"] = max(peak_before, memory.peak_bytes(device))
     yield Done(
         metrics=metrics | {"wall_s": time.perf_counter() - began},
         predicted=test.predicted.tolist(),
-        labels=data.test.labels.tolist(),
+        labels=images.test.labels.tolist(),
     )
+    if care.keep != "all":
+        keeper.checkpoints.remove()
+
+
+def warm() -> None:
+    """Import what every trial needs: a worker process does so while the plan is made and data is read."""
+    import hydra.utils  # noqa: F401
+
+    from ablate import checkpoint, train  # noqa: F401
+    from ablate.parts import loader, wrn  # noqa: F401
 
 
 def trained(config: Mapping[str, Any], directory: Path) -> tuple[Any, int, int]:
@@ -101,9 +172,17 @@ def trained(config: Mapping[str, Any], directory: Path) -> tuple[Any, int, int]:
     return network.eval(), channels, classes
 
 
+def dataset(config: Mapping[str, Any]) -> Any:
+    """The data set of a trial's config, kept between the trials of one process. Without torch.
+
+    Raises:
+        Mistake: a file of it is missing or damaged.
+    """
+    return _dataset(json.dumps(config["dataset"], sort_keys=True))
+
+
 @functools.lru_cache(maxsize=2)
 def _dataset(config: str) -> Any:
-    """The data set, kept between the trials of one worker process."""
     from hydra.utils import instantiate
 
     return instantiate(json.loads(config))
@@ -166,11 +245,17 @@ def _restarts(config: Mapping[str, Any]) -> list[int]:
 
 
 def _keep_weights(network: Any, directory: Path) -> None:
-    import torch
+    from ablate import checkpoint
 
     temporary = directory / f"{WEIGHTS}.tmp"
-    torch.save({name: value.cpu() for name, value in network.state_dict().items()}, temporary)
+    checkpoint.write({name: value.cpu() for name, value in network.state_dict().items()}, temporary)
     temporary.replace(directory / WEIGHTS)
+
+
+def _epoch(values: Mapping[str, Any]) -> Epoch:
+    event = from_dict(values)
+    assert isinstance(event, Epoch)
+    return event
 
 
 def _first_line(error: Exception) -> str:

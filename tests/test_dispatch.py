@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
 import subprocess
+import time
 
 import pytest
 
-from ablate import store
+from ablate import event_log, store
 from ablate.design import Mistake
-from ablate.dispatch import Slot, in_process, on_ray
-from ablate.events import Done, Failed
-from tests.fakes import Dies, diverges_on_seed_two, in_slot, make_trial, raises_on_seed_one, started, well
+from ablate.dispatch import Aids, Slot, in_process, on_ray
+from ablate.dispatch.machine import Machine
+from ablate.events import Done, Failed, Notice
+from tests.fakes import Dies, diverges_on_seed_two, done, in_slot, make_trial, raises_on_seed_one, started, well
 
 
 def last_by_seed(events):
@@ -120,3 +124,246 @@ def test_a_slot_larger_than_the_machine_is_a_mistake(tmp_path):
 def test_ray_says_nothing_on_the_terminal(tmp_path, capfd):
     list(on_ray(in_slot(Dies(tmp_path, "raises")), [make_trial(0)], runs=tmp_path / "r", slot=Slot()))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_trial_that_another_process_works_on_is_put_off_and_its_result_taken_over(dispatch, trials, tmp_path):
+    others = store.attempt(well, trials[0], tmp_path)
+    next(others)
+    events = []
+    for one, event in dispatch(in_slot(well), trials[:3], runs=tmp_path, slot=Slot()):
+        events.append((one, event))
+        if sum(isinstance(event, Done) for _, event in events) == 2:
+            list(others)  # the other one ends
+    ended = [one.seed for one, event in events if isinstance(event, Done)]
+    assert ended == [1, 2, 0] or ended == [2, 1, 0]
+    assert [event for one, event in events if one.seed == 0 and not isinstance(event, Notice)] == store.history(
+        trials[0], tmp_path
+    )
+    assert {line["attempt"] for line in event_log.lines(tmp_path / trials[0].trial_id / store.LOG)} == {1}
+
+
+def test_what_another_driver_saw_fail_meanwhile_is_told_and_not_tried_again(dispatch, trials, tmp_path):
+    others = store.attempt(raises_once_begun, trials[1], tmp_path)
+    next(others)
+    told = []
+    for one, event in dispatch(in_slot(raises_on_seed_one), trials[:2], runs=tmp_path, slot=Slot()):
+        told += [event] if one.seed == 1 and not isinstance(event, Notice) else []
+        if one.seed == 0 and isinstance(event, Done):
+            list(others)
+    assert told == store.history(trials[1], tmp_path)
+    assert {line["attempt"] for line in event_log.lines(tmp_path / trials[1].trial_id / store.LOG)} == {1}
+
+
+def raises_once_begun(config, directory):
+    yield started()
+    raise RuntimeError("no such thing")
+
+
+def test_asked_to_stop_it_begins_no_further_trial(dispatch, trials, tmp_path):
+    stop = tmp_path / "stop"
+    ended = []
+    for one, event in dispatch(
+        in_slot(Stops(stop)), [make_trial(seed) for seed in range(20)], runs=tmp_path, slot=Slot(), stopping=stop.exists
+    ):
+        if isinstance(event, Done):
+            ended.append(one.seed)
+            stop.touch()
+    assert 1 <= len(ended) < 10
+
+
+class Stops:
+    def __init__(self, stop):
+        self.stop = stop
+
+    def __call__(self, config, directory):
+        if self.stop.exists():
+            raise store.Stopped
+        yield from well(config, directory)
+
+
+@pytest.mark.ray
+def test_one_out_of_memory_is_tried_once_more_alone_when_the_others_are_through(tmp_path):
+    trials = [make_trial(seed) for seed in range(4)]
+    events = list(on_ray(in_slot(Hungry(tmp_path, needs_to_be_alone)), trials, runs=tmp_path / "r", slot=Slot()))
+    ended = [(one.seed, type(event)) for one, event in events if isinstance(event, Done | Failed)]
+    assert ended[-1] == (1, Done)
+    assert sorted(seed for seed, _ in ended) == [0, 1, 2, 3]
+    (notice,) = [event.text for _, event in events if isinstance(event, Notice)]
+    assert notice == ("oom: MemoryError: no room; it is tried once more, alone, when the others are through")
+
+
+@pytest.mark.ray
+def test_out_of_memory_alone_is_a_result(tmp_path):
+    trials = [make_trial(seed) for seed in range(3)]
+    last = last_by_seed(on_ray(in_slot(Hungry(tmp_path, never_enough)), trials, runs=tmp_path / "r", slot=Slot()))
+    assert (last[1].kind, last[1].reason, last[1].alone) == ("oom", "MemoryError: no room", True)
+    assert [line["attempt"] for line in event_log.lines(tmp_path / "r" / trials[1].trial_id / store.LOG)] == [
+        1,
+        1,
+        2,
+        2,
+    ]
+    assert isinstance(last[0], Done)
+
+
+def needs_to_be_alone(others):
+    return others == 3
+
+
+def never_enough(others):
+    return False
+
+
+class Hungry:
+    """On seed 1 there is not enough memory, unless `enough` says so of the number of others that are done."""
+
+    def __init__(self, folder, enough):
+        self.folder, self.enough = folder, enough
+
+    def __call__(self, config, directory):
+        if config["seed"] == 1 and not self.enough(len(list(self.folder.glob("done*")))):
+            yield started()
+            raise MemoryError("no room")
+        yield from well(config, directory)
+        (self.folder / f"done{config['seed']}").touch()
+
+
+@pytest.mark.ray
+def test_a_process_that_ray_ends_for_memory_is_out_of_memory(tmp_path, monkeypatch):
+    """Ray's monitor is told that nearly nothing may be used, so that it ends every process that runs."""
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    events = list(on_ray(in_slot(sits), [make_trial(0)], runs=tmp_path, slot=Slot()))
+    last = events[-1][1]
+    assert (last.kind, last.alone) == ("oom", True)
+    assert last.reason == "the machine's memory ran out, and Ray ended its process"
+    logged = event_log.lines(tmp_path / make_trial(0).trial_id / store.LOG)
+    assert [line["alone"] for line in logged if line["event"] == "Failed"] == [False, True]
+
+
+def sits(config, directory):
+    yield started()
+    time.sleep(60)
+
+
+@pytest.mark.ray
+def test_data_is_made_once_for_all_trials_and_only_what_differs_again(tmp_path):
+    trials = [make_trial(seed, dataset={"name": name}) for seed in range(3) for name in ("a", "b")]
+    made = Makes(tmp_path)
+    last = list(on_ray(in_slot(uses_data), trials, runs=tmp_path / "r", slot=Slot(), aids=Aids(data=made)))
+    ends = [event for _, event in last if isinstance(event, Done)]
+    assert sorted(end.metrics["test_acc"] for end in ends) == [1.0] * 3 + [2.0] * 3
+    assert sorted(path.name[0] for path in tmp_path.glob("*made")) == ["a", "b"]
+
+
+@pytest.mark.ray
+def test_data_that_cannot_be_made_fails_its_trials_with_the_reason(tmp_path):
+    trials = [make_trial(0, dataset={"name": name}) for name in ("a", "damaged")]
+    events = list(on_ray(in_slot(uses_data), trials, runs=tmp_path / "r", slot=Slot(), aids=Aids(data=Makes(tmp_path))))
+    failed = [event for _, event in events if isinstance(event, Failed)]
+    assert [(one.kind, one.reason) for one in failed] == [("error", "damaged: not a whole file")]
+
+
+class Makes:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, config):
+        name = config["dataset"]["name"]
+        (self.folder / f"{name}{os.getpid()}made").touch()
+        if name == "damaged":
+            raise Mistake("damaged: not a whole file")
+        return {"a": 1.0, "b": 2.0}[name]
+
+
+def uses_data(config, directory, data):
+    yield started()
+    yield done(data())
+
+
+@pytest.mark.ray
+def test_every_process_is_warmed_before_its_first_trial(tmp_path):
+    warm = Warms(tmp_path)
+    trials = [make_trial(seed) for seed in range(6)]
+    events = list(on_ray(in_slot(tells_process), trials, runs=tmp_path / "r", slot=Slot(), aids=Aids(warm=warm)))
+    used = {event.reason for _, event in events}
+    assert used <= {path.name for path in tmp_path.iterdir()}
+
+
+class Warms:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self):
+        time.sleep(0.5)
+        (self.folder / str(os.getpid())).touch()
+
+
+def tells_process(config, directory):
+    yield Failed(kind="error", reason=str(os.getpid()))
+
+
+def test_a_full_disk_is_nobodys_failure(dispatch, trials, tmp_path):
+    with pytest.raises(store.NoSpace, match="No space left on device: "):
+        list(dispatch(in_slot(fills_the_disk), trials, runs=tmp_path, slot=Slot()))
+    assert store.outcome(trials[0], tmp_path) is None
+
+
+def fills_the_disk(config, directory):
+    yield started()
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("slot", "needed", "asked"),
+    [
+        (Slot(1, 0), None, {"num_cpus": 1, "num_gpus": 0}),
+        (Slot(1, 0), GIB, {"num_cpus": 1, "num_gpus": 0}),
+        (Slot(1, 0), 5 * GIB, {"num_cpus": 1, "num_gpus": 0, "memory": 5 * GIB}),
+        (Slot(1, 0), 99 * GIB, {"num_cpus": 1, "num_gpus": 0, "memory": 16 * GIB}),
+        (Slot(1, 0.25), GIB, {"num_cpus": 1, "num_gpus": 0.25}),
+        (Slot(1, 0.25), 4 * GIB, {"num_cpus": 1, "num_gpus": 0.4}),
+        (Slot(1, 0.25), 99 * GIB, {"num_cpus": 1, "num_gpus": 1}),
+        (Slot(1, 2), 99 * GIB, {"num_cpus": 1, "num_gpus": 2}),
+    ],
+)
+def test_a_trial_is_given_its_slot_and_more_where_it_needs_more_memory(slot, needed, asked):
+    assert Machine(cpus=4, gpus=2, memory=16 * GIB, gpu_memory=10 * GIB).share(slot, needed) == asked
+
+
+@pytest.mark.ray
+def test_trials_that_fit_by_their_fraction_but_not_by_memory_do_not_run_together(tmp_path, monkeypatch):
+    """Four at once by their share of the cores; two by memory."""
+    real = Machine.of
+    monkeypatch.setattr(Machine, "of", lambda ray: dataclasses.replace(real(ray), cpus=2))
+    memory = []
+
+    def half(trial):
+        return int(0.45 * memory[0])
+
+    monkeypatch.setattr(Machine, "slots", lambda self, slot: memory.append(self.memory) or 4)
+    trials = [make_trial(seed) for seed in range(6)]
+    run = in_slot(Counts(tmp_path))
+    list(on_ray(run, trials, runs=tmp_path / "r", slot=Slot(cpus=0.5), aids=Aids(bytes_of=half)))
+    assert max(int(path.name) for path in (tmp_path / "most").iterdir()) == 2
+
+
+class Counts:
+    """Notes how many trials run at once."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, config, directory):
+        (self.folder / "now").mkdir(exist_ok=True)
+        (self.folder / "most").mkdir(exist_ok=True)
+        mine = self.folder / "now" / str(config["seed"])
+        mine.touch()
+        yield started()
+        time.sleep(1)
+        (self.folder / "most" / str(len(list((self.folder / "now").iterdir())))).touch()
+        mine.unlink()
+        yield done()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ablate import CONF, run, store
+from ablate.events import Failed
 from tests.fakes import make_trial
 
 TINY = "dataset=synthetic dataset.train_items=60 dataset.test_items=20 dataset.classes=2"
@@ -106,6 +107,14 @@ def test_a_failed_trial_is_summed_up_kept_and_tried_again_on_request(folder, say
     assert len(statuses()) == 2
 
 
+def test_fail_fast_stops_at_the_first_failure(folder, say):
+    line = f"-m norm=srelu recipe.lr=1e6,0.1,0.05 seeds=1 fail_fast=true {TINY} {HERE}".split()
+    status, out, _ = say("ablate.run", *line)
+    assert status == 1
+    assert "Stopped at the first failure (fail_fast=true). " in out
+    assert statuses() == {"recipe.lr=1000000 seed=0": "diverged"}
+
+
 def test_an_error_shows_its_traceback_and_leaves_the_others_alone(folder, say):
     Path("mine/norm").mkdir(parents=True)
     Path("mine/norm/broken.yaml").write_text("_target_: ablate.parts.norm.nothing\n")
@@ -130,7 +139,7 @@ def test_an_mlflow_that_fails_in_mid_study_loses_nothing(folder, say, monkeypatc
     assert statuses() == {"bits=1 seed=0": "done", "bits=32 seed=0": "done"}
 
 
-def test_ctrl_c_ends_in_one_line_and_the_same_line_goes_on(folder, say, monkeypatch):
+def test_stopped_now_it_ends_in_one_line_and_the_same_line_goes_on(folder, say, monkeypatch):
     line = f"-m bits=1,32 seeds=1 {TINY} {HERE}".split()
     here = run.dispatch.in_process
 
@@ -144,7 +153,7 @@ def test_ctrl_c_ends_in_one_line_and_the_same_line_goes_on(folder, say, monkeypa
         patch.setattr(run.dispatch, "in_process", interrupted)
         status, out, err = say("ablate.run", *line)
     assert (status, err) == (130, "")
-    assert out.splitlines()[-1].startswith("Interrupted; nothing that finished is lost: say the same line again")
+    assert out.splitlines()[-1] == f"Stopped now. {run.GOES_ON}"
     status, out, _ = say("ablate.run", *line)
     assert (status, out.startswith("1 trial to run")) == (0, True)
     assert statuses() == {"bits=1 seed=0": "done", "bits=32 seed=0": "done"}
@@ -204,5 +213,5 @@ def test_a_killed_worker_costs_no_trial(folder):
 
 def test_a_lost_trial_is_to_do_again(tmp_path):
     trial = make_trial(0)
-    store.mark_lost(trial, tmp_path, "its worker process died 4 times")
+    store.mark(trial, tmp_path, Failed(kind="lost", reason="its worker process died 4 times"))
     assert run._is_to_do(store.outcome(trial, tmp_path), "none")

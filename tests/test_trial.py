@@ -55,7 +55,9 @@ def numbers(events):
     kept = []
     for event in events:
         if isinstance(event, Epoch | Done):
-            kept.append({key: value for key, value in event.metrics.items() if key not in ("wall_s", "train_s")})
+            kept.append(
+                {key: value for key, value in event.metrics.items() if key not in ("wall_s", "train_s", "peak_bytes")}
+            )
         if isinstance(event, Done):
             kept.append(event.predicted)
     return kept
@@ -171,16 +173,16 @@ def test_an_image_tensor_of_nan_is_caught_before_the_weights_are_touched():
     with torch.no_grad():
         network[1].bias[0] = float("nan")
     before = network[1].weight.clone()
-    fitting = train.fit(
-        network,
-        InMemory(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0, 1])),
-        recipe(batch_size=2),
-        order=torch.Generator(),
-        draws=torch.Generator(),
-    )
+    images = InMemory(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]))
+    fitting = training(network, images, recipe(batch_size=2)).epochs()
     with pytest.raises(Diverged):
         next(fitting)
     assert torch.equal(network[1].weight, before)
+
+
+def training(network, images, planned, seed=0):
+    generators = {"order": torch.Generator().manual_seed(seed), "draws": torch.Generator()}
+    return train.Training(network, images, planned, **generators)
 
 
 def recipe(**changes):
@@ -207,15 +209,8 @@ def test_the_loop_is_sgd_whose_velocity_holds_the_rate_over_every_item(momentum)
         def forward(self, x):
             return self.inner(x.double() / 255)
 
-    list(
-        train.fit(
-            InDouble(ours),
-            InMemory(images, labels),
-            recipe(momentum=momentum, weight_decay=0.01, lr_factor=factors.__getitem__),
-            order=torch.Generator().manual_seed(4),
-            draws=torch.Generator(),
-        )
-    )
+    planned = recipe(momentum=momentum, weight_decay=0.01, lr_factor=factors.__getitem__)
+    list(training(InDouble(ours), InMemory(images, labels), planned, seed=4).epochs())
     order = torch.randperm(7, generator=torch.Generator().manual_seed(4))
     weight, bias = theirs.parameters()
     velocities = [torch.zeros_like(weight), torch.zeros_like(bias)]
@@ -243,9 +238,7 @@ def test_the_rate_follows_the_schedule_batch_by_batch():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
     planned = recipe(epochs=2, lr_factor=lambda step: seen.append(step) or 1 / (step + 1))
     images, labels = torch.zeros(7, 1, 2, 2, dtype=torch.uint8), torch.zeros(7, dtype=torch.int64)
-    passes = list(
-        train.fit(network, InMemory(images, labels), planned, order=torch.Generator(), draws=torch.Generator())
-    )
+    passes = list(training(network, InMemory(images, labels), planned).epochs())
     assert seen == list(range(6))
     assert [epoch["lr"] for epoch in passes] == pytest.approx([0.1 / 3, 0.1 / 6])
 

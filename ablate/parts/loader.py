@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ablate.design import Mistake
@@ -22,10 +24,13 @@ class Loader(Protocol):
     def evaluation_batch(self) -> int:
         """Images in a batch when nothing is trained."""
 
-    def batches(self, size: int, order: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, size: int, order: torch.Generator | None = None, skip: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Every item once: images (n, C, H, W) uint8 and labels (n,) int64, `size` at a time.
 
-        In an order drawn from `order`, a CPU generator; without one, in the split's own.
+        In an order drawn from `order`, a CPU generator; without one, in the split's own. The first `skip`
+        batches are left out, as if they had been taken.
         """
 
 
@@ -41,11 +46,13 @@ class InMemory:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(self, size: int, order: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, size: int, order: torch.Generator | None = None, skip: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         if order is None:
-            yield from zip(self.images.split(size), self.labels.split(size), strict=True)
+            yield from list(zip(self.images.split(size), self.labels.split(size), strict=True))[skip:]
             return
-        for items in torch.randperm(len(self), generator=order).to(self.images.device).split(size):
+        for items in torch.randperm(len(self), generator=order).to(self.images.device).split(size)[skip:]:
             yield self.images[items], self.labels[items]
 
 
@@ -68,7 +75,14 @@ def on_device(
         return _streamed(split, device, threads, augment, many_crops)
     if augment == "scale_crop_flip":
         raise Mistake("recipe.augment=scale_crop_flip: for images that are read from folders; this data set is small")
-    return InMemory(torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device))
+    return InMemory(_tensor(split.images).to(device), _tensor(split.labels).to(device))
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """The array's own memory, which may be shared with other processes, and is only ever read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
 
 
 def _streamed(split: FileSplit, device: str, threads: int, augment: str, many_crops: bool) -> Loader:

@@ -60,7 +60,9 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.split)
 
-    def batches(self, size: int, order: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, size: int, order: torch.Generator | None = None, skip: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """As `Loader` says. Raises Mistake, naming the file, for an image that cannot be read."""
         items = seeds = torch.arange(len(self))
         if order is not None:
@@ -69,7 +71,9 @@ class Streamed:
         read = DataLoader(
             _Files(self.split, self.transform),
             batch_size=None,  # each index is a batch already
-            sampler=((i.tolist(), s.tolist()) for i, s in zip(items.split(size), seeds.split(size), strict=True)),
+            sampler=[(i.tolist(), s.tolist()) for i, s in zip(items.split(size), seeds.split(size), strict=True)][
+                skip:
+            ],
             num_workers=self.workers,
             pin_memory=self.device != "cpu",
             generator=torch.Generator(),  # for DataLoader's own seeds, which nobody uses

@@ -1,0 +1,146 @@
+"""Checkpoints of one trial: training as it stood, in a file that is whole or not there, and the one before."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablate.store import CHECKPOINTS, Stopped
+
+FORMAT = 1
+"""Goes up when what a checkpoint holds changes; one of another format is not used."""
+
+SECONDS_A_MINUTE = 60
+SECONDS_BETWEEN_LOOKS = 0.2
+WORTH_KEEPING_S = 10.0
+"""Training that took longer is kept before the last evaluation, during which nothing can be kept."""
+
+
+class Checkpoints:
+    """The checkpoints in a run directory.
+
+    Args:
+        directory: the trial's run directory.
+        epochs: between two checkpoints, at the end of one; or
+        minutes: between two, wherever training stands. One of both is None.
+    """
+
+    def __init__(self, directory: Path, *, epochs: int | None = None, minutes: float | None = None) -> None:
+        self.newest, self.previous = (directory / name for name in CHECKPOINTS)
+        self._epochs, self._seconds = epochs, minutes and minutes * SECONDS_A_MINUTE
+        self._saved = time.monotonic()
+
+    def is_due(self, epoch: int | None = None) -> bool:
+        """Whether it is time for the next one; `epoch` is the one that has just ended, None within one."""
+        if self._seconds is not None:
+            return self.age_s() >= self._seconds
+        return epoch is not None and epoch % (self._epochs or 1) == 0
+
+    def age_s(self) -> float:
+        """Seconds since the last one was written, or since training began here."""
+        return time.monotonic() - self._saved
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Put the state on the disk, come what may, before what was there is given up. Raises OSError."""
+        temporary = self.newest.with_suffix(".tmp")
+        try:
+            write(state | {"format": FORMAT}, temporary)
+            if self.newest.exists():
+                self.newest.replace(self.previous)
+            temporary.replace(self.newest)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(self.newest.parent)
+        self._saved = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest state that is whole, None without one; and a line about each file that is not."""
+        complaints: list[str] = []
+        for path in (self.newest, self.previous):
+            try:
+                return _read(path), complaints
+            except FileNotFoundError:
+                continue
+            except Exception as error:  # torch raises whatever its reader trips over
+                complaints.append(f"{path.name} is damaged ({str(error).partition(chr(10))[0]})")
+        return None, complaints
+
+    def remove(self) -> None:
+        for path in (self.newest, self.previous):
+            path.unlink(missing_ok=True)
+
+
+class Keeper:
+    """Writes a training's checkpoints when they are due, and when it is asked to stop.
+
+    Args:
+        checkpoints: where they go.
+        stop: the file whose existence asks for it; None where nobody can.
+        state: what to keep, as it is now.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, stop: Path | None, state: Callable[[], dict[str, Any]]) -> None:
+        self.checkpoints, self._stop, self._state = checkpoints, stop, state
+        self._looked = -math.inf
+
+    def between(self) -> None:
+        """Between two batches. Raises Stopped, with a checkpoint written, when asked to."""
+        asked = self._is_asked()
+        if asked or self.checkpoints.is_due():
+            self.checkpoints.save(self._state())
+        if asked:
+            raise Stopped
+
+    def after_epoch(self, epoch: int, *, is_last: bool) -> None:
+        """Between an epoch and its evaluation, as `between`."""
+        if self.checkpoints.is_due(epoch) or (is_last and self.checkpoints.age_s() > WORTH_KEEPING_S):
+            self.checkpoints.save(self._state())
+        self.between()
+
+    def stop_if_asked(self) -> None:
+        """Where the state can no longer be kept: raises Stopped, and the last checkpoint stands."""
+        if self._is_asked():
+            raise Stopped
+
+    def _is_asked(self) -> bool:
+        """Looks a few times a second: on a shared file system a look can take milliseconds."""
+        now = time.monotonic()
+        if self._stop is None or now - self._looked < SECONDS_BETWEEN_LOOKS:
+            return False
+        self._looked = now
+        return self._stop.exists()
+
+
+def write(state: dict[str, Any], path: Path) -> None:
+    """Write what torch can save, and have it survive a loss of power."""
+    with path.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as file:
+        torn = file.testzip()  # torch itself does not look at the checksums
+    if torn:
+        raise ValueError(f"{torn} is not as written")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if state["format"] != FORMAT:
+        raise ValueError(f"its format is {state['format']}, not {FORMAT}")
+    return state
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

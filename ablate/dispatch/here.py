@@ -1,0 +1,42 @@
+"""Trials one after the other in this process: no Ray, a debugger works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ablate import store
+from ablate.design import Trial
+from ablate.dispatch.queue import Queue
+from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
+
+
+def in_process(
+    run: RunInSlot, trials: Iterable[Trial], *, runs: Path, slot: Slot, stopping: Callable[[], bool] = never
+) -> TrialEvents:
+    """Yield every trial's events as they happen.
+
+    A trial that another process works on is put off, and told when that one is through with it.
+
+    Args:
+        run: given the slot, what trains.
+        trials: in this order.
+        runs: folder of the run directories.
+        slot: what each trial is given.
+        stopping: whether to begin no further trial.
+
+    Raises:
+        NoSpace: the disk is full.
+    """
+    queue, asked = Queue(trials), time.time()
+    while queue and not stopping():
+        trial = queue.take()
+        if trial is None:
+            queue.wait()
+            continue
+        try:
+            for event in store.attempt(run(slot), trial, runs, asked=asked, alone=True):
+                yield trial, event
+        except store.Claimed:
+            queue.put_off(trial)

@@ -1,0 +1,212 @@
+"""Trials side by side on every core and GPU: Ray decides where and when each runs."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablate import store
+from ablate.design import Trial
+from ablate.dispatch.machine import Machine
+from ablate.dispatch.private_ray import private_ray
+from ablate.dispatch.queue import Queue
+from ablate.dispatch.shared_data import SharedData, call, held
+from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
+from ablate.events import Done, Event, Failed, Notice
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass(frozen=True)
+class Aids:
+    """What makes a study faster on Ray, each named by its module so that workers can import it.
+
+    data: a trial's config -> what its run takes as `data()`; made once for all trials with the same `dataset`,
+        and held once on each node.
+    warm: run once in every worker process, at the start.
+    bytes_of: the memory that a trial is expected to need, of the GPU where it has one; None when unknown.
+    """
+
+    data: Callable[[Mapping[str, Any]], Any] | None = None
+    warm: Callable[[], None] | None = None
+    bytes_of: Callable[[Trial], int | None] = lambda trial: None
+
+
+def on_ray(
+    run: RunInSlot,
+    trials: Iterable[Trial],
+    *,
+    runs: Path,
+    slot: Slot,
+    max_lost: int = 3,
+    stopping: Callable[[], bool] = never,
+    aids: Aids = Aids(),
+) -> TrialEvents:
+    """Yield every trial's events as they happen.
+
+    A trial whose worker process dies is tried again, up to `max_lost` times: it goes on from its checkpoint, and
+    what it has told already it tells again. One that runs out of memory is tried once more when all others are
+    through, alone. One that another process works on is put off, and told when that one is through with it.
+    Ray retries nothing by itself: its retry would drop events, and swallow an error that comes too early.
+
+    Args:
+        run: given the slot, what trains; imported by name in the workers.
+        trials: taken in this order, as slots come free.
+        runs: folder of the run directories, an absolute path.
+        slot: what each trial is given.
+        max_lost: deaths of its worker that are forgiven; one more and the trial is `Failed(lost)`.
+        stopping: whether to begin no further trial.
+        aids: to be faster.
+
+    While it runs, sys.stdout and sys.stderr are `runs`/ray.log, for Ray's own messages: whoever draws on
+    the terminal takes hold of its stream beforehand.
+
+    Raises:
+        Mistake: the slot is larger than this machine.
+        NoSpace: the disk is full.
+    """
+    with private_ray(runs / "ray.log") as ray:
+        machine = Machine.of(ray)
+        slot = machine.settled(slot)
+        yield from _Study(ray, machine, run, runs, slot, max_lost, aids).events(trials, stopping)
+
+
+class _Study:
+    """The trials of one call: those that wait, those that run."""
+
+    def __init__(
+        self, ray: Any, machine: Machine, run: RunInSlot, runs: Path, slot: Slot, max_lost: int, aids: Aids
+    ) -> None:
+        self.ray, self.machine, self.runs, self.slot, self.max_lost = ray, machine, runs, slot, max_lost
+        self.run, self.bytes_of = run(slot), aids.bytes_of
+        self.asked = time.time()
+        self.lost: Counter[str] = Counter()
+        self.queue, self.alone = Queue(), Queue()
+        self.running: dict[Any, _Stream] = {}
+        self.remote = ray.remote(
+            num_returns="streaming",
+            max_calls=0,  # keep the worker process, warm, also where it holds a GPU
+            max_retries=0,
+        )(_attempt)
+        self.data = SharedData(ray, aids.data)
+        self.slots = machine.slots(slot)
+        if aids.warm:
+            warm = ray.remote(num_cpus=slot.cpus, num_gpus=slot.gpus, max_calls=0, max_retries=0)(call)
+            self.warming = [warm.remote(aids.warm) for _ in range(self.slots)]
+
+    def events(self, trials: Iterable[Trial], stopping: Callable[[], bool]) -> TrialEvents:
+        ordered = list(trials)
+        self.data.ask_for(ordered)
+        self.queue = Queue(ordered)
+        while True:
+            if not stopping():
+                self._begin_trials()
+            if not self.running:
+                if stopping() or not (self.queue or self.alone):
+                    return
+                self.queue.wait()
+                continue
+            ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
+            for generator in ready:
+                stream = self.running[generator]
+                for event in self._next(generator, stream, stopping):
+                    yield stream.trial, event
+
+    def _begin_trials(self) -> None:
+        """Hand Ray those that fit, and as many again, so that no slot waits for us; then, each alone, the rest."""
+        while len(self.running) < 2 * self.slots and (trial := self.queue.take(self.data.is_ready)):
+            self._begin(trial, alone=False)
+        if not self.running and not self.queue and (trial := self.alone.take()):
+            self._begin(trial, alone=True)
+
+    def _begin(self, trial: Trial, *, alone: bool) -> None:
+        asked_for = self.machine.whole() if alone else self.machine.share(self.slot, self.bytes_of(trial))
+        data = self.data.of(trial)
+        generator = self.remote.options(**asked_for).remote(self.run, trial, self.runs, self.asked, alone, data)
+        self.running[generator] = _Stream(trial, alone)
+
+    def _next(self, generator: Any, stream: _Stream, stopping: Callable[[], bool]) -> Iterator[Event]:
+        """What the stream has to say now: its next event, or what its end means."""
+        errors = self.ray.exceptions
+        lost = (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError, errors.LocalRayletDiedError)
+        try:
+            event = self.ray.get(next(generator))
+        except store.NoSpace as full:
+            raise store.NoSpace(str(getattr(full, "cause", full))) from None
+        except store.Claimed:
+            del self.running[generator]
+            yield from self._put_off(stream)
+        except errors.OutOfMemoryError:
+            del self.running[generator]
+            yield from self._out_of_memory(stream)
+        except (StopIteration, *lost) as end:  # anything else, such as an ImportError, is everyone's problem
+            del self.running[generator]
+            if not stream.is_over and not stopping():
+                yield from self._ended(stream, died=not isinstance(end, StopIteration))
+        else:
+            stream.is_over = store.outcome_of(event) is not None
+            if isinstance(event, Failed) and event.kind == "oom" and not event.alone:
+                yield from self._once_more_alone(stream, event)
+            else:
+                yield event
+
+    def _ended(self, stream: _Stream, *, died: bool) -> Iterator[Event]:
+        """What became of a trial whose stream ended without an outcome."""
+        trial = stream.trial
+        found = store.outcome(trial, self.runs)
+        if isinstance(found, Done) or (found and found.time > self.asked):
+            yield found
+        elif store.is_claimed(trial, self.runs):
+            yield from self._put_off(stream)
+        elif self.lost[trial.trial_id] < self.max_lost:
+            self.lost[trial.trial_id] += 1
+            (self.alone if stream.alone else self.queue).put_first(trial)
+            yield Notice(text=f"its worker process {'died' if died else 'said nothing more'}; it is tried again")
+        else:
+            times = self.max_lost + 1
+            reason = f"its worker process died {times} time{'s' * (times > 1)}"
+            yield store.mark(trial, self.runs, Failed(kind="lost", reason=reason))
+
+    def _put_off(self, stream: _Stream) -> Iterator[Event]:
+        trial = stream.trial
+        (self.alone if stream.alone else self.queue).put_off(trial)
+        if not self.lost[f"claimed {trial.trial_id}"]:
+            self.lost[f"claimed {trial.trial_id}"] = 1
+            yield Notice(text="another process is working on it; its result is taken over")
+
+    def _out_of_memory(self, stream: _Stream) -> Iterator[Event]:
+        reason = "the machine's memory ran out, and Ray ended its process"
+        failed = store.mark(stream.trial, self.runs, Failed(kind="oom", reason=reason, alone=stream.alone))
+        if failed.alone:
+            yield failed
+        else:
+            yield from self._once_more_alone(stream, failed)
+
+    def _once_more_alone(self, stream: _Stream, failed: Failed) -> Iterator[Event]:
+        self.alone.put(stream.trial)
+        yield Notice(text=f"oom: {failed.reason}; it is tried once more, alone, when the others are through")
+
+
+@dataclass
+class _Stream:
+    trial: Trial
+    alone: bool
+    is_over: bool = False
+
+
+def _attempt(run: store.Run, trial: Trial, runs: Path, asked: float, alone: bool, data: list[Any]) -> Iterator[Event]:
+    """In a worker: `store.attempt`, with the data that Ray's store holds."""
+    if data:
+        with_data: Any = run
+        run = functools.partial(with_data, data=functools.partial(held, data[0]))
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to us all, it is the driver's to answer
+    try:
+        yield from store.attempt(run, trial, runs, asked=asked, alone=alone)
+    finally:
+        signal.signal(signal.SIGTERM, before)

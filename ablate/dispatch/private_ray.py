@@ -1,0 +1,35 @@
+"""An embedded Ray of our own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_SETTINGS = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every socket on loopback
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what a worker has to say is in the run directory
+    "RAY_task_oom_retries": "0",  # we try it again ourselves, once, alone
+}
+
+
+@contextlib.contextmanager
+def private_ray(log: Path) -> Iterator[Any]:
+    """Ray on loopback only, for as long as this lasts. What it prints, from threads too, goes to `log`."""
+    os.environ.update(_SETTINGS)  # before the import
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        import ray
+
+        ours = signal.getsignal(signal.SIGTERM)
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error")
+        if ours is not None:
+            signal.signal(signal.SIGTERM, ours)  # Ray has put its own there
+        try:
+            yield ray
+        finally:
+            ray.shutdown()

@@ -1,0 +1,56 @@
+"""Data sets that many trials share: made once, held once on a node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ablate.design import Trial
+
+
+class SharedData:
+    """What trials share, made in a process of its own and kept in Ray's store, whence every worker maps it."""
+
+    def __init__(self, ray: Any, make: Callable[[Mapping[str, Any]], Any] | None) -> None:
+        self.ray, self.make = ray, make
+        self.asked: dict[str, Any] = {}
+        self.ready: set[str] = set()
+
+    def ask_for(self, trials: Iterable[Trial]) -> None:
+        if self.make is None:
+            return
+        task = self.ray.remote(num_cpus=0, max_retries=3)(call)
+        for trial in trials:
+            if (key := _key(trial)) not in self.asked:
+                self.asked[key] = task.remote(self.make, trial.config)
+
+    def is_ready(self, trial: Trial) -> bool:
+        if self.make is None or (key := _key(trial)) in self.ready:
+            return True
+        if self.ray.wait([self.asked[key]], timeout=0, fetch_local=False)[0]:
+            self.ready.add(key)
+        return key in self.ready
+
+    def of(self, trial: Trial) -> list[Any]:
+        """In a list, lest Ray hand its contents to the task before it begins."""
+        return [self.asked[_key(trial)]] if self.make else []
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """In a worker: Ray takes functions only, and one by name is sent faster than one by value."""
+    return function(*arguments)
+
+
+def held(reference: Any) -> Any:
+    """In a worker: what Ray's store holds. Raises what kept it from being made."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+
+
+def _key(trial: Trial) -> str:
+    return json.dumps(trial.config["dataset"], sort_keys=True)

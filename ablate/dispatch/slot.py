@@ -1,0 +1,33 @@
+"""What a trial is given to run in, and what both ways of running share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from ablate import store
+from ablate.design import Trial
+from ablate.events import Event
+
+TrialEvents = Generator[tuple[Trial, Event], None, None]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one trial is given. Fractions share a core or a GPU; gpus=None is one where there is one."""
+
+    cpus: float = 1
+    gpus: float | None = 0
+
+    @property
+    def threads(self) -> int:
+        """Threads of one trial: its cores, rounded down, and at least one."""
+        return max(1, int(self.cpus))
+
+
+RunInSlot = Callable[[Slot], store.Run]
+"""What trains, once the slot is known: its thread count and its device."""
+
+
+def never() -> bool:
+    return False

@@ -1,0 +1,70 @@
+"""Ctrl-C and SIGTERM: once, trials stop between two batches with their checkpoints written; twice, now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop:
+    """While this lasts, the first signal asks trials to stop, the second raises KeyboardInterrupt.
+
+    Trials see a file, `path`, since they run in other processes and perhaps on other machines. A third signal
+    ends this process at once: what it started ends with it.
+
+    Args:
+        runs: the folder, there already, that trials see too.
+        say: told to the user at the first signal.
+    """
+
+    def __init__(self, runs: Path, say: Callable[[str], None]) -> None:
+        self.path = runs / f".stop-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
+        self.asked = False
+        self.signal: int | None = None
+        self._say = say
+        self._before: dict[int, Any] = {}
+        self._times = 0
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self.path.unlink(missing_ok=True)
+
+    def ask(self) -> None:
+        """Have trials stop between two batches, and no other begin."""
+        self.asked = True
+        with contextlib.suppress(OSError):  # on a full disk they stop by themselves
+            self.path.touch()
+
+    def is_asked(self) -> bool:
+        return self.asked
+
+    @property
+    def exit_status(self) -> int:
+        """As shells have it: 128 and the signal's number."""
+        return 128 + (self.signal or signal.SIGINT)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._times += 1
+        self.signal = number
+        if self._times == 1:
+            self._say("Stopping: running trials write their checkpoints. Once more stops now.")
+            self.ask()
+        elif self._times == 2:
+            raise KeyboardInterrupt
+        else:
+            os._exit(self.exit_status)
