@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import pytest
+
+from tests import faults
+
+SHORT = ["-m", "bits=1,32", "seeds=2", "depth=8", "width=1", "recipe.epochs=4", "checkpoint.every=1"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_study_whose_driver_and_workers_are_killed_ends_as_if_they_had_not_been(tmp_path):
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    undisturbed.mkdir()
+    disturbed.mkdir()
+    assert faults.begin(undisturbed, SHORT).wait() == 0
+    faults.disturb(disturbed, SHORT, seed=0, kills=6, fresh_s=4, later_s=12)
+    faults.compare(undisturbed, disturbed, trials=4)
