@@ -59,7 +59,7 @@ def run(typed: Any) -> int:
         say(f"Stopped now. {GOES_ON}", "yellow")
         return stop.exit_status
     except store.NoSpace as full:
-        say(f"{full}. Free some space; {GOES_ON}", "red")
+        say(f"{full}. Free some space. {GOES_ON}", "red")
         return 1
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     if stop.signal is not None:

@@ -76,9 +76,9 @@ def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, a
             yield from _attempt(run, trial, directory, time.time() if asked is None else asked, alone)
         finally:
             lock.release()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(f"{error.strerror}: {directory}") from error
+    except Exception as error:
+        if full := _full_disk(error):
+            raise NoSpace(f"{full.strerror}: {directory}") from error
         raise
 
 
@@ -194,7 +194,7 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path, 
     except Diverged as error:
         yield Failed(kind="diverged", reason=str(error))
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if _full_disk(error):
             raise
         out_of_memory = (
             isinstance(error, MemoryError)
@@ -207,6 +207,15 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path, 
             traceback=traceback.format_exc(),
             alone=alone,
         )
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """The error of a full disk, or of a used-up quota, behind this one; torch hides it behind one of its own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _write_config(path: Path, config: Mapping[str, Any]) -> None:
