@@ -35,7 +35,8 @@ def run(typed: Any) -> int:
     study, settings = planned.study, planned.settings
     console = Console(file=sys.stdout, soft_wrap=False)
     runs = _runs_folder(settings["runs"])
-    address.check(settings["track"]["uri"])
+    if settings["track"]["uri"] is not None:
+        address.check(settings["track"]["uri"])
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     to_do = [one for one in study.trials if _is_to_do(outcomes[one.trial_id], settings["retry"])]
     if settings["mode"] == "plan":

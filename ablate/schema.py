@@ -55,7 +55,7 @@ class Checkpoint:
 
 @dataclass
 class Track:
-    uri: str = MISSING
+    uri: str | None = MISSING
 
 
 @dataclass
