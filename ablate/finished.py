@@ -47,7 +47,7 @@ def _without_weights(trial_id: str, config: Mapping[str, Any], runs: Path) -> st
     outcome = store.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), runs)
     if isinstance(outcome, Done):
         remove = f"rm -r {shlex.quote(str(runs / trial_id))}"
-        return f"it finished before weights were kept; to train it again: {remove}; {again}"
+        return f"its weights were not kept (checkpoint.keep=none); to train it again: {remove}; {again}"
     if isinstance(outcome, Failed):
         return f"it failed ({outcome.kind}), so there are no weights; to try again: {again} retry=failed"
     return f"it has not finished, so there are no weights; to finish it: {again}"
