@@ -269,3 +269,13 @@ def test_a_typed_out_studys_trials_keep_their_identity(planned):
         "tbbcfea0f561f19ba",
         "tce9a086cca413652",
     ]
+
+
+def test_of_a_large_plan_the_first_cells_and_trials_are_shown_and_how_many_more(say, folder):
+    lrs = ",".join(str(n / 1000) for n in range(1, 151))
+    status, out, _ = say("ablate.run", "-m", f"recipe.lr={lrs}", "mode=plan", "seeds=3")
+    assert status == 0
+    assert "  ... and 50 more cells\n" in out
+    assert out.endswith("  ... and 150 more trials\n")
+    assert "450 to do" in out
+    assert len(out.splitlines()) < 420
