@@ -30,7 +30,9 @@ OUTSIDE_IDENTITY = (
 )
 """Keys that say where, how or under which name a trial runs, never what it computes."""
 
-FOR_THE_PLAN_ONLY = ("check", "prepare", "identify", "hints", "shape", "multiply_adds")
+_INSIDE_THOSE = tuple(f"{key}." for key in OUTSIDE_IDENTITY)
+
+FOR_THE_PLAN_ONLY = ("check", "prepare", "identify", "hints", "shape", "multiply_adds", "parameters", "kept_maps")
 """Keys of a group's YAML that serve the plan, and are neither part of a trial nor seen by a worker."""
 
 ADDED_LATER: Mapping[str, Level] = {"model.residual": True, "model.padding": "torch"}
@@ -111,6 +113,15 @@ def show(level: Level) -> str:
     return level if isinstance(level, str) else json.dumps(level)
 
 
+def science(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a cell's config its trials compute with: all but their seed, and what serves the plan or the way."""
+    return {
+        key: {k: v for k, v in value.items() if k not in FOR_THE_PLAN_ONLY} if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in OUTSIDE_IDENTITY and key != "seed"
+    }
+
+
 def trial_id(config: Mapping[str, Any], *, numerics: int = NUMERICS) -> str:
     """The identity of a trial: "t" and 16 hex digits of its resolved scientific config and seed.
 
@@ -120,7 +131,8 @@ def trial_id(config: Mapping[str, Any], *, numerics: int = NUMERICS) -> str:
     science = {
         key: value
         for key, value in flatten(config).items()
-        if not any(key == outside or key.startswith(outside + ".") for outside in OUTSIDE_IDENTITY)
+        if key not in OUTSIDE_IDENTITY
+        and not key.startswith(_INSIDE_THOSE)
         and not (key in ADDED_LATER and ADDED_LATER[key] == value)
     }
     text = json.dumps({"numerics": numerics, "config": science}, sort_keys=True, separators=(",", ":"))

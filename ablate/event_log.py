@@ -10,6 +10,7 @@ from typing import IO, Any
 from ablate.events import Done, Event, Failed, to_dict
 
 _BLOCK_BYTES = 65536
+_PREDICTIONS = ', "predicted": ['
 
 
 def appending(path: Path) -> IO[str]:
@@ -38,20 +39,26 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def last(path: Path) -> dict[str, Any] | None:
-    """The last line, without reading the others; None when it is torn, or there is none."""
+    """The last line without its predictions, and without reading the others; None when torn, or there is none."""
     try:
-        file = path.open("rb")
+        with path.open("rb") as log:
+            line = last_line(log).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
-    with file:
-        size = file.seek(0, os.SEEK_END)
-        tail = b""
-        while size and tail.rstrip(b"\n").count(b"\n") == 0:
-            start = max(0, size - _BLOCK_BYTES)
-            file.seek(start)
-            tail = file.read(size - start) + tail
-            size = start
-    return _parse(tail.decode("utf-8", "replace").rstrip("\n").rpartition("\n")[2])
+    start, end = line.find(_PREDICTIONS), line.rfind("]")
+    return _parse(line[:start] + line[end + 1 :] if 0 <= start < end else line)
+
+
+def last_line(log: IO[bytes]) -> bytes:
+    """The last line, read from the log's end; empty when there is none."""
+    size = log.seek(0, os.SEEK_END)
+    tail = b""
+    while size and tail.rstrip(b"\n").count(b"\n") == 0:
+        start = max(0, size - _BLOCK_BYTES)
+        log.seek(start)
+        tail = log.read(size - start) + tail
+        size = start
+    return tail.rstrip(b"\n").rpartition(b"\n")[2]
 
 
 def _byte_before_end(file: IO[bytes]) -> bytes:

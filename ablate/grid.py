@@ -1,10 +1,15 @@
-"""One line after -m -> every combination of its levels. Composes once per combination of groups."""
+"""One line after -m -> every combination of its levels. Composes once per combination of groups.
+
+Resolving interpolations costs milliseconds, so that too is done once for many cells: see `_Composition`.
+"""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -17,23 +22,35 @@ from omegaconf.errors import OmegaConfBaseException
 from ablate import schema
 from ablate.cli import refused
 from ablate.design import OUTSIDE_IDENTITY, Level, Mistake, flatten, show
+from ablate.references import references
 
 GROUPS = ("model", "norm", "dataset", "recipe", "dispatch", "track")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Combination:
-    """One level of every swept key of a grid: its resolved config, and what was chosen for each group."""
+    """One level of every swept key of a grid: its resolved config, and what was chosen for each group.
+
+    What is equal in two configs may be one object in both: never change it.
+    """
 
     config: Mapping[str, Any]
-    flat: Mapping[str, Any]
     choices: Mapping[str, str]
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        return flatten(self.config)
 
     def level(self, name: str) -> Level:
         """The level of a factor here; None for a key that this config does not have."""
         if name in self.choices:
             return self.choices[name]
-        value = self.flat.get(name)
+        value: Any = self.config
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, Mapping):
+            return None
+        value = flatten({name: value})[name]
         return value if isinstance(value, Level) else show(value)
 
 
@@ -54,26 +71,24 @@ def grid(loader: ConfigLoader, master: DictConfig, words: Sequence[str]) -> Grid
     factors = [_factor(loader, override) for override in overrides if override.is_sweep_override()]
     fixed = [typed for typed, override in zip(words, overrides, strict=True) if not override.is_sweep_override()]
     groups = [factor for factor in factors if factor.is_group]
+    scalars = [factor for factor in factors if not factor.is_group]
 
-    composed: dict[tuple[Any, ...], tuple[DictConfig, dict[str, str]]] = {}
-    derived: set[str] = set()
+    composed: dict[tuple[Any, ...], _Composition] = {}
     combinations: list[Combination] = []
-    identified: dict[str, str | None] = {}
+    identified: dict[str, Mapping[str, Any]] = {}
     for combination in itertools.product(*(factor.levels for factor in factors)):
         level_of = dict(zip((factor.name for factor in factors), combination, strict=True))
         key = tuple(level_of[group.name] for group in groups)
         if key not in composed:
             chosen = [f"{group.name}={level_of[group.name]}" for group in groups]
-            composed[key] = _without_hydra(loader.load_sweep_config(master, [*fixed, *chosen]))
-            derived |= _derived(composed[key][0])
-        cfg, choices = composed[key]
-        for factor in factors:
-            if not factor.is_group:
-                _set(cfg, factor, level_of[factor.name], choices)
-        config = settled(cfg, identified)
-        combinations.append(Combination(config, flatten(config), choices))
+            composed[key] = _Composition(*_without_hydra(loader.load_sweep_config(master, [*fixed, *chosen])), scalars)
+        config = composed[key].settled(level_of, identified)
+        combinations.append(Combination(config, composed[key].choices))
     return Grid(
-        combinations, [factor.name for factor in factors], [override.key_or_group for override in overrides], derived
+        combinations,
+        [factor.name for factor in factors],
+        [override.key_or_group for override in overrides],
+        set().union(*(one.derived for one in composed.values())),
     )
 
 
@@ -83,6 +98,87 @@ class _Factor:
     levels: Sequence[Any]
     is_group: bool
     may_add: bool
+
+
+class _Composition:
+    """What Hydra composed for one combination of groups; gives the config of each combination of the scalars.
+
+    A scalar that no interpolation can read is free: its level is put into a copy of a config that was resolved
+    for other levels of it, as OmegaConf converted it the first time. Interpolations are resolved once for each
+    combination of the others. Whatever goes wrong is told by the way that resolves every cell.
+    """
+
+    def __init__(self, cfg: DictConfig, choices: Mapping[str, str], factors: Sequence[_Factor]):
+        unresolved = _plain(cfg, resolve=False)
+        self.cfg, self.choices, self.factors = cfg, choices, factors
+        self.derived = {key for key, value in flatten(unresolved).items() if isinstance(value, str) and "${" in value}
+        self._free = _free(factors, unresolved)
+        self._bound = [factor for factor in factors if factor not in self._free]
+        self._resolved: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._converted: dict[tuple[str, Any], Any] = {}
+
+    def settled(self, level_of: Mapping[str, Any], identified: dict[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The resolved config at these levels, checked. It shares with others what is equal in them."""
+        try:
+            return _settled(self._patched(level_of), identified)
+        except (Mistake, OmegaConfBaseException):
+            self._set_all(level_of)
+            return _settled(resolved(self.cfg), identified)
+
+    def _patched(self, level_of: Mapping[str, Any]) -> dict[str, Any]:
+        key = tuple(_exactly(level_of[factor.name]) for factor in self._bound)
+        if key not in self._resolved:
+            self._set_all(level_of)
+            self._resolved[key] = resolved(self.cfg)
+        config = dict(self._resolved[key])
+        copied: dict[str, dict[str, Any]] = {"": config}
+        for factor in self._free:
+            at, _, last = factor.name.rpartition(".")
+            _own(copied, at)[last] = self._convert(factor, level_of[factor.name])
+        return config
+
+    def _convert(self, factor: _Factor, level: Any) -> Any:
+        """The level as its key holds it: 1e-2 typed for a number is 0.01, and 1 for one with a point is 1.0."""
+        key = (factor.name, _exactly(level))
+        if key not in self._converted:
+            _set(self.cfg, factor, level, self.choices)
+            value = OmegaConf.select(self.cfg, factor.name, throw_on_missing=True)
+            self._converted[key] = value.name if isinstance(value, Enum) else value
+        return self._converted[key]
+
+    def _set_all(self, level_of: Mapping[str, Any]) -> None:
+        for factor in self.factors:
+            _set(self.cfg, factor, level_of[factor.name], self.choices)
+
+
+def _exactly(level: Any) -> Any:
+    """A key under which 1, 1.0 and true are three levels."""
+    return (type(level), level) if isinstance(level, Level) else repr(level)
+
+
+def _own(copied: dict[str, dict[str, Any]], path: str) -> dict[str, Any]:
+    """The mapping at a dotted path of `copied[""]`, made a copy of its own, as are those that hold it."""
+    if path not in copied:
+        above, _, last = path.rpartition(".")
+        holder = _own(copied, above)
+        holder[last] = copied[path] = dict(holder[last])
+    return copied[path]
+
+
+def _free(factors: Sequence[_Factor], unresolved: Mapping[str, Any]) -> list[_Factor]:
+    """The factors whose levels are plain, and that no interpolation, and no other factor, can read."""
+    read = references(unresolved)
+    names = [factor.name for factor in factors]
+    if read is None or any("${" in repr(level) for factor in factors for level in factor.levels):
+        return []
+    return [
+        factor
+        for factor in factors
+        if re.fullmatch(r"\w+(\.\w+)*", factor.name)
+        and all(isinstance(level, Level) and level != "???" for level in factor.levels)
+        and not any(one.meets(factor.name) for one in read)
+        and sum(f"{name}.".startswith(f"{factor.name}.") or factor.name.startswith(f"{name}.") for name in names) == 1
+    ]
 
 
 def _factor(loader: ConfigLoader, override: Override) -> _Factor:
@@ -136,22 +232,23 @@ def ours(choices: Mapping[str, str]) -> dict[str, str]:
     return ours
 
 
-def settled(cfg: DictConfig, identified: dict[str, str | None] | None = None) -> dict[str, Any]:
+def settled(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config, checked, with what identifies a data set of somebody's own files.
-
-    `identified` keeps what was found, so that the files are listed once for many cells.
 
     Raises:
         Mistake: a value is not allowed.
     """
-    config = resolved(cfg)
+    return _settled(resolved(cfg), {})
+
+
+def _settled(config: dict[str, Any], identified: dict[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`identified` keeps what was found, so that the files are listed once for many cells."""
     schema.check(config)
-    known = {} if identified is None else identified
     for identify in schema.hooks({"dataset": config["dataset"]}, "identify"):
         asked = repr(config["dataset"])
-        if asked not in known:
-            known[asked] = identify(config)
-        config["dataset"]["content"] = known[asked]
+        if asked not in identified:
+            identified[asked] = {**config["dataset"], "content": identify(config)}
+        config["dataset"] = identified[asked]
     return config
 
 
@@ -163,10 +260,3 @@ def _plain(cfg: DictConfig, *, resolve: bool) -> dict[str, Any]:
     config = OmegaConf.to_container(cfg, resolve=resolve, throw_on_missing=True, enum_to_str=True)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
-
-
-def _derived(cfg: DictConfig) -> set[str]:
-    """The dotted keys whose values are interpolations of others."""
-    return {
-        key for key, value in flatten(_plain(cfg, resolve=False)).items() if isinstance(value, str) and "${" in value
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from ablate.cli import Composed
 from ablate.design import (
-    FOR_THE_PLAN_ONLY,
     NUMERICS,
     OUTSIDE_IDENTITY,
     Cell,
@@ -22,6 +21,7 @@ from ablate.design import (
     Study,
     Trial,
     flatten,
+    science,
     show,
     trial_id,
 )
@@ -51,8 +51,8 @@ def one_trial(composed: Composed) -> Plan:
     choices = ours(composed.choices)
     _refuse_smoke(resolved(composed.config)["scale"])
     config = settled(composed.config)
-    trial = _trial(Cell(()), config, choices, config["seed"])
-    return Plan(Study(_name(config, {}, [choices]), {}, [trial]), _settings(config), [config])
+    trials = list(_trials(Cell(()), config, choices, [config["seed"]]))
+    return Plan(Study(_name(config, {}, [choices]), {}, trials), _settings(config), [config])
 
 
 def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> Plan:
@@ -73,9 +73,9 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
             raise Mistake(f"preset={asked.name}: {_two_in_one_cell(cell, twin, combination)}")
 
     trials = [
-        _trial(cell, one.config, one.choices, seed)
+        trial
         for cell, one in cells.items()
-        for seed in range(one.config["seeds"])
+        for trial in _trials(cell, one.config, one.choices, range(one.config["seeds"]))
     ]
     _refuse_twins(trials)
     levels = {name: list(dict.fromkeys(dict(cell.levels)[name] for cell in cells)) for name in factors}
@@ -150,16 +150,14 @@ def _refuse_twins(trials: Iterable[Trial]) -> None:
             raise Mistake(f"{twin.cell} and {trial.cell} are the same network and recipe; drop one of them")
 
 
-def _trial(cell: Cell, config: Mapping[str, Any], choices: Mapping[str, str], seed: int) -> Trial:
-    science = {
-        key: {k: v for k, v in value.items() if k not in FOR_THE_PLAN_ONLY} if isinstance(value, Mapping) else value
-        for key, value in config.items()
-        if key not in OUTSIDE_IDENTITY
-    }
-    science["seed"] = seed
-    chosen = {group: choice for group, choice in choices.items() if group in science}
-    flat = {key: value for key, value in flatten(science).items() if key not in OUTSIDE_IDENTITY}
-    return Trial(cell, seed, science, chosen | flat | {"numerics": NUMERICS}, trial_id(science))
+def _trials(cell: Cell, config: Mapping[str, Any], choices: Mapping[str, str], seeds: Iterable[int]) -> Iterator[Trial]:
+    """The trials of a cell; what is equal in them is one object."""
+    shared = science(config)
+    chosen = {group: choice for group, choice in choices.items() if group in shared}
+    flat = {key: value for key, value in flatten(shared).items() if key not in OUTSIDE_IDENTITY}
+    for seed in seeds:
+        seeded = shared | {"seed": seed}
+        yield Trial(cell, seed, seeded, chosen | flat | {"seed": seed, "numerics": NUMERICS}, trial_id(seeded))
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ablate import __version__, address, cli, dispatch, plan, preview, schema, s
 from ablate.design import Mistake, Trial
 from ablate.dispatch import Slot
 from ablate.events import Done, Failed, Outcome
+from ablate.expected import Expectations
 from ablate.progress import Display
 
 GOES_ON = "Nothing that was done is lost: say the same line again to go on."
@@ -89,7 +90,7 @@ def _run_and_track(
     )
     try:
         if to_do:
-            events = _events(planned.settings, to_do, runs, stop, single=single)
+            events = _events(planned, to_do, runs, stop, single=single)
             with contextlib.closing(events), Display(console, to_do) as display:
                 for one, event in events:
                     tracker.record(one, event)
@@ -104,17 +105,23 @@ def _run_and_track(
 
 
 def _events(
-    settings: Mapping[str, Any], to_do: Sequence[Trial], runs: Path, stop: stopping.Stop, *, single: bool
+    planned: plan.Plan, to_do: Sequence[Trial], runs: Path, stop: stopping.Stop, *, single: bool
 ) -> dispatch.TrialEvents:
-    how = settings["dispatch"]
+    """The trials' events, those that are expected to take longest first."""
+    how, kept = planned.settings["dispatch"], planned.settings["checkpoint"]
     slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"])
-    epochs, minutes = schema.interval(settings["checkpoint"]["every"])
-    train = functools.partial(_train, trial.Care(epochs, minutes, settings["checkpoint"]["keep"], stop.path))
+    train = functools.partial(_train, trial.Care(*schema.interval(kept["every"]), kept["keep"], stop.path))
     if single or how["executor"] == "in_process":
         return dispatch.in_process(train, to_do, runs=runs, slot=slot, stopping=stop.is_asked)
-    aids = dispatch.Aids(data=trial.dataset, warm=trial.warm)
+    expected = Expectations(runs)
+    config_of = dict(zip(planned.study.cells, planned.cell_configs, strict=True))
+    cost_of = {cell: expected.cost(config_of[cell]) for cell in {one.cell for one in to_do}}
+    aids = dispatch.Aids(
+        data=trial.dataset, warm=trial.warm, bytes_of=lambda one: expected.peak_bytes(config_of[one.cell])
+    )
+    ordered = sorted(to_do, key=lambda one: -cost_of[one.cell])
     lost = how["max_lost"]
-    return dispatch.on_ray(train, to_do, runs=runs, slot=slot, max_lost=lost, stopping=stop.is_asked, aids=aids)
+    return dispatch.on_ray(train, ordered, runs=runs, slot=slot, max_lost=lost, stopping=stop.is_asked, aids=aids)
 
 
 def _train(care: trial.Care, slot: Slot) -> store.Run:

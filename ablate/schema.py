@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
+import os
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -112,6 +115,14 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+_KEYS = tuple(field.name for field in fields(Config))
+_NEEDED = tuple(field.name for field in fields(Config) if field.default is MISSING)
+_KEYS_OF = {
+    name: tuple(field.name for field in fields(kind))
+    for name, kind in (("recipe", Recipe), ("dispatch", Dispatch), ("track", Track), ("checkpoint", Checkpoint))
+}
+
+
 GROUPS_WITH_A_TARGET = ("model", "norm", "dataset")
 
 
@@ -131,23 +142,21 @@ def check(config: Mapping[str, Any]) -> None:
     Args:
         config: resolved and plain, `check` keys of the groups included.
     """
-    known = [field.name for field in fields(Config)]
     for key in config:
-        if key not in known:
-            raise Mistake(f"{key}={config[key]}: no such key; allowed: {', '.join(known)}")
-    for field in fields(Config):
-        if field.default is MISSING and field.name not in config:
-            raise Mistake(f"{field.name}: taken out with ~; allowed: {field.name}=VALUE")
-    for name, kind in (("recipe", Recipe), ("dispatch", Dispatch), ("track", Track), ("checkpoint", Checkpoint)):
-        inside = [field.name for field in fields(kind)]
+        if key not in _KEYS:
+            raise Mistake(f"{key}={config[key]}: no such key; allowed: {', '.join(_KEYS)}")
+    for key in _NEEDED:
+        if key not in config:
+            raise Mistake(f"{key}: taken out with ~; allowed: {key}=VALUE")
+    for name, inside in _KEYS_OF.items():
         for key in config[name]:
             if key not in inside:
                 raise Mistake(f"{name}.{key}={config[name][key]}: no such key; allowed: {', '.join(inside)}")
-    flat = flatten(config)
     for key, (fits, allowed) in _ALLOWED.items():
-        value = flat.get(key)
+        holder, _, last = key.rpartition(".")
+        value = (config[holder] if holder else config).get(last)
         if value is not None and not fits(value):
-            raise Mistake(f"{key}={show(value)}: allowed: {allowed}")
+            raise Mistake(f"{key}={show(flatten(config)[key])}: allowed: {allowed}")
     for name in GROUPS_WITH_A_TARGET:
         _check_target(name, config[name])
     checks.augment(config)
@@ -188,11 +197,23 @@ def _check_target(name: str, group: Any) -> None:
     target = str(group["_target_"])
     module = target.rpartition(".")[0]
     try:
-        found = bool(module) and importlib.util.find_spec(module) is not None
+        found = bool(module) and _is_found(module, tuple(sys.path), os.getcwd())
     except ImportError:
         found = False
     if not found:
         raise Mistake(f"{name}._target_={target}: no such module; allowed: package.module.Name, on the Python path")
+
+
+@functools.lru_cache
+def _is_found(module: str, _path: tuple[str, ...], _cwd: str) -> bool:
+    """Whether Python finds it there; remembered where it does, since each look costs as much as a cell's plan.
+
+    Raises:
+        ImportError: it does not; that is not remembered.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(module)
+    return True
 
 
 def _named(path: str, key: str) -> Callable[[Mapping[str, Any]], Any]:

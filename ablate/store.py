@@ -149,7 +149,7 @@ def starts_afresh(failed: Failed) -> bool:
 def outcome(trial: Trial, runs: Path) -> Outcome | None:
     """How the trial's last attempt ended; None when it never started, is running, or lost its process.
 
-    Reads the log's last line only: a study of thousands is checked in seconds.
+    Without the predictions, and from the log's last line only: a study of thousands is checked in seconds.
     """
     event = event_log.last(runs / trial.trial_id / LOG)
     return outcome_of(from_dict(event)) if event else None

@@ -81,7 +81,7 @@ def test_the_outcome_of_a_retried_trial_is_never_lost(tmp_path, afterwards, outc
     told = (Done, end.metrics["test_acc"]) if isinstance(end, Done) else (Failed, end.kind, end.reason)
     assert told == outcome
     assert sum(isinstance(event, Done | Failed) for event in mine) == 1
-    assert store.outcome(make_trial(0), runs) == end
+    assert store.history(make_trial(0), runs)[-1] == end
     assert isinstance(last_by_seed(events)[1], Done)
 
 

@@ -72,7 +72,11 @@ def test_a_trial_without_weights_is_a_mistake_that_says_how_to_have_them(planned
     runs = folder / "runs"
     for run, told in (
         (lambda config, directory: iter(()), f"it failed (error), so there are no weights; to try again: {line} runs="),
-        (well, f"its weights were not kept (checkpoint.keep=none); to train it again: rm -r {runs}/{trial.trial_id}; {line} runs="),
+        (
+            well,
+            "its weights were not kept (checkpoint.keep=none); "
+            f"to train it again: rm -r {runs}/{trial.trial_id}; {line} runs=",
+        ),
     ):
         keep(trial, runs, run)
         with pytest.raises(Mistake) as mistake:

@@ -71,6 +71,90 @@ def test_composing_once_and_patching_equals_composing_every_cell(planned):
             }
 
 
+AWKWARD = [
+    ["norm=srelu", "dataset=fashion_mnist", "bits=1,2,32", "recipe.lr=1e-2,1,0.03", "recipe.momentum=0,0.9"],
+    ["norm=srelu", "dataset=digits,fashion_mnist", "bits=1,32", "dataset.hints.temperature=3,4.5"],
+    ["norm=srelu", "dataset=fashion_mnist", "bits=1,32", "dataset.hints.temperature_1bit=3,7"],
+    ["recipe=paper,scaled_lr", "recipe.batch_size=1,25", "width=1,2", "dataset.hints.lr=0.1,1"],
+    ["recipe=scaled_lr", "recipe.batch_size=50,100", "recipe.lr=0.1,2"],
+    ["dataset=synthetic", "dataset.train_items=100,200", "dataset.noise=0,0.5", "width=1,2"],
+    ["dataset=imagenet", "recipe.augment=none,crop", "model=resnet_imagenet", "depth=10,18", "width=0.25,1"],
+    ["dataset=fashion_mnist,digits", "dataset.valid_fraction=0,0.1", "norm=gn,bn", "norm.eps=1e-5,1"],
+    ["dataset=imagenet,fashion_mnist", "+dataset.workers=null,2", "depth=14"],
+    ["dataset=fashion_mnist", "norm.affine=true,false", "model.residual=false,true", "model.padding=tf,torch"],
+    ["recipe.schedule=cosine,step", "recipe.augment=none,light", "recipe.moments=running,reestimated"],
+    ["+norm.note=a,null,true,1,1.0,'1',[1,2],{x:1}", "width=1,2.0"],
+    ["+norm.note='\\${bits}',plain", "bits=1,32"],
+    ["+norm.note=${bits},plain", "bits=1,32"],
+    ["+norm.inner.x=1,2", "+norm.inner.y=3,4"],
+    ["+norm.inner={x:1},{x:2}", "norm.inner.x=5,6"],
+    ["bits=1,32", "bits=2,4"],
+    ["study=a,b"],
+    ["dataset.hints={lr:1,epochs:2,augment:none,temperature:3},{lr:2,epochs:2,augment:none,temperature:3}"],
+    ["recipe.lr=0.1,high", "width=1,2"],
+    ["width=1,2", "recipe.lr=0.1,-1"],
+    ["width=1,2", "recipe.epochs=1,2.5"],
+    ["width=1,1.5", "norm.nothing=1,2"],
+    ["norm=gn", "width=1,2", "norm.groups=8,3"],
+    ["recipe.lr=0.1,null", "recipe.epochs=1,2"],
+    ["recipe.momentum=0.5,???", "width=1,2"],
+    ["dataset=synthetic", "dataset.train_items=100,0", "width=1,2"],
+    ["dataset.hints.lr=0.1,${nothing}", "width=1,2"],
+]
+
+
+@pytest.mark.parametrize("words", AWKWARD, ids=" ".join)
+def test_resolving_once_for_many_cells_equals_resolving_every_cell(say, monkeypatch, folder, words):
+    """Configs to the key order and the type of each value, and mistakes to the letter."""
+
+    def told():
+        made = []
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "run", lambda typed: made.append(typed) or 0)
+            patch.setattr(run.cli, "main", lambda name, _, main=run.cli.main, **kwargs: main(name, run.run, **kwargs))
+            status, _, err = say("ablate.run", "-m", "seeds=1", *words)
+        seen = [repr((one.study, one.settings, one.cell_configs)) for one in made]
+        return status, err, seen
+
+    from ablate import grid, run
+
+    quick = told()
+    monkeypatch.setattr(grid, "_free", lambda factors, unresolved: [])
+    assert told() == quick
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["norm=srelu", "dataset=fashion_mnist", "bits=1,2,32", "recipe.lr=1e-2,1"],
+        ["recipe=paper,scaled_lr", "recipe.batch_size=1,25", "width=1,2", "norm.affine=true,false"],
+        ["dataset=synthetic", "dataset.train_items=100,200", "dataset.noise=0,0.5", "width=1,2"],
+        ["dataset=digits,imagenet", "recipe.epochs=1,2", "norm=srelu,gn", "norm.temperature=5,10"],
+        ["recipe.schedule=cosine,step", "recipe.augment=none,light", "model.padding=tf,torch"],
+    ],
+    ids=" ".join,
+)
+def test_every_cell_of_an_awkward_grid_is_what_hydra_composes(planned, words):
+    made = planned(*words, "seeds=1")
+    schema.register()
+    factors = {word.partition("=")[0] for word in words}
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        for cell, config in zip(made.study.cells, made.cell_configs, strict=True):
+            fixed = [word for word in words if word.partition("=")[0] not in dict(cell.levels)]
+            composed = hydra.compose("config", [*fixed, *str(cell).split(), "seeds=1"])
+            assert OmegaConf.to_container(composed, resolve=True, enum_to_str=True) == config
+    assert {factor for factor in factors if factor in dict(cell.levels)}
+
+
+def test_a_thousand_levels_of_a_key_that_nothing_reads_are_resolved_once(planned, monkeypatch):
+    from ablate import grid
+
+    resolved, resolve = [], grid.resolved
+    monkeypatch.setattr(grid, "resolved", lambda cfg: resolved.append(cfg) or resolve(cfg))
+    made = planned("norm=bn,srelu", "recipe.lr=" + ",".join(str(n / 1000) for n in range(1, 501)), "bits=1,32")
+    assert (len(made.study.cells), len(resolved)) == (2000, 3)  # norm=srelu reads bits
+
+
 def test_a_group_with_two_factors_composes_once_a_combination(planned, monkeypatch):
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
@@ -185,3 +269,13 @@ def test_a_typed_out_studys_trials_keep_their_identity(planned):
         "tbbcfea0f561f19ba",
         "tce9a086cca413652",
     ]
+
+
+def test_of_a_large_plan_the_first_cells_and_trials_are_shown_and_how_many_more(say, folder):
+    lrs = ",".join(str(n / 1000) for n in range(1, 151))
+    status, out, _ = say("ablate.run", "-m", f"recipe.lr={lrs}", "mode=plan", "seeds=3")
+    assert status == 0
+    assert "  ... and 50 more cells\n" in out
+    assert out.endswith("  ... and 150 more trials\n")
+    assert "450 to do" in out
+    assert len(out.splitlines()) < 420

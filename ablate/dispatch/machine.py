@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import subprocess
 from dataclasses import dataclass
 from typing import Any
 
 from ablate.design import Mistake
 from ablate.dispatch.slot import Slot
+from ablate.machine import gpu_bytes
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Machine:
     def of(cls, ray: Any) -> Machine:
         there = ray.cluster_resources()
         gpus = there.get("GPU", 0)
-        return cls(there["CPU"], gpus, there["memory"], _smallest_gpu_bytes() if gpus else None)
+        return cls(there["CPU"], gpus, there["memory"], min(gpu_bytes(), default=None))
 
     def settled(self, slot: Slot) -> Slot:
         """The slot with its GPUs settled; raise Mistake when it is larger than the machine."""
@@ -56,12 +56,3 @@ class Machine:
     def whole(self) -> dict[str, float]:
         """All cores, and one GPU where there are any: nothing of ours runs beside it."""
         return {"num_cpus": self.cpus, "num_gpus": min(1, self.gpus)}
-
-
-def _smallest_gpu_bytes() -> float | None:
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10).stdout
-        return min(int(line) for line in told.split()) * 2**20
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None

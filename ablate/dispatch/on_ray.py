@@ -161,7 +161,7 @@ class _Study:
         trial = stream.trial
         found = store.outcome(trial, self.runs)
         if isinstance(found, Done) or (found and found.time > self.asked):
-            yield found
+            yield store.history(trial, self.runs)[-1]
         elif store.is_claimed(trial, self.runs):
             yield from self._put_off(stream)
         elif self.lost[trial.trial_id] < self.max_lost:
