@@ -10,6 +10,7 @@ what a sweep gives that waits for each batch of jobs before it begins the next.
 from __future__ import annotations
 
 import heapq
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from ablate import event_log
 ROOT = Path(__file__).resolve().parent.parent
 SLOTS = 2
 CORES = (os.cpu_count() or SLOTS) / SLOTS
-LINE = f"-m norm=bn bits=1,32 recipe.epochs=4,6,8,10,11,12,14,16,18,21 seeds=1 dispatch.cpus_per_trial={CORES:g}"
+LINE = f"-m norm=bn bits=1,32 recipe.epochs=6,7,8,9,10,11,12,14,16,18 seeds=1 dispatch.cpus_per_trial={CORES:g}"
 
 
 def main() -> None:
@@ -33,11 +34,12 @@ def main() -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
         ended = time.time()
-        logs = [event_log.lines(path) for path in Path(folder).glob("runs/t*/events.jsonl")]
+        paths = sorted(Path(folder).glob("runs/t*/events.jsonl"), key=as_typed)
+        logs = [event_log.lines(path) for path in paths]
     starts = {log[0]["time"]: log[-1]["metrics"]["wall_s"] for log in logs}
     busy = [starts[start] for start in sorted(starts)]
     first, last = min(starts), max(log[-1]["time"] for log in logs)
-    typed = [log[-1]["metrics"]["wall_s"] for log in sorted(logs, key=lambda log: log[0]["epochs"])]
+    typed = [log[-1]["metrics"]["wall_s"] for log in logs]
     lengths = f"{len(busy)} trials of {min(busy):.1f} to {max(busy):.1f} s"
     print(f"{lengths} on {SLOTS} slots; the command {ended - began:.1f} s")
     for name, seconds in (
@@ -49,6 +51,12 @@ def main() -> None:
         print(
             f"  {name:44} {seconds:6.1f} s  {100 * sum(busy) / (SLOTS * seconds):5.1f}% of the slots' time is training"
         )
+
+
+def as_typed(log: Path) -> tuple[int, int]:
+    """Of a trial: its place in the line."""
+    config = json.loads(log.with_name("config.json").read_text())
+    return config["bits"], config["recipe"]["epochs"]
 
 
 def in_turn(seconds: Sequence[float]) -> float:
