@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ablate import __version__, address, cli, dispatch, plan, preview, schema, store, track, trial
+from ablate import __version__, address, catalogue, cli, dispatch, plan, preview, schema, store, track, trial
 from ablate.design import Mistake, Trial
 from ablate.dispatch import Slot
 from ablate.events import Done, Failed, Outcome
@@ -45,6 +45,7 @@ def run(typed: Any) -> int:
             for prepare in schema.hooks(config, "prepare"):
                 prepare(config)
     _make(runs, settings["runs"])
+    catalogue.remember(study, runs, address.absolute(settings["track"]["uri"]), {"code_version": code_version()})
     try:
         complaint = _run_and_track(planned, to_do, runs, console, single=not isinstance(typed, plan.Plan))
     except KeyboardInterrupt:
@@ -60,7 +61,7 @@ def run(typed: Any) -> int:
 
 def _run_and_track(
     planned: plan.Plan, to_do: Sequence[Trial], runs: Path, console: Console, *, single: bool
-) -> Exception | None:
+) -> track.Undelivered | None:
     """Run the trials, with MLflow and the display following; return what kept MLflow from it, if anything."""
     ids = {one.trial_id for one in to_do}
     tracker = track.Tracker(
@@ -69,7 +70,9 @@ def _run_and_track(
         runs=runs,
         settled=[one for one in planned.study.trials if one.trial_id not in ids],
         tags={"code_version": code_version()},
+        warn=lambda line: console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True),
     )
+    patience_s = 0.0  # Ctrl-C does not wait for an MLflow that is away
     try:
         if to_do:
             events = _events(planned.settings["dispatch"], to_do, runs, single=single)
@@ -77,8 +80,9 @@ def _run_and_track(
                 for one, event in events:
                     tracker.record(one, event)
                     display.show(one, event)
+        patience_s = track.PATIENCE_S
     finally:
-        complaint = tracker.close()
+        complaint = tracker.close(patience_s)
     if isinstance(complaint, Mistake):
         raise complaint
     return complaint
@@ -133,7 +137,7 @@ def code_version() -> str:
 
 
 def _say_what_next(
-    console: Console, planned: plan.Plan, outcomes: preview.Outcomes, complaint: Exception | None
+    console: Console, planned: plan.Plan, outcomes: preview.Outcomes, complaint: track.Undelivered | None
 ) -> None:
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -141,7 +145,8 @@ def _say_what_next(
     if complaint is not None:
         say(
             f"MLflow at {planned.settings['track']['uri']} did not take everything ({complaint}); "
-            "nothing is lost: say the same line again to deliver it",
+            "nothing is lost: say the same line again to deliver it, "
+            f"or python -m ablate.track study={planned.study.name}: {preview.counted(complaint.trials, 'trial')}",
             style="red",
         )
     if any(isinstance(end, Failed) and end.kind != "lost" for end in outcomes.values()):

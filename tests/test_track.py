@@ -10,6 +10,7 @@ import pytest
 from ablate import store, track
 from ablate.design import Mistake, Study
 from ablate.events import Failed
+from ablate.track.client import connect
 from tests.fakes import done, epoch, make_trial, raises_on_seed_one, started, well
 
 URI = "sqlite:///mlflow.db"
@@ -137,7 +138,7 @@ def test_an_address_that_cannot_be_opened_is_a_mistake(study, folder):
 
 def test_a_new_database_opened_by_many_processes_at_once_is_whole(folder):
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=track._open, args=(f"sqlite:///{folder}/mlflow.db",)) for _ in range(3)]
+    processes = [context.Process(target=connect, args=(f"sqlite:///{folder}/mlflow.db",)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -149,5 +150,5 @@ def test_a_new_database_opened_by_many_processes_at_once_is_whole(folder):
 
 def test_a_database_whose_maker_was_killed_is_made_anew(folder):
     Path("mlflow.db.new").write_text("half of it")
-    track._open(f"sqlite:///{folder}/mlflow.db")
+    connect(f"sqlite:///{folder}/mlflow.db")
     assert sqlite3.connect("mlflow.db").execute("select count(*) from experiments").fetchone() == (1,)
