@@ -22,9 +22,9 @@ PATIENCE_S = 30.0
 """How long `close` waits for an MLflow that is away."""
 
 SECONDS_BETWEEN_BATCHES = 1.0
-FIRST_DELAY_S, LONGEST_DELAY_S = 0.25, 4.0
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.25, 2.0
 _AT_ONCE = 100  # trials whose runs are made under one lock
-_REFUSALS = 3  # of one trial by a server that answers otherwise
+_FAILURES = 4  # at one trial, by a server that took others in between
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Tracker:
         self._queue: queue.SimpleQueue[tuple[Trial, Event] | None] = queue.SimpleQueue()
         self._pending: dict[str, tuple[Trial, list[Event]]] = {}  # no events: those on disk
         self._refused: dict[str, str] = {}  # trial_id -> why MLflow does not take it, though it answers
-        self._refusals: dict[str, int] = {}
+        self._failures: dict[str, tuple[int, int]] = {}  # trial_id -> how many, and what was written before the last
+        self._written = 0
         self._writer: Writer | None = None
         self._mistake: Mistake | None = None
         self._reason = ""
@@ -155,17 +156,20 @@ class Tracker:
         for trial, events in writer.begin(items):
             try:
                 writer.write(trial, events)
+                self._written += 1
             except Exception as error:
-                if away(error) and not self._refuses(writer, trial):
+                if away(error) and not self._fails_alone(trial):
+                    self._pending[trial.trial_id] = self._pending.pop(trial.trial_id)  # the others go first
                     raise
                 self._refused[trial.trial_id] = why(error)
             del self._pending[trial.trial_id]
 
-    def _refuses(self, writer: Writer, trial: Trial) -> bool:
-        """Whether MLflow answers, and fails at this trial again and again: the others must not wait for it."""
-        writer.client.search_experiments(max_results=1)
-        self._refusals[trial.trial_id] = self._refusals.get(trial.trial_id, 0) + 1
-        return self._refusals[trial.trial_id] >= _REFUSALS
+    def _fails_alone(self, trial: Trial) -> bool:
+        """Whether MLflow fails at this trial again and again while it takes others: they must not wait for it."""
+        failures, written = self._failures.get(trial.trial_id, (0, -1))
+        if self._written > written:
+            self._failures[trial.trial_id] = (failures + 1, self._written)
+        return self._failures[trial.trial_id][0] >= _FAILURES
 
     def _collect(self) -> None:
         """Take what is queued; with nothing to do, wait for the first item, then let more come in."""
