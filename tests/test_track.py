@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,34 @@ def test_a_trial_at_which_mlflow_fails_again_and_again_does_not_hold_up_the_othe
     assert left == track.Undelivered(1, "Internal server error")
     statuses = {run.data.tags["trial_id"]: run.info.status for run in runs_of(client(), "trial")}
     assert [statuses[trial.trial_id] for trial in study.trials] == ["FINISHED"] * 4
+    assert statuses[wrong.trial_id] == "KILLED"
+    assert [run.info.status for run in runs_of(client(), "study")] == ["KILLED"]
+
+
+def test_a_trial_that_ends_during_an_outage_is_told_whole(study, client, folder, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    log, is_away, told = MlflowClient.log_batch, threading.Event(), threading.Event()
+
+    def away(self, *args, **kwargs):
+        if is_away.is_set():
+            raise ConnectionError("Connection refused")
+        return log(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", away)
+    trial = study.trials[0]
+    *first, last = store.attempt(well, trial, folder / "runs")
+    is_away.set()
+    tracker = tracker_of(study, folder / "runs", warn=lambda line: told.set())
+    for event in first:
+        tracker.record(trial, event)
+    assert told.wait(60)
+    tracker.record(trial, last)
+    is_away.clear()
+    assert tracker.close() is None
+    (run,) = runs_of(client(), "trial")
+    assert run.info.status == "FINISHED"
+    assert len(client().get_metric_history(run.info.run_id, "train_loss")) == 3
 
 
 def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -119,8 +120,17 @@ class Tracker:
             except Exception as error:
                 ended = not (away(error) and self._wait(why(error)))
                 self._reason = why(error) if ended else ""
+        if self._reason and self._writer is not None and "timed out" not in self._reason:
+            self._leave(self._writer)
         if self._refused and not self._reason:
             self._reason = next(iter(self._refused.values()))
+
+    def _leave(self, writer: Writer) -> None:
+        """Close the runs of a study that is not delivered, if MLflow answers that much: nobody works at them now."""
+        with contextlib.suppress(Exception):
+            for trial, _ in self._pending.values():
+                writer.give_up(trial)
+            writer.end()
 
     def _step(self) -> bool:
         """Write everything that waits; return whether that was the end."""
@@ -162,6 +172,8 @@ class Tracker:
                     self._pending[trial.trial_id] = self._pending.pop(trial.trial_id)  # the others go first
                     raise
                 self._refused[trial.trial_id] = why(error)
+                with contextlib.suppress(Exception):
+                    writer.give_up(trial)
             del self._pending[trial.trial_id]
 
     def _fails_alone(self, trial: Trial) -> bool:
@@ -195,6 +207,8 @@ class Tracker:
         for trial, events in self._pending.values():
             if store.outcome(trial, self._runs):
                 events.clear()  # the disk keeps them: an outage may last for hours
+                if self._writer is not None:
+                    self._writer.open.pop(trial.trial_id, None)  # it is then read from its start
         self._delay_s = min(LONGEST_DELAY_S, 2 * self._delay_s or FIRST_DELAY_S)
         if not self._closing.is_set():
             self._closing.wait(self._delay_s)

@@ -85,6 +85,13 @@ class Writer:
             self._terminate(held, status_of(outcome), ms(outcome.time))
             self._settle(trial)
 
+    def give_up(self, trial: Trial) -> None:
+        """Leave a trial that MLflow does not take; its run, if there is one, is set KILLED."""
+        self.open.pop(trial.trial_id, None)
+        held = self.experiment.held.get(trial.trial_id)
+        if held is not None and held.status == "RUNNING":
+            self._terminate(held, "KILLED")
+
     def end(self) -> None:
         """Leave no run of ours RUNNING: tell the outcomes on disk, and close the others as killed."""
         for trial_id, trial in list(self.open.items()):
@@ -93,6 +100,9 @@ class Writer:
                     self.write(one, events)
             elif trial_id in self.experiment.held:
                 self._terminate(self.experiment.held[trial_id], "KILLED")
+        for trial in self.left_running():  # at the start a killed driver's worker may still have been at it
+            for one, events in self.begin([(trial, [])]):
+                self.write(one, events)
         ended = {trial_id for trial_id, held in self.experiment.held.items() if held.status in TERMINAL}
         whole = all(trial.trial_id in ended for trial in self.experiment.study.trials)
         self.client.set_terminated(self.experiment.parent_id, "FINISHED" if whole else "KILLED")
