@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from ablate.design import Mistake
 
 SQLITE = "sqlite:///"
+DEFAULT = f"{SQLITE}mlflow.db"
+"""Where `mlflow ui`, typed without flags, looks."""
 ALLOWED = "sqlite:///FILE, http://HOST:PORT, https://HOST, postgresql://..., mysql://..."
 SECONDS_TO_ANSWER = 5.0
 

@@ -12,12 +12,15 @@ from typing import Any
 
 from rich.console import Console
 
-from ablate import __version__, address, cli, dispatch, plan, preview, schema, stopping, store, track, trial
+from ablate import __version__, address, catalogue, cli, dispatch, plan, preview, schema, stopping, store, track, trial
 from ablate.design import Mistake, Trial
 from ablate.dispatch import Slot
 from ablate.events import Done, Failed, Outcome
 from ablate.expected import Expectations
 from ablate.progress import Display
+
+STOPPING_PATIENCE_S = 5.0
+"""How long an MLflow that is away is waited for when one has asked to stop."""
 
 GOES_ON = "Nothing that was done is lost: say the same line again to go on."
 
@@ -53,6 +56,8 @@ def run(typed: Any) -> int:
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
+    uri = settings["track"]["uri"]
+    catalogue.remember(study, runs, uri and address.absolute(uri), {"code_version": code_version()})
     stop = stopping.Stop(runs, lambda text: say(text, "yellow"))
     try:
         with stop:
@@ -78,30 +83,41 @@ def run(typed: Any) -> int:
 
 def _run_and_track(
     planned: plan.Plan, to_do: Sequence[Trial], runs: Path, console: Console, stop: stopping.Stop, *, single: bool
-) -> Exception | None:
+) -> track.Undelivered | None:
     """Run the trials, with MLflow and the display following; return what kept MLflow from it, if anything."""
-    ids = {one.trial_id for one in to_do}
-    tracker = track.Tracker(
-        planned.settings["track"]["uri"],
-        planned.study,
-        runs=runs,
-        settled=[one for one in planned.study.trials if one.trial_id not in ids],
-        tags={"code_version": code_version()},
-    )
+    tracker = _tracker(planned, to_do, runs, console)
+    patience_s = 0.0  # Ctrl-C does not wait for an MLflow that is away
     try:
         if to_do:
             events = _events(planned, to_do, runs, stop, single=single)
             with contextlib.closing(events), Display(console, to_do) as display:
                 for one, event in events:
-                    tracker.record(one, event)
+                    if tracker:
+                        tracker.record(one, event)
                     display.show(one, event)
                     if isinstance(event, Failed) and planned.settings["fail_fast"]:
                         stop.ask()
+        patience_s = track.PATIENCE_S if stop.signal is None else STOPPING_PATIENCE_S
     finally:
-        complaint = tracker.close()
+        complaint = tracker.close(patience_s) if tracker else None
     if isinstance(complaint, Mistake):
         raise complaint
     return complaint
+
+
+def _tracker(planned: plan.Plan, to_do: Sequence[Trial], runs: Path, console: Console) -> track.Tracker | None:
+    uri = planned.settings["track"]["uri"]
+    if uri is None:
+        return None
+    ids = {one.trial_id for one in to_do}
+    return track.Tracker(
+        uri,
+        planned.study,
+        runs=runs,
+        settled=[one for one in planned.study.trials if one.trial_id not in ids],
+        tags={"code_version": code_version()},
+        warn=lambda line: console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True),
+    )
 
 
 def _events(
@@ -166,17 +182,22 @@ def code_version() -> str:
 
 
 def _say_what_next(
-    say: Callable[..., None], planned: plan.Plan, outcomes: preview.Outcomes, complaint: Exception | None
+    say: Callable[..., None], planned: plan.Plan, outcomes: preview.Outcomes, complaint: track.Undelivered | None
 ) -> None:
     if complaint is not None:
         say(
             f"MLflow at {planned.settings['track']['uri']} did not take everything ({complaint}); "
-            "nothing is lost: say the same line again to deliver it",
+            "nothing is lost: say the same line again to deliver it, "
+            f"or python -m ablate.track study={planned.study.name}: {preview.counted(complaint.trials, 'trial')}",
             style="red",
         )
     if any(isinstance(end, Failed) and end.kind != "lost" for end in outcomes.values()):
         say("To try failed trials again: the same line with retry=failed")
-    say(f"Next: python -m analysis.report study={planned.study.name}   mlflow ui")
+    name = planned.study.name
+    if planned.settings["track"]["uri"] is None:
+        say(f"Next: python -m ablate.track study={name}   python -m analysis.report study={name}   mlflow ui")
+    else:
+        say(f"Next: python -m analysis.report study={name}   mlflow ui")
 
 
 if __name__ == "__main__":

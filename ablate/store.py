@@ -159,17 +159,16 @@ def outcome_of(event: Event | None) -> Outcome | None:
     return event if isinstance(event, Done | Failed) else None
 
 
-def is_claimed(trial: Trial, runs: Path) -> bool:
+def is_claimed(trial_id: str, runs: Path) -> bool:
     """Whether a process is working on the trial now."""
-    if not (runs / trial.trial_id).is_dir():
+    claim = runs / trial_id / CLAIM
+    if not claim.exists():
         return False
-    lock = FileLock(runs / trial.trial_id / CLAIM)
     try:
-        lock.acquire(timeout=0)
+        with FileLock(claim, timeout=0):
+            return False
     except Timeout:
         return True
-    lock.release()
-    return False
 
 
 def mark(trial: Trial, runs: Path, failed: Failed) -> Failed:

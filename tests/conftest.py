@@ -40,10 +40,17 @@ def own(tmp_path: Path) -> Path:
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Type a line: say("ablate.run", "-m", "bits=1,32") -> exit status, stdout, stderr; in this process."""
-    from ablate import evaluate, run
+    from ablate import evaluate, run, studies
+    from ablate.track import __main__ as track
     from analysis import report
 
-    commands = {"ablate.run": run.main, "ablate.evaluate": evaluate.main, "analysis.report": report.main}
+    commands = {
+        "ablate.run": run.main,
+        "ablate.evaluate": evaluate.main,
+        "ablate.studies": studies.main,
+        "ablate.track": track.main,
+        "analysis.report": report.main,
+    }
 
     def type_line(command: str, *words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [command, *words])

@@ -29,6 +29,8 @@ def site(tmp_path_factory) -> Path:
         ("-m ablate.run -m norm=bn,srelu bits=1,32 mode=plan", "study digits-bits-norm: 4 cells, 12 trials"),
         ("-m analysis.report source=published", "Report: reports/published/index.html"),
         ("-m ablate.evaluate --help", "python -m ablate.evaluate weights=CIFAR10_allparams.mat"),
+        ("-m ablate.studies --help", "python -m ablate.studies study=digits-bits-norm"),
+        ("-m ablate.track --help", "python -m ablate.track study=digits-bits-norm"),
     ],
 )
 def test_a_wheel_works_from_any_folder(site, folder, line, told):

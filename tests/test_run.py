@@ -134,6 +134,7 @@ def test_an_mlflow_that_fails_in_mid_study_loses_nothing(folder, say, monkeypatc
         status, out, _ = say("ablate.run", *line)
     assert status == 1
     assert "did not take everything (disk full); nothing is lost: say the same line again" in out
+    assert "or python -m ablate.track study=synthetic-bits: 2 trials" in out
     status, out, _ = say("ablate.run", *line)
     assert status == 0
     assert statuses() == {"bits=1 seed=0": "done", "bits=32 seed=0": "done"}

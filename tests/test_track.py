@@ -3,13 +3,17 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ablate import store, track
 from ablate.design import Mistake, Study
-from ablate.events import Failed
+from ablate.events import Done, Epoch, Failed, Notice
+from ablate.track.client import connect
+from analysis import load
 from tests.fakes import done, epoch, make_trial, raises_on_seed_one, started, well
 
 URI = "sqlite:///mlflow.db"
@@ -119,6 +123,197 @@ def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
     assert len(client().get_metric_history(run.info.run_id, "train_loss")) == 3
 
 
+def tracker_of(study, runs, settled=(), **options):
+    return track.Tracker(URI, study, runs=runs, settled=settled, tags={}, **options)
+
+
+def test_an_interrupted_trial_goes_on_in_its_run(study, client, folder):
+    trial, first, middle = study.trials[0], started(), [epoch(1), epoch(2)]
+    tracker = tracker_of(study, folder / "runs")
+    for event in (first, *middle):
+        tracker.record(trial, event)
+    assert tracker.close(patience_s=0) is None
+    (left,) = runs_of(client(), "trial")
+    (parent,) = runs_of(client(), "study")
+    assert (left.info.status, parent.info.status) == ("KILLED", "KILLED")
+    assert load.from_mlflow(client(), "mine").frame["outcome"].tolist() == ["interrupted"]
+    tracker = tracker_of(study, folder / "runs")
+    for event in (first, *middle, Notice(text="it goes on"), epoch(3), done()):
+        tracker.record(trial, event)
+    assert tracker.close() is None
+    (run,) = runs_of(client(), "trial")
+    assert (run.info.run_id, run.info.status) == (left.info.run_id, "FINISHED")
+    assert len(client().get_metric_history(run.info.run_id, "train_loss")) == 3
+    assert load.from_mlflow(client(), "mine").frame["outcome"].tolist() == ["done"]
+
+
+def test_a_lost_trial_that_goes_on_is_no_longer_called_lost(study, client, folder):
+    trial, first = study.trials[0], started()
+    tracker = tracker_of(study, folder / "runs")
+    for event in (first, epoch(1), Failed(kind="lost", reason="its node died")):
+        tracker.record(trial, event)
+    assert tracker.close() is None
+    tracker = tracker_of(study, folder / "runs")
+    for event in (first, epoch(1), epoch(2)):
+        tracker.record(trial, event)
+    assert tracker.close() is None
+    (run,) = runs_of(client(), "trial")
+    assert run.info.status == "KILLED"
+    assert not {"outcome", "reason"} & run.data.tags.keys()
+
+
+def test_a_trial_tried_again_from_its_start_has_a_new_run(study, client, folder):
+    trial = study.trials[0]
+    for last in (Failed(kind="error", reason="no such thing"), done()):
+        list(store.attempt(lambda config, directory, last=last: iter([started(), last]), trial, folder / "runs"))
+        tracked_again = tracker_of(study, folder / "runs", settled=[trial])
+        assert tracked_again.close() is None
+        (run,) = runs_of(client(), "trial")
+        assert run.info.status == ("FINISHED" if isinstance(last, Done) else "FAILED")
+        if not isinstance(last, Done):
+            log = folder / "runs" / trial.trial_id / "events.jsonl"
+            log.unlink()
+
+
+def test_what_a_killed_driver_left_is_delivered_or_set_killed(study, client, folder):
+    ended, cut_short, at_work = study.trials[:3]
+    tracker = tracker_of(study, folder / "runs")
+    for trial in (ended, cut_short, at_work):
+        tracker.record(trial, started())
+    tracker.close()
+    for run in runs_of(client(), "trial"):
+        client().update_run(run.info.run_id, "RUNNING")
+    list(store.attempt(well, ended, folder / "runs"))
+    (folder / "runs" / at_work.trial_id).mkdir()
+    with FileLock(folder / "runs" / at_work.trial_id / "claim"):
+        assert tracker_of(study, folder / "runs").close() is None
+    statuses = {run.data.tags["trial_id"]: run.info.status for run in runs_of(client(), "trial")}
+    assert statuses == {ended.trial_id: "FINISHED", cut_short.trial_id: "KILLED", at_work.trial_id: "RUNNING"}
+
+
+def test_doubles_that_drivers_elsewhere_made_are_merged(study, client, folder):
+    tracked(study, well, folder / "runs")
+    experiment = client().get_experiment_by_name("mine").experiment_id
+    for kind in ("study", "trial"):
+        for run in runs_of(client(), kind):
+            client().create_run(experiment, start_time=run.info.start_time + 1, tags=run.data.tags)
+    before = {run.info.run_id for kind in ("study", "trial") for run in runs_of(client(), kind)}
+    assert len(before) == 2 * (1 + 4)
+    tracked(study, well, folder / "runs", settled=study.trials)
+    (parent,) = runs_of(client(), "study")
+    trials = runs_of(client(), "trial")
+    assert {run.data.tags["trial_id"] for run in trials} == {trial.trial_id for trial in study.trials}
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent.info.run_id}
+    assert {run.info.status for run in (parent, *trials)} == {"FINISHED"}
+    assert len(trials) == 4
+
+
+def test_a_trial_that_two_studies_ask_for_has_the_same_metrics_in_both(study, client, folder):
+    other = Study("other", study.factors, study.trials)
+    trackers = [tracker_of(one, folder / "runs") for one in (study, other)]
+    for trial in study.trials:
+        for event in store.attempt(well, trial, folder / "runs"):
+            for tracker in trackers:
+                tracker.record(trial, event)
+    assert [tracker.close() for tracker in trackers] == [None, None]
+    metrics = []
+    for name in ("mine", "other"):
+        experiment = client().get_experiment_by_name(name)
+        runs = client().search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+        metrics.append({run.info.run_name: run.data.metrics for run in runs})
+    assert len(metrics[0]) == 4
+    assert metrics[0] == metrics[1]
+
+
+def test_what_mlflow_refuses_of_one_trial_leaves_the_others_alone(study, client, folder):
+    wrong, right = study.trials[:2]
+    tracker = tracker_of(study, folder / "runs")
+    tracker.record(wrong, started())
+    tracker.record(wrong, Epoch(epoch=1, metrics={"no metric's name: \n": 1.0}))
+    for event in store.attempt(well, right, folder / "runs"):
+        tracker.record(right, event)
+    left = tracker.close()
+    assert isinstance(left, track.Undelivered)
+    assert left.trials == 1
+    statuses = {run.data.tags["trial_id"]: run.info.status for run in runs_of(client(), "trial")}
+    assert statuses == {wrong.trial_id: "KILLED", right.trial_id: "FINISHED"}
+
+
+def test_a_database_locked_for_a_while_is_waited_for(study, client, folder, monkeypatch):
+    from mlflow.tracking import MlflowClient
+    from sqlalchemy.exc import OperationalError
+
+    told, tries, log = [], iter(range(3)), MlflowClient.log_batch
+
+    def locked(self, *args, **kwargs):
+        if next(tries, None) is not None:
+            raise OperationalError("insert", {}, sqlite3.OperationalError("database is locked"))
+        return log(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", locked)
+    tracker = tracker_of(study, folder / "runs", warn=told.append)
+    for event in store.attempt(well, study.trials[0], folder / "runs"):
+        tracker.record(study.trials[0], event)
+    assert tracker.close() is None
+    assert len(told) == 2
+    assert "does not answer (database is locked)" in told[0]
+    assert told[1].startswith("waiting up to 30 s")
+    (run,) = runs_of(client(), "trial")
+    assert run.info.status == "FINISHED"
+
+
+def test_a_trial_at_which_mlflow_fails_again_and_again_does_not_hold_up_the_others(study, client, folder, monkeypatch):
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    log = MlflowClient.log_batch
+
+    def fails(self, run_id, *args, params=(), **kwargs):
+        if {param.key: param.value for param in params}.get("seed") == "7":
+            raise MlflowException("Internal server error")
+        return log(self, run_id, *args, params=params, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", fails)
+    wrong = make_trial(7, bits=1)
+    several = Study("mine", study.factors, [wrong, *study.trials])
+    tracker = tracker_of(several, folder / "runs")
+    for trial in several.trials:
+        for event in store.attempt(well, trial, folder / "runs"):
+            tracker.record(trial, event)
+    left = tracker.close(patience_s=1)
+    assert left == track.Undelivered(1, "Internal server error")
+    statuses = {run.data.tags["trial_id"]: run.info.status for run in runs_of(client(), "trial")}
+    assert [statuses[trial.trial_id] for trial in study.trials] == ["FINISHED"] * 4
+    assert statuses[wrong.trial_id] == "KILLED"
+    assert [run.info.status for run in runs_of(client(), "study")] == ["KILLED"]
+
+
+def test_a_trial_that_ends_during_an_outage_is_told_whole(study, client, folder, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    log, is_away, told = MlflowClient.log_batch, threading.Event(), threading.Event()
+
+    def away(self, *args, **kwargs):
+        if is_away.is_set():
+            raise ConnectionError("Connection refused")
+        return log(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", away)
+    trial = study.trials[0]
+    *first, last = store.attempt(well, trial, folder / "runs")
+    is_away.set()
+    tracker = tracker_of(study, folder / "runs", warn=lambda line: told.set())
+    for event in first:
+        tracker.record(trial, event)
+    assert told.wait(60)
+    tracker.record(trial, last)
+    is_away.clear()
+    assert tracker.close() is None
+    (run,) = runs_of(client(), "trial")
+    assert run.info.status == "FINISHED"
+    assert len(client().get_metric_history(run.info.run_id, "train_loss")) == 3
+
+
 def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
     tracker = track.Tracker(URI, study, runs=folder / "runs", settled=(), tags={})
     tracker.record(study.trials[0], Failed(kind="lost", reason="its worker process died 4 times"))
@@ -137,7 +332,7 @@ def test_an_address_that_cannot_be_opened_is_a_mistake(study, folder):
 
 def test_a_new_database_opened_by_many_processes_at_once_is_whole(folder):
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=track._open, args=(f"sqlite:///{folder}/mlflow.db",)) for _ in range(3)]
+    processes = [context.Process(target=connect, args=(f"sqlite:///{folder}/mlflow.db",)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -149,5 +344,5 @@ def test_a_new_database_opened_by_many_processes_at_once_is_whole(folder):
 
 def test_a_database_whose_maker_was_killed_is_made_anew(folder):
     Path("mlflow.db.new").write_text("half of it")
-    track._open(f"sqlite:///{folder}/mlflow.db")
+    connect(f"sqlite:///{folder}/mlflow.db")
     assert sqlite3.connect("mlflow.db").execute("select count(*) from experiments").fetchone() == (1,)

@@ -162,7 +162,7 @@ class _Study:
         found = store.outcome(trial, self.runs)
         if isinstance(found, Done) or (found and found.time > self.asked):
             yield store.history(trial, self.runs)[-1]
-        elif store.is_claimed(trial, self.runs):
+        elif store.is_claimed(trial.trial_id, self.runs):
             yield from self._put_off(stream)
         elif self.lost[trial.trial_id] < self.max_lost:
             self.lost[trial.trial_id] += 1

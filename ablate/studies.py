@@ -1,0 +1,184 @@
+"""The studies of a runs folder: `python -m ablate.studies`; `study=NAME` shows one, `remove=NAME` removes one."""
+
+from __future__ import annotations
+
+import collections
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ablate import address, catalogue, cli, store
+from ablate.design import Mistake, Study, Trial, show
+from ablate.events import Done, Failed
+from ablate.preview import counted
+from ablate.track.remove import remove_experiment
+
+STATES = ("done", "failed", "running", "to do")
+
+
+@dataclass
+class WhereConfig:
+    uri: str | None = None
+
+
+@dataclass
+class StudiesConfig:
+    """The root of conf/studies.yaml."""
+
+    study: str | None = None
+    remove: str | None = None
+    yes: bool = MISSING
+    runs: str = MISSING
+    track: WhereConfig = field(default_factory=WhereConfig)
+
+
+def main() -> None:
+    ConfigStore.instance().store(name="studies_schema", node=StudiesConfig)
+    cli.main("studies", studies, sweeps=False)
+
+
+def studies(typed: cli.Composed) -> int:
+    """List the studies, show one, or remove one; return exit status 0."""
+    config = cli.plain(typed, StudiesConfig)
+    runs, console = Path(config["runs"]).absolute(), Console(soft_wrap=False)
+    if config["study"] is not None and config["remove"] is not None:
+        raise Mistake(f"study={config['study']} remove={config['remove']}: allowed: one of them")
+    if not runs.is_dir():
+        raise Mistake(f"runs={config['runs']}: there is no such folder; allowed: the folder of the run directories")
+    if config["remove"] is not None:
+        remove(console, config["remove"], runs, config["track"]["uri"], yes=config["yes"])
+    elif config["study"] is not None:
+        show_one(console, catalogue.recall(config["study"], runs).study, runs)
+    else:
+        show_all(console, runs)
+    return 0
+
+
+def show_all(console: Console, runs: Path) -> None:
+    """A line a study: its cells, its trials by state, what it holds on disk, when one of its trials last spoke."""
+    names = catalogue.names(runs)
+    if not names:
+        _line(console, f"No study in {runs} yet: python -m ablate.run -m norm=bn,srelu bits=1,32")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("study", overflow="fold")
+    for column in ("cells", *STATES, "on disk", "last activity"):
+        table.add_column(column, justify="right")
+    for name in names:
+        asked = catalogue.recall(name, runs)
+        states = collections.Counter(state(trial, runs) for trial in asked.study.trials)
+        size, last = _on_disk(asked.study.trials, runs)
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, asked.asked_at)))
+        counts = (str(states[one]) for one in STATES)
+        table.add_row(name, str(len(asked.study.cells)), *counts, _bytes(size), when)
+    console.print(table)
+
+
+def show_one(console: Console, study: Study, runs: Path) -> None:
+    """The cells of a study with their trials by state, then each failure with its reason."""
+    factors = list(dict.fromkeys(factor for cell in study.cells for factor, _ in cell.levels))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for factor in factors:
+        table.add_column(factor, overflow="fold")
+    for column in STATES:
+        table.add_column(column, justify="right")
+    for cell, trials in study.cells.items():
+        states = collections.Counter(state(trial, runs) for trial in trials)
+        levels = dict(cell.levels)
+        told = (show(levels[factor]) if factor in levels else "" for factor in factors)
+        table.add_row(*told, *(str(states[one]) for one in STATES))
+    _line(console, f"study {study.name}: {counted(len(study.cells), 'cell')}, {counted(len(study.trials), 'trial')}")
+    console.print(table)
+    for trial in study.trials:
+        end = store.outcome(trial, runs)
+        if isinstance(end, Failed):
+            _line(console, f"failed  {trial.trial_id}  {trial}: {end.kind}: {end.reason}", style="red")
+
+
+def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: bool) -> None:
+    """Take a study away: its manifest, the run directories that no other study uses, its MLflow experiment.
+
+    Raises:
+        Mistake: a trial of it runs, there is nobody to ask, or its MLflow cannot be opened; nothing is removed.
+    """
+    asked = catalogue.recall(name, runs)
+    running = [trial.trial_id for trial in asked.study.trials if store.is_claimed(trial.trial_id, runs)]
+    if running:
+        raise Mistake(
+            f"remove={name}: {counted(len(running), 'trial')} of it run now, such as {running[0]}; stop it first"
+        )
+    shared = catalogue.shared(name, runs)
+    own = [trial for trial in asked.study.trials if trial.trial_id not in shared]
+    where = uri or asked.uri or address.DEFAULT
+    if not where.startswith(address.SQLITE) or Path(where.removeprefix(address.SQLITE)).exists():
+        address.check(where)
+    size, _ = _on_disk(own, runs)
+    kept = len(asked.study.trials) - len(own)
+    stay = f" ({counted(kept, 'trial')} that another study uses stay)" if kept else ""
+    what = f"study {name}: {counted(len(own), 'trial')}, {_bytes(size)}{stay}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Mistake(f"remove={name}: {what}; there is no terminal to ask at; allowed: with yes=true")
+        if console.input(f"Remove {what}, and its experiment in {where}? Type its name: ", markup=False) != name:
+            _line(console, "Nothing is removed.")
+            return
+    removed = remove_experiment(where, name)
+    for trial in own:
+        shutil.rmtree(runs / trial.trial_id, ignore_errors=True)
+    catalogue.forget(name, runs)
+    _line(console, f"Removed {what}{', and its experiment' if removed else ''}.")
+
+
+def state(trial: Trial, runs: Path) -> str:
+    """One of STATES. A lost trial is only interrupted: saying its line again goes on with it."""
+    end = store.outcome(trial, runs)
+    if isinstance(end, Done):
+        return "done"
+    if store.is_claimed(trial.trial_id, runs):
+        return "running"
+    return "failed" if isinstance(end, Failed) and end.kind != "lost" else "to do"
+
+
+def _on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:
+    """Bytes of the run directories, and the time of the last event in them, in seconds since the epoch."""
+    size, last = 0, 0.0
+    for trial in trials:
+        for path in (runs / trial.trial_id).rglob("*"):
+            try:
+                held = path.stat()
+            except FileNotFoundError:  # a checkpoint that was moved into place
+                continue
+            size += held.st_size
+            if path.name == "events.jsonl":
+                last = max(last, held.st_mtime)
+    return size, last
+
+
+def _bytes(size: float) -> str:
+    """A size for a person.
+
+    >>> _bytes(999), _bytes(12_345), _bytes(4_200_000_000)
+    ('999 B', '12.3 kB', '4.2 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _line(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

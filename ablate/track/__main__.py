@@ -1,0 +1,71 @@
+"""Deliver to MLflow what the run directories hold of a study: `python -m ablate.track study=NAME`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from ablate import address, catalogue, cli, store
+from ablate.design import Mistake
+from ablate.track import Tracker
+
+
+@dataclass
+class WhereConfig:
+    uri: str | None = None
+
+
+@dataclass
+class TrackConfig:
+    """The root of conf/track_command.yaml."""
+
+    study: str = MISSING
+    runs: str = MISSING
+    track: WhereConfig = field(default_factory=WhereConfig)
+
+
+def main() -> None:
+    ConfigStore.instance().store(name="track_command_schema", node=TrackConfig)
+    cli.main("track_command", deliver, sweeps=False)
+
+
+def deliver(typed: cli.Composed) -> int:
+    """Deliver, and say how much in one line; return exit status 0, or 1 when something remains."""
+    runs = Path(typed.config.runs).absolute()
+    if "study" not in {word.partition("=")[0] for word in typed.typed}:
+        raise Mistake(f"study=: allowed: {', '.join(catalogue.names(runs)) or f'none yet in {runs}/'}")
+    config = cli.plain(typed, TrackConfig)
+    asked = catalogue.recall(config["study"], runs)
+    uri = config["track"]["uri"] or asked.uri or address.DEFAULT
+    address.check(uri)
+    settled = [trial for trial in asked.study.trials if store.outcome(trial, runs)]
+    tracker = Tracker(
+        *(uri, asked.study),
+        runs=runs,
+        settled=settled,
+        tags=asked.tags,
+        warn=lambda line: _say(line, sys.stderr),
+        asked_at=asked.asked_at,
+    )
+    left = tracker.close()
+    if isinstance(left, Mistake):
+        raise left
+    told = f"study {asked.study.name}: {tracker.delivered} of {len(settled)} finished trials delivered to {uri}"
+    if left is not None:
+        _say(f"{told}; {left.trials} remain ({left}): say it again when MLflow is back", sys.stdout)
+        return 1
+    _say(f"{told}; it had the others" if tracker.delivered < len(settled) else told, sys.stdout)
+    return 0
+
+
+def _say(line: str, file: Any) -> None:
+    file.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""A study taken out of MLflow."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ablate.address import SQLITE, absolute
+from ablate.design import Mistake
+
+
+def remove_experiment(uri: str, name: str) -> bool:
+    """Delete the study's experiment with its runs, softly as MLflow does; return whether there was one.
+
+    It gives its name away first, so that a study of the same name starts clean.
+
+    Raises:
+        Mistake: MLflow cannot be opened, or does not answer.
+    """
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return False
+    from ablate.track.client import away, connect, why
+
+    try:
+        client = connect(absolute(uri))
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            return False
+        if experiment.lifecycle_stage != "active":
+            client.restore_experiment(experiment.experiment_id)
+        client.rename_experiment(experiment.experiment_id, f"{name} (removed {time.strftime('%Y-%m-%d %H:%M:%S')})")
+        client.delete_experiment(experiment.experiment_id)
+    except Exception as error:
+        if not away(error):
+            raise
+        raise Mistake(f"track.uri={uri}: does not answer ({why(error)}); allowed: a running MLflow") from error
+    return True

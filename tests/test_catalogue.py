@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+
+import pytest
+from filelock import FileLock
+
+from ablate import catalogue, store
+from ablate.design import Cell, Mistake, Study, Trial, flatten, trial_id
+from tests.fakes import make_trial
+
+URI = "sqlite:////somewhere/mlflow.db"
+
+
+def study(*bits, seeds=(0, 1), name="mine", **fixed):
+    trials = [make_trial(seed, bits=one, **fixed) for one in bits for seed in seeds]
+    return Study(name, {"bits": list(bits)}, trials, derived=["norm.temperature"], contrast=("bits", [32, 1]))
+
+
+def test_a_study_is_recalled_as_it_was_asked_for(tmp_path):
+    asked = study(1, 32)
+    catalogue.remember(asked, tmp_path, URI, {"code_version": "1.2.3"})
+    told = catalogue.recall("mine", tmp_path)
+    assert told.study.trials == asked.trials
+    assert (told.study.factors, told.study.derived, told.study.contrast) == (
+        {"bits": [1, 32]},
+        ["norm.temperature"],
+        ("bits", [32, 1]),
+    )
+    assert (told.uri, told.tags) == (URI, {"code_version": "1.2.3"})
+
+
+def test_values_keep_their_types_and_params_what_the_config_lacks(tmp_path):
+    trials = []
+    for level in (1, 1.0, True, None, "1", [1, 2]):
+        config = {"seed": 3, "deep": {"same": 10.0, "level": level}, "runs_in": {}, "dataset": {"root": "/here"}}
+        params = {"norm": "bn", "numerics": 2, "deep.same": 10, "deep.level": flatten(config)["deep.level"], "seed": 3}
+        trials.append(Trial(Cell((("deep.level", str(level)),)), 3, config, params, f"t{level!r}"))
+    catalogue.remember(Study("mine", {}, trials), tmp_path, URI)
+    told = catalogue.recall("mine", tmp_path).study.trials
+    assert [repr(one.config["deep"]["level"]) for one in told] == ["1", "1.0", "True", "None", "'1'", "[1, 2]"]
+    assert [dict(one.config) == dict(sent.config) for one, sent in zip(told, trials, strict=True)] == [True] * 6
+    assert [one.params == sent.params for one, sent in zip(told, trials, strict=True)] == [True] * 6
+
+
+def test_a_second_line_adds_its_trials_and_gives_its_factors(tmp_path):
+    catalogue.remember(study(1), tmp_path, URI)
+    catalogue.remember(study(1, 32, seeds=(0, 1, 2)), tmp_path, "http://elsewhere")
+    catalogue.remember(study(1, seeds=(0,), width=4), tmp_path, "http://elsewhere")
+    told = catalogue.recall("mine", tmp_path)
+    assert len(told.study.trials) == 7
+    assert told.study.factors == {"bits": [1]}
+    assert told.uri == "http://elsewhere"
+    for trial in told.study.trials:
+        assert trial.trial_id == trial_id(trial.config)
+
+
+def test_an_unknown_name_is_a_mistake_that_names_those_there_are(tmp_path):
+    with pytest.raises(Mistake, match=r"study=mine: not in .*; allowed: none yet"):
+        catalogue.recall("mine", tmp_path)
+    catalogue.remember(study(1, name="first"), tmp_path, URI)
+    catalogue.remember(study(1, name="second.json"), tmp_path, URI)
+    with pytest.raises(Mistake, match=r"study=mine: not in .*; allowed: first, second\.json$"):
+        catalogue.recall("mine", tmp_path)
+
+
+def test_what_other_studies_use_is_known(tmp_path):
+    catalogue.remember(study(1, 32), tmp_path, URI)
+    catalogue.remember(study(1, name="other"), tmp_path, URI)
+    assert catalogue.shared("mine", tmp_path) == {trial.trial_id for trial in study(1).trials}
+    catalogue.forget("other", tmp_path)
+    assert catalogue.shared("mine", tmp_path) == set()
+    assert catalogue.names(tmp_path) == ["mine"]
+
+
+def test_a_claim_is_seen_only_while_it_is_held(tmp_path):
+    assert not store.is_claimed("t0", tmp_path)
+    (tmp_path / "t0").mkdir()
+    with FileLock(tmp_path / "t0" / "claim"):
+        assert store.is_claimed("t0", tmp_path)
+    assert not store.is_claimed("t0", tmp_path)
+
+
+def _ask(bits, runs):
+    catalogue.remember(study(bits), runs, URI)
+
+
+def test_lines_said_at_once_lose_no_trial(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_ask, args=(bits, tmp_path)) for bits in (1, 2, 4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert {trial.config["bits"] for trial in catalogue.recall("mine", tmp_path).study.trials} == {1, 2, 4}
+
+
+def test_ten_thousand_trials_are_small_and_quick(tmp_path):
+    fixed = {f"key{n}": {"some": n, "value": f"v{n}"} for n in range(20)}
+    trials = []
+    for cell in range(2000):
+        for seed in range(5):
+            config = {"recipe": {"epochs": 3, "lr": cell / 7}, "seed": seed, **fixed}
+            trials.append(Trial(Cell((("recipe.lr", cell / 7),)), seed, config, flatten(config), f"t{cell}.{seed}"))
+    big = Study("big", {"recipe.lr": [cell / 7 for cell in range(2000)]}, trials)
+    catalogue.remember(big, tmp_path, URI)
+    started = time.process_time()
+    catalogue.remember(big, tmp_path, URI)
+    assert time.process_time() - started < 3  # 0.6 s alone on a core
+    manifest = (tmp_path / "studies" / "big.json").read_text()
+    assert len(manifest) < 1_000_000
+    assert len(json.loads(manifest)["cells"]) == 2000
+    assert catalogue.recall("big", tmp_path).study.trials == trials

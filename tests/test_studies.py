@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from ablate import catalogue, store, track
+from ablate.design import Study
+from ablate.events import Failed
+from tests.fakes import make_trial, raises_on_seed_one, well
+
+URI = "sqlite:///mlflow.db"
+
+
+@pytest.fixture
+def studies(folder, monkeypatch):
+    """Study `first`: bits 1 and 32, seeds 0 to 2; `second` shares its bits=1 trials. Of `first` bits=1 has been run."""
+    monkeypatch.setenv("COLUMNS", "120")
+    runs = folder / "runs"
+    trials = [make_trial(seed, bits=bits) for bits in (1, 32) for seed in range(3)]
+    first, second = Study("first", {"bits": [1, 32]}, trials), Study("second", {"bits": [1]}, trials[:3])
+    for study in (first, second):
+        catalogue.remember(study, runs, f"sqlite:///{folder}/mlflow.db")
+    for trial in trials[:3]:
+        list(store.attempt(raises_on_seed_one, trial, runs))
+    return first, second
+
+
+def rows(out):
+    return [
+        re.split(r"\s{2,}", line.strip()) for line in out.splitlines() if re.match(r"\s*(first|second|1|32)\s", line)
+    ]
+
+
+def experiments():
+    from mlflow.tracking import MlflowClient
+
+    return [one.name for one in MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}").search_experiments()]
+
+
+def test_every_study_is_listed_with_its_trials_by_state(studies, folder, say):
+    running = studies[0].trials[3]
+    (folder / "runs" / running.trial_id).mkdir()
+    store.mark(studies[0].trials[4], folder / "runs", Failed(kind="lost", reason="its worker died"))
+    with FileLock(folder / "runs" / running.trial_id / "claim"):
+        status, out, err = say("ablate.studies")
+    assert (status, err) == (0, "")
+    assert [row[:6] for row in rows(out)] == [["first", "2", "2", "1", "1", "2"], ["second", "1", "2", "1", "0", "0"]]
+    assert all(re.fullmatch(r"\d+\.\d kB", row[6]) and re.fullmatch(r"[\d-]+ [\d:]+", row[7]) for row in rows(out))
+
+
+def test_without_studies_it_says_how_to_make_one(folder, say):
+    Path("runs").mkdir()
+    _, out, _ = say("ablate.studies")
+    assert "python -m ablate.run -m" in out
+
+
+def test_one_study_is_shown_cell_by_cell_with_the_reasons_of_failures(studies, say):
+    status, out, _ = say("ablate.studies", "study=first")
+    assert status == 0
+    assert "study first: 2 cells, 6 trials" in out
+    assert rows(out) == [["1", "2", "1", "0", "0"], ["32", "0", "0", "0", "3"]]
+    failed = studies[0].trials[1]
+    assert f"failed  {failed.trial_id}  bits=1 seed=1: error: RuntimeError: no such thing" in out
+
+
+def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
+    trial = studies[0].trials[3]
+    list(store.attempt(well, trial, folder / "runs"))
+    for study in studies:
+        tracker = track.Tracker(URI, study, runs=folder / "runs", settled=study.trials, tags={})
+        assert tracker.close() is None
+    status, out, err = say("ablate.studies", "remove=first", "yes=true")
+    assert (status, err) == (0, "")
+    assert "Removed study first: 3 trials" in out
+    assert "(3 trials that another study uses stay)" in out
+    assert catalogue.names(folder / "runs") == ["second"]
+    assert {path.parent.name for path in folder.glob("runs/t*/events.jsonl")} == {
+        one.trial_id for one in studies[1].trials
+    }
+    assert sorted(experiments()) == ["Default", "second"]
+    again = track.Tracker(URI, studies[0], runs=folder / "runs", settled=[], tags={})
+    assert again.close() is None
+    assert sorted(experiments()) == ["Default", "first", "second"]
+
+
+REFUSED = [
+    ("remove=first", "there is no terminal to ask at; allowed: with yes=true"),
+    ("remove=third", "study=third: not in "),
+    ("study=first remove=first", "study=first remove=first: allowed: one of them"),
+    ("runs=elsewhere", "runs=elsewhere: there is no such folder"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), REFUSED)
+def test_a_mistake_is_one_line_and_removes_nothing(studies, folder, say, words, told):
+    before = sorted(folder.rglob("*.json*"))
+    status, _, err = say("ablate.studies", *words.split())
+    assert (status, err.count("\n")) == (2, 1)
+    assert told in err
+    assert sorted(folder.rglob("*.json*")) == before
+
+
+def test_a_study_that_runs_is_not_removed(studies, folder, say):
+    with FileLock(folder / "runs" / studies[0].trials[0].trial_id / "claim"):
+        status, _, err = say("ablate.studies", "remove=first", "yes=true")
+    assert status == 2
+    assert "1 trial of it run now" in err
+
+
+def test_the_name_is_asked_for_at_a_terminal(studies, say, monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("rich.console.Console.input", lambda *_, **__: "no")
+    status, out, _ = say("ablate.studies", "remove=first")
+    assert (status, "Nothing is removed." in out) == (0, True)
+
+
+def test_track_delivers_what_mlflow_lacks_and_says_how_much(studies, folder, say):
+    assert say("ablate.track", "study=first")[:2] == (
+        0,
+        f"study first: 3 of 3 finished trials delivered to sqlite:///{folder}/mlflow.db\n",
+    )
+    assert "0 of 3 finished trials delivered" in say("ablate.track", "study=first")[1]
+    assert "3 of 3 finished trials delivered" in say("ablate.track", "study=first", "track.uri=sqlite:///b.db")[1]
+
+
+def test_track_names_the_studies_there_are(studies, say):
+    for words in ([], ["study=third"]):
+        status, _, err = say("ablate.track", *words)
+        assert status == 2
+        assert "allowed: first, second" in err
