@@ -120,6 +120,7 @@ class _Study:
 
     def _begin_trials(self) -> None:
         """Hand Ray those that fit, and as many again, so that no slot waits for us; then, each alone, the rest."""
+        self.data.look()
         while len(self.running) < 2 * self.slots and (trial := self.queue.take(self.data.is_ready)):
             self._begin(trial, alone=False)
         if not self.running and not self.queue and (trial := self.alone.take()):

@@ -14,27 +14,33 @@ class SharedData:
 
     def __init__(self, ray: Any, make: Callable[[Mapping[str, Any]], Any] | None) -> None:
         self.ray, self.make = ray, make
-        self.asked: dict[str, Any] = {}
-        self.ready: set[str] = set()
+        self.made: dict[str, Any] = {}
+        self.key_of: dict[str, str] = {}
+        self.missing: set[str] = set()
 
     def ask_for(self, trials: Iterable[Trial]) -> None:
         if self.make is None:
             return
         task = self.ray.remote(num_cpus=0, max_retries=3)(call)
         for trial in trials:
-            if (key := _key(trial)) not in self.asked:
-                self.asked[key] = task.remote(self.make, trial.config)
+            key = self.key_of[trial.trial_id] = json.dumps(trial.config["dataset"], sort_keys=True)
+            if key not in self.made:
+                self.made[key] = task.remote(self.make, trial.config)
+                self.missing.add(key)
+
+    def look(self) -> None:
+        """See what has been made since the last look."""
+        for key in list(self.missing):
+            if self.ray.wait([self.made[key]], timeout=0, fetch_local=False)[0]:
+                self.missing.remove(key)
 
     def is_ready(self, trial: Trial) -> bool:
-        if self.make is None or (key := _key(trial)) in self.ready:
-            return True
-        if self.ray.wait([self.asked[key]], timeout=0, fetch_local=False)[0]:
-            self.ready.add(key)
-        return key in self.ready
+        """Whether the trial's data was there at the last look."""
+        return not self.missing or self.key_of[trial.trial_id] not in self.missing
 
     def of(self, trial: Trial) -> list[Any]:
         """In a list, lest Ray hand its contents to the task before it begins."""
-        return [self.asked[_key(trial)]] if self.make else []
+        return [self.made[self.key_of[trial.trial_id]]] if self.make else []
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -50,7 +56,3 @@ def held(reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
-
-
-def _key(trial: Trial) -> str:
-    return json.dumps(trial.config["dataset"], sort_keys=True)
