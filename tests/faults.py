@@ -1,9 +1,11 @@
 """Kills the driver and the workers of a real study at random moments, and says the same line until it is done.
 
     python -m tests.faults --seed 1 --kills 20
+    python -m tests.faults --two-drivers 10
 
-runs 12 digits trials on Ray, once undisturbed and once with the kills, in folders of its own, and compares all
-that both have on disk and in MLflow. tests/test_faults.py has a shorter one.
+The first runs 12 digits trials on Ray, once undisturbed and once with the kills, in folders of its own, and compares
+all that both have on disk and in MLflow; the second says a line twice at once in a fresh folder, ten times.
+tests/test_faults.py has shorter ones.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from typing import Any
 
 from ablate import CONF, event_log
 
-LINE = ["-m", "norm=bn,srelu", "bits=1,32", "seeds=3", "checkpoint.every=1"]
+LINE = ["-m", "norm=bn,gn", "bits=1,32", "seeds=3", "checkpoint.every=1"]
 TRIALS = 12
+SHORT = ["-m", "bits=1,32", "seeds=2", "depth=8", "width=1", "recipe.epochs=4", "checkpoint.every=1"]
+SHORT_TRIALS = 4
 TIMES = ("wall_s", "train_s", "peak_bytes")
 FRESH_S, LATER_S = 4.0, 20.0
 """The first kills fall in this many seconds of a fresh folder, the others in so many after the line was said."""
@@ -63,6 +67,16 @@ def disturb(folder: Path, line: list[str], *, seed: int, kills: int, fresh_s: fl
     if driver.wait() != 0:
         raise AssertionError(f"exit status {driver.returncode}\n{(folder / 'told.txt').read_text()}")
     return killed
+
+
+def say_twice_at_once(folder: Path, line: list[str], trials: int) -> None:
+    """Two drivers in one folder: both end well, and each trial is trained once, or it raises."""
+    drivers = [begin(folder, line) for _ in range(2)]
+    ends = [driver.wait() for driver in drivers]
+    assert ends == [0, 0], (folder / "told.txt").read_text()
+    assert len(on_disk(folder)) == len(in_mlflow(folder)) == trials
+    logs = [event_log.lines(log) for log in folder.glob("runs/t*/events.jsonl")]
+    assert {line["attempt"] for log in logs for line in log} == {1}
 
 
 def wait(driver: subprocess.Popen[bytes], seconds: float) -> None:
@@ -141,7 +155,14 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--kills", type=int, default=20)
     asked.add_argument("--undisturbed", type=Path, help="a folder where the line is done already")
+    asked.add_argument("--two-drivers", type=int, default=0, metavar="TIMES")
     options = asked.parse_args()
+    for number in range(options.two_drivers):
+        with tempfile.TemporaryDirectory() as made:
+            say_twice_at_once(Path(made), SHORT, SHORT_TRIALS)
+        print(f"{number + 1}: two drivers, {SHORT_TRIALS} trials, each once", flush=True)
+    if options.two_drivers:
+        return
     with tempfile.TemporaryDirectory() as made:
         undisturbed, disturbed = options.undisturbed or Path(made) / "undisturbed", Path(made) / "disturbed"
         for folder in (undisturbed, disturbed):
