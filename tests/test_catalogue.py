@@ -108,7 +108,7 @@ def test_ten_thousand_trials_are_small_and_quick(tmp_path):
     catalogue.remember(big, tmp_path, URI)
     started = time.process_time()
     catalogue.remember(big, tmp_path, URI)
-    assert time.process_time() - started < 3  # 0.6 s alone on a core
+    assert time.process_time() - started < 3  # 1 to 1.5 s measured on a shared machine
     manifest = (tmp_path / "studies" / "big.json").read_text()
     assert len(manifest) < 1_000_000
     assert len(json.loads(manifest)["cells"]) == 2000
