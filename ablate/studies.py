@@ -79,29 +79,41 @@ def show_all(console: Console, runs: Path) -> None:
         size, last = _on_disk(asked.study.trials, runs)
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, asked.asked_at)))
         counts = (str(states[one]) for one in STATES)
-        table.add_row(name, str(len(asked.study.cells)), *counts, _bytes(size), when)
+        table.add_row(name, str(len(cells_of(asked.study)[1])), *counts, _bytes(size), when)
     console.print(table)
 
 
 def show_one(console: Console, study: Study, runs: Path) -> None:
     """The cells of a study with their trials by state, then each failure with its reason."""
-    factors = list(dict.fromkeys(factor for cell in study.cells for factor, _ in cell.levels))
+    factors, cells = cells_of(study)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for factor in factors:
         table.add_column(factor, overflow="fold")
     for column in STATES:
         table.add_column(column, justify="right")
-    for cell, trials in study.cells.items():
+    for levels, trials in cells.items():
         states = collections.Counter(state(trial, runs) for trial in trials)
-        levels = dict(cell.levels)
-        told = (show(levels[factor]) if factor in levels else "" for factor in factors)
-        table.add_row(*told, *(str(states[one]) for one in STATES))
-    _line(console, f"study {study.name}: {counted(len(study.cells), 'cell')}, {counted(len(study.trials), 'trial')}")
+        table.add_row(*levels, *(str(states[one]) for one in STATES))
+    _line(console, f"study {study.name}: {counted(len(cells), 'cell')}, {counted(len(study.trials), 'trial')}")
     console.print(table)
     for trial in study.trials:
         end = store.outcome(trial, runs)
         if isinstance(end, Failed):
             _line(console, f"failed  {trial.trial_id}  {trial}: {end.kind}: {end.reason}", style="red")
+
+
+def cells_of(study: Study) -> tuple[list[str], dict[tuple[str, ...], list[Trial]]]:
+    """The factors of all lines that named the study, and the trials of each combination of their levels.
+
+    What one line varied, another may have held fixed: a level is then what its trials have in effect.
+    """
+    factors = list(dict.fromkeys(factor for trial in study.trials for factor, _ in trial.cell.levels))
+    cells: dict[tuple[str, ...], list[Trial]] = {}
+    for trial in study.trials:
+        levels = dict(trial.cell.levels)
+        told = (show(levels.get(factor, trial.params.get(factor))) for factor in factors)
+        cells.setdefault(tuple(told), []).append(trial)
+    return factors, cells
 
 
 def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: bool) -> None:

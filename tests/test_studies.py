@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from ablate import catalogue, store, track
-from ablate.design import Study
+from ablate.design import Cell, Study
 from ablate.events import Failed
 from tests.fakes import make_trial, raises_on_seed_one, well
 
@@ -132,3 +133,13 @@ def test_track_names_the_studies_there_are(studies, say):
         status, _, err = say("ablate.track", *words)
         assert status == 2
         assert "allowed: first, second" in err
+
+
+def test_what_one_line_varied_and_another_held_fixed_is_one_table(studies, folder, say):
+    fixed = [make_trial(seed, bits=8) for seed in range(2)]
+    cell = Cell((("recipe.epochs", 3),))
+    again = Study("first", {"recipe.epochs": [3]}, [dataclasses.replace(one, cell=cell) for one in fixed])
+    catalogue.remember(again, folder / "runs", URI)
+    _, out, _ = say("ablate.studies", "study=first")
+    told = [line.split() for line in out.splitlines() if re.match(r" (1|32|8) ", line)]
+    assert [row[:2] for row in told] == [["1", "3"], ["32", "3"], ["8", "3"]]
