@@ -261,7 +261,7 @@ def test_an_unknown_hook_is_named():
 
 def test_a_typed_out_studys_trials_keep_their_identity(planned):
     """A key added to the config enters design.ADDED_LATER, or every trial that anyone ever ran is orphaned."""
-    size = ("depth=8", "width=1", "recipe.epochs=30")
+    size = ("depth=8", "width=1", "recipe.epochs=30", "recipe.lr=0.1")
     made = planned("norm=bn,srelu", "bits=1,32", "seeds=1", *size)
     assert [trial.trial_id for trial in made.study.trials] == [
         "t89764fbdc7c002e5",
