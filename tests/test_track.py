@@ -346,3 +346,21 @@ def test_a_database_whose_maker_was_killed_is_made_anew(folder):
     Path("mlflow.db.new").write_text("half of it")
     connect(f"sqlite:///{folder}/mlflow.db")
     assert sqlite3.connect("mlflow.db").execute("select count(*) from experiments").fetchone() == (1,)
+
+
+def test_where_another_driver_was_just_writing_the_same_it_is_written_again(study, client, folder, monkeypatch):
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    real, left = MlflowClient.log_batch, [2]
+
+    def log_batch(self, run_id, **what):
+        if what.get("params") and left[0]:
+            left[0] -= 1
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: params.key, params.run_uuid")
+        return real(self, run_id, **what)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    tracked(study, well, folder / "runs")
+    assert left == [0]
+    assert {run.info.status for run in runs_of(client(), "trial")} == {"FINISHED"}

@@ -71,6 +71,11 @@ def away(error: BaseException) -> bool:
     return _is_locked(error) or (status is not None and status() in _AWAY)
 
 
+def is_conflict(error: BaseException) -> bool:
+    """Whether the database refused a row because another driver had put the same there in that moment."""
+    return any(text in str(error) for text in ("IntegrityError", "UniqueViolation", "Duplicate entry"))
+
+
 def why(error: BaseException) -> str:
     """The reason in a few words, out of MLflow's many."""
     text = " ".join(str(error).split())

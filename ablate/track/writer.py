@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from urllib.request import url2pathname
 from ablate import catalogue, store
 from ablate.design import Trial, show
 from ablate.events import Done, Epoch, Event, Notice, Outcome, Started
+from ablate.track.client import is_conflict
 from ablate.track.experiment import TERMINAL, Experiment, Held, ms, status_of
 
+_TRIES = 5
 _MAX_PARAMS, _MAX_METRICS = 100, 800  # of one log_batch, which takes 1000 things in all
 
 
@@ -144,12 +147,22 @@ class Writer:
 
         calls = max(1, -(-len(metrics) // _MAX_METRICS), -(-len(params) // _MAX_PARAMS))
         for n in range(calls if metrics or params or tags else 0):
-            self.client.log_batch(
+            self._batch(
                 held.run_id,
                 metrics=[Metric(*point) for point in metrics[n * _MAX_METRICS : (n + 1) * _MAX_METRICS]],
                 params=[Param(*pair) for pair in params[n * _MAX_PARAMS : (n + 1) * _MAX_PARAMS]],
                 tags=[RunTag(*pair) for pair in tags.items()] if n == 0 else [],
             )
+
+    def _batch(self, run_id: str, **what: Any) -> None:
+        """Log it, and again where another driver was just writing the same: what is there already is left alone."""
+        for left in reversed(range(_TRIES)):
+            try:
+                self.client.log_batch(run_id, **what)
+                return
+            except Exception as error:
+                if not left or not is_conflict(error):
+                    raise
 
     def _put(self, held: Held, name: str, content: Mapping[str, Any]) -> None:
         """A JSON artifact; where the store keeps artifacts in a local folder, simply a file in it."""
@@ -158,7 +171,9 @@ class Writer:
             return
         path = Path(url2pathname(urlsplit(held.artifact_uri).path)) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
+        temporary = path.with_name(f"{name}.{os.getpid()}")
+        temporary.write_text(json.dumps(content))
+        temporary.replace(path)
 
     def _reopen(self, held: Held) -> None:
         """A trial that was interrupted, or lost, goes on in its run."""
