@@ -13,6 +13,7 @@ from ablate import store, track
 from ablate.design import Mistake, Study
 from ablate.events import Done, Epoch, Failed, Notice
 from ablate.track.client import connect
+from ablate.track.experiment import Experiment
 from analysis import load
 from tests.fakes import done, epoch, make_trial, raises_on_seed_one, started, well
 
@@ -364,3 +365,21 @@ def test_where_another_driver_was_just_writing_the_same_it_is_written_again(stud
     tracked(study, well, folder / "runs")
     assert left == [0]
     assert {run.info.status for run in runs_of(client(), "trial")} == {"FINISHED"}
+
+
+def test_two_drivers_that_take_turns_make_one_run_a_trial(client, folder):
+    """The second looks for a later trial first, and then for one that the first made in between."""
+    early, late = make_trial(0), make_trial(1)
+    study = Study("mine", {}, [early, late])
+    for trial in (early, late):
+        list(store.attempt(well, trial, folder / "runs"))
+    uri = f"sqlite:///{folder}/mlflow.db"
+    first, second = (Experiment(connect(uri), uri, study, folder / "runs", {}) for _ in range(2))
+    wanted = {one.seed: [(one, 1000 * (1 + one.seed), None)] for one in (early, late)}
+    first.ensure(wanted[0])
+    second.ensure(wanted[1])
+    second.ensure(wanted[0])
+    first.ensure(wanted[1])
+    assert sorted(run.data.tags["trial_id"] for run in runs_of(client(), "trial")) == sorted(
+        [early.trial_id, late.trial_id]
+    )

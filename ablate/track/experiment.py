@@ -64,6 +64,7 @@ class Experiment:
         self._lock = FileLock(catalogue.folder(runs) / f"{study.name}.mlflow.lock", timeout=_SECONDS_FOR_LOCK)
         self._last_maker = catalogue.folder(runs) / f"{study.name}.mlflow"
         self._me = uuid.uuid4().hex
+        self._shared = False  # whether another driver makes runs too
         catalogue.folder(runs).mkdir(parents=True, exist_ok=True)
         with self._lock:
             self.experiment_id = self._found_or_made(uri)
@@ -82,7 +83,9 @@ class Experiment:
         if not any(self._lacks(trial, start_ms) for trial, start_ms, _ in wanted):
             return
         with self._lock:
-            if not self._last_maker.exists() or self._last_maker.read_text() != self._me:  # another driver made some
+            made_last = self._last_maker.read_text() if self._last_maker.exists() else None
+            self._shared = self._shared or made_last != self._me
+            if self._shared:  # it finds those that started since, so there is more to find the next time
                 since = min(start_ms for trial, start_ms, _ in wanted if self._lacks(trial, start_ms))
                 self._add(self._search(f"tags.kind = 'trial' and attributes.start_time >= {since}"))
                 self._last_maker.write_text(self._me)
