@@ -153,6 +153,8 @@ def _allowed(why: str) -> str:
         return "allowed: a number"
     if "is not a ListConfig" in why:
         return "allowed: a list in brackets: [a,b]"
+    if "is not a valid bool" in why:
+        return "allowed: true or false"
     return "allowed: anything but null" if "is not Optional" in why else why
 
 

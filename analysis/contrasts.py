@@ -58,8 +58,9 @@ def choose_contrast(runs: Runs, factor: str | None, levels: Sequence[Any] | None
         if not varied:
             return None
         name, pair = runs.preferred
-        factor = name if name in varying and set(pair) <= set(levels_of(runs.frame, name)) else varied[0]
-        levels = levels or (pair if factor == name else None)
+        is_there = name in varying and set(pair) <= set(levels_of(runs.frame, name))
+        factor = name if is_there else varied[0]
+        levels = levels or (pair if is_there else None)
     if factor not in varying:
         allowed = f"; allowed: {', '.join(varying)}" if varying else ", where nothing varies"
         raise Mistake(f"contrast.factor={factor}: not varied in study {runs.study}{allowed}")

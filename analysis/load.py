@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def from_mlflow(client: Any, study: str | None) -> Runs:
     if study not in parents:
         raise Mistake(f"study={study}: no such study; allowed: {', '.join(sorted(parents))}")
     parent = parents[study]
-    rows = [_row(run) for run in _trials(client, parent.info.experiment_id)]
+    rows = [_row(run) for run in _as_typed(_trials(client, parent.info.experiment_id), parent.data.tags)]
     if not rows:
         raise Mistake(f"study={study}: it has no trials yet")
     named = {
@@ -174,6 +174,21 @@ def _parents(client: Any) -> dict[str, Any]:
 def _trials(client: Any, experiment_id: str) -> list[Any]:
     oldest_first = ["attributes.start_time ASC"]
     return _pages(client.search_runs, [experiment_id], "tags.kind = 'trial'", order_by=oldest_first)
+
+
+def _as_typed(trials: list[Any], tags: Mapping[str, str]) -> list[Any]:
+    """The trials in the order of the design, whatever the order in which they ran."""
+    typed = {
+        tag.removeprefix("factor."): {level: place for place, level in enumerate(levels.split(", "))}
+        for tag, levels in tags.items()
+        if tag.startswith("factor.")
+    }
+
+    def place(run: Any) -> tuple[int, ...]:
+        levels = (typed[factor].get(run.data.params.get(factor), len(typed[factor])) for factor in typed)
+        return (*levels, int(run.data.params.get("seed", 0)))
+
+    return sorted(trials, key=place)
 
 
 def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:

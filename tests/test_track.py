@@ -383,3 +383,10 @@ def test_two_drivers_that_take_turns_make_one_run_a_trial(client, folder):
     assert sorted(run.data.tags["trial_id"] for run in runs_of(client(), "trial")) == sorted(
         [early.trial_id, late.trial_id]
     )
+
+
+def test_the_report_has_trials_in_the_order_of_the_design_however_they_ran(study, client, folder):
+    backwards = Study(study.name, study.factors, list(reversed(study.trials)))
+    tracked(backwards, well, folder / "runs")
+    frame = load.from_mlflow(client(), "mine").frame
+    assert list(zip(frame["bits"], frame["seed"], strict=True)) == [(1, 0), (1, 1), (32, 0), (32, 1)]

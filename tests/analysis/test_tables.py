@@ -157,6 +157,8 @@ def test_the_default_contrast_is_the_papers_else_the_first_factor():
     other = rows(({"norm": "bn", "bits": 1}, 0, 0.9), ({"norm": "bn", "bits": 32}, 0, 0.9))
     assert contrasts.choose_contrast(other, None, None) == Contrast("bits", 1, 32)
     assert contrasts.choose_contrast(rows(({"norm": "bn"}, 0, 0.9), factors=["norm"]), None, None) is None
+    others = rows(({"norm": "bn"}, 0, 0.9), ({"norm": "gn"}, 0, 0.9), factors=["norm"])
+    assert contrasts.choose_contrast(others, None, None) == Contrast("norm", "bn", "gn")
 
 
 @pytest.mark.parametrize(
