@@ -7,6 +7,7 @@ runs/studies/<name>.lock     held while the manifest is read and written
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,10 @@ def remember(study: Study, runs: Path, uri: str | None, tags: Mapping[str, str] 
             **_packed(list(trials.values())),
         }
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(manifest))
+        with temporary.open("w") as file:
+            file.write(json.dumps(manifest))
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
 
 
@@ -129,7 +133,10 @@ def _unpacked(common: Mapping[str, Any], cells: Iterable[Mapping[str, Any]]) -> 
 
 
 def _read(path: Path) -> Remembered:
-    said = json.loads(path.read_text())
+    try:
+        said = json.loads(path.read_text())
+    except ValueError as error:
+        raise Mistake(f"{path}: damaged ({error}); remove it, and say the study's lines again") from error
     if said["version"] > VERSION:
         raise Mistake(f"{path}: written by a later release; allowed: version {VERSION}")
     contrast = (said["contrast"][0], said["contrast"][1]) if said["contrast"] else None

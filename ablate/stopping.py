@@ -40,8 +40,8 @@ class Stop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for number, handler in self._before.items():  # after one, what is left to say is not to be interrupted
+            signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
         self.path.unlink(missing_ok=True)
 
     def ask(self) -> None:

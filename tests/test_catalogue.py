@@ -113,3 +113,11 @@ def test_ten_thousand_trials_are_small_and_quick(tmp_path):
     assert len(manifest) < 1_000_000
     assert len(json.loads(manifest)["cells"]) == 2000
     assert catalogue.recall("big", tmp_path).study.trials == trials
+
+
+def test_a_damaged_manifest_is_named(tmp_path):
+    catalogue.remember(study(1), tmp_path, URI)
+    path = catalogue.folder(tmp_path) / "mine.json"
+    path.write_text("{bad")
+    with pytest.raises(Mistake, match=r"mine.json: damaged \(.*\); remove it, and say the study's lines again"):
+        catalogue.recall("mine", tmp_path)
