@@ -10,6 +10,7 @@ import pytest
 from ablate import store, track
 from ablate.design import Study
 from ablate.events import Epoch
+from ablate.track.client import connect
 from analysis import load
 from tests.fakes import EPOCHS, diverges_on_seed_two, done, make_trial, started, well
 
@@ -210,7 +211,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(folder, say, line, told):
 
 
 def test_an_mlflow_without_studies_says_how_to_make_one(folder, say):
-    track._open(f"sqlite:///{folder}/mlflow.db")
+    connect(f"sqlite:///{folder}/mlflow.db")
     status, _, err = say("analysis.report")
     assert status == 2
     assert err.startswith("no study here yet; run one first: ")
