@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from ablate.design import Mistake, show
-from analysis.load import BOOKKEEPING, Runs
 from analysis.margin import Margin, differences_pp, margin
+from analysis.sources.runs import BOOKKEEPING, Runs
 
 
 @dataclass(frozen=True)

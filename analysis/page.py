@@ -10,8 +10,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from ablate import __version__
-from analysis import claims, contrasts, load, tables, verdicts
-from analysis.verdict import Verdict
+from analysis import contrasts, tables
+from analysis.paper import claims, verdicts
+from analysis.paper.verdict import Verdict
+from analysis.sources.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Findings:
     paper's claims, where the study has its arms. claims: the printed numbers. histories: None for papers.
     """
 
-    runs: load.Runs
+    runs: Runs
     contrast: contrasts.Contrast | None
     rows: Sequence[contrasts.MarginRow]
     verdicts: Sequence[Verdict] = ()

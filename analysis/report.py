@@ -19,7 +19,11 @@ from rich.table import Table
 
 from ablate import cli
 from ablate.design import Mistake
-from analysis import claims, contrasts, load, page, tables, verdicts
+from analysis import contrasts, page, tables
+from analysis.paper import claims, verdicts
+from analysis.sources import published, studies
+from analysis.sources.history import history
+from analysis.sources.runs import Runs
 
 PIPE_WIDTH = 160
 """Columns of a printed table that no terminal bounds."""
@@ -88,30 +92,30 @@ def report(typed: cli.Composed) -> int:
     return 0
 
 
-def _runs(config: Mapping[str, Any]) -> tuple[Any, load.Runs]:
+def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
     if config["source"] == "published":
         if config["study"] is not None:
             raise Mistake(f"study={config['study']}: source=published has no studies; allowed: null")
-        return None, load.from_published(Path(config["path"]) if config["path"] else load.PUBLISHED)
+        return None, published.read(Path(config["path"]) if config["path"] else published.PUBLISHED)
     if config["path"] is not None:
         raise Mistake(f"path={config['path']}: allowed with source=published only")
-    client = load.client(config["track"]["uri"])
-    return client, load.from_mlflow(client, config["study"])
+    client = studies.client(config["track"]["uri"])
+    return client, studies.read(client, config["study"])
 
 
-def _histories(client: Any, runs: load.Runs) -> page.Histories:
+def _histories(client: Any, runs: Runs) -> page.Histories:
     """Of the first cells: validation accuracy (training accuracy where nothing is set aside), and tests at restarts."""
     from analysis.plots import MOST_CURVES
 
     names = tables.cell_names(runs)
     shown = runs.frame[names.isin(list(dict.fromkeys(names))[:MOST_CURVES])]
     labels = dict(zip(shown["run_id"], names[shown.index], strict=True))
-    metric, history = "validation accuracy", load.history(client, shown, "valid_acc")
-    if history.empty:
-        metric, history = "training accuracy", load.history(client, shown, "train_acc")
-    restarts = load.history(client, shown[shown["outcome"] == "done"], "restart_test_acc")
+    metric, points = "validation accuracy", history(client, shown, "valid_acc")
+    if points.empty:
+        metric, points = "training accuracy", history(client, shown, "train_acc")
+    restarts = history(client, shown[shown["outcome"] == "done"], "restart_test_acc")
     several = restarts["run_id"].value_counts().gt(1).any()
-    return page.Histories(labels, metric, history, restarts if several else restarts.iloc[:0])
+    return page.Histories(labels, metric, points, restarts if several else restarts.iloc[:0])
 
 
 def _print(found: page.Findings) -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from ablate.design import show
 from analysis.contrasts import Contrast, MarginRow, cells, factors, levels_of, places
-from analysis.load import Runs
 from analysis.margin import Margin
+from analysis.sources.runs import Runs
 
 ABSENT = "–"
 

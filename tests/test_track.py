@@ -14,7 +14,7 @@ from ablate.design import Mistake, Study
 from ablate.events import Done, Epoch, Failed, Notice
 from ablate.track.client import connect
 from ablate.track.experiment import Experiment
-from analysis import load
+from analysis.sources import studies
 from tests.fakes import done, epoch, make_trial, raises_on_seed_one, started, well
 
 URI = "sqlite:///mlflow.db"
@@ -137,7 +137,7 @@ def test_an_interrupted_trial_goes_on_in_its_run(study, client, folder):
     (left,) = runs_of(client(), "trial")
     (parent,) = runs_of(client(), "study")
     assert (left.info.status, parent.info.status) == ("KILLED", "KILLED")
-    assert load.from_mlflow(client(), "mine").frame["outcome"].tolist() == ["interrupted"]
+    assert studies.read(client(), "mine").frame["outcome"].tolist() == ["interrupted"]
     tracker = tracker_of(study, folder / "runs")
     for event in (first, *middle, Notice(text="it goes on"), epoch(3), done()):
         tracker.record(trial, event)
@@ -145,7 +145,7 @@ def test_an_interrupted_trial_goes_on_in_its_run(study, client, folder):
     (run,) = runs_of(client(), "trial")
     assert (run.info.run_id, run.info.status) == (left.info.run_id, "FINISHED")
     assert len(client().get_metric_history(run.info.run_id, "train_loss")) == 3
-    assert load.from_mlflow(client(), "mine").frame["outcome"].tolist() == ["done"]
+    assert studies.read(client(), "mine").frame["outcome"].tolist() == ["done"]
 
 
 def test_a_lost_trial_that_goes_on_is_no_longer_called_lost(study, client, folder):
@@ -388,5 +388,5 @@ def test_two_drivers_that_take_turns_make_one_run_a_trial(client, folder):
 def test_the_report_has_trials_in_the_order_of_the_design_however_they_ran(study, client, folder):
     backwards = Study(study.name, study.factors, list(reversed(study.trials)))
     tracked(backwards, well, folder / "runs")
-    frame = load.from_mlflow(client(), "mine").frame
+    frame = studies.read(client(), "mine").frame
     assert list(zip(frame["bits"], frame["seed"], strict=True)) == [(1, 0), (1, 1), (32, 0), (32, 1)]

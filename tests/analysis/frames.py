@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.load import Runs
+from analysis.sources.runs import Runs
 
 
 def rows(*trials, factors=("norm", "bits"), derived=()):

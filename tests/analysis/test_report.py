@@ -11,7 +11,7 @@ from ablate import store, track
 from ablate.design import Study
 from ablate.events import Epoch
 from ablate.track.client import connect
-from analysis import load
+from analysis.sources import published as printed_numbers
 from tests.fakes import EPOCHS, diverges_on_seed_two, done, make_trial, started, well
 
 GOLDEN = {("cifar10", 32): 0.96, ("cifar10", 1): -0.27, ("cifar100", 32): 3.65, ("cifar100", 1): 3.42}
@@ -54,7 +54,7 @@ def test_the_papers_gap_between_bit_depths_pools_neither_epochs_nor_crops(folder
 
 
 def test_a_changed_number_moves_its_margin_and_no_other(folder, say):
-    text = load.PUBLISHED.read_text()
+    text = printed_numbers.PUBLISHED.read_text()
     changed = re.sub(r"(code-c10-1-bn,.*top1_acc_pct,)96\.25", r"\g<1>97.25", text)
     assert changed != text
     Path("copy.csv").write_text(changed)

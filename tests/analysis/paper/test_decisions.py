@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.decisions import depends, falls, faster, greater, no_consistent_advantage
+from analysis.paper.decisions import depends, falls, faster, greater, no_consistent_advantage
 
 CLEAR = [2.0, 2.1, 1.9]  # its 95% interval: 1.75 to 2.25
 NONE = [0.0, 0.1, -0.1]  # -0.25 to 0.25

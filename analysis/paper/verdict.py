@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import tables
-from analysis.decisions import Decision, Word
 from analysis.margin import Values, t_interval
 from analysis.moderators import Difference
+from analysis.paper.decisions import Decision, Word
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import tables, verdict
+from analysis import tables
 from analysis.contrasts import Contrast, MarginRow, levels_of, margins
-from analysis.load import Runs
+from analysis.paper import verdict
+from analysis.sources.runs import Runs
 
 KEY = "recipe.batch_size"
 VERY_SMALL = 16

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis import small_batches, speed, tables, verdict
+from analysis import tables
 from analysis.contrasts import Contrast, MarginRow, levels_of, margins, split_constants
-from analysis.decisions import depends, falls, faster, greater, no_consistent_advantage
-from analysis.load import Runs
 from analysis.margin import fails_more, t_interval
 from analysis.moderators import Difference, difference, levels_with_margins
-from analysis.verdict import Verdict
+from analysis.paper import small_batches, speed, verdict
+from analysis.paper.decisions import depends, falls, faster, greater, no_consistent_advantage
+from analysis.paper.verdict import Verdict
+from analysis.sources.runs import Runs
 
 BATCH_NORMS, SHIFTED = ("bn", "bn_fixed"), "srelu"
 SIZE_AND_BITS = ("dataset", "width", "depth", "bits")

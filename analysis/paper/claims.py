@@ -15,8 +15,9 @@ import pandas as pd
 from ablate.design import ADDED_LATER, show
 from analysis import tables
 from analysis.contrasts import cells, factors
-from analysis.load import PUBLISHED_FACTORS, Runs, printed
 from analysis.margin import Values, t_interval
+from analysis.sources.published import PUBLISHED_FACTORS, printed
+from analysis.sources.runs import Runs
 
 REPRODUCED_PP = 0.5
 """Points around the claim within which the whole interval has to lie."""

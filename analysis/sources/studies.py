@@ -1,12 +1,11 @@
-"""MLflow, or what the papers printed -> one row per trial."""
+"""Our own studies in MLflow -> one row per trial."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +13,10 @@ import pandas as pd
 
 from ablate import address
 from ablate.design import ADDED_LATER, OUTSIDE_IDENTITY, Mistake
-
-PUBLISHED = Path(__file__).parent / "published.csv"
-PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "norm", "crops")
-
-BOOKKEEPING = (
-    *("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "machine"),
-    *("acc", "acc_multicrop", "train_s", "epochs"),
-)
-"""Columns that describe a row; all others are keys of its config, or factors of a paper."""
-
-PREFERRED = ("norm", ("bn", "srelu"))
-"""The factor and levels that are compared when neither the study nor anybody says which."""
+from analysis.sources.runs import PREFERRED, Runs
 
 
-@dataclass(frozen=True)
-class Runs:
-    """A study's trials.
-
-    frame: one row per trial. Columns: BOOKKEEPING (acc in [0, 1], the figure to report, NaN for a trial
-        without one; acc_multicrop the same with many crops of each test image; outcome "done", a failure kind,
-        "running" or "interrupted"; train_s of the last epoch, training alone; machine is host,
-        device and threads; epochs only where a paper's arms differ in them), and one per config key.
-    factors: the keys that were varied on purpose, in the order typed.
-    preferred: the factor and levels to compare when nobody asks for others and the study has them; a study from
-        a preset says its own.
-    derived: the keys that nobody typed and that take their values from another choice; arms need not agree.
-    parent_run_id: the study's own run in MLflow; None for a paper.
-    """
-
-    study: str
-    frame: pd.DataFrame
-    factors: Sequence[str]
-    preferred: tuple[str, Sequence[Any]] = PREFERRED
-    derived: Sequence[str] = ()
-    parent_run_id: str | None = None
-
-
-def from_mlflow(client: Any, study: str | None) -> Runs:
+def read(client: Any, study: str | None) -> Runs:
     """The trials of a study in MLflow; the one asked for last when `study` is None.
 
     Raises:
@@ -79,61 +44,6 @@ def from_mlflow(client: Any, study: str | None) -> Runs:
     said = json.loads(parent.data.tags.get("contrast", "null"))
     preferred = (said["factor"], tuple(said["levels"])) if said else PREFERRED
     return Runs(study, frame, named["factor"], preferred, named["derived"], parent.info.run_id)
-
-
-def history(client: Any, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Columns run_id, epoch and value: the metric at every epoch of every run in `frame`."""
-    return pd.DataFrame(
-        [
-            (run_id, point.step, point.value)
-            for run_id in frame["run_id"]
-            for point in client.get_metric_history(run_id, metric)
-        ],
-        columns=["run_id", "epoch", "value"],
-    )
-
-
-def printed(path: Path = PUBLISHED) -> pd.DataFrame:
-    """The papers' numbers as they stand in the file, with the crops of each test image that its note states.
-
-    Raises:
-        Mistake: the file is not there, lacks a column, or has a value that is not a number.
-    """
-    needed = ["id", "epochs", "metric", "value", "note", *PUBLISHED_FACTORS[:-1]]
-    try:
-        rows = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise Mistake(f"path={path}: cannot be read: {error}") from error
-    missing = [column for column in needed if column not in rows]
-    if missing:
-        raise Mistake(f"path={path}: no column {', '.join(missing)}; allowed: the columns of {PUBLISHED.name}")
-    value = pd.to_numeric(rows["value"], errors="coerce")
-    stated = rows[list(PUBLISHED_FACTORS[:-1])].notna().all(axis=1)
-    if (value.isna() & stated).any():
-        raise Mistake(f"path={path}: {rows.loc[value.isna() & stated, 'id'].iloc[0]}: its value is not a number")
-    crops = rows["note"].str.extract(r"(\d+) crops", expand=False)
-    return rows.assign(value=value, crops=crops.fillna("1"))
-
-
-def from_published(path: Path = PUBLISHED) -> Runs:
-    """What the papers printed, one row per number; errors turned into accuracies.
-
-    Rows that do not state every factor are left out: they can be matched with nothing. `Raises` as in `printed`.
-    """
-    stated = printed(path).dropna(subset=list(PUBLISHED_FACTORS))
-    value = stated["value"] / 100
-    frame = stated[["epochs", *PUBLISHED_FACTORS]].assign(
-        acc=value.where(stated["metric"] == "top1_acc_pct", 1 - value),
-        seed=0,
-        outcome="done",
-        reason="",
-        trial_id=stated["id"],
-        run_id=stated["id"],
-        code_version=stated["source"],
-    )
-    frame = frame.astype(dict.fromkeys(("depth", "bits", "epochs", "crops"), int))
-    preferred = ("norm", ("bn_fixed", "srelu"))
-    return Runs("published", frame.reset_index(drop=True), PUBLISHED_FACTORS, preferred, derived=("epochs",))
 
 
 def client(uri: str) -> Any:
@@ -214,6 +124,8 @@ def _row(run: Any) -> dict[str, Any]:
         "acc": metrics.get("test_acc", float("nan")),
         "acc_multicrop": metrics.get("test_acc_multicrop", float("nan")),
         "train_s": metrics.get("train_s", float("nan")),
+        "peak_bytes": metrics.get("peak_bytes", float("nan")),
+        "artifacts": run.info.artifact_uri,
     }
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import claims, page
+from analysis import page
+from analysis.paper import claims
 from tests.analysis.frames import rows
 
 MNIST = {

@@ -5,9 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from analysis import verdicts
 from analysis.contrasts import Contrast, margins
 from analysis.moderators import difference
+from analysis.paper import verdicts
 from tests.analysis.frames import rows
 
 

@@ -1,0 +1,67 @@
+"""What every source of runs gives: one row per trial, and which columns were varied on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+BOOKKEEPING = (
+    *("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "machine"),
+    *("acc", "acc_multicrop", "train_s", "peak_bytes", "epochs", "artifacts"),
+)
+"""Columns that describe a row; all others are keys of its config, or factors of a paper."""
+
+PREFERRED = ("norm", ("bn", "srelu"))
+"""The factor and levels that are compared when neither the study nor anybody says which."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What `acc` is, for people. `unit` of a figure and `points` of a margin may be empty: then the numbers are plain.
+
+    `acc` holds a hundredth of what is shown, so that 0.98 is 98%.
+    """
+
+    name: str = "test accuracy"
+    unit: str = "%"
+    points: str = "pp"
+    lower_is_better: bool = False
+
+    def of(self, what: str, unit: str) -> str:
+        """A heading with its unit.
+
+        >>> Measure().of("margin", Measure().points), Measure("loss", "", "").of("margin", "")
+        ('margin (pp)', 'margin')
+        """
+        return f"{what} ({unit})" if unit else what
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A study's trials.
+
+    frame: one row per trial. Columns: BOOKKEEPING (acc in [0, 1], the figure to report, NaN for a trial
+        without one; acc_multicrop the same with many crops of each test image; outcome "done", a failure kind,
+        "running" or "interrupted"; train_s of the last epoch, training alone; peak_bytes of training; machine is host,
+        device and threads; epochs only where a paper's arms differ in them; artifacts is where the run's files
+        are), and one per config key.
+    factors: the keys that were varied on purpose, in the order typed.
+    preferred: the factor and levels to compare when nobody asks for others and the study has them; a study from
+        a preset says its own.
+    derived: the keys that nobody typed and that take their values from another choice; arms need not agree.
+    parent_run_id: the study's own run in MLflow; None where there is none.
+    measure: what acc is.
+    ours: whether `ablate.run` made them: only then are the paper's claims looked for.
+    """
+
+    study: str
+    frame: pd.DataFrame
+    factors: Sequence[str]
+    preferred: tuple[str, Sequence[Any]] = PREFERRED
+    derived: Sequence[str] = ()
+    parent_run_id: str | None = None
+    measure: Measure = Measure()
+    ours: bool = True
