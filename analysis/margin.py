@@ -1,94 +1,232 @@
-"""Margins between two arms, and tests on them: pure functions, arrays in, numbers out."""
+"""Margins between two arms, and tests on them: pure functions, arrays in, numbers out.
+
+Functions with a plural name take any number of cells (or simulated studies) at once, along the leading axes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+ALPHA = 0.05
+EQUIVALENCE_PP = 0.5
+"""The smallest difference of interest, in percentage points, unless a report states another."""
 
-Values = Sequence[float] | NDArray[np.float64]
+BCA_FROM = 50
+"""Seeds from which a BCa bootstrap interval covers 93 to 97%, by benchmarks/margin_errors.py."""
 
+POWER = 0.8
+MOST_SEEDS = 1000
+
+Floats = NDArray[np.float64]
+Values = Sequence[float] | Floats
 Alternative = Literal["two-sided", "less", "greater"]
 
 
 @dataclass(frozen=True)
+class TestSet:
+    """What a finite test set leaves open about a margin: the standard error of its mean over seeds, and the items."""
+
+    __test__ = False  # for pytest
+    se_pp: float
+    items: int
+
+
+@dataclass(frozen=True)
 class Margin:
-    """A margin in percentage points, with its 95% t interval where there is spread to estimate it from."""
+    """A margin in percentage points, with its 95% t interval where there is a spread to estimate it from.
+
+    sd_pp: over seeds; None with one. p_difference: that it is 0. p_equivalence: that it reaches the smallest
+    difference of interest. test_set: None where no predictions are known.
+    """
 
     n: int
     mean_pp: float
-    sd_pp: float | None
-    low_pp: float | None
-    high_pp: float | None
+    sd_pp: float | None = None
+    low_pp: float | None = None
+    high_pp: float | None = None
+    p_difference: float | None = None
+    p_equivalence: float | None = None
+    test_set: TestSet | None = None
+
+    @property
+    def seed_se_pp(self) -> float | None:
+        """The standard error of the mean over seeds."""
+        return None if self.sd_pp is None else self.sd_pp / self.n**0.5
+
+    @property
+    def identical(self) -> bool:
+        """Whether all seeds differ by the same, so that the spread is taken from the test set, if it is known."""
+        return self.sd_pp == 0
 
 
-def margin(first: Sequence[float], second: Sequence[float]) -> Margin:
+def margin(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    equivalence_pp: float = EQUIVALENCE_PP,
+    test_set: TestSet | None = None,
+) -> Margin:
     """Mean paired difference in accuracy, first arm minus second, in percentage points.
 
-    One seed gives an estimate without an interval, and so do identical differences: they say that the
-    test set is too coarse to show the spread, not that there is none.
+    One seed gives an estimate without an interval. Identical differences say that the test set is too coarse to
+    show the spread, not that there is none: the standard error is then that of test-set sampling, and with none
+    known there is neither interval nor test.
 
     Args:
-        first: (n,) accuracies in [0, 1], one per seed.
+        first: (n,) accuracies in [0, 1], one per seed; other measures in hundredths.
         second: (n,) the same seeds, every other factor at the same level.
+        equivalence_pp: the smallest difference of interest.
+        test_set: what `test_set_error` gives for the two arms.
 
     Raises:
-        ValueError: the arms differ in length, are empty, or hold anything but numbers in [0, 1].
+        ValueError: the arms differ in length, are empty, or hold anything but numbers.
 
-    >>> margin([0.99, 0.98, 0.97], [0.96, 0.96, 0.96])
-    Margin(n=3, mean_pp=2.0, sd_pp=1.0, low_pp=-0.4841..., high_pp=4.4841...)
+    >>> found = margin([0.99, 0.98, 0.97], [0.96, 0.96, 0.96])
+    >>> found.mean_pp, found.sd_pp, found.low_pp, found.high_pp
+    (2.0, 1.0, -0.4841..., 4.4841...)
 
-    Source: paired t, Student (1908).
+    Source: paired t, Student (1908); two one-sided tests, Schuirmann (1987).
     """
     pp = differences_pp(first, second)
-    sd_pp = None if len(pp) == 1 else float(np.std(pp, ddof=1)) if _spreads(pp) else 0.0
-    low_pp, high_pp = t_interval(pp) or (None, None)
-    return Margin(len(pp), float(np.mean(pp)), sd_pp, low_pp, high_pp)
+    least = test_set.se_pp if test_set else None
+    sd_pp = None if len(pp) == 1 else float(np.std(pp, ddof=1)) if np.ptp(pp) > 0 else 0.0
+    low_pp, high_pp = t_interval(pp, least_se=least) or (None, None)
+    return Margin(
+        *(len(pp), float(np.mean(pp)), sd_pp, low_pp, high_pp),
+        p_difference=t_test(pp, least_se=least),
+        p_equivalence=_scalar(equivalence_tests(pp, equivalence_pp, _or_nan(least))),
+        test_set=test_set,
+    )
 
 
-def differences_pp(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float64]:
+def differences_pp(first: Sequence[float], second: Sequence[float]) -> Floats:
     """(n,) paired differences, first arm minus second, in percentage points. Arguments as in `margin`."""
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise ValueError(f"margin: arms of shape {a.shape} and {b.shape}: allowed: two of the same length, 1 or more")
-    if not (np.all((a >= 0) & (a <= 1)) and np.all((b >= 0) & (b <= 1))):
-        raise ValueError("margin: accuracies outside [0, 1] or not numbers")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("margin: values that are not numbers")
     return np.round(100 * (a - b), 9)  # 0.98 - 0.96 is not quite 0.02
 
 
-def t_interval(values: Values, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """Student's interval for the mean of (n,) values; None where they are fewer than two, or all the same.
+def t_intervals(values: Values, confidence: float = CONFIDENCE, least_se: Any = np.nan) -> tuple[Floats, Floats]:
+    """Student's intervals for the means along the last axis.
+
+    Args:
+        values: (..., n).
+        confidence: of the interval.
+        least_se: (...) the standard error where all n are the same.
+
+    Returns:
+        Low and high ends, (...): NaN where n is 1, or all are the same and `least_se` is NaN.
+    """
+    from scipy import stats
+
+    mean, se, df = _mean_se_df(values, least_se)
+    half = stats.t.isf((1 - confidence) / 2, df) * se
+    return mean - half, mean + half
+
+
+def t_tests(
+    values: Values, mean: float = 0.0, alternative: Alternative = "two-sided", least_se: Any = np.nan
+) -> Floats:
+    """(...) p values of one-sample t tests against `mean`, along the last axis; otherwise as `t_intervals`."""
+    from scipy import stats
+
+    centre, se, df = _mean_se_df(values, least_se)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = (centre - mean) / se
+    if alternative == "two-sided":
+        return np.asarray(2 * stats.t.sf(np.abs(t), df))
+    return np.asarray(stats.t.sf(t if alternative == "greater" else -t, df))
+
+
+def equivalence_tests(values: Values, within: float, least_se: Any = np.nan) -> Floats:
+    """(...) p values of two one-sided t tests: small where the mean is shown to lie within `within` of 0.
+
+    >>> float(equivalence_tests([0.1, 0.2, 0.0, 0.1], 0.5).round(4))
+    0.0011
+
+    Source: Schuirmann (1987).
+    """
+    above = t_tests(values, -within, "greater", least_se)
+    below = t_tests(values, within, "less", least_se)
+    return np.maximum(above, below)
+
+
+def t_interval(
+    values: Values, confidence: float = CONFIDENCE, least_se: float | None = None
+) -> tuple[float, float] | None:
+    """Student's interval for the mean of (n,) values; None where they are fewer than two, or show no spread.
 
     >>> t_interval([1.0, 2.0, 3.0])
     (-0.4841..., 4.4841...)
     """
-    held = np.asarray(values, dtype=float)
-    if not _spreads(held):
+    if len(values) < 2:
         return None
-    from scipy import stats
-
-    scale = np.std(held, ddof=1) / np.sqrt(len(held))
-    low, high = stats.t.interval(confidence, len(held) - 1, loc=np.mean(held), scale=scale)
-    return float(low), float(high)
+    low, high = t_intervals(values, confidence, _or_nan(least_se))
+    return None if np.isnan(low) else (float(low), float(high))
 
 
-def t_test(values: Values, mean: float = 0.0, alternative: Alternative = "two-sided") -> float | None:
+def t_test(
+    values: Values, mean: float = 0.0, alternative: Alternative = "two-sided", least_se: float | None = None
+) -> float | None:
     """The p value of a one-sample t test against `mean`; None where there is no interval.
 
     >>> round(t_test([1.0, 2.0, 3.0]), 4), round(t_test([1.0, 2.0, 3.0], alternative="greater"), 4)
     (0.0742, 0.0371)
     """
+    return _scalar(t_tests(values, mean, alternative, _or_nan(least_se))) if len(values) > 1 else None
+
+
+def bca_interval(values: Values, confidence: float = CONFIDENCE, resamples: int = 9999) -> tuple[float, float] | None:
+    """The bias-corrected and accelerated bootstrap interval of the mean; None below `BCA_FROM` values.
+
+    Source: Efron (1987), Better bootstrap confidence intervals.
+    """
     held = np.asarray(values, dtype=float)
-    if not _spreads(held):
+    if len(held) < BCA_FROM or np.ptp(held) == 0:
         return None
     from scipy import stats
 
-    return float(stats.ttest_1samp(held, mean, alternative=alternative).pvalue)
+    rng = np.random.default_rng(0)
+    found = stats.bootstrap(
+        (held,), np.mean, confidence_level=confidence, n_resamples=resamples, batch=1000, method="BCa", rng=rng
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def test_set_error(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> TestSet:
+    """How much the mean margin would vary over other test sets of the same size, the trained networks fixed.
+
+    Each item's difference is averaged over the seeds; one item that only the first arm gets right and one that only
+    the second does are added, so that a small test set without any disagreement is not taken to exclude it.
+
+    Args:
+        first: for each seed, (items,) whether the first arm is right.
+        second: for each seed, (items,) the same for the second.
+
+    >>> right, wrong = np.ones(98, bool), np.zeros(98, bool)
+    >>> found = test_set_error([right], [right])
+    >>> round(found.se_pp, 4), found.items  # 100 sqrt(2 / 100) / sqrt(100)
+    (1.4142, 98)
+
+    Source: for one seed, McNemar's setting, Bonett and Price (2012), Adjusted Wald intervals for a difference of
+    binomial proportions based on paired data.
+    """
+    by_item = np.mean([a.astype(float) - b for a, b in zip(first, second, strict=True)], axis=0)
+    items = len(by_item)
+    variance = (np.sum(by_item**2) + 2) / (items + 2) - (np.sum(by_item) / (items + 2)) ** 2
+    return TestSet(float(100 * np.sqrt(variance / (items + 2))), items)
+
+
+test_set_error.__test__ = False  # type: ignore[attr-defined]  # for pytest
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -99,13 +237,49 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     Source: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
+    from statsmodels.stats.multitest import multipletests
+
     tested = [place for place, p in enumerate(p_values) if p is not None]
     adjusted: list[float | None] = [None] * len(p_values)
-    least = 0.0
-    for rank, place in enumerate(sorted(tested, key=lambda place: p_values[place] or 0.0)):
-        least = max(least, min(1.0, (p_values[place] or 0.0) * (len(tested) - rank)))
-        adjusted[place] = least
+    if tested:
+        found = multipletests([p_values[place] for place in tested], method="holm")[1]
+        for place, p in zip(tested, found, strict=True):
+            adjusted[place] = float(p)
     return adjusted
+
+
+def more_seeds(
+    mean_pp: float, sd_pp: float, n: int, equivalence_pp: float, *, differences: int = 1, equivalences: int = 1
+) -> int | None:
+    """How many more seeds would decide, if mean and spread are what they seem: with a chance of 80%.
+
+    Decided is: shown to differ from 0, or to be equivalent. None: more than 1,000 would be needed.
+
+    Args:
+        mean_pp: the mean so far.
+        sd_pp: the standard deviation over seeds so far.
+        n: the seeds so far.
+        equivalence_pp: the smallest difference of interest.
+        differences: tests that the level is divided among, this one included (Holm).
+        equivalences: the same for the equivalence tests.
+
+    >>> more_seeds(1.0, 0.8, 3, 0.5), more_seeds(0.0, 0.3, 3, 0.5)
+    (5, 2)
+
+    Source: power of the t test by the noncentral t distribution; of two one-sided tests, Phillips (1990), by the
+    shifted t.
+    """
+    from scipy import stats
+
+    seeds = np.arange(n + 1, n + 1 + MOST_SEEDS)
+    df, se = seeds - 1, sd_pp / np.sqrt(seeds)
+    needed = stats.t.isf(ALPHA / differences / 2, df)
+    differs = stats.nct.sf(needed, df, abs(mean_pp) / se)
+    needed = stats.t.isf(ALPHA / equivalences, df)
+    room = (equivalence_pp - abs(mean_pp)) / se, (equivalence_pp + abs(mean_pp)) / se
+    equivalent = stats.t.cdf(room[0] - needed, df) + stats.t.cdf(room[1] - needed, df) - 1
+    decided = np.flatnonzero(np.maximum(np.nan_to_num(differs, nan=1.0), equivalent) >= POWER)
+    return int(seeds[decided[0]] - n) if len(decided) else None
 
 
 def fails_more(failed_first: int, of_first: int, failed_second: int, of_second: int) -> float:
@@ -122,5 +296,20 @@ def fails_more(failed_first: int, of_first: int, failed_second: int, of_second: 
     return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
 
-def _spreads(values: NDArray[np.float64]) -> bool:
-    return len(values) > 1 and bool(np.ptp(values) > 0)
+def _mean_se_df(values: Values, least_se: Any) -> tuple[Floats, Floats, int]:
+    held = np.asarray(values, dtype=float)
+    n = held.shape[-1]
+    if n < 2:
+        nothing = np.full(held.shape[:-1], np.nan)
+        return (held[..., 0] if n else nothing), nothing, 1
+    spreads = np.ptp(held, axis=-1) > 0
+    se = np.where(spreads, np.std(held, ddof=1, axis=-1) / np.sqrt(n), least_se)
+    return np.mean(held, axis=-1), se, n - 1
+
+
+def _scalar(p: Floats) -> float | None:
+    return None if np.isnan(p) else float(p)
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value

@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader
 
 from ablate import __version__
 from analysis import contrasts, tables
-from analysis.paper import claims, verdicts
-from analysis.paper.verdict import Verdict
+from analysis.paper import claims, rulings
+from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
 
 
@@ -34,14 +34,14 @@ class Histories:
 class Findings:
     """All that a report tells.
 
-    runs: the study. contrast: what the margins compare; None where nothing varies. rows: the margins. verdicts: on the
+    runs: the study. contrast: what the margins compare; None where nothing varies. rows: the margins. rulings: on the
     paper's claims, where the study has its arms. claims: the printed numbers. histories: None for papers.
     """
 
     runs: Runs
     contrast: contrasts.Contrast | None
     rows: Sequence[contrasts.MarginRow]
-    verdicts: Sequence[Verdict] = ()
+    rulings: Sequence[Ruling] = ()
     claims: Sequence[claims.Claim] = ()
     histories: Histories | None = None
 
@@ -71,8 +71,8 @@ def write(found: Findings, folder: Path) -> None:
         accuracies=tables.accuracies(runs),
         texts=[*contrasts.factors(runs), *TEXTS],
         figures=_figures(found, varied, folder),
-        verdicts=found.verdicts,
-        diverged=verdicts.diverged(runs) if found.verdicts else "",
+        rulings=found.rulings,
+        diverged=rulings.diverged(runs) if found.rulings else "",
         claims=found.claims,
         reproduced=claims.reproduced,
         counts=runs.frame["outcome"].value_counts().to_dict(),

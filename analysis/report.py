@@ -20,7 +20,7 @@ from rich.table import Table
 from ablate import cli
 from ablate.design import Mistake
 from analysis import contrasts, page, tables
-from analysis.paper import claims, verdicts
+from analysis.paper import claims, rulings
 from analysis.sources import published, studies
 from analysis.sources.history import history
 from analysis.sources.runs import Runs
@@ -80,7 +80,7 @@ def report(typed: cli.Composed) -> int:
     if client:
         found = replace(
             found,
-            verdicts=verdicts.verdicts(runs),
+            rulings=rulings.rulings(runs),
             claims=claims.claims(runs),
             histories=_histories(client, runs),
         )
@@ -140,8 +140,8 @@ def _print(found: page.Findings) -> None:
         table.add_row(*map(str, row))
     console.print(table)
     numbers = claims.counts(found.claims)
-    verdict_lines = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.verdicts]
-    for line in filter(None, [*notes, *verdict_lines, f"Printed numbers: {numbers}." if numbers else ""]):
+    ruling_lines = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.rulings]
+    for line in filter(None, [*notes, *ruling_lines, f"Printed numbers: {numbers}." if numbers else ""]):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from analysis import tables
 from analysis.contrasts import Contrast, MarginRow, levels_of, margins
-from analysis.paper import verdict
+from analysis.paper import ruling
 from analysis.sources.runs import Runs
 
 KEY = "recipe.batch_size"
@@ -82,7 +82,7 @@ def _sentence(one: AtSize, p: float | None) -> str:
     own = f"{_side(one.own_pp)} itself at {one.largest} ({_spread(one.own_pp)})"
     other = f"{_side(one.margin_pp)} {one.other} ({_spread(one.margin_pp)})"
     told = f"{where} {own}, and {other}"
-    return f"{told}: no test." if p is None else f"{told}; both below: {verdict.p_is(p)}."
+    return f"{told}: no test." if p is None else f"{told}; both below: {ruling.p_is(p)}."
 
 
 def table(found: Iterable[AtSize], p_values: Iterable[float | None]) -> pd.DataFrame:
@@ -92,9 +92,9 @@ def table(found: Iterable[AtSize], p_values: Iterable[float | None]) -> pd.DataF
             "arm": one.arm,
             "batch": tables.shown(one.size),
             f"minus itself at {one.largest} (pp)": _mean(one.own_pp),
-            "95% interval": verdict.interval(one.own_pp),
+            "95% interval": ruling.interval(one.own_pp),
             f"minus {one.other} (pp)": _mean(one.margin_pp),
-            "its 95% interval": verdict.interval(one.margin_pp),
+            "its 95% interval": ruling.interval(one.margin_pp),
             "n": min(len(one.own_pp), len(one.margin_pp)),
             "p": tables.p_value(p),
         }
@@ -120,5 +120,5 @@ def _side(values_pp: NDArray[np.float64]) -> str:
 
 
 def _spread(values_pp: NDArray[np.float64]) -> str:
-    spread = verdict.interval(values_pp).replace("-", "−")
+    spread = ruling.interval(values_pp).replace("-", "−")
     return f"95% interval {spread}, n = {len(values_pp)}" if spread != tables.ABSENT else f"n = {len(values_pp)}"

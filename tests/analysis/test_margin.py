@@ -46,7 +46,7 @@ def test_identical_differences_give_no_interval():
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [([0.9], [0.8, 0.7]), ([], []), ([1.2], [0.5]), ([float("nan")], [0.5]), ([[0.5]], [[0.5]])],
+    [([0.9], [0.8, 0.7]), ([], []), ([float("inf")], [0.5]), ([float("nan")], [0.5]), ([[0.5]], [[0.5]])],
 )
 def test_arms_that_are_no_pairs_of_accuracies_are_refused(first, second):
     with pytest.raises(ValueError, match="margin: "):

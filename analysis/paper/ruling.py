@@ -1,4 +1,4 @@
-"""A verdict on one claim, and the words in which it gives its numbers."""
+"""What a study says to one claim, and the words in which it gives its numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from analysis.paper.decisions import Decision, Word
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Ruling:
     """What a study says to one claim.
 
     told: why, with numbers. command: what would test it. about: the part of the claim that the word is about; empty

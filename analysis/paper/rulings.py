@@ -14,9 +14,9 @@ from analysis import tables
 from analysis.contrasts import Contrast, MarginRow, levels_of, margins, split_constants
 from analysis.margin import fails_more, t_interval
 from analysis.moderators import Difference, difference, levels_with_margins
-from analysis.paper import small_batches, speed, verdict
+from analysis.paper import ruling, small_batches, speed
 from analysis.paper.decisions import depends, falls, faster, greater, no_consistent_advantage
-from analysis.paper.verdict import Verdict
+from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
 
 BATCH_NORMS, SHIFTED = ("bn", "bn_fixed"), "srelu"
@@ -31,7 +31,7 @@ Rows = Mapping[str, Sequence[MarginRow]]
 """Batch-norm arm -> its margins over shifted ReLU, a row a cell."""
 
 
-def verdicts(runs: Runs) -> list[Verdict]:
+def rulings(runs: Runs) -> list[Ruling]:
     """The five claims, in order; none for a study without both a batch-norm arm and shifted ReLU."""
     rows = {arm: margins(runs, Contrast("norm", arm, SHIFTED)) for arm in batch_norms(runs)}
     judges = (_advantage, _dependence, _speed, _small_batches, _residual) if rows else ()
@@ -53,7 +53,7 @@ def diverged(runs: Runs) -> str:
     return ", ".join(told)
 
 
-def _advantage(runs: Runs, rows: Rows) -> Verdict:
+def _advantage(runs: Runs, rows: Rows) -> Ruling:
     claim = "Batch norm does not consistently give a significant advantage."
     named = [
         (arm, row, ", ".join(f"{key} {tables.shown(level)}" for key, level in short.levels.items()))
@@ -62,7 +62,7 @@ def _advantage(runs: Runs, rows: Rows) -> Verdict:
         if row.margin or any(row.diverged)
     ]
     if not any(row.margin for _, row, _ in named):
-        return Verdict(1, claim, "not tested", "No cell has a seed that is done in both arms.", INTERACTION)
+        return Ruling(1, claim, "not tested", "No cell has a seed that is done in both arms.", INTERACTION)
     cells = [[*row.by_seed.values()] for _, row, _ in named]
     seen = no_consistent_advantage(cells, [row.diverged for _, row, _ in named])
     told = []
@@ -84,17 +84,17 @@ def _advantage(runs: Runs, rows: Rows) -> Verdict:
             "arm": arm,
             "cell": cell or "all trials",
             "margin (pp)": tables.signed(float(np.mean(values))) if values else tables.ABSENT,
-            "95% interval": verdict.interval(values),
+            "95% interval": ruling.interval(values),
             "n": len(values),
             "p, against 0": tables.p_value(p_margin),
             "p, below 0.5": tables.p_value(p_small),
         }
         for (arm, _, cell), values, p_margin, p_small in zip(named, cells, seen.p_margin, seen.p_small, strict=True)
     )
-    return Verdict(1, claim, seen.word, " ".join(told), tests=tests)
+    return Ruling(1, claim, seen.word, " ".join(told), tests=tests)
 
 
-def _dependence(runs: Runs, rows: Rows) -> Verdict:
+def _dependence(runs: Runs, rows: Rows) -> Ruling:
     claim = "The margin depends on the data set, the network's size (width, depth) and the bits per weight."
     found: list[Difference] = []
     for arm, held in rows.items():
@@ -104,9 +104,9 @@ def _dependence(runs: Runs, rows: Rows) -> Verdict:
     unvaried = [moderator for moderator in SIZE_AND_BITS if all(one.moderator != moderator for one in found)]
     not_varied = f"Not varied: {', '.join(unvaried)}."
     if not found:
-        return Verdict(2, claim, "not tested", not_varied, INTERACTION)
+        return Ruling(2, claim, "not tested", not_varied, INTERACTION)
     seen = depends([one.by_seed for one in found], complete=not any(one.diverged for one in found))
-    strongest = verdict.strongest(found, seen, [one.moderator for one in found])
+    strongest = ruling.strongest(found, seen, [one.moderator for one in found])
     shown = [place for place in strongest if seen.significant[place]]
     others = [text for place, text in strongest.items() if place not in shown]
     none = "Each difference is shown to lie within 0.5 points of none (90% interval)"
@@ -114,11 +114,11 @@ def _dependence(runs: Runs, rows: Rows) -> Verdict:
     told += [f"{none if seen.word == 'denied' else 'Not shown'}: {' '.join(others)}"] * bool(others)
     about = ", ".join(found[place].moderator for place in (shown or strongest))
     told += [not_varied] * bool(unvaried)
-    told += [verdict.method(seen, "two-sided")]
-    return Verdict(2, claim, seen.word, " ".join(told), about=about, tests=verdict.table(found, seen.p_values))
+    told += [ruling.method(seen, "two-sided")]
+    return Ruling(2, claim, seen.word, " ".join(told), about=about, tests=ruling.table(found, seen.p_values))
 
 
-def _speed(runs: Runs, rows: Rows) -> Verdict:
+def _speed(runs: Runs, rows: Rows) -> Ruling:
     claim = "Shifted ReLU is cheaper in speed, memory and complexity, in training and in inference."
     unmeasured = (
         "Wall-clock times: other work on the machine counts. Memory, complexity and inference: not measured yet."
@@ -126,7 +126,7 @@ def _speed(runs: Runs, rows: Rows) -> Verdict:
     found = {arm: speed.ratios(runs.frame, held) for arm, held in rows.items()}
     found = {arm: one for arm, one in found.items() if one.cells}
     if not found:
-        return Verdict(
+        return Ruling(
             3, claim, "not tested", f"No pair of trials of two epochs or more was timed on one machine. {unmeasured}"
         )
     seen = faster([one.log_by_seed for one in found.values()])
@@ -135,21 +135,21 @@ def _speed(runs: Runs, rows: Rows) -> Verdict:
         bounds, n = t_interval(one.log_by_seed), len(one.log_by_seed)
         ratio = f"{np.exp(np.mean(one.log_by_seed)):.2f}"
         spread = f"{np.exp(bounds[0]):.2f} to {np.exp(bounds[1]):.2f}" if bounds else tables.ABSENT
-        bracket = verdict.evidence(spread, n, p)
+        bracket = ruling.evidence(spread, n, p)
         told.append(f"An epoch of {SHIFTED} takes {ratio} times as long as one of {arm} ({bracket}).")
         told += [f"Pairs on unlike machines, left out: {one.apart}."] * bool(one.apart)
         numbers = {"arm": arm, f"{SHIFTED} over arm": ratio, "95% interval": spread, "n": n, "cells": one.cells}
         tests.append(numbers | {"p": tables.p_value(p)})
-    told += [verdict.method(seen, "two-sided", TIMES), unmeasured]
-    return Verdict(3, claim, seen.word, " ".join(told), about="training speed", tests=pd.DataFrame(tests))
+    told += [ruling.method(seen, "two-sided", TIMES), unmeasured]
+    return Ruling(3, claim, seen.word, " ".join(told), about="training speed", tests=pd.DataFrame(tests))
 
 
-def _small_batches(runs: Runs, rows: Rows) -> Verdict:
+def _small_batches(runs: Runs, rows: Rows) -> Ruling:
     claim = "Batch norm is problematic when training batches are very small."
     found = [one for arm, held in rows.items() for one in small_batches.at_sizes(runs, arm, SHIFTED, held)]
     if not found:
         few = small_batches.VERY_SMALL
-        return Verdict(4, claim, "not tested", f"No batches of {few} or fewer beside larger ones.", SMALL_BATCH)
+        return Ruling(4, claim, "not tested", f"No batches of {few} or fewer beside larger ones.", SMALL_BATCH)
     key = small_batches.KEY
     failing = [one for one in found if _fell(runs.frame, norm=one.arm, **{key: one.size})[0]]
     counts = [[_fell(runs.frame, norm=arm, **{key: one.size}) for arm in (one.arm, SHIFTED)] for one in failing]
@@ -164,19 +164,19 @@ def _small_batches(runs: Runs, rows: Rows) -> Verdict:
     for one, (first, second), p in zip(failing, counts, seen.p_values[len(found) :], strict=True):
         told.append(
             f"Diverged at batches of {one.size}: {first[0]} of {first[1]} {one.arm}, {second[0]} of {second[1]} "
-            f"{SHIFTED} (Fisher's exact test, one-sided, {verdict.p_is(p)})."
+            f"{SHIFTED} (Fisher's exact test, one-sided, {ruling.p_is(p)})."
         )
-    told.append(verdict.method(seen, "one-sided", "both differences, the larger p value of the two"))
+    told.append(ruling.method(seen, "one-sided", "both differences, the larger p value of the two"))
     tests = small_batches.table(found, seen.p_values[: len(found)])
     places = [*found, *failing]  # one for each test
     sizes = ", ".join(
         dict.fromkeys(tables.shown(one.size) for one, is_it in zip(places, seen.significant, strict=True) if is_it)
     )
     about = f"at batches of {sizes}" if sizes else ""
-    return Verdict(4, claim, seen.word, " ".join(told), about=about, tests=tests, arms=tables.by_arm(runs, key))
+    return Ruling(4, claim, seen.word, " ".join(told), about=about, tests=tests, arms=tables.by_arm(runs, key))
 
 
-def _residual(runs: Runs, rows: Rows) -> Verdict:
+def _residual(runs: Runs, rows: Rows) -> Ruling:
     claim = "Residual connections may have lessened batch norm's importance."
     key = "model.residual"
     found = [
@@ -185,11 +185,11 @@ def _residual(runs: Runs, rows: Rows) -> Verdict:
         if levels_with_margins(runs.frame, held, key) == [False, True]
     ]
     if not found:
-        return Verdict(5, claim, "not tested", "No plain networks beside residual ones.", RESIDUAL)
+        return Ruling(5, claim, "not tested", "No plain networks beside residual ones.", RESIDUAL)
     seen = greater([one.by_seed for one in found], complete=not any(one.diverged for one in found))
-    told = [*verdict.strongest(found, seen, [one.arm for one in found]).values()]
-    told.append(verdict.method(seen, "one-sided"))
-    return Verdict(5, claim, seen.word, " ".join(told), tests=verdict.table(found, seen.p_values))
+    told = [*ruling.strongest(found, seen, [one.arm for one in found]).values()]
+    told.append(ruling.method(seen, "one-sided"))
+    return Ruling(5, claim, seen.word, " ".join(told), tests=ruling.table(found, seen.p_values))
 
 
 def _fell(frame: pd.DataFrame, **at: object) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.contrasts import Contrast, margins
 from analysis.moderators import difference
-from analysis.paper import verdicts
+from analysis.paper import rulings
 from tests.analysis.frames import rows
 
 
@@ -29,8 +29,8 @@ def study(over, arms=("bn", "srelu"), seeds=4, noise_pp=0.05, **levels):
     return rows(*trials, factors=["norm", *(key.replace("__", ".") for key in levels)])
 
 
-def verdict(number, runs):
-    return verdicts.verdicts(runs)[number - 1]
+def ruling_on(number, runs):
+    return rulings.rulings(runs)[number - 1]
 
 
 def bn(margin_pp):
@@ -47,14 +47,14 @@ BATCHES = {"recipe__batch_size": [125, 16, 1]}
 RESIDUAL = {"model__residual": [True, False]}
 
 
-def test_a_study_without_both_arms_has_no_verdicts():
-    assert verdicts.verdicts(rows(({"norm": "bn"}, 0, 0.9), ({"norm": "gn"}, 0, 0.8))) == []
-    assert verdicts.verdicts(rows(({"norm": "srelu"}, 0, 0.9), ({"norm": "gn"}, 0, 0.8))) == []
-    assert verdicts.verdicts(rows(({"bits": 1}, 0, 0.9), factors=["bits"])) == []
+def test_a_study_without_both_arms_has_no_rulings():
+    assert rulings.rulings(rows(({"norm": "bn"}, 0, 0.9), ({"norm": "gn"}, 0, 0.8))) == []
+    assert rulings.rulings(rows(({"norm": "srelu"}, 0, 0.9), ({"norm": "gn"}, 0, 0.8))) == []
+    assert rulings.rulings(rows(({"bits": 1}, 0, 0.9), factors=["bits"])) == []
 
 
 def test_what_a_study_does_not_test_is_said_with_the_study_that_would():
-    found = verdicts.verdicts(study(bn(lambda: 2)))
+    found = rulings.rulings(study(bn(lambda: 2)))
     assert [(one.number, one.word) for one in found] == [
         (1, "denied"),
         (2, "not tested"),
@@ -126,18 +126,18 @@ def rows_without(runs, gone):
 
 
 def test_claim_1_is_denied_confirmed_or_undecided_by_its_cells():
-    assert verdict(1, study(bn(lambda bits: 2), bits=[1, 32])).word == "denied"
-    found = verdict(1, study(bn(lambda bits: 2 if bits == 32 else 0), bits=[1, 32]))
+    assert ruling_on(1, study(bn(lambda bits: 2), bits=[1, 32])).word == "denied"
+    found = ruling_on(1, study(bn(lambda bits: 2 if bits == 32 else 0), bits=[1, 32]))
     assert found.word == "confirmed"
     assert found.told.startswith(
         "bn is significantly better than srelu in 1 of 2 cells, shown to be less than 0.5 points better in 1, "
         "neither in 0."
     )
-    assert verdict(1, study(bn(lambda bits: 2), bits=[1, 32], seeds=1)).word == "undecided"
+    assert ruling_on(1, study(bn(lambda bits: 2), bits=[1, 32], seeds=1)).word == "undecided"
 
 
 def test_claim_1_names_cells_without_a_test():
-    found = verdict(1, study(bn(lambda bits: 2), bits=[1, 32], noise_pp=0))
+    found = ruling_on(1, study(bn(lambda bits: 2), bits=[1, 32], noise_pp=0))
     assert found.word == "undecided"
     assert "Without a test: 2, for want of two seeds that differ." in found.told
     assert found.tests["p, against 0"].tolist() == ["–", "–"]
@@ -147,7 +147,7 @@ def test_a_cell_in_which_every_trial_of_batch_norm_diverged_is_no_advantage():
     def over(arm, seed, bits):
         return "diverged" if arm == "bn" and bits == 1 else 2 * (arm == "bn")
 
-    found = verdict(1, study(over, bits=[1, 32]))
+    found = ruling_on(1, study(over, bits=[1, 32]))
     assert found.word == "undecided"
     assert "better than srelu in 1 of 1 cells" in found.told
     assert found.tests["margin (pp)"].tolist() == ["–", "+2.06"]
@@ -155,7 +155,7 @@ def test_a_cell_in_which_every_trial_of_batch_norm_diverged_is_no_advantage():
 
 def test_both_batch_norms_are_tested_and_named():
     margin = {"bn": 2, "bn_fixed": 0, "srelu": 0}
-    found = verdict(1, study(lambda arm, seed: margin[arm], arms=tuple(margin)))
+    found = ruling_on(1, study(lambda arm, seed: margin[arm], arms=tuple(margin)))
     assert found.word == "confirmed"
     assert found.tests["arm"].tolist() == ["bn", "bn_fixed"]
     assert "bn_fixed is significantly better than srelu in 0 of 1 cells" in found.told
@@ -166,7 +166,7 @@ def test_both_batch_norms_are_tested_and_named():
 
 def test_claim_2_names_what_the_margin_depends_on_and_what_not():
     runs = study(bn(lambda bits, width: 2 if bits == 32 else 0), bits=[1, 32], width=[1, 4], seeds=5)
-    found = verdict(2, runs)
+    found = ruling_on(2, runs)
     assert (found.word, found.label) == ("confirmed", "bits: confirmed")
     assert "Shown: The margin of bn at bits 32 is " in found.told
     assert "Not shown: The margin of bn at width 4 is " in found.told
@@ -175,23 +175,23 @@ def test_claim_2_names_what_the_margin_depends_on_and_what_not():
 
 
 def test_claim_2_compares_every_level_with_the_first():
-    found = verdict(2, study(bn(lambda dataset, width: 1), dataset=["cifar10", "svhn"], width=[10, 1, 4]))
+    found = ruling_on(2, study(bn(lambda dataset, width: 1), dataset=["cifar10", "svhn"], width=[10, 1, 4]))
     assert found.tests["levels"].tolist() == ["svhn against cifar10", "4 against 1", "10 against 1"]
 
 
 def test_claim_2_is_denied_where_no_difference_reaches_half_a_point():
-    found = verdict(2, study(bn(lambda bits: 2), bits=[1, 32]))
+    found = ruling_on(2, study(bn(lambda bits: 2), bits=[1, 32]))
     assert (found.word, found.label) == ("denied", "bits: denied")
     assert "shown to lie within 0.5 points of none" in found.told
 
 
 def test_claim_2_is_undecided_from_one_seed_or_from_seeds_that_scatter():
-    one = verdict(2, study(bn(lambda bits: bits / 10), bits=[1, 32], seeds=1))
+    one = ruling_on(2, study(bn(lambda bits: bits / 10), bits=[1, 32], seeds=1))
     assert one.word == "undecided"
     assert "n = 1: no test" in one.told
-    same = verdict(2, study(bn(lambda bits: bits / 10), bits=[1, 32], noise_pp=0))
+    same = ruling_on(2, study(bn(lambda bits: bits / 10), bits=[1, 32], noise_pp=0))
     assert "n = 4, all the same: no test" in same.told
-    assert verdict(2, study(bn(lambda bits: 0), bits=[1, 32], noise_pp=1)).word == "undecided"
+    assert ruling_on(2, study(bn(lambda bits: 0), bits=[1, 32], noise_pp=1)).word == "undecided"
 
 
 # Claim 3: speed.
@@ -208,28 +208,28 @@ def timed(seconds, machine=lambda arm, seed: "here", epochs=lambda arm: 2):
 
 @pytest.mark.parametrize(("ratio", "word"), [(0.8, "confirmed"), (1.25, "denied"), (1.0, "undecided")])
 def test_claim_3_is_about_training_speed_alone(ratio, word):
-    found = verdict(3, timed(lambda arm, seed: 10 * (ratio * (1 + (-1) ** seed / 50) if arm == "srelu" else 1)))
+    found = ruling_on(3, timed(lambda arm, seed: 10 * (ratio * (1 + (-1) ** seed / 50) if arm == "srelu" else 1)))
     assert found.label == f"training speed: {word}"
     assert f"An epoch of srelu takes {ratio:.2f} times as long as one of bn" in found.told
     assert found.told.endswith("Memory, complexity and inference: not measured yet.")
 
 
 def test_times_are_an_epochs_and_a_first_epoch_tells_nothing():
-    found = verdict(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 2 if arm == "bn" else 4))
+    found = ruling_on(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 2 if arm == "bn" else 4))
     assert "takes 1.00 times as long" in found.told
-    assert verdict(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 1)).word == "not tested"
+    assert ruling_on(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 1)).word == "not tested"
 
 
 def test_pairs_on_unlike_machines_are_left_out_and_counted():
     apart = timed(lambda arm, seed: 10 + seed, machine=lambda arm, seed: arm if seed == 0 else "here")
-    found = verdict(3, apart)
+    found = ruling_on(3, apart)
     assert found.tests["n"].tolist() == [3]
     assert "Pairs on unlike machines, left out: 2." in found.told
-    assert verdict(3, timed(lambda arm, seed: 10, machine=lambda arm, seed: arm)).word == "not tested"
+    assert ruling_on(3, timed(lambda arm, seed: 10, machine=lambda arm, seed: arm)).word == "not tested"
 
 
 def test_trials_without_a_time_leave_claim_3_untested():
-    assert verdict(3, timed(lambda arm, seed: float("nan"))).word == "not tested"
+    assert ruling_on(3, timed(lambda arm, seed: float("nan"))).word == "not tested"
 
 
 # Claim 4: very small batches.
@@ -245,7 +245,7 @@ def at_batches(falls_pp, margin_pp=0.0, **options):
 
 
 def test_claim_4_names_the_batch_at_which_batch_norm_falls_below_itself_and_below_shifted_relu():
-    found = verdict(4, at_batches(6, 2))
+    found = ruling_on(4, at_batches(6, 2))
     assert (found.word, found.label) == ("confirmed", "at batches of 1: confirmed")
     assert "At batches of 1 bn is 6.00 points below itself at 125 (95% interval " in found.told
     assert "n = 4), and 4.00 points below srelu (95% interval " in found.told
@@ -255,28 +255,28 @@ def test_claim_4_names_the_batch_at_which_batch_norm_falls_below_itself_and_belo
 
 
 def test_an_arm_that_only_falls_or_is_only_worse_does_not_confirm_claim_4():
-    assert verdict(4, at_batches(4, 6)).word == "denied"  # still 2 points better
-    assert verdict(4, at_batches(0, -6)).word == "denied"  # worse at every size
+    assert ruling_on(4, at_batches(4, 6)).word == "denied"  # still 2 points better
+    assert ruling_on(4, at_batches(0, -6)).word == "denied"  # worse at every size
 
 
 def test_shifted_relu_that_fails_at_large_batches_does_not_decide_claim_4():
     def over(arm, seed, recipe__batch_size):
         return -70 if arm == "srelu" and recipe__batch_size == 125 and seed == 0 else 0
 
-    assert verdict(4, study(over, **BATCHES)).word == "denied"
+    assert ruling_on(4, study(over, **BATCHES)).word == "denied"
 
 
 def test_claim_4_is_denied_where_batch_norm_keeps_within_half_a_point():
-    assert verdict(4, at_batches(0, 2)).word == "denied"
-    assert verdict(4, at_batches(-1, 2)).word == "denied"
+    assert ruling_on(4, at_batches(0, 2)).word == "denied"
+    assert ruling_on(4, at_batches(-1, 2)).word == "denied"
 
 
 def test_claim_4_is_undecided_where_seeds_scatter():
-    assert verdict(4, at_batches(0, 0, noise_pp=2)).word == "undecided"
+    assert ruling_on(4, at_batches(0, 0, noise_pp=2)).word == "undecided"
 
 
 def test_claim_4_needs_a_very_small_batch():
-    found = verdict(4, study(bn(lambda recipe__batch_size: 2), recipe__batch_size=[32, 125]))
+    found = ruling_on(4, study(bn(lambda recipe__batch_size: 2), recipe__batch_size=[32, 125]))
     assert found.word == "not tested"
 
 
@@ -284,7 +284,7 @@ def test_batch_norm_that_diverges_at_small_batches_confirms_claim_4_by_fishers_t
     def over(arm, seed, recipe__batch_size):
         return "diverged" if arm == "bn" and recipe__batch_size == 1 else 0
 
-    found = verdict(4, study(over, **BATCHES))
+    found = ruling_on(4, study(over, **BATCHES))
     assert found.word == "confirmed"  # 4 of 4 against 0 of 4: 1/70, in a family of 2
     assert found.label == "at batches of 1: confirmed"
     told = "Diverged at batches of 1: 4 of 4 bn, 0 of 4 srelu (Fisher's exact test, one-sided, p = 0.029)."
@@ -297,10 +297,10 @@ def test_a_few_that_diverged_keep_claim_4_from_being_denied():
         return "diverged" if arm == "bn" and recipe__batch_size == 1 and seed == 0 else 0
 
     runs = study(over, **BATCHES)
-    found = verdict(4, runs)
+    found = ruling_on(4, runs)
     assert found.word == "undecided"
     assert "1 of 4 bn, 0 of 4 srelu" in found.told
-    assert verdicts.diverged(runs) == "1 of 12 bn"
+    assert rulings.diverged(runs) == "1 of 12 bn"
 
 
 # Claim 5: skip connections.
@@ -312,7 +312,7 @@ def test_a_few_that_diverged_keep_claim_4_from_being_denied():
 )
 def test_claim_5_compares_plain_networks_with_residual_ones(plain_pp, noise_pp, word):
     runs = study(bn(lambda model__residual: 2 if model__residual else plain_pp), noise_pp=noise_pp, **RESIDUAL)
-    found = verdict(5, runs)
+    found = ruling_on(5, runs)
     assert found.word == word
     assert found.tests["levels"].tolist() == ["false against true"]
     assert "One-sample t over seeds on differences of margins, one-sided." in found.told
@@ -322,12 +322,12 @@ def test_shifted_relu_that_diverges_without_skip_connections_keeps_claim_5_from_
     def over(arm, seed, model__residual):
         return "diverged" if arm == "srelu" and not model__residual and seed < 2 else 0
 
-    assert verdict(5, study(over, **RESIDUAL)).word == "undecided"
+    assert ruling_on(5, study(over, **RESIDUAL)).word == "undecided"
 
 
 def test_holm_covers_both_batch_norms():
     margin = {"bn": 2, "bn_fixed": 0, "srelu": 0, "gn": 1}
-    found = verdict(
+    found = ruling_on(
         5, study(lambda arm, seed, model__residual: margin[arm] * (not model__residual), arms=tuple(margin), **RESIDUAL)
     )
     assert found.word == "confirmed"
