@@ -237,14 +237,21 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
     Source: Holm (1979), A simple sequentially rejective multiple test procedure.
     """
-    from statsmodels.stats.multitest import multipletests
+    adjusted = holms([np.nan if p is None else p for p in p_values])
+    return [None if np.isnan(p) else float(p) for p in adjusted]
 
-    tested = [place for place, p in enumerate(p_values) if p is not None]
-    adjusted: list[float | None] = [None] * len(p_values)
-    if tested:
-        found = multipletests([p_values[place] for place in tested], method="holm")[1]
-        for place, p in zip(tested, found, strict=True):
-            adjusted[place] = float(p)
+
+def holms(p_values: Values) -> Floats:
+    """The p values adjusted for being tested together along the last axis; NaN was no test and stays NaN.
+
+    Source: as `holm`. (statsmodels' takes 20 ms a call, all of it to collect garbage; a test holds ours against it.)
+    """
+    held = np.asarray(p_values, dtype=float)
+    order = np.argsort(held, axis=-1)  # NaN comes last
+    tested = np.sum(~np.isnan(held), axis=-1, keepdims=True)
+    multiplied = np.take_along_axis(held, order, axis=-1) * (tested - np.arange(held.shape[-1]))
+    adjusted = np.empty_like(held)
+    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(multiplied, axis=-1), 1.0), axis=-1)
     return adjusted
 
 

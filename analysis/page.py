@@ -1,110 +1,132 @@
-"""The files of a report: the page, its figures and its tables."""
+"""The files of a report: the page, its figures, its tables and its numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from ablate import __version__
-from analysis import contrasts, tables
+from analysis import numbers, tables
+from analysis.factors import factors
+from analysis.findings import Comparison, Findings
+from analysis.formats import ABSENT, shown, signed
+from analysis.matched import MarginRow, split_constants
 from analysis.paper import claims, rulings
-from analysis.paper.ruling import Ruling
-from analysis.sources.runs import Runs
+
+MOST_ROWS = 200
+"""Rows of a table on the page; all are in its CSV."""
+
+TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger")
+"""Columns of words beside the factors: they stand on the left."""
 
 
 @dataclass(frozen=True)
-class Histories:
-    """What the runs of the first cells recorded by epoch.
+class Table:
+    """A table for people: its rows on the page, what each rests on, its footnotes, what does not vary in it."""
 
-    labels: run_id -> the cell's name. curves: columns run_id, epoch and value of `metric`. restarts: the same of test
-    accuracy where a cycle of the learning rate ended; empty where no run has had two cycles.
-    """
-
-    labels: Mapping[str, str]
-    metric: str
-    curves: pd.DataFrame
-    restarts: pd.DataFrame
+    shown: pd.DataFrame
+    traces: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    constants: Mapping[str, str] | None = None
+    left_out: int = 0
 
 
-@dataclass(frozen=True)
-class Findings:
-    """All that a report tells.
+def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: Path) -> None:
+    """Fill the folder, which exists: page, report.json, figures, and each table as CSV, Markdown and LaTeX."""
+    from analysis import plots
 
-    runs: the study. contrast: what the margins compare; None where nothing varies. rows: the margins. rulings: on the
-    paper's claims, where the study has its arms. claims: the printed numbers. histories: None for papers.
-    """
-
-    runs: Runs
-    contrast: contrasts.Contrast | None
-    rows: Sequence[contrasts.MarginRow]
-    rulings: Sequence[Ruling] = ()
-    claims: Sequence[claims.Claim] = ()
-    histories: Histories | None = None
-
-
-def write(found: Findings, folder: Path) -> None:
-    """Fill the folder, which exists: index.html, figures, margins as CSV, Markdown and LaTeX, claims as CSV."""
-    runs, contrast, rows = found.runs, found.contrast, found.rows
-    varied, constants = contrasts.split_constants(rows) if len(rows) > 1 else (list(rows), {})
-    shown = tables.margins_for_people(varied, contrast) if contrast else pd.DataFrame()
-    marked, notes = tables.footnotes(shown)
-    if contrast and (others := contrasts.left_out(runs, contrast)):
-        notes.append(others)
-    if contrast:
-        tables.margins_in_full(rows, contrast).to_csv(folder / "margins.csv", index=False)
-        (folder / "margins.md").write_text(shown.to_markdown(index=False, disable_numparse=True) + "\n")
-        (folder / "margins.tex").write_text(_latex(shown))
-    if found.claims:
-        claims.in_full(found.claims).to_csv(folder / "claims.csv", index=False)
-    page = Environment(loader=PackageLoader("analysis"), autoescape=True).get_template("report.html")
-    html = page.render(
+    _write_tables(found, folder)
+    (folder / "report.json").write_text(numbers.as_json(found, list(told), list(warned)), encoding="utf-8")
+    runs = found.runs
+    template = Environment(loader=PackageLoader("analysis"), autoescape=True).get_template("report.html")
+    html = template.render(
         study=runs.study,
-        contrast=contrast,
-        published=runs.parent_run_id is None,
-        margins=marked,
-        notes=notes,
-        constants={key: tables.shown(level) for key, level in constants.items()},
-        accuracies=tables.accuracies(runs),
-        texts=[*contrasts.factors(runs), *TEXTS],
-        figures=_figures(found, varied, folder),
-        rulings=found.rulings,
+        found=found,
+        told=told,
+        warned=warned,
+        comparisons=[(one, _margins(one, found)) for one in found.comparisons],
+        effects=[(one, tables.effects(one, found)) for one in found.comparisons if one.effects],
+        errors=[(one, tables.errors(one)) for one in found.comparisons if one.has_margin],
+        gaps=[(one, _margins(one, found)) for one in found.gaps],
+        accuracies=_head(tables.accuracies(runs)),
+        costs=_head(tables.costs(runs)),
+        texts=[*factors(runs), *TEXTS],
+        figures={drawn.name: drawn for drawn in plots.save_all(found, folder)},
         diverged=rulings.diverged(runs) if found.rulings else "",
-        claims=found.claims,
         reproduced=claims.reproduced,
         counts=runs.frame["outcome"].value_counts().to_dict(),
         failures=runs.frame.assign(cell=tables.cell_names(runs))[runs.frame["outcome"] != "done"].to_dict("records"),
+        cells=sum(len(one.rows) for one in found.comparisons),
+        most_rows=MOST_ROWS,
         versions=sorted(set(runs.frame["code_version"])),
         release=__version__,
     )
     (folder / "index.html").write_text(html, encoding="utf-8")
 
 
-TEXTS = ("", "arm", "cell", "factor", "levels")
-"""Columns of words beside the factors: they stand on the left."""
+def _margins(one: Comparison, found: Findings) -> Table:
+    varied, constants = split_constants(one.rows) if len(one.rows) > 1 else (one.rows, {})
+    marked, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found))
+    traces = [_trace(row, one) for row in varied[:MOST_ROWS]]
+    named = {key: shown(level) for key, level in constants.items()}
+    return replace(_head(marked), traces=traces, notes=notes, constants=named)
 
 
-def _figures(found: Findings, varied: Sequence[contrasts.MarginRow], folder: Path) -> dict[str, str]:
-    """Name -> the SVG's text, of those figures that there is something for; saved in the folder."""
-    from analysis import plots
+def _head(table: pd.DataFrame) -> Table:
+    return Table(table.head(MOST_ROWS), left_out=max(0, len(table) - MOST_ROWS))
 
-    figures = {}
-    if found.contrast and any(row.margin for row in found.rows):
-        figures["margins"] = plots.save(plots.margins(varied, found.contrast), folder, "margins")
-    if found.histories and len(found.histories.restarts):
-        drawn = plots.restarts(found.histories.restarts, found.histories.labels)
-        figures["restarts"] = plots.save(drawn, folder, "restarts")
-    if found.histories and len(found.histories.curves):
-        drawn = plots.curves(found.histories.curves, found.histories.labels, found.histories.metric)
-        figures["curves"] = plots.save(drawn, folder, "curves")
-    return figures
+
+def _trace(row: MarginRow, one: Comparison) -> str:
+    """What a margin rests on: each seed with its difference and its two runs, and the code."""
+    cell = ", ".join(f"{key} {shown(level)}" for key, level in row.levels.items())
+    where = f"{cell}: " if cell else ""
+    if not row.margin:
+        return where + "; ".join(row.notes)
+    first, second = shown(one.contrast.first), shown(one.contrast.second)
+    seeds = [
+        f"seed {seed}: {signed(pp)} ({first} {a}, {second} {b})"
+        for (seed, pp), a, b in zip(row.by_seed.items(), row.first_runs, row.second_runs, strict=True)
+    ]
+    return f"{where}n = {row.margin.n}; code {', '.join(row.versions) or ABSENT}; " + "; ".join(seeds)
+
+
+def _write_tables(found: Findings, folder: Path) -> None:
+    """margins, gaps, accuracies and costs: at full precision as CSV, for people as Markdown and LaTeX."""
+    runs = found.runs
+    if found.comparisons:
+        parts = [(str(one.contrast), tables.margins(one, found)) for one in found.comparisons]
+        _write(folder, "margins", tables.margins_in_full(found.comparisons, found), parts)
+    if found.gaps:
+        parts = [(str(one.contrast), tables.margins(one, found)) for one in found.gaps]
+        _write(folder, "gaps", tables.margins_in_full(found.gaps, found), parts)
+    _write(folder, "accuracies", tables.accuracies_in_full(runs), [("", tables.accuracies(runs))])
+    if not (costs := tables.costs(runs)).empty:
+        _write(folder, "costs", tables.costs_in_full(runs), [("", costs)])
+    if found.claims:
+        claims.in_full(found.claims).to_csv(folder / "claims.csv", index=False)
+
+
+def _write(folder: Path, name: str, full: pd.DataFrame, parts: Sequence[tuple[str, pd.DataFrame]]) -> None:
+    full.to_csv(folder / f"{name}.csv", index=False)
+    markdown = [
+        _titled(title, "**{}**\n\n", part.to_markdown(index=False, disable_numparse=True)) for title, part in parts
+    ]
+    (folder / f"{name}.md").write_text("\n\n".join(markdown) + "\n", encoding="utf-8")
+    latex = [_titled(title, "% {}\n", _latex(part)) for title, part in parts]
+    (folder / f"{name}.tex").write_text("\n".join(latex), encoding="utf-8")
+
+
+def _titled(title: str, form: str, text: str) -> str:
+    return form.format(title) + text if title else text
 
 
 def _latex(shown: pd.DataFrame) -> str:
     """A table for LaTeX's booktabs package."""
+    plain = shown.map(lambda value: str(value).replace(ABSENT, "--")).rename(columns=str)
     return (
-        shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1).to_latex(hrules=True)
+        plain.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1).to_latex(hrules=True)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ablate.design import show
-from analysis.contrasts import Contrast, MarginRow
-from analysis.tables import shown
+from analysis.contrasts import Contrast
+from analysis.findings import Findings
+from analysis.formats import shown
+from analysis.matched import MarginRow
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, told apart by the colour-blind and in print."""
@@ -121,6 +124,27 @@ def restarts(history: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
         axes.set_ylabel("test accuracy (%)")
         figure.legend(fontsize=8, loc="outside lower left")
     return figure
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that stands in the folder, and the SVG's text for the page."""
+
+    name: str
+    svg: str
+
+
+def save_all(found: Findings, folder: Path) -> list[Drawn]:
+    """Draw every figure that there is something for, and save each in the folder."""
+    figures: dict[str, Figure] = {}
+    for place, one in enumerate(found.comparisons):
+        if one.has_margin:
+            figures[f"margins{f'-{place + 1}' * (place > 0)}"] = margins(one.rows, one.contrast)
+    if found.histories and len(found.histories.restarts):
+        figures["restarts"] = restarts(found.histories.restarts, found.histories.labels)
+    if found.histories and len(found.histories.curves):
+        figures["curves"] = curves(found.histories.curves, found.histories.labels, found.histories.metric)
+    return [Drawn(name, save(figure, folder, name)) for name, figure in figures.items()]
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import os
+import math
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from ablate import cli
 from ablate.design import Mistake
-from analysis import contrasts, page, tables
-from analysis.paper import claims, rulings
-from analysis.sources import published, studies
+from analysis import contrasts, page, summary, tables, terminal
+from analysis.findings import Histories, find
+from analysis.sources import predictions, published, studies
 from analysis.sources.history import history
 from analysis.sources.runs import Runs
-
-PIPE_WIDTH = 160
-"""Columns of a printed table that no terminal bounds."""
 
 Source = Enum("Source", ["mlflow", "published"])
 
 
 @dataclass
 class ContrastConfig:
-    factor: str | None = None
-    levels: list[Any] | None = None
+    factor: Any = None
+    levels: Any = None
+    equivalence_pp: float = MISSING
 
 
 @dataclass
@@ -60,34 +54,32 @@ def main() -> None:
 
 
 def report(typed: cli.Composed) -> int:
-    """Write the report that was asked for, print its table and its path; return exit status 0."""
+    """Write the report that was asked for, print its tables and its path; return exit status 0."""
     config = cli.plain(typed, ReportConfig)
     if not config["out"]:
         raise Mistake("out=: allowed: a folder, or a name for a new one")
+    within = config["contrast"]["equivalence_pp"]
+    if not (math.isfinite(within) and within > 0):
+        raise Mistake(f"contrast.equivalence_pp={within}: allowed: the smallest difference of interest, above 0")
     client, runs = _runs(config)
-    contrast = contrasts.choose_contrast(runs, config["contrast"]["factor"], config["contrast"]["levels"])
-    rows = contrasts.margins(runs, contrast) if contrast else []
-    if client is None:  # what a paper printed for one arm alone is no margin
-        rows = [row for row in rows if row.margin]
-        if not rows:
-            raise Mistake(f"source=published, contrast {contrast}: no two numbers differ in that alone")
+    chosen = contrasts.choose_contrasts(runs, config["contrast"]["factor"], config["contrast"]["levels"])
+    found = find(
+        runs,
+        chosen,
+        equivalence_pp=within,
+        right=predictions.right(client, runs.frame) if client and runs.ours else None,
+        histories=_histories(client, runs) if client and runs.ours else None,
+    )
     folder = Path(config["out"], re.sub(r"[^\w.+-]", "_", runs.study))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"out={config['out']}: {error.strerror}; allowed: a folder, or a name for a new one") from error
-    found = page.Findings(runs, contrast, rows)
-    if client:
-        found = replace(
-            found,
-            rulings=rulings.rulings(runs),
-            claims=claims.claims(runs),
-            histories=_histories(client, runs),
-        )
-    page.write(found, folder)
+    told, warned = summary.sentences(found), summary.warnings(found, contrasts.left_out(runs, chosen))
+    page.write(found, told, warned, folder)
     if client and runs.parent_run_id:
         client.log_artifacts(runs.parent_run_id, str(folder), "report")
-    _print(found)
+    terminal.show(found, told, warned)
     print(f"Report: {folder / 'index.html'}")  # noqa: T201
     return 0
 
@@ -103,7 +95,7 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
     return client, studies.read(client, config["study"])
 
 
-def _histories(client: Any, runs: Runs) -> page.Histories:
+def _histories(client: Any, runs: Runs) -> Histories:
     """Of the first cells: validation accuracy (training accuracy where nothing is set aside), and tests at restarts."""
     from analysis.plots import MOST_CURVES
 
@@ -115,34 +107,8 @@ def _histories(client: Any, runs: Runs) -> page.Histories:
         metric, points = "training accuracy", history(client, shown, "train_acc")
     restarts = history(client, shown[shown["outcome"] == "done"], "restart_test_acc")
     several = restarts["run_id"].value_counts().gt(1).any()
-    return page.Histories(labels, metric, points, restarts if several else restarts.iloc[:0])
-
-
-def _print(found: page.Findings) -> None:
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
-    runs, contrast, rows = found.runs, found.contrast, found.rows
-    notes: list[str] = []
-    if contrast is None:
-        title, shown = "no factor was swept, so there is no margin", tables.accuracies(runs)
-    else:
-        varied, constants = contrasts.split_constants(rows) if len(rows) > 1 else (rows, {})
-        shown, notes = tables.footnotes(tables.margins_for_people(varied, contrast))
-        notes.append(contrasts.left_out(runs, contrast))
-        title = ", ".join([str(contrast), *(f"{key} {tables.shown(level)}" for key, level in constants.items())])
-    console.print(
-        f"study {runs.study}{': ' if contrast is None else ', '}{title}", highlight=False, markup=False, soft_wrap=True
-    )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in shown.columns:
-        left = column in (*runs.frame.columns, "")
-        table.add_column(column, justify="left" if left else "right", overflow="fold")
-    for row in shown.itertuples(index=False):
-        table.add_row(*map(str, row))
-    console.print(table)
-    numbers = claims.counts(found.claims)
-    ruling_lines = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.rulings]
-    for line in filter(None, [*notes, *ruling_lines, f"Printed numbers: {numbers}." if numbers else ""]):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    left_out = names.nunique() - len(set(labels.values()))
+    return Histories(labels, metric, points, restarts if several else restarts.iloc[:0], left_out)
 
 
 if __name__ == "__main__":

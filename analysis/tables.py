@@ -2,56 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from string import ascii_lowercase
 from typing import Any
 
 import pandas as pd
 
 from ablate.design import show
-from analysis.contrasts import Contrast, MarginRow, cells, factors, levels_of, places
-from analysis.margin import Margin
+from analysis.factors import cells, factors, places
+from analysis.findings import Comparison, Findings
+from analysis.formats import ABSENT, interval, p_value, shown, signed
+from analysis.margin import Margin, bca_interval
+from analysis.matched import MarginRow
 from analysis.sources.runs import Runs
-
-ABSENT = "–"
+from analysis.verdict import Verdict, in_words
 
 
 def accuracies(runs: Runs) -> pd.DataFrame:
-    """Accuracy of every cell: a row each, with columns for the factors, n, failed, mean and sd in percent."""
-    keys = factors(runs)
+    """Accuracy of every cell for people: a row each, with n, what is not done, mean and sd."""
+    measure = runs.measure
     rows = []
-    frame = runs.frame.sort_values(keys, key=lambda column: places(runs.frame, column)) if keys else runs.frame
-    for levels, cell in cells(frame, keys):
-        acc_pct = 100 * cell.loc[cell["outcome"] == "done", "acc"].dropna()
+    for levels, cell, acc in _cells_in_order(runs):
         rows.append(
-            {key: shown(levels[key]) for key in keys}
+            {key: shown(level) for key, level in levels.items()}
             | {
-                "n": len(acc_pct),
-                "not done": int((cell["outcome"] != "done").sum()),
-                "test accuracy (%)": f"{acc_pct.mean():.2f}" if len(acc_pct) else ABSENT,
-                "sd": f"{acc_pct.std():.2f}" if len(acc_pct) > 1 else ABSENT,
+                "n": len(acc),
+                "not done": _not_done(cell),
+                measure.of(measure.name, measure.unit): f"{100 * acc.mean():.2f}" if len(acc) else ABSENT,
+                "sd": f"{100 * acc.std():.2f}" if len(acc) > 1 else ABSENT,
             }
         )
     return pd.DataFrame(rows)
 
 
-def by_arm(runs: Runs, key: str) -> pd.DataFrame:
-    """Accuracy of each norm at each level of the key, over all other factors: a row each."""
+def accuracies_in_full(runs: Runs) -> pd.DataFrame:
+    """The same at full precision with run ids; accuracies in [0, 1]."""
+    return pd.DataFrame(
+        levels
+        | {
+            "n": len(acc),
+            "planned": len(cell),
+            "not_done": _not_done(cell),
+            "mean_acc": acc.mean() if len(acc) else None,
+            "sd_acc": acc.std() if len(acc) > 1 else None,
+            "runs": " ".join(cell.loc[acc.index, "run_id"]),
+        }
+        for levels, cell, acc in _cells_in_order(runs)
+    )
+
+
+def costs(runs: Runs) -> pd.DataFrame:
+    """What the trials of each cell took: medians over those done; empty where no run tells."""
+    if not {"train_s", "peak_bytes"} <= {*runs.frame} or runs.frame[["train_s", "peak_bytes"]].isna().all(axis=None):
+        return pd.DataFrame()
     rows = []
-    for level in levels_of(runs.frame, key):
-        for norm in levels_of(runs.frame, "norm"):
-            trials = runs.frame[(runs.frame[key] == level) & (runs.frame["norm"] == norm)]
-            acc_pct = 100 * trials.loc[trials["outcome"] == "done", "acc"].dropna()
-            rows.append(
-                {
-                    key: shown(level),
-                    "norm": norm,
-                    "n": len(acc_pct),
-                    "diverged": int((trials["outcome"] == "diverged").sum()),
-                    "test accuracy (%)": f"{acc_pct.mean():.2f}" if len(acc_pct) else ABSENT,
-                }
-            )
+    for levels, _, acc in _cells_in_order(runs):
+        done = runs.frame.loc[acc.index]
+        epoch_s, peak = done["train_s"].median(), done["peak_bytes"].median()
+        rows.append(
+            {key: shown(level) for key, level in levels.items()}
+            | {
+                "n": len(done),
+                "training, s per epoch": ABSENT if pd.isna(epoch_s) else f"{epoch_s:.3g}",
+                "peak memory (MB)": ABSENT if pd.isna(peak) else f"{peak / 1e6:,.0f}",
+            }
+        )
     return pd.DataFrame(rows)
+
+
+def costs_in_full(runs: Runs) -> pd.DataFrame:
+    """The same at full precision, in s and bytes, with run ids."""
+    return pd.DataFrame(
+        levels
+        | {
+            "n": len(acc),
+            "train_s": runs.frame.loc[acc.index, "train_s"].median(),
+            "peak_bytes": runs.frame.loc[acc.index, "peak_bytes"].median(),
+            "machines": "; ".join(dict.fromkeys(runs.frame.loc[acc.index, "machine"])),
+            "runs": " ".join(cell.loc[acc.index, "run_id"]),
+        }
+        for levels, cell, acc in _cells_in_order(runs)
+    )
+
+
+def _cells_in_order(runs: Runs) -> Iterator[tuple[dict[str, Any], pd.DataFrame, pd.Series]]:
+    """Each cell's levels, its trials, and the accuracies of those done."""
+    keys = factors(runs)
+    frame = runs.frame.sort_values(keys, key=lambda column: places(runs.frame, column)) if keys else runs.frame
+    for levels, cell in cells(frame, keys):
+        yield levels, cell, cell.loc[cell["outcome"] == "done", "acc"].dropna()
+
+
+def _not_done(cell: pd.DataFrame) -> str:
+    """How many trials of a cell have which outcome, of those not done."""
+    counts = cell.loc[cell["outcome"] != "done", "outcome"].value_counts()
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def cell_names(runs: Runs) -> pd.Series:
@@ -64,43 +109,119 @@ def cell_names(runs: Runs) -> pd.Series:
     return pd.Series([name or "all trials" for name in names], index=runs.frame.index)
 
 
-def margins_for_people(rows: Sequence[MarginRow], contrast: Contrast) -> pd.DataFrame:
-    """The margins to two decimals, in percentage points."""
-    first, second = show(contrast.first), show(contrast.second)
+def margins(one: Comparison, found: Findings) -> pd.DataFrame:
+    """The margins of a contrast for people, to two decimals; without verdicts where there are none."""
+    measure, first, second = found.runs.measure, show(one.contrast.first), show(one.contrast.second)
+    told = verdicts(one, found)
     return pd.DataFrame(
         {key: shown(level) for key, level in row.levels.items()}
         | {
-            f"{first} (%)": _percent(row.first_acc),
-            f"{second} (%)": _percent(row.second_acc),
-            "margin (pp)": signed(row.margin.mean_pp) if row.margin else ABSENT,
-            "95% interval": _interval(row.margin),
-            "n": row.margin.n if row.margin else 0,
-            "notes": "; ".join(row.notes),
+            measure.of(first, measure.unit): _percent(row.first_acc),
+            measure.of(second, measure.unit): _percent(row.second_acc),
+            measure.of("margin", measure.points): signed(row.margin.mean_pp) if row.margin else ABSENT,
+            "95% interval": interval(row.margin.low_pp, row.margin.high_pp) if row.margin else ABSENT,
+            "n": _n(row),
         }
-        for row in rows
+        | ({"verdict": told[place]} if told and not found.published else {})
+        | {"notes": "; ".join(row.notes)}
+        for place, row in enumerate(one.rows)
     )
 
 
-def margins_in_full(rows: Sequence[MarginRow], contrast: Contrast) -> pd.DataFrame:
-    """The margins at full precision with the ids of the runs that they rest on."""
+def verdicts(one: Comparison, found: Findings) -> list[str]:
+    """Each cell's verdict in words."""
+    first, second = show(one.contrast.first), show(one.contrast.second)
+    return [in_words(verdict, first, second, found.within) for verdict in one.verdicts]
+
+
+def errors(one: Comparison) -> pd.DataFrame:
+    """The two sources of uncertainty of each margin, as standard errors: between seeds, and of the test set."""
+    return pd.DataFrame(
+        {key: shown(level) for key, level in row.levels.items()}
+        | {
+            "seeds, se": _plain(row.margin.seed_se_pp),
+            "test set, se": _plain(row.margin.test_set.se_pp if row.margin.test_set else None),
+            "test images": f"{row.margin.test_set.items:,}" if row.margin.test_set else ABSENT,
+            "larger": larger_error(row.margin) or ABSENT,
+        }
+        for row in one.rows
+        if row.margin
+    )
+
+
+def larger_error(found: Margin) -> str:
+    """Which of the two is larger; empty where one is not known."""
+    if found.seed_se_pp is None or found.test_set is None:
+        return ""
+    return "seeds" if found.seed_se_pp >= found.test_set.se_pp else "test set"
+
+
+def margins_in_full(comparisons: Sequence[Comparison], found: Findings) -> pd.DataFrame:
+    """The margins of all contrasts at full precision with the ids of the runs that they rest on."""
     return pd.DataFrame(
         row.levels
+        | {"factor": one.contrast.factor, "first": one.contrast.first, "second": one.contrast.second}
+        | _numbers(row)
+        | (_judged(one.verdicts[place], words[place]) if words else {})
         | {
-            "factor": contrast.factor,
-            "first": contrast.first,
-            "second": contrast.second,
-            "first_acc": row.first_acc,
-            "second_acc": row.second_acc,
-            "margin_pp": row.margin.mean_pp if row.margin else None,
-            "low_pp": row.margin.low_pp if row.margin else None,
-            "high_pp": row.margin.high_pp if row.margin else None,
-            "sd_pp": row.margin.sd_pp if row.margin else None,
-            "n": row.margin.n if row.margin else 0,
             "notes": "; ".join(row.notes),
+            "code_versions": " ".join(row.versions),
             "first_runs": " ".join(row.first_runs),
             "second_runs": " ".join(row.second_runs),
         }
-        for row in rows
+        for one in comparisons
+        for words in [verdicts(one, found)]
+        for place, row in enumerate(one.rows)
+    )
+
+
+def _numbers(row: MarginRow) -> dict[str, Any]:
+    one = row.margin
+    bca = bca_interval([*row.by_seed.values()]) or (None, None)
+    return {
+        "first_acc": row.first_acc,
+        "second_acc": row.second_acc,
+        "margin_pp": one.mean_pp if one else None,
+        "low_pp": one.low_pp if one else None,
+        "high_pp": one.high_pp if one else None,
+        "sd_pp": one.sd_pp if one else None,
+        "n": one.n if one else 0,
+        "planned": row.planned,
+        "seed_se_pp": one.seed_se_pp if one else None,
+        "test_set_se_pp": one.test_set.se_pp if one and one.test_set else None,
+        "test_items": one.test_set.items if one and one.test_set else None,
+        "p_difference": one.p_difference if one else None,
+        "p_equivalence": one.p_equivalence if one else None,
+        "bca_low_pp": bca[0],
+        "bca_high_pp": bca[1],
+    }
+
+
+def _judged(verdict: Verdict, words: str) -> dict[str, Any]:
+    return {
+        "p_difference_holm": verdict.p_difference,
+        "p_equivalence_holm": verdict.p_equivalence,
+        "verdict": verdict.word,
+        "by_less": verdict.small,
+        "more_seeds": verdict.more_seeds,
+        "in_words": words,
+    }
+
+
+def effects(one: Comparison, found: Findings) -> pd.DataFrame:
+    """How the margin changes with the other factors, for people."""
+    points = found.runs.measure.points
+    return pd.DataFrame(
+        {
+            "factor": effect.difference.moderator,
+            "levels": f"{shown(effect.difference.level)} against {shown(effect.difference.reference)}",
+            found.runs.measure.of("margin differs by", points): _signed(effect.mean_pp),
+            "95% interval": interval(effect.low_pp, effect.high_pp),
+            "n": len(effect.difference.by_seed),
+            "cells": effect.difference.cells,
+            "p (Holm)": p_value(effect.p),
+        }
+        for effect in one.effects
     )
 
 
@@ -114,49 +235,22 @@ def footnotes(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return marked.rename(columns={"notes": ""}), [f"{letters[note]}: {note}" for note in notes]
 
 
-def shown(level: Any) -> str:
-    """A level for people: no trailing .0, and a dash for a key that the cell does not have.
-
-    >>> [shown(level) for level in (2.0, 0.5, True, "bn", None)]
-    ['2', '0.5', 'true', 'bn', '–']
-    """
-    if level is None or (isinstance(level, float) and pd.isna(level)):
-        return ABSENT
-    if isinstance(level, bool):
-        return show(level)
-    if isinstance(level, float) and level.is_integer():
-        return str(int(level))
-    return str(level)
-
-
 def _percent(acc: float | None) -> str:
     return f"{100 * acc:.2f}" if acc is not None else ABSENT
 
 
-def _interval(found: Margin | None) -> str:
-    if found is None or found.low_pp is None or found.high_pp is None:
-        return ABSENT
-    return interval(found.low_pp, found.high_pp)
+def _n(row: MarginRow) -> str:
+    """How many pairs of seeds, and of how many where some are missing.
 
-
-def interval(low_pp: float, high_pp: float) -> str:
-    """Both ends with their sign.
-
-    >>> interval(-0.5, 1.25)
-    '-0.50 to +1.25'
+    A cell that lacks seeds says so, instead of averaging silently.
     """
-    return f"{signed(low_pp)} to {signed(high_pp)}"
+    n = row.margin.n if row.margin else 0
+    return str(n) if n == row.planned else f"{n} of {row.planned}"
 
 
-def p_value(p: float | None) -> str:
-    """Three decimals.
-
-    >>> [p_value(p) for p in (0.0412, 0.0001, None)]
-    ['0.041', '<0.001', '–']
-    """
-    return ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+def _plain(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.2f}"
 
 
-def signed(value_pp: float) -> str:
-    """Two decimals with a sign, and no negative zero."""
-    return f"{round(value_pp, 2) + 0.0:+.2f}"
+def _signed(value: float | None) -> str:
+    return ABSENT if value is None else signed(value)

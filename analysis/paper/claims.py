@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from ablate.design import ADDED_LATER, show
-from analysis import tables
-from analysis.contrasts import cells, factors
+from analysis import formats
+from analysis.factors import cells, factors
 from analysis.margin import Values, t_interval
 from analysis.sources.published import PUBLISHED_FACTORS, printed
 from analysis.sources.runs import Runs
@@ -98,7 +98,7 @@ def counts(found: Sequence[Claim]) -> str:
 def reproduced(claim: Claim) -> str:
     """The mean with its interval, for people."""
     if not claim.values_pct:
-        return tables.ABSENT
+        return formats.ABSENT
     mean, bounds = f"{np.mean(claim.values_pct):.2f}", t_interval(claim.values_pct)
     return f"{mean} ({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else mean
 
@@ -170,7 +170,7 @@ def _recipe(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _name(row: Mapping[str, Any]) -> str:
     """The network and the data, as far as the source states them."""
-    size = "-".join(tables.shown(row[key]) for key in ("depth", "width") if not pd.isna(row[key]))
+    size = "-".join(formats.shown(row[key]) for key in ("depth", "width") if not pd.isna(row[key]))
     bits = "" if pd.isna(row["bits"]) else "1 bit" if row["bits"] == 1 else f"{row['bits']:g} bits"
     norm = "" if pd.isna(row["norm"]) else row["norm"]
     epochs = "" if pd.isna(row["epochs"]) else f"{row['epochs']:g} epochs"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from analysis import tables
+from analysis import formats
+from analysis.interaction import Difference
 from analysis.margin import Values, t_interval
-from analysis.moderators import Difference
 from analysis.paper.decisions import Decision, Word
 
 
@@ -65,23 +65,13 @@ def evidence(spread: str, n: int, p: float | None) -> str:
     """
     if p is None:
         return f"n = {n}: no test" if n < 2 else f"n = {n}, all the same: no test"
-    return f"95% interval {spread}, n = {n}, {p_is(p)}"
-
-
-def p_is(p: float | None) -> str:
-    """A p value in a sentence.
-
-    >>> p_is(0.0001), p_is(0.25)
-    ('p < 0.001', 'p = 0.250')
-    """
-    shown = tables.p_value(p)
-    return f"p < {shown[1:]}" if shown.startswith("<") else f"p = {shown}"
+    return f"95% interval {spread}, n = {n}, {formats.p_is(p)}"
 
 
 def interval(values_pp: Values) -> str:
     """The 95% interval of the mean of (n,) values, or a dash."""
     found = t_interval(values_pp)
-    return tables.interval(*found) if found else tables.ABSENT
+    return formats.interval(*found) if found else formats.ABSENT
 
 
 def table(differences: Sequence[Difference], p_values: Sequence[float | None]) -> pd.DataFrame:
@@ -90,19 +80,19 @@ def table(differences: Sequence[Difference], p_values: Sequence[float | None]) -
         {
             "arm": one.arm,
             "factor": one.moderator,
-            "levels": f"{tables.shown(one.level)} against {tables.shown(one.reference)}",
-            "difference (pp)": tables.signed(float(np.mean(one.by_seed))) if len(one.by_seed) else tables.ABSENT,
+            "levels": f"{formats.shown(one.level)} against {formats.shown(one.reference)}",
+            "difference (pp)": formats.signed(float(np.mean(one.by_seed))) if len(one.by_seed) else formats.ABSENT,
             "95% interval": interval(one.by_seed),
             "n": len(one.by_seed),
             "cells": one.cells,
-            "p": tables.p_value(p),
+            "p": formats.p_value(p),
         }
         for one, p in zip(differences, p_values, strict=True)
     )
 
 
 def _sentence(one: Difference, p: float | None) -> str:
-    level, reference = f"{one.moderator} {tables.shown(one.level)}", tables.shown(one.reference)
+    level, reference = f"{one.moderator} {formats.shown(one.level)}", formats.shown(one.reference)
     n = len(one.by_seed)
     if not n:
         return f"No seed of {one.arm} has a margin at both {level} and {reference}."

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis import tables
-from analysis.contrasts import Contrast, MarginRow, levels_of, margins, split_constants
+from analysis import formats
+from analysis.contrasts import Contrast
+from analysis.factors import levels_of
+from analysis.interaction import Difference, difference, levels_with_margins
 from analysis.margin import fails_more, t_interval
-from analysis.moderators import Difference, difference, levels_with_margins
+from analysis.matched import MarginRow, margins, split_constants
 from analysis.paper import ruling, small_batches, speed
 from analysis.paper.decisions import depends, falls, faster, greater, no_consistent_advantage
 from analysis.paper.ruling import Ruling
@@ -56,7 +58,7 @@ def diverged(runs: Runs) -> str:
 def _advantage(runs: Runs, rows: Rows) -> Ruling:
     claim = "Batch norm does not consistently give a significant advantage."
     named = [
-        (arm, row, ", ".join(f"{key} {tables.shown(level)}" for key, level in short.levels.items()))
+        (arm, row, ", ".join(f"{key} {formats.shown(level)}" for key, level in short.levels.items()))
         for arm, held in rows.items()
         for row, short in zip(held, split_constants(held)[0], strict=True)
         if row.margin or any(row.diverged)
@@ -83,11 +85,11 @@ def _advantage(runs: Runs, rows: Rows) -> Ruling:
         {
             "arm": arm,
             "cell": cell or "all trials",
-            "margin (pp)": tables.signed(float(np.mean(values))) if values else tables.ABSENT,
+            "margin (pp)": formats.signed(float(np.mean(values))) if values else formats.ABSENT,
             "95% interval": ruling.interval(values),
             "n": len(values),
-            "p, against 0": tables.p_value(p_margin),
-            "p, below 0.5": tables.p_value(p_small),
+            "p, against 0": formats.p_value(p_margin),
+            "p, below 0.5": formats.p_value(p_small),
         }
         for (arm, _, cell), values, p_margin, p_small in zip(named, cells, seen.p_margin, seen.p_small, strict=True)
     )
@@ -134,12 +136,12 @@ def _speed(runs: Runs, rows: Rows) -> Ruling:
     for (arm, one), p in zip(found.items(), seen.p_values, strict=True):
         bounds, n = t_interval(one.log_by_seed), len(one.log_by_seed)
         ratio = f"{np.exp(np.mean(one.log_by_seed)):.2f}"
-        spread = f"{np.exp(bounds[0]):.2f} to {np.exp(bounds[1]):.2f}" if bounds else tables.ABSENT
+        spread = f"{np.exp(bounds[0]):.2f} to {np.exp(bounds[1]):.2f}" if bounds else formats.ABSENT
         bracket = ruling.evidence(spread, n, p)
         told.append(f"An epoch of {SHIFTED} takes {ratio} times as long as one of {arm} ({bracket}).")
         told += [f"Pairs on unlike machines, left out: {one.apart}."] * bool(one.apart)
         numbers = {"arm": arm, f"{SHIFTED} over arm": ratio, "95% interval": spread, "n": n, "cells": one.cells}
-        tests.append(numbers | {"p": tables.p_value(p)})
+        tests.append(numbers | {"p": formats.p_value(p)})
     told += [ruling.method(seen, "two-sided", TIMES), unmeasured]
     return Ruling(3, claim, seen.word, " ".join(told), about="training speed", tests=pd.DataFrame(tests))
 
@@ -164,16 +166,16 @@ def _small_batches(runs: Runs, rows: Rows) -> Ruling:
     for one, (first, second), p in zip(failing, counts, seen.p_values[len(found) :], strict=True):
         told.append(
             f"Diverged at batches of {one.size}: {first[0]} of {first[1]} {one.arm}, {second[0]} of {second[1]} "
-            f"{SHIFTED} (Fisher's exact test, one-sided, {ruling.p_is(p)})."
+            f"{SHIFTED} (Fisher's exact test, one-sided, {formats.p_is(p)})."
         )
     told.append(ruling.method(seen, "one-sided", "both differences, the larger p value of the two"))
     tests = small_batches.table(found, seen.p_values[: len(found)])
     places = [*found, *failing]  # one for each test
     sizes = ", ".join(
-        dict.fromkeys(tables.shown(one.size) for one, is_it in zip(places, seen.significant, strict=True) if is_it)
+        dict.fromkeys(formats.shown(one.size) for one, is_it in zip(places, seen.significant, strict=True) if is_it)
     )
     about = f"at batches of {sizes}" if sizes else ""
-    return Ruling(4, claim, seen.word, " ".join(told), about=about, tests=tests, arms=tables.by_arm(runs, key))
+    return Ruling(4, claim, seen.word, " ".join(told), about=about, tests=tests, arms=small_batches.by_arm(runs, key))
 
 
 def _residual(runs: Runs, rows: Rows) -> Ruling:

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import tables
-from analysis.contrasts import Contrast, MarginRow, levels_of, margins
+from analysis import formats
+from analysis.contrasts import Contrast
+from analysis.factors import levels_of
+from analysis.matched import MarginRow, margins
 from analysis.paper import ruling
 from analysis.sources.runs import Runs
 
@@ -47,7 +49,7 @@ def at_sizes(runs: Runs, arm: str, other: str, rows: Iterable[MarginRow]) -> lis
         runs: the study.
         arm: a level of the norm.
         other: the level that `rows` compare it with.
-        rows: what `contrasts.margins` gives for arm minus other.
+        rows: what `matched.margins` gives for arm minus other.
     """
     rows = [row for row in rows if KEY in row.levels]
     sizes = [size for size in levels_of(runs.frame, KEY) if any(row.levels[KEY] == size for row in rows)]
@@ -70,7 +72,7 @@ def sentences(found: Sequence[AtSize], p_values: Sequence[float | None], shown: 
         strongest = min(its, key=lambda at: 1.0 if p_values[at] is None else p_values[at] or 0.0)
         said = [at for at in its if at in shown] or [strongest]
         told += [_sentence(found[at], p_values[at]) for at in said]
-        silent = [tables.shown(found[at].size) for at in its if at not in shown]
+        silent = [formats.shown(found[at].size) for at in its if at not in shown]
         told += [f"Not shown for {arm} at {', '.join(silent)}."] * bool(silent)
     return told
 
@@ -82,7 +84,7 @@ def _sentence(one: AtSize, p: float | None) -> str:
     own = f"{_side(one.own_pp)} itself at {one.largest} ({_spread(one.own_pp)})"
     other = f"{_side(one.margin_pp)} {one.other} ({_spread(one.margin_pp)})"
     told = f"{where} {own}, and {other}"
-    return f"{told}: no test." if p is None else f"{told}; both below: {ruling.p_is(p)}."
+    return f"{told}: no test." if p is None else f"{told}; both below: {formats.p_is(p)}."
 
 
 def table(found: Iterable[AtSize], p_values: Iterable[float | None]) -> pd.DataFrame:
@@ -90,16 +92,35 @@ def table(found: Iterable[AtSize], p_values: Iterable[float | None]) -> pd.DataF
     return pd.DataFrame(
         {
             "arm": one.arm,
-            "batch": tables.shown(one.size),
+            "batch": formats.shown(one.size),
             f"minus itself at {one.largest} (pp)": _mean(one.own_pp),
             "95% interval": ruling.interval(one.own_pp),
             f"minus {one.other} (pp)": _mean(one.margin_pp),
             "its 95% interval": ruling.interval(one.margin_pp),
             "n": min(len(one.own_pp), len(one.margin_pp)),
-            "p": tables.p_value(p),
+            "p": formats.p_value(p),
         }
         for one, p in zip(found, p_values, strict=True)
     )
+
+
+def by_arm(runs: Runs, key: str) -> pd.DataFrame:
+    """Accuracy of each norm at each level of the key, over all other factors: a row each."""
+    rows = []
+    for level in levels_of(runs.frame, key):
+        for norm in levels_of(runs.frame, "norm"):
+            trials = runs.frame[(runs.frame[key] == level) & (runs.frame["norm"] == norm)]
+            acc_pct = 100 * trials.loc[trials["outcome"] == "done", "acc"].dropna()
+            rows.append(
+                {
+                    key: formats.shown(level),
+                    "norm": norm,
+                    "n": len(acc_pct),
+                    "diverged": int((trials["outcome"] == "diverged").sum()),
+                    "test accuracy (%)": f"{acc_pct.mean():.2f}" if len(acc_pct) else formats.ABSENT,
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _by_seed(rows: Iterable[MarginRow]) -> NDArray[np.float64]:
@@ -111,7 +132,7 @@ def _by_seed(rows: Iterable[MarginRow]) -> NDArray[np.float64]:
 
 
 def _mean(values_pp: NDArray[np.float64]) -> str:
-    return tables.signed(float(np.mean(values_pp))) if len(values_pp) else tables.ABSENT
+    return formats.signed(float(np.mean(values_pp))) if len(values_pp) else formats.ABSENT
 
 
 def _side(values_pp: NDArray[np.float64]) -> str:
@@ -121,4 +142,4 @@ def _side(values_pp: NDArray[np.float64]) -> str:
 
 def _spread(values_pp: NDArray[np.float64]) -> str:
     spread = ruling.interval(values_pp).replace("-", "−")
-    return f"95% interval {spread}, n = {len(values_pp)}" if spread != tables.ABSENT else f"n = {len(values_pp)}"
+    return f"95% interval {spread}, n = {len(values_pp)}" if spread != formats.ABSENT else f"n = {len(values_pp)}"

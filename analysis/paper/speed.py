@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.contrasts import MarginRow
+from analysis.matched import MarginRow
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def ratios(frame: pd.DataFrame, rows: Sequence[MarginRow]) -> Ratios:
 
     Args:
         frame: a row a trial, with run_id, train_s, machine and recipe.epochs.
-        rows: what `contrasts.margins` gives.
+        rows: what `matched.margins` gives.
     """
     trials = frame.set_index("run_id")
     epoch_s = trials["train_s"].astype(float).where(trials["recipe.epochs"].astype(float) > 1)

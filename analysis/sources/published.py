@@ -54,5 +54,5 @@ def read(path: Path = PUBLISHED) -> Runs:
     frame = frame.astype(dict.fromkeys(("depth", "bits", "epochs", "crops"), int))
     preferred = ("norm", ("bn_fixed", "srelu"))
     return Runs(
-        "published", frame.reset_index(drop=True), PUBLISHED_FACTORS, preferred, derived=("epochs",), ours=False
+        "published", frame.reset_index(drop=True), PUBLISHED_FACTORS, preferred, derived=("epochs",), kind="printed"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -54,7 +54,8 @@ class Runs:
     derived: the keys that nobody typed and that take their values from another choice; arms need not agree.
     parent_run_id: the study's own run in MLflow; None where there is none.
     measure: what acc is.
-    ours: whether `ablate.run` made them: only then are the paper's claims looked for.
+    kind: "ours" were made by `ablate.run`, "printed" by a paper, "others" elsewhere. The paper's claims are looked for
+        in ours alone.
     """
 
     study: str
@@ -64,4 +65,8 @@ class Runs:
     derived: Sequence[str] = ()
     parent_run_id: str | None = None
     measure: Measure = Measure()
-    ours: bool = True
+    kind: Literal["ours", "printed", "others"] = "ours"
+
+    @property
+    def ours(self) -> bool:
+        return self.kind == "ours"

@@ -70,10 +70,9 @@ def test_a_report_holds_page_tables_and_figures(folder, say):
     names = {path.name for path in Path("reports/mine").iterdir()}
     assert names == {
         "index.html",
-        "margins.csv",
-        "margins.md",
-        "margins.tex",
+        "report.json",
         "claims.csv",
+        *(f"{table}.{kind}" for table in ("margins", "gaps", "accuracies") for kind in ("csv", "md", "tex")),
         *(f"{figure}.{kind}" for figure in ("margins", "curves") for kind in ("svg", "png")),
     }
     page = Path("reports/mine/index.html").read_text()
@@ -180,7 +179,7 @@ def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
     [
         ("study=nothing", "study=nothing: no such study; allowed: mine"),
         ("contrast.factor=depth", "contrast.factor=depth: not varied in study mine; allowed: norm, bits"),
-        ("contrast.levels=[bn,gn]", "contrast.levels=[bn,gn]: allowed: two of bn, srelu"),
+        ("contrast.levels=[bn,gn]", "contrast.levels=[bn,gn]: allowed: two or more of bn, srelu"),
         ("path=x.csv", "path=x.csv: allowed with source=published only"),
         ("source=published path=x.csv", "path=x.csv: cannot be read: "),
         ("source=published path=bad.csv", "path=bad.csv: no column id, "),

@@ -8,6 +8,9 @@ import pytest
 from ablate.design import Mistake
 from analysis import contrasts, tables
 from analysis.contrasts import Contrast
+from analysis.factors import factors
+from analysis.findings import find
+from analysis.matched import margins
 from tests.analysis.frames import rows
 
 NORM = Contrast("norm", "bn", "srelu")
@@ -24,7 +27,7 @@ def study(**extra):
 def found(runs, contrast=NORM):
     return {
         tuple(row.levels.items()): (round(row.margin.mean_pp, 6), row.margin.n) if row.margin else None
-        for row in contrasts.margins(runs, contrast)
+        for row in margins(runs, contrast)
     }
 
 
@@ -40,7 +43,7 @@ def test_a_key_that_nobody_swept_but_that_has_two_values_separates_cells():
     runs = rows(*study(depth=8), *study(depth=14))
     assert len(found(runs)) == 4
     assert all(n == 3 for _, n in found(runs).values())
-    assert contrasts.factors(runs) == ["norm", "bits", "depth"]
+    assert factors(runs) == ["norm", "bits", "depth"]
 
 
 def test_arms_that_differ_in_more_than_the_factor_are_not_compared():
@@ -48,7 +51,7 @@ def test_arms_that_differ_in_more_than_the_factor_are_not_compared():
         ({"norm": "bn", "bits": 1, "recipe.lr": 0.1}, 0, 0.9),
         ({"norm": "srelu", "bits": 1, "recipe.lr": 0.01}, 0, 0.8),
     )
-    (first, second) = contrasts.margins(runs, NORM)
+    (first, second) = margins(runs, NORM)
     assert (first.margin, second.margin) == (None, None)
     assert {*first.notes, *second.notes} == {"norm=srelu: not run", "norm=bn: not run"}
 
@@ -80,7 +83,7 @@ def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
         ({"norm": "srelu"}, 1, "diverged"),
         factors=["norm"],
     )
-    (row,) = contrasts.margins(runs, NORM)
+    (row,) = margins(runs, NORM)
     assert row.margin.n == 1
     assert row.notes == ["norm=srelu: 1 diverged", "norm=bn: 1 done without a partner of the same seed"]
     assert (row.by_seed, row.diverged) == ({0: pytest.approx(10)}, (0, 1))
@@ -90,24 +93,26 @@ def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
 def test_a_cell_with_one_arm_stands_in_the_table_without_a_margin():
     runs = rows(*study(), ({"norm": "bn", "bits": 2}, 0, 0.9))
     assert found(runs)[(("bits", 2),)] is None
-    shown = tables.margins_for_people(contrasts.margins(runs, NORM), NORM)
+    all_of_it = find(runs, [NORM], equivalence_pp=0.5)
+    shown = tables.margins(all_of_it.comparisons[0], all_of_it)
     assert shown.loc[1].to_dict() == {
         "bits": "2",
         "bn (%)": "90.00",
         "srelu (%)": "–",
         "margin (pp)": "–",
         "95% interval": "–",
-        "n": 0,
+        "n": "0 of 1",
+        "verdict": "no margin",
         "notes": "norm=srelu: not run",
     }
 
 
 def test_a_third_level_is_named_with_the_words_that_compare_it():
     runs = rows(*study(), ({"norm": "bn_fixed", "bits": 32}, 0, 0.9))
-    assert contrasts.left_out(runs, NORM) == (
-        "Not compared here: norm=bn_fixed; contrast.factor=norm contrast.levels=[bn,bn_fixed] does."
+    assert contrasts.left_out(runs, [NORM]) == (
+        "Not compared here: norm=bn_fixed; contrast.factor=norm contrast.levels=[bn,srelu,bn_fixed] does."
     )
-    assert contrasts.left_out(rows(*study()), NORM) == ""
+    assert contrasts.left_out(rows(*study()), [NORM]) == ""
 
 
 def test_arms_may_differ_in_a_derived_key_and_a_note_says_so():
@@ -119,7 +124,7 @@ def test_arms_may_differ_in_a_derived_key_and_a_note_says_so():
     assert set(found(rows(*by_bits), bits).values()) == {None}
     runs = rows(*by_bits, derived=["norm.temperature"])
     assert set(found(runs, bits).values()) == {(10, 1)}
-    (row,) = contrasts.margins(runs, bits)
+    (row,) = margins(runs, bits)
     assert row.notes == ["norm.temperature 40 against 20"]
 
 
@@ -130,60 +135,68 @@ def test_a_derived_key_with_two_values_in_one_cell_tells_them_apart():
         factors=["bits"],
         derived=["norm.temperature"],
     )
-    assert contrasts.factors(runs) == ["bits", "norm.temperature"]
+    assert factors(runs) == ["bits", "norm.temperature"]
 
 
 def test_rows_stand_in_the_order_of_their_levels():
-    assert [row.levels["bits"] for row in contrasts.margins(rows(*reversed(study())), NORM)] == [1, 32]
+    assert [row.levels["bits"] for row in margins(rows(*reversed(study())), NORM)] == [1, 32]
 
 
 def test_a_studys_own_contrast_comes_first_where_the_study_has_its_levels():
     runs = dataclasses.replace(rows(*study()), preferred=("bits", (32, 1)))
-    assert contrasts.choose_contrast(runs, None, None) == Contrast("bits", 32, 1)
-    assert contrasts.choose_contrast(runs, "norm", None) == NORM
+    assert contrasts.choose_contrasts(runs, None, None) == [Contrast("bits", 32, 1)]
+    assert contrasts.choose_contrasts(runs, "norm", None) == [NORM]
     for elsewhere in (("bits", (32, 8)), ("model.residual", (True, False))):
         runs = dataclasses.replace(runs, preferred=elsewhere)
-        assert contrasts.choose_contrast(runs, None, None) == NORM
+        assert contrasts.choose_contrasts(runs, None, None) == [NORM]
 
 
 def test_the_levels_of_a_contrast_may_be_booleans():
     plain = [({"model.residual": residual}, 0, 0.9) for residual in (False, True)]
     runs = dataclasses.replace(rows(*plain, factors=["model.residual"]), preferred=("model.residual", (True, False)))
-    assert str(contrasts.choose_contrast(runs, None, None)) == "model.residual: true minus false"
+    assert [str(one) for one in contrasts.choose_contrasts(runs)] == ["model.residual: true minus false"]
 
 
 def test_the_default_contrast_is_the_papers_else_the_first_factor():
-    assert contrasts.choose_contrast(rows(*study()), None, None) == NORM
+    assert contrasts.choose_contrasts(rows(*study()), None, None) == [NORM]
     other = rows(({"norm": "bn", "bits": 1}, 0, 0.9), ({"norm": "bn", "bits": 32}, 0, 0.9))
-    assert contrasts.choose_contrast(other, None, None) == Contrast("bits", 1, 32)
-    assert contrasts.choose_contrast(rows(({"norm": "bn"}, 0, 0.9), factors=["norm"]), None, None) is None
+    assert contrasts.choose_contrasts(other, None, None) == [Contrast("bits", 1, 32)]
+    assert contrasts.choose_contrasts(rows(({"norm": "bn"}, 0, 0.9), factors=["norm"]), None, None) == []
     others = rows(({"norm": "bn"}, 0, 0.9), ({"norm": "gn"}, 0, 0.9), factors=["norm"])
-    assert contrasts.choose_contrast(others, None, None) == Contrast("norm", "bn", "gn")
+    assert contrasts.choose_contrasts(others, None, None) == [Contrast("norm", "bn", "gn")]
 
 
 @pytest.mark.parametrize(
     ("factor", "levels", "told"),
     [
         ("width", None, r"contrast\.factor=width: not varied in study s; allowed: norm, bits"),
-        ("norm", ["bn", "gn"], r"contrast\.levels=\[bn,gn\]: allowed: two of bn, srelu"),
-        ("bits", [1], r"contrast\.levels=\[1\]: allowed: two of 1, 32"),
-        ("bits", [1, 1], r"contrast\.levels=\[1,1\]: allowed: two of 1, 32"),
+        ("norm", ["bn", "gn"], r"contrast\.levels=\[bn,gn\]: allowed: two or more of bn, srelu"),
+        ("bits", [1], r"contrast\.levels=\[1\]: allowed: two or more of 1, 32"),
+        ("bits", [1, 1], r"contrast\.levels=\[1,1\]: allowed: two or more of 1, 32"),
     ],
 )
 def test_a_contrast_that_is_not_there_is_a_mistake(factor, levels, told):
     with pytest.raises(Mistake, match=told):
-        contrasts.choose_contrast(rows(*study()), factor, levels)
+        contrasts.choose_contrasts(rows(*study()), factor, levels)
 
 
 def test_accuracies_name_every_cell_with_n_and_what_is_not_done():
     runs = rows(*study(), ({"norm": "bn", "bits": 1}, 3, "lost"))
     shown = tables.accuracies(runs).to_dict("records")
-    assert shown[0] == {"norm": "bn", "bits": "1", "n": 3, "not done": 1, "test accuracy (%)": "95.00", "sd": "1.00"}
+    assert shown[0] == {
+        "norm": "bn",
+        "bits": "1",
+        "n": 3,
+        "not done": "1 lost",
+        "test accuracy (%)": "95.00",
+        "sd": "1.00",
+    }
     assert [(row["norm"], row["bits"]) for row in shown] == [("bn", "1"), ("bn", "32"), ("srelu", "1"), ("srelu", "32")]
 
 
 def test_the_full_table_holds_the_run_ids_and_full_precision():
-    full = tables.margins_in_full(contrasts.margins(rows(*study()), NORM), NORM)
+    found = find(rows(*study()), [NORM], equivalence_pp=0.5)
+    full = tables.margins_in_full(found.comparisons, found)
     assert full.loc[0, "first_runs"] == "r0 r1 r2"
     assert full.loc[0, "margin_pp"] == pytest.approx(1, abs=1e-9)
 

@@ -5,8 +5,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from analysis.contrasts import Contrast, margins
-from analysis.moderators import difference
+from analysis.contrasts import Contrast
+from analysis.interaction import difference
+from analysis.matched import margins
 from analysis.paper import rulings
 from tests.analysis.frames import rows
 

@@ -1,0 +1,168 @@
+"""All that a report tells of a study, worked out once: page, tables, figures and JSON only show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ablate.design import Mistake, show
+from analysis.contrasts import Contrast
+from analysis.factors import factors, levels_of
+from analysis.interaction import Effect, Importance, accuracy_importance, effects, margin_importance
+from analysis.matched import MarginRow, margins
+from analysis.paper import claims, rulings
+from analysis.paper.ruling import Ruling
+from analysis.sources.runs import Runs
+from analysis.verdict import Verdict, verdicts
+
+Right = Mapping[str, NDArray[np.bool_]]
+"""run_id -> (items,) whether the trial got each test item right."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A contrast with its margins, a verdict each, and how the margin changes with the other factors."""
+
+    contrast: Contrast
+    rows: Sequence[MarginRow]
+    verdicts: Sequence[Verdict]
+    effects: Sequence[Effect] = ()
+    importance: Sequence[Importance] = ()
+
+    @property
+    def has_margin(self) -> bool:
+        return any(row.margin for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Histories:
+    """What the runs of the first cells recorded by epoch.
+
+    labels: run_id -> the cell's name. curves: columns run_id, epoch and value of `metric`. restarts: the same of test
+    accuracy where a cycle of the learning rate ended; empty where no run has had two cycles. left_out: how many cells
+    are not among them.
+    """
+
+    labels: Mapping[str, str]
+    metric: str
+    curves: pd.DataFrame
+    restarts: pd.DataFrame
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report tells.
+
+    comparisons: empty where nothing varies. gaps: the most bits minus fewer, where the bits vary and are no contrast
+    themselves. importance: of each factor for the accuracy. rulings: on the paper's claims, where the study has its
+    arms. claims: the printed numbers. histories: None for papers.
+    """
+
+    runs: Runs
+    equivalence_pp: float
+    comparisons: Sequence[Comparison] = ()
+    gaps: Sequence[Comparison] = ()
+    importance: Sequence[Importance] = ()
+    rulings: Sequence[Ruling] = ()
+    claims: Sequence[claims.Claim] = ()
+    histories: Histories | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether these are a paper's printed numbers, one an arm."""
+        return self.runs.kind == "printed"
+
+    @property
+    def within(self) -> str:
+        """The smallest difference of interest, in words."""
+        return f"{self.equivalence_pp:g} points" if self.runs.measure.points else f"{self.equivalence_pp:g}"
+
+
+def find(
+    runs: Runs,
+    contrasts: Sequence[Contrast],
+    *,
+    equivalence_pp: float,
+    right: Right | None = None,
+    histories: Histories | None = None,
+) -> Findings:
+    """Margins, verdicts, interactions and, of our own studies, what they say to the papers.
+
+    Raises:
+        Mistake: the runs are a paper's or somebody else's, and no two of them can be compared.
+    """
+    rows = [margins(runs, one, equivalence_pp=equivalence_pp, right=right) for one in contrasts]
+    if not runs.ours:
+        _check_paired(runs, contrasts, rows)
+    if runs.kind == "printed":  # what a paper printed for one arm alone is no margin
+        rows = [[row for row in its if row.margin] for its in rows]
+    return Findings(
+        runs,
+        equivalence_pp,
+        _comparisons(runs, contrasts, rows, equivalence_pp),
+        _gaps(runs, contrasts, equivalence_pp, right),
+        accuracy_importance(runs.frame, factors(runs)),
+        rulings.rulings(runs) if runs.ours else (),
+        claims.claims(runs) if runs.ours else (),
+        histories,
+    )
+
+
+def _comparisons(
+    runs: Runs, contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]], equivalence_pp: float
+) -> list[Comparison]:
+    cells = [row for its in rows for row in its]
+    all_verdicts = iter(
+        verdicts(
+            [row.margin for row in cells],
+            equivalence_pp,
+            failed=[row.diverged for row in cells],
+            lower_is_better=runs.measure.lower_is_better,
+        )
+    )
+    all_effects = (
+        []
+        if runs.kind == "printed"
+        else effects([(str(one), its) for one, its in zip(contrasts, rows, strict=True)], runs.frame)
+    )
+    return [
+        Comparison(
+            one,
+            its,
+            [next(all_verdicts) for _ in its],
+            [effect for effect in all_effects if effect.difference.arm == str(one)],
+            margin_importance(its, runs.frame),
+        )
+        for one, its in zip(contrasts, rows, strict=True)
+    ]
+
+
+def _gaps(runs: Runs, contrasts: Sequence[Contrast], equivalence_pp: float, right: Right | None) -> list[Comparison]:
+    """The most bits minus each smaller number of them, told beside the margins without a verdict of its own."""
+    if "bits" not in runs.frame or any(one.factor == "bits" for one in contrasts) or not contrasts:
+        return []
+    *fewer, most = levels_of(runs.frame, "bits")
+    pairs = [Contrast("bits", most, bits) for bits in fewer]
+    rows = [margins(runs, one, equivalence_pp=equivalence_pp, right=right) for one in pairs]
+    return [Comparison(one, its, ()) for one, its in zip(pairs, rows, strict=True) if any(row.margin for row in its)]
+
+
+def _check_paired(runs: Runs, contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]]) -> None:
+    for one, its in zip(contrasts, rows, strict=True):
+        if any(row.margin for row in its):
+            continue
+        if runs.kind == "printed":
+            raise Mistake(f"source=published, contrast {one}: no two numbers differ in that alone")
+        seeds = []
+        for level in (one.first, one.second):
+            arm = runs.frame[runs.frame[one.factor].astype(object).map(lambda value, level=level: value == level)]
+            held = sorted(set(arm.loc[arm["outcome"] == "done", "seed"]))
+            seeds.append(f"{one.factor}={show(level)} has {', '.join(map(str, held[:8])) or 'none'}")
+        raise Mistake(
+            f"contrast {one}: no two finished runs differ in that alone and share a seed; seeds: {'; '.join(seeds)}"
+        )

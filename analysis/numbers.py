@@ -1,0 +1,84 @@
+"""Every number of a report, as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from analysis import tables
+from analysis.findings import Comparison, Findings
+from analysis.interaction import Effect, Importance
+from analysis.margin import ALPHA, CONFIDENCE
+from analysis.paper import claims
+
+
+def as_json(found: Findings, told: list[str], warned: list[str]) -> str:
+    """The report's numbers at full precision, its sentences and its warnings; what is absent is null."""
+    runs = found.runs
+    everything = {
+        "study": runs.study,
+        "measure": runs.measure.name,
+        "factors": list(runs.factors),
+        "confidence": CONFIDENCE,
+        "alpha": ALPHA,
+        "equivalence_pp": found.equivalence_pp,
+        "summary": told,
+        "warnings": warned,
+        "outcomes": runs.frame["outcome"].value_counts().to_dict(),
+        "code_versions": sorted(set(runs.frame["code_version"])),
+        "margins": _records(tables.margins_in_full(found.comparisons, found)),
+        "interactions": [_effect(one, effect) for one in found.comparisons for effect in one.effects],
+        "margin_importance": [
+            _importance(one) | {"contrast": str(c.contrast)} for c in found.comparisons for one in c.importance
+        ],
+        "accuracy_importance": [_importance(one) for one in found.importance],
+        "gaps": _records(tables.margins_in_full(found.gaps, found)),
+        "accuracies": _records(tables.accuracies_in_full(runs)),
+        "costs": [] if tables.costs(runs).empty else _records(tables.costs_in_full(runs)),
+        "claims": [
+            {"claim": one.claim, "word": one.word, "about": one.about, "told": one.told} for one in found.rulings
+        ],
+        "printed": _records(claims.in_full(found.claims)) if found.claims else [],
+    }
+    return json.dumps(everything, indent=1, default=_plain, allow_nan=False) + "\n"
+
+
+def _effect(one: Comparison, effect: Effect) -> dict[str, Any]:
+    difference = effect.difference
+    return {
+        "contrast": str(one.contrast),
+        "factor": difference.moderator,
+        "level": difference.level,
+        "reference": difference.reference,
+        "difference_pp": effect.mean_pp,
+        "low_pp": effect.low_pp,
+        "high_pp": effect.high_pp,
+        "by_seed_pp": difference.by_seed.tolist(),
+        "cells": difference.cells,
+        "diverged": difference.diverged,
+        "p_holm": effect.p,
+    }
+
+
+def _importance(one: Importance) -> dict[str, Any]:
+    return {
+        "factor": one.factor,
+        "level": one.level,
+        "reference": one.reference,
+        "largest_pp": one.mean_pp,
+        "low_pp": one.low_pp,
+        "high_pp": one.high_pp,
+        "n": one.n,
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    plain = frame.astype(object)
+    return plain.where(plain.notna(), None).to_dict("records")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    return value.item()

@@ -1,0 +1,146 @@
+"""What a report says in plain words, on top of its tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ablate.design import show
+from analysis.factors import factors
+from analysis.findings import Comparison, Findings
+from analysis.formats import interval, p_is, shown, signed
+from analysis.interaction import Effect
+from analysis.tables import larger_error
+from analysis.verdict import Verdict
+
+
+def sentences(found: Findings) -> list[str]:
+    """The report's findings, the verdicts first; empty without a contrast."""
+    if found.published:
+        return []
+    told = [line for one in found.comparisons for line in (_verdicts(one, found), _dependence(one, found))]
+    return [line for line in (*told, _importance(found), _test_set(found)) if line]
+
+
+def warnings(found: Findings, left_out: str) -> list[str]:
+    """What a reader must know before believing any of it: mixed versions, keys that nobody swept, levels left out."""
+    versions = sorted(set(found.runs.frame["code_version"]))
+    unswept = [key for key in factors(found.runs) if key not in found.runs.factors]
+    told = []
+    if len(versions) > 1 and not found.published:
+        told.append(f"Mixed code versions: {', '.join(versions)}.")
+    if unswept and not found.published:
+        told.append(
+            f"Trials differ in more than the factors: {', '.join(unswept)}. "
+            "Only trials that agree in all of these are paired."
+        )
+    return [*told, *([left_out] if left_out else [])]
+
+
+def _verdicts(one: Comparison, found: Findings) -> str:
+    first, second = show(one.contrast.first), show(one.contrast.second)
+    counted = Counter(verdict.word for verdict in one.verdicts)
+    tested = len(one.verdicts) - counted["no margin"]
+    if not tested:
+        return f"{one.contrast}: no cell has a seed that is done in both arms."
+    if tested == 1:
+        return f"{_only(one, found)}."
+    parts = []
+    for word, text in (("first better", f"{first} is better"), ("second better", f"{second} is better")):
+        cells = zip(one.rows, one.verdicts, strict=True)
+        sizes = [row.margin.mean_pp for row, verdict in cells if verdict.word == word and row.margin]
+        if sizes:
+            span = sorted(map(abs, sizes))
+            spread = f"{span[0]:.2f}" if len(span) == 1 else f"{span[0]:.2f} to {span[-1]:.2f}"
+            parts.append(f"{text} in {len(sizes)} (by {spread} points)")
+    if counted["equivalent"]:
+        parts.append(f"they are equivalent within {found.within} in {counted['equivalent']}")
+    if counted["undecided"]:
+        parts.append(f"{counted['undecided']} {_are(counted['undecided'])} undecided{_needed(one.verdicts)}")
+    none = f" In {counted['no margin']} more no seed is done in both arms." if counted["no margin"] else ""
+    return f"{first} against {second}, {tested} cells: {', '.join(parts)}.{none}"
+
+
+def _only(one: Comparison, found: Findings) -> str:
+    from analysis.tables import verdicts
+
+    place = next(place for place, row in enumerate(one.rows) if row.margin)
+    margin = one.rows[place].margin
+    assert margin is not None
+    told = interval(margin.low_pp, margin.high_pp)
+    spread = f", 95% interval {told}" if margin.low_pp is not None else ""
+    words = verdicts(one, found)[place]
+    return f"{one.contrast}: {signed(margin.mean_pp)} points{spread}, n = {margin.n}: {words}"
+
+
+def _needed(verdicts: Sequence[Verdict]) -> str:
+    needed = [verdict.more_seeds for verdict in verdicts if verdict.word == "undecided" and verdict.more_seeds]
+    if not needed:
+        return ""
+    least, most = min(needed), max(needed)
+    return f" (about {least if least == most else f'{least} to {most}'} more seeds would decide)"
+
+
+def _dependence(one: Comparison, found: Findings) -> str:
+    """Each factor on which the margin is shown to depend; and those of which it is not."""
+    strongest: dict[str, Effect] = {}
+    for effect in one.effects:
+        held = strongest.get(effect.difference.moderator)
+        if held is None or _p(effect) < _p(held):
+            strongest[effect.difference.moderator] = effect
+    shown_on = [effect for effect in strongest.values() if effect.shown]
+    others = [effect.difference.moderator for effect in strongest.values() if not effect.shown]
+    told = [f"The margin depends on {effect.difference.moderator}: {_sentence(effect)}." for effect in shown_on]
+    if others:
+        told.append(f"That it depends on {_or(others)} is not shown.")
+    return " ".join(told)
+
+
+def _sentence(effect: Effect) -> str:
+    one, mean = effect.difference, effect.mean_pp or 0.0
+    side = "above" if mean > 0 else "below"
+    spread = interval(effect.low_pp, effect.high_pp)
+    bracket = f"95% interval {spread}, n = {len(one.by_seed)}, {p_is(effect.p)}"
+    return f"at {shown(one.level)} it is {abs(mean):.2f} points {side} that at {shown(one.reference)} ({bracket})"
+
+
+def _importance(found: Findings) -> str:
+    if len(found.importance) < 2:
+        return ""
+    told = [
+        f"{one.factor} ({abs(one.mean_pp):.2f} points between {shown(one.level)} and {shown(one.reference)})"
+        for one in found.importance[:3]
+    ]
+    return f"What moves the {found.runs.measure.name} most: {', then '.join(told)}."
+
+
+def _test_set(found: Findings) -> str:
+    margins = [row.margin for one in found.comparisons for row in one.rows if row.margin]
+    known = [one for one in margins if one.test_set]
+    if not known:
+        return ""
+    items = sorted({one.test_set.items for one in known if one.test_set})
+    size = f"{items[0]:,}" if len(items) == 1 else f"{items[0]:,} to {items[-1]:,}"
+    larger = sum(larger_error(one) == "test set" for one in known)
+    told = f"All of it is about these test images ({size} of them)"
+    if larger:
+        share = f"{larger} of {len(known)} cells" if len(known) > 1 else "this cell"
+        told += f": in {share} their sampling error is larger than that of the seeds, "
+        told += "so that other images may tell more than other seeds"
+    same = sum(one.identical for one in known)
+    if same:
+        told += f". In {same} {'cell' if same == 1 else 'cells'} all seeds differ by the same; "
+        told += "the spread is then taken from test-set sampling"
+    return f"{told}."
+
+
+def _p(effect: Effect) -> float:
+    return 1.0 if effect.p is None else effect.p
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _or(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,64 @@
+"""A report on the terminal: its sentences, its margins, what it says to the papers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from analysis import tables
+from analysis.findings import Comparison, Findings
+from analysis.formats import shown
+from analysis.matched import split_constants
+from analysis.paper import claims
+
+PIPE_WIDTH = 160
+"""Columns of a printed table that no terminal bounds."""
+MOST_ROWS = 60
+
+
+def show(found: Findings, told: Sequence[str], warned: Sequence[str]) -> None:
+    """Print it."""
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+    runs = found.runs
+    if not found.comparisons:
+        _say(console, f"study {runs.study}: no factor was swept, so there is no margin")
+        _table(console, tables.accuracies(runs), runs.frame.columns)
+    for one in found.comparisons:
+        _margins(console, one, found)
+    numbers = claims.counts(found.claims)
+    rulings = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.rulings]
+    for line in (*told, *warned, *rulings, *([f"Printed numbers: {numbers}."] if numbers else [])):
+        _say(console, line)
+
+
+def _margins(console: Console, one: Comparison, found: Findings) -> None:
+    varied, constants = split_constants(one.rows) if len(one.rows) > 1 else (one.rows, {})
+    table, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found))
+    title = ", ".join([str(one.contrast), *(f"{key} {shown(level)}" for key, level in constants.items())])
+    _say(console, f"study {found.runs.study}, {title}")
+    _table(console, table.head(MOST_ROWS), found.runs.frame.columns)
+    if len(table) > MOST_ROWS:
+        _say(console, f"{MOST_ROWS} of {len(table)} cells; the others are in the report's margins.csv.")
+    for note in notes:
+        _say(console, note)
+
+
+def _table(console: Console, shown: pd.DataFrame, words: Sequence[str]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in shown.columns:
+        left = column in (*words, "", "verdict")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    for row in shown.itertuples(index=False):
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
