@@ -107,7 +107,7 @@ def find(
         _comparisons(runs, contrasts, rows, equivalence_pp),
         _gaps(runs, contrasts, equivalence_pp, right),
         accuracy_importance(runs.frame, factors(runs)),
-        rulings.rulings(runs) if runs.ours else (),
+        rulings.rulings(runs, equivalence_pp) if runs.ours else (),
         claims.claims(runs) if runs.ours else (),
         histories,
     )

@@ -51,7 +51,7 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
         comparisons=[(one, _margins(one, found)) for one in found.comparisons],
         effects=[(one, tables.effects(one, found)) for one in found.comparisons if one.effects],
         errors=[(one, tables.errors(one)) for one in found.comparisons if one.has_margin],
-        gaps=[(one, _margins(one, found)) for one in found.gaps],
+        gaps=[(one, _margins(one, found, "gap")) for one in found.gaps],
         accuracies=_head(tables.accuracies(runs)),
         costs=_head(tables.costs(runs)),
         texts=[*factors(runs), *TEXTS],
@@ -68,9 +68,9 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
     (folder / "index.html").write_text(html, encoding="utf-8")
 
 
-def _margins(one: Comparison, found: Findings) -> Table:
+def _margins(one: Comparison, found: Findings, name: str = "margin") -> Table:
     varied, constants = split_constants(one.rows) if len(one.rows) > 1 else (one.rows, {})
-    marked, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found))
+    marked, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found, name))
     traces = [_trace(row, one) for row in varied[:MOST_ROWS]]
     named = {key: shown(level) for key, level in constants.items()}
     return replace(_head(marked), traces=traces, notes=notes, constants=named)
@@ -101,7 +101,7 @@ def _write_tables(found: Findings, folder: Path) -> None:
         parts = [(str(one.contrast), tables.margins(one, found)) for one in found.comparisons]
         _write(folder, "margins", tables.margins_in_full(found.comparisons, found), parts)
     if found.gaps:
-        parts = [(str(one.contrast), tables.margins(one, found)) for one in found.gaps]
+        parts = [(str(one.contrast), tables.margins(one, found, "gap")) for one in found.gaps]
         _write(folder, "gaps", tables.margins_in_full(found.gaps, found), parts)
     _write(folder, "accuracies", tables.accuracies_in_full(runs), [("", tables.accuracies(runs))])
     if not (costs := tables.costs(runs)).empty:

@@ -10,8 +10,12 @@ from analysis.factors import factors
 from analysis.findings import Comparison, Findings
 from analysis.formats import interval, p_is, shown, signed
 from analysis.interaction import Effect
+from analysis.margin import Margin
+from analysis.matched import MarginRow
 from analysis.tables import larger_error
 from analysis.verdict import Verdict
+
+NORMAL_975 = 1.96
 
 
 def sentences(found: Findings) -> list[str]:
@@ -47,8 +51,7 @@ def _verdicts(one: Comparison, found: Findings) -> str:
         return f"{_only(one, found)}."
     parts = []
     for word, text in (("first better", f"{first} is better"), ("second better", f"{second} is better")):
-        cells = zip(one.rows, one.verdicts, strict=True)
-        sizes = [row.margin.mean_pp for row, verdict in cells if verdict.word == word and row.margin]
+        sizes = [row.margin.mean_pp for row, verdict in _cells(one) if verdict.word == word and row.margin]
         if sizes:
             span = sorted(map(abs, sizes))
             spread = f"{span[0]:.2f}" if len(span) == 1 else f"{span[0]:.2f} to {span[-1]:.2f}"
@@ -92,7 +95,7 @@ def _dependence(one: Comparison, found: Findings) -> str:
     others = [effect.difference.moderator for effect in strongest.values() if not effect.shown]
     told = [f"The margin depends on {effect.difference.moderator}: {_sentence(effect)}." for effect in shown_on]
     if others:
-        told.append(f"That it depends on {_or(others)} is not shown.")
+        told.append(f"The margin is not shown to depend on {_or(others)}.")
     return " ".join(told)
 
 
@@ -127,11 +130,25 @@ def _test_set(found: Findings) -> str:
         share = f"{larger} of {len(known)} cells" if len(known) > 1 else "this cell"
         told += f": in {share} their sampling error is larger than that of the seeds, "
         told += "so that other images may tell more than other seeds"
+    lost = sum(_within_test_set(row.margin, verdict) for one in found.comparisons for row, verdict in _cells(one))
+    if lost:
+        told += f". {lost} decided {'cell lies' if lost == 1 else 'cells lie'} within that error (95%)"
     same = sum(one.identical for one in known)
     if same:
         told += f". In {same} {'cell' if same == 1 else 'cells'} all seeds differ by the same; "
         told += "the spread is then taken from test-set sampling"
     return f"{told}."
+
+
+def _cells(one: Comparison) -> list[tuple[MarginRow, Verdict]]:
+    return list(zip(one.rows, one.verdicts, strict=True))
+
+
+def _within_test_set(one: Margin | None, verdict: Verdict) -> bool:
+    """Whether an arm is called better by a margin that other test images could take away."""
+    if one is None or one.test_set is None or not verdict.word.endswith("better"):
+        return False
+    return abs(one.mean_pp) < NORMAL_975 * one.test_set.se_pp
 
 
 def _p(effect: Effect) -> float:

@@ -109,7 +109,7 @@ def cell_names(runs: Runs) -> pd.Series:
     return pd.Series([name or "all trials" for name in names], index=runs.frame.index)
 
 
-def margins(one: Comparison, found: Findings) -> pd.DataFrame:
+def margins(one: Comparison, found: Findings, name: str = "margin") -> pd.DataFrame:
     """The margins of a contrast for people, to two decimals; without verdicts where there are none."""
     measure, first, second = found.runs.measure, show(one.contrast.first), show(one.contrast.second)
     told = verdicts(one, found)
@@ -118,7 +118,7 @@ def margins(one: Comparison, found: Findings) -> pd.DataFrame:
         | {
             measure.of(first, measure.unit): _percent(row.first_acc),
             measure.of(second, measure.unit): _percent(row.second_acc),
-            measure.of("margin", measure.points): signed(row.margin.mean_pp) if row.margin else ABSENT,
+            measure.of(name, measure.points): signed(row.margin.mean_pp) if row.margin else ABSENT,
             "95% interval": interval(row.margin.low_pp, row.margin.high_pp) if row.margin else ABSENT,
             "n": _n(row),
         }

@@ -8,11 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.margin import Values, holm, t_interval, t_test
-
-ALPHA = 0.05
-NEGLIGIBLE_PP = 0.5
-"""A margin, or a difference of margins, below half a point counts as none."""
+from analysis.margin import ALPHA, EQUIVALENCE_PP, Values, holm, t_interval, t_test
 
 Word = Literal["confirmed", "denied", "undecided", "not tested"]
 
@@ -32,7 +28,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Advantage:
-    """A word; by cell, the p values of "there is a margin" and of "it is below half a point", and what they show."""
+    """A word; by cell, the p values of "there is a margin" and of "it is negligible", and what they show."""
 
     word: Word
     p_margin: Sequence[float | None]
@@ -41,20 +37,26 @@ class Advantage:
     small: Sequence[bool]
 
 
-def no_consistent_advantage(cells_pp: Sequence[Values], diverged: Sequence[tuple[int, int]] | None = None) -> Advantage:
-    """Denied if the first arm is significantly better in every cell; confirmed if in any its margin is below 0.5.
+def no_consistent_advantage(
+    cells_pp: Sequence[Values],
+    diverged: Sequence[tuple[int, int]] | None = None,
+    *,
+    negligible_pp: float = EQUIVALENCE_PP,
+) -> Advantage:
+    """Denied if the first arm is significantly better in every cell; confirmed if in any its margin is negligible.
 
-    Two-sided paired t against 0 in each cell, one-sided t against 0.5 in each cell; Holm over the cells. A cell
-    shows neither where trials diverged that would speak against it: of the first arm, that it is better; of
+    Two-sided paired t against 0 in each cell, one-sided t against `negligible_pp` in each cell; Holm over the cells.
+    A cell shows neither where trials diverged that would speak against it: of the first arm, that it is better; of
     the second, that its margin is small.
 
     Args:
         cells_pp: for each cell (n,) margins, one a seed, in percentage points; n differs between cells.
         diverged: for each cell, how many trials of the first and of the second arm did.
+        negligible_pp: a margin, or a difference of margins, below that counts as none.
     """
     fell = diverged or [(0, 0)] * len(cells_pp)
     p_margin = holm([t_test(cell) for cell in cells_pp])
-    p_small = holm([t_test(cell, NEGLIGIBLE_PP, "less") for cell in cells_pp])
+    p_small = holm([t_test(cell, negligible_pp, "less") for cell in cells_pp])
     better = [
         p is not None and p < ALPHA and bool(np.mean(cell) > 0) and not first
         for p, cell, (first, _) in zip(p_margin, cells_pp, fell, strict=True)
@@ -64,35 +66,42 @@ def no_consistent_advantage(cells_pp: Sequence[Values], diverged: Sequence[tuple
     return Advantage(word, p_margin, p_small, better, small)
 
 
-def depends(differences_pp: Sequence[Values], *, complete: bool = True) -> Decision:
-    """Confirmed if any difference of margins is shown; denied if each is shown to lie within 0.5 of none.
+def depends(
+    differences_pp: Sequence[Values], *, complete: bool = True, negligible_pp: float = EQUIVALENCE_PP
+) -> Decision:
+    """Confirmed if any difference of margins is shown; denied if each is shown to be negligible.
 
     Two-sided one-sample t, Holm over the differences; for none, two one-sided tests each (the 90% interval lies
-    within +-0.5), all of which must hold, so that none is adjusted.
+    within `negligible_pp` of 0), all of which must hold, so that none is adjusted.
 
     Args:
         differences_pp: (n,) margins at one level of a moderator minus those at another, one a seed.
         complete: no trial diverged; what the others show may not deny.
+        negligible_pp: a difference below that counts as none.
 
     Source: TOST, Schuirmann (1987); all of it, Berger (1982).
     """
     p_values = holm([t_test(difference) for difference in differences_pp])
     bounds = [t_interval(difference, 1 - 2 * ALPHA) for difference in differences_pp]
-    none = [found is not None and found[0] > -NEGLIGIBLE_PP and found[1] < NEGLIGIBLE_PP for found in bounds]
+    none = [found is not None and found[0] > -negligible_pp and found[1] < negligible_pp for found in bounds]
     return _decision(p_values, none, complete)
 
 
 def greater(
-    differences_pp: Sequence[Values], further: Sequence[float | None] = (), *, complete: bool = True
+    differences_pp: Sequence[Values],
+    further: Sequence[float | None] = (),
+    *,
+    complete: bool = True,
+    negligible_pp: float = EQUIVALENCE_PP,
 ) -> Decision:
-    """Confirmed if any difference of margins is shown to be above 0; denied if each is shown to be below 0.5.
+    """Confirmed if any difference of margins is shown to be above 0; denied if each is shown to be negligible.
 
     One-sided one-sample t, Holm over them and the `further` tests of the same claim, whose p values come last; for
     below, the one-sided upper 95% bound of each. Arguments otherwise as in `depends`.
     """
     p_values = holm([*(t_test(difference, alternative="greater") for difference in differences_pp), *further])
     bounds = [t_interval(difference, 1 - 2 * ALPHA) for difference in differences_pp]
-    return _decision(p_values, [found is not None and found[1] < NEGLIGIBLE_PP for found in bounds], complete)
+    return _decision(p_values, [found is not None and found[1] < negligible_pp for found in bounds], complete)
 
 
 def falls(
@@ -101,19 +110,21 @@ def falls(
     further: Sequence[float | None] = (),
     *,
     complete: bool = True,
+    negligible_pp: float = EQUIVALENCE_PP,
 ) -> Decision:
     """Confirmed if at any place an arm is shown to fall below itself elsewhere, and below the other arm too.
 
     Either alone says little: an arm that falls less than the other is the better choice, and one that is worse
     everywhere is not worse because of the place. One-sided one-sample t on each; both must hold, so that the larger p
     value counts; Holm over the places and the `further` tests of the same claim, whose p values come last. Denied
-    if at each place one of the two is shown not to reach half a point, by its 95% interval.
+    if at each place one of the two is shown not to reach `negligible_pp`, by its 95% interval.
 
     Args:
         own_pp: for each place (n,) accuracies there minus the arm's own elsewhere, one a seed, in percentage points.
         margins_pp: for each place (n,) accuracies there minus the other arm's.
         further: p values.
         complete: no trial diverged; what the others show may not deny.
+        negligible_pp: a difference below that counts as none.
 
     Source: both of two, Berger (1982).
     """
@@ -123,7 +134,7 @@ def falls(
     ]
     both = [None if one is None or other is None else max(one, other) for one, other in pairs]
     bounds = [(t_interval(own), t_interval(margin)) for own, margin in zip(own_pp, margins_pp, strict=True)]
-    none = [any(one is not None and one[0] > -NEGLIGIBLE_PP for one in pair) for pair in bounds]
+    none = [any(one is not None and one[0] > -negligible_pp for one in pair) for pair in bounds]
     return _decision(holm([*both, *further]), none, complete)
 
 

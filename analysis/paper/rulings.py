@@ -14,7 +14,7 @@ from analysis import formats
 from analysis.contrasts import Contrast
 from analysis.factors import levels_of
 from analysis.interaction import Difference, difference, levels_with_margins
-from analysis.margin import fails_more, t_interval
+from analysis.margin import EQUIVALENCE_PP, fails_more, t_interval
 from analysis.matched import MarginRow, margins, split_constants
 from analysis.paper import ruling, small_batches, speed
 from analysis.paper.decisions import depends, falls, faster, greater, no_consistent_advantage
@@ -33,11 +33,14 @@ Rows = Mapping[str, Sequence[MarginRow]]
 """Batch-norm arm -> its margins over shifted ReLU, a row a cell."""
 
 
-def rulings(runs: Runs) -> list[Ruling]:
-    """The five claims, in order; none for a study without both a batch-norm arm and shifted ReLU."""
+def rulings(runs: Runs, negligible_pp: float = EQUIVALENCE_PP) -> list[Ruling]:
+    """The five claims, in order; none for a study without both a batch-norm arm and shifted ReLU.
+
+    A margin, or a difference of margins, below `negligible_pp` counts as none.
+    """
     rows = {arm: margins(runs, Contrast("norm", arm, SHIFTED)) for arm in batch_norms(runs)}
     judges = (_advantage, _dependence, _speed, _small_batches, _residual) if rows else ()
-    return [judge(runs, rows) for judge in judges]
+    return [judge(runs, rows, negligible_pp) for judge in judges]
 
 
 def batch_norms(runs: Runs) -> list[str]:
@@ -55,7 +58,7 @@ def diverged(runs: Runs) -> str:
     return ", ".join(told)
 
 
-def _advantage(runs: Runs, rows: Rows) -> Ruling:
+def _advantage(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Batch norm does not consistently give a significant advantage."
     named = [
         (arm, row, ", ".join(f"{key} {formats.shown(level)}" for key, level in short.levels.items()))
@@ -66,7 +69,7 @@ def _advantage(runs: Runs, rows: Rows) -> Ruling:
     if not any(row.margin for _, row, _ in named):
         return Ruling(1, claim, "not tested", "No cell has a seed that is done in both arms.", INTERACTION)
     cells = [[*row.by_seed.values()] for _, row, _ in named]
-    seen = no_consistent_advantage(cells, [row.diverged for _, row, _ in named])
+    seen = no_consistent_advantage(cells, [row.diverged for _, row, _ in named], negligible_pp=negligible_pp)
     told = []
     for arm in rows:
         tested = [at for at, (its, _, _) in enumerate(named) if its == arm and seen.p_margin[at] is not None]
@@ -75,12 +78,14 @@ def _advantage(runs: Runs, rows: Rows) -> Ruling:
             continue
         told.append(
             f"{arm} is significantly better than {SHIFTED} in {sum(better for better, _ in shows)} of {len(shows)} "
-            f"cells, shown to be less than 0.5 points better in {sum(small for _, small in shows)}, "
+            f"cells, shown to be less than {negligible_pp:g} points better in {sum(small for _, small in shows)}, "
             f"neither in {shows.count((False, False))}."
         )
     untested = sum(p is None for p in seen.p_margin)
     told += [f"Without a test: {untested}, for want of two seeds that differ."] * bool(untested)
-    told.append("Paired t over seeds, two-sided against 0 and one-sided against 0.5, Holm over the cells.")
+    told.append(
+        f"Paired t over seeds, two-sided against 0 and one-sided against {negligible_pp:g}, Holm over the cells."
+    )
     tests = pd.DataFrame(
         {
             "arm": arm,
@@ -89,14 +94,14 @@ def _advantage(runs: Runs, rows: Rows) -> Ruling:
             "95% interval": ruling.interval(values),
             "n": len(values),
             "p, against 0": formats.p_value(p_margin),
-            "p, below 0.5": formats.p_value(p_small),
+            f"p, below {negligible_pp:g}": formats.p_value(p_small),
         }
         for (arm, _, cell), values, p_margin, p_small in zip(named, cells, seen.p_margin, seen.p_small, strict=True)
     )
     return Ruling(1, claim, seen.word, " ".join(told), tests=tests)
 
 
-def _dependence(runs: Runs, rows: Rows) -> Ruling:
+def _dependence(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "The margin depends on the data set, the network's size (width, depth) and the bits per weight."
     found: list[Difference] = []
     for arm, held in rows.items():
@@ -107,11 +112,13 @@ def _dependence(runs: Runs, rows: Rows) -> Ruling:
     not_varied = f"Not varied: {', '.join(unvaried)}."
     if not found:
         return Ruling(2, claim, "not tested", not_varied, INTERACTION)
-    seen = depends([one.by_seed for one in found], complete=not any(one.diverged for one in found))
+    seen = depends(
+        [one.by_seed for one in found], complete=not any(one.diverged for one in found), negligible_pp=negligible_pp
+    )
     strongest = ruling.strongest(found, seen, [one.moderator for one in found])
     shown = [place for place in strongest if seen.significant[place]]
     others = [text for place, text in strongest.items() if place not in shown]
-    none = "Each difference is shown to lie within 0.5 points of none (90% interval)"
+    none = f"Each difference is shown to lie within {negligible_pp:g} points of none (90% interval)"
     told = [f"Shown: {' '.join(strongest[place] for place in shown)}"] * bool(shown)
     told += [f"{none if seen.word == 'denied' else 'Not shown'}: {' '.join(others)}"] * bool(others)
     about = ", ".join(found[place].moderator for place in (shown or strongest))
@@ -120,7 +127,7 @@ def _dependence(runs: Runs, rows: Rows) -> Ruling:
     return Ruling(2, claim, seen.word, " ".join(told), about=about, tests=ruling.table(found, seen.p_values))
 
 
-def _speed(runs: Runs, rows: Rows) -> Ruling:
+def _speed(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Shifted ReLU is cheaper in speed, memory and complexity, in training and in inference."
     unmeasured = (
         "Wall-clock times: other work on the machine counts. Memory, complexity and inference: not measured yet."
@@ -146,7 +153,7 @@ def _speed(runs: Runs, rows: Rows) -> Ruling:
     return Ruling(3, claim, seen.word, " ".join(told), about="training speed", tests=pd.DataFrame(tests))
 
 
-def _small_batches(runs: Runs, rows: Rows) -> Ruling:
+def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Batch norm is problematic when training batches are very small."
     found = [one for arm, held in rows.items() for one in small_batches.at_sizes(runs, arm, SHIFTED, held)]
     if not found:
@@ -160,6 +167,7 @@ def _small_batches(runs: Runs, rows: Rows) -> Ruling:
         [one.margin_pp for one in found],
         [fails_more(*first, *second) for first, second in counts],
         complete=not any(one.diverged for one in found),
+        negligible_pp=negligible_pp,
     )
     shown = [at for at in range(len(found)) if seen.significant[at]]
     told = small_batches.sentences(found, seen.p_values[: len(found)], shown)
@@ -178,7 +186,7 @@ def _small_batches(runs: Runs, rows: Rows) -> Ruling:
     return Ruling(4, claim, seen.word, " ".join(told), about=about, tests=tests, arms=small_batches.by_arm(runs, key))
 
 
-def _residual(runs: Runs, rows: Rows) -> Ruling:
+def _residual(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Residual connections may have lessened batch norm's importance."
     key = "model.residual"
     found = [
@@ -188,7 +196,9 @@ def _residual(runs: Runs, rows: Rows) -> Ruling:
     ]
     if not found:
         return Ruling(5, claim, "not tested", "No plain networks beside residual ones.", RESIDUAL)
-    seen = greater([one.by_seed for one in found], complete=not any(one.diverged for one in found))
+    seen = greater(
+        [one.by_seed for one in found], complete=not any(one.diverged for one in found), negligible_pp=negligible_pp
+    )
     told = [*ruling.strongest(found, seen, [one.arm for one in found]).values()]
     told.append(ruling.method(seen, "one-sided"))
     return Ruling(5, claim, seen.word, " ".join(told), tests=ruling.table(found, seen.p_values))

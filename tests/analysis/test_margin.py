@@ -4,7 +4,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.margin import differences_pp, fails_more, holm, margin, t_interval, t_test
+from analysis.margin import (
+    BCA_FROM,
+    TestSet,
+    bca_interval,
+    differences_pp,
+    equivalence_tests,
+    fails_more,
+    holm,
+    holms,
+    margin,
+    more_seeds,
+    t_interval,
+    t_intervals,
+    t_test,
+    t_tests,
+    test_set_error,
+)
 
 
 def test_a_margin_by_hand():
@@ -90,3 +106,90 @@ def test_holm_by_hand():
 def test_failures_are_compared_by_fishers_exact_test():
     assert fails_more(3, 3, 0, 3) == pytest.approx(1 / 20)  # of C(6, 3) ways to place three failures, one
     assert fails_more(0, 3, 3, 3) == 1
+
+
+def test_holm_is_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(2)
+    for size in (1, 2, 5, 60):
+        p_values = rng.uniform(0, 0.2, size)
+        assert holm(p_values.tolist()) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+
+
+def test_holm_works_along_the_last_axis():
+    p_values = np.array([[0.01, 0.04, 0.03], [0.5, np.nan, 0.02]])
+    expected = np.array([holm(row) for row in ([0.01, 0.04, 0.03], [0.5, None, 0.02])], dtype=float)
+    np.testing.assert_allclose(holms(p_values), expected)
+
+
+def test_equivalence_is_statsmodels_two_one_sided_paired_tests():
+    from statsmodels.stats.weightstats import ttost_paired
+
+    rng = np.random.default_rng(4)
+    for n in (2, 3, 10):
+        first, second = rng.normal(90, 0.3, n), rng.normal(90, 0.3, n)
+        expected = ttost_paired(first, second, -0.5, 0.5)[0]
+        assert equivalence_tests(first - second, 0.5) == pytest.approx(expected)
+        found = margin(first / 100, second / 100, equivalence_pp=0.5)
+        assert found.p_equivalence == pytest.approx(expected, rel=1e-6)
+        assert found.p_difference == pytest.approx(stats.ttest_rel(first, second).pvalue, rel=1e-6)
+
+
+def test_an_equivalence_by_hand():
+    """Differences 0.1, -0.1 and 0: mean 0, standard error 0.1 / sqrt(3), so t is 0.5 sqrt(3) / 0.1 = 8.66."""
+    found = margin([0.901, 0.899, 0.9], [0.9, 0.9, 0.9], equivalence_pp=0.5)
+    assert found.p_equivalence == pytest.approx(stats.t.sf(8.6603, 2), rel=1e-3)
+
+
+def test_many_cells_at_once_are_each_cell_alone():
+    values = np.random.default_rng(5).normal(0.3, 0.5, (4, 6, 5))
+    low, high = t_intervals(values)
+    assert (low[2, 3], high[2, 3]) == pytest.approx(t_interval(values[2, 3]))
+    assert t_tests(values, 0.1, "less")[1, 1] == pytest.approx(t_test(values[1, 1], 0.1, "less"))
+
+
+def test_identical_differences_take_their_spread_from_the_test_set():
+    found = margin([0.95, 0.94, 0.93], [0.94, 0.93, 0.92], test_set=TestSet(0.2, 900))
+    half = stats.t.isf(0.025, 2) * 0.2
+    assert (found.sd_pp, found.identical) == (0, True)
+    assert (found.low_pp, found.high_pp) == pytest.approx((1 - half, 1 + half))
+    assert found.p_difference == pytest.approx(2 * stats.t.sf(1 / 0.2, 2))
+
+
+def test_a_known_test_set_does_not_change_an_interval_from_seeds():
+    first, second = [0.95, 0.97, 0.96], [0.94, 0.95, 0.93]
+    assert margin(first, second).low_pp == margin(first, second, test_set=TestSet(5.0, 20)).low_pp
+
+
+def test_the_test_sets_error_is_what_a_paired_bootstrap_over_its_items_gives():
+    rng = np.random.default_rng(6)
+    hard = rng.uniform(size=2000)
+    first = [rng.uniform(size=2000) > 0.3 * hard for _ in range(3)]
+    second = [rng.uniform(size=2000) > 0.4 * hard for _ in range(3)]
+    by_item = np.mean(first, axis=0) - np.mean(second, axis=0)
+    bootstrap = np.std(100 * by_item[rng.integers(0, 2000, (4000, 2000))].mean(axis=1))
+    found = test_set_error(first, second)
+    assert found.items == 2000
+    assert found.se_pp == pytest.approx(bootstrap, rel=0.05)
+
+
+def test_the_test_sets_error_of_one_seed_by_hand():
+    """Bonett and Price: 100 items, 6 against 2 discordant: (7 + 3) / 102 - (4 / 102)^2, over 102."""
+    first = np.array([True] * 6 + [False] * 2 + [True] * 92)
+    second = np.array([False] * 6 + [True] * 2 + [True] * 92)
+    assert test_set_error([first], [second]).se_pp == pytest.approx(100 * np.sqrt((10 / 102 - (4 / 102) ** 2) / 102))
+
+
+def test_a_bootstrap_interval_is_shown_only_where_it_covers():
+    rng = np.random.default_rng(7)
+    assert bca_interval(rng.normal(size=BCA_FROM - 1)) is None
+    values = rng.normal(1, 0.5, BCA_FROM)
+    expected = stats.bootstrap((values,), np.mean, rng=np.random.default_rng(8), n_resamples=9999).confidence_interval
+    assert bca_interval(values) == pytest.approx(tuple(expected), abs=0.02)
+
+
+def test_more_seeds_are_needed_for_less():
+    assert more_seeds(2.0, 0.5, 3, 0.5) < more_seeds(1.0, 0.5, 3, 0.5) < more_seeds(0.6, 0.5, 3, 0.5)
+    assert more_seeds(1.0, 0.5, 3, 0.5) < more_seeds(1.0, 0.5, 3, 0.5, differences=20)
+    assert more_seeds(0.5, 40, 3, 0.5) is None

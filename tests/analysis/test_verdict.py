@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.margin import Margin, TestSet, margin
+from analysis.verdict import in_words, verdicts
+
+
+def cell(*differences_pp, test_set=None, within=0.5):
+    return margin(
+        [0.9 + pp / 100 for pp in differences_pp], [0.9] * len(differences_pp), equivalence_pp=within, test_set=test_set
+    )
+
+
+CLEARLY = cell(2.0, 2.1, 1.9, 2.0)
+SMALL = cell(0.20, 0.22, 0.18, 0.20)
+NONE = cell(0.05, -0.05, 0.04, -0.04)
+OPEN = cell(0.1, 1.5, -0.3, 0.6)
+
+
+def words(*cells, **options):
+    return [in_words(one, "bn", "srelu", "0.5 points") for one in verdicts(list(cells), 0.5, **options)]
+
+
+def test_each_verdict_in_words():
+    assert words(CLEARLY) == ["bn better"]
+    assert words(cell(-2.0, -2.1, -1.9)) == ["srelu better"]
+    assert words(SMALL) == ["bn better, by less than 0.5 points"]
+    assert words(NONE) == ["equivalent within 0.5 points"]
+    assert words(OPEN) == ["undecided: about 19 more seeds would decide"]
+    assert words(cell(1.0)) == ["undecided: one seed, no interval"]
+    assert words(None) == ["no margin"]
+
+
+def test_a_measure_of_which_less_is_better_turns_the_words_round():
+    assert words(CLEARLY, lower_is_better=True) == ["srelu better"]
+
+
+def test_a_cell_that_would_be_decided_alone_may_not_be_among_many():
+    barely = cell(0.6, 1.2, 1.8, 0.9)
+    assert barely.low_pp > 0
+    assert words(barely) == ["bn better"]
+    told = words(barely, *[OPEN] * 9)[0]
+    assert told.startswith("undecided: decided alone, not among all cells; about ")
+
+
+def test_identical_differences_give_no_verdict_by_themselves():
+    same = cell(1.5, 1.5, 1.5)
+    assert (same.low_pp, same.p_difference) == (None, None)
+    assert words(same) == [
+        "undecided: all 3 seeds differ by the same, and no predictions are stored to take the spread from"
+    ]
+    coarse, fine = TestSet(0.8, 360), TestSet(0.05, 100_000)
+    assert words(cell(1.5, 1.5, 1.5, test_set=coarse))[0].startswith("undecided: about")
+    assert words(cell(1.5, 1.5, 1.5, test_set=fine)) == ["bn better"]
+
+
+def test_identical_differences_of_zero_are_not_equivalence_on_a_small_test_set():
+    assert words(cell(0.0, 0.0, 0.0, test_set=TestSet(0.4, 360)))[0].startswith("undecided")
+    assert words(cell(0.0, 0.0, 0.0, test_set=TestSet(0.02, 50_000))) == ["equivalent within 0.5 points"]
+
+
+@pytest.mark.parametrize(
+    ("one", "fell", "told"),
+    [
+        (CLEARLY, (0, 2), "bn better"),
+        (CLEARLY, (1, 0), "undecided: trials diverged"),
+        (NONE, (0, 1), "undecided: trials diverged"),
+        (NONE, (1, 0), "undecided: trials diverged"),
+        (SMALL, (0, 1), "bn better"),
+    ],
+)
+def test_diverged_trials_never_speak_for_their_arm(one, fell, told):
+    assert words(one, failed=[fell]) == [told]
+
+
+def test_an_arm_that_diverged_everywhere_leaves_no_margin():
+    assert words(None, failed=[(0, 3)]) == ["no margin"]
+
+
+def test_p_values_are_adjusted_over_the_cells_of_the_report():
+    from statsmodels.stats.multitest import multipletests
+
+    cells = [CLEARLY, SMALL, NONE, OPEN]
+    found = verdicts(cells, 0.5)
+    for kind in ("p_difference", "p_equivalence"):
+        expected = multipletests([getattr(one, kind) for one in cells], method="holm")[1]
+        assert [getattr(one, kind) for one in found] == pytest.approx(expected.tolist())
+
+
+def test_the_seeds_that_would_decide_do_so_in_four_studies_of_five():
+    rng = np.random.default_rng(0)
+    (one,) = verdicts([Margin(3, 1.0, 0.8, -1, 3, 0.2, 0.7)], 0.5)
+    n = 3 + one.more_seeds
+    decided = [verdicts([cell(*rng.normal(1.0, 0.8, n))], 0.5)[0].word != "undecided" for _ in range(400)]
+    assert np.mean(decided) == pytest.approx(0.8, abs=0.07)
