@@ -238,6 +238,36 @@ class Hungry:
 
 
 @pytest.mark.ray
+def test_out_of_memory_is_tried_once_more_alone_though_its_process_dies_before_it_can_say_so(tmp_path):
+    run = DiesOutOfMemory(tmp_path)
+    events = list(on_ray(in_slot(run), [make_trial(0)], runs=tmp_path / "r", slot=Slot()))
+    assert [event.text for _, event in events if isinstance(event, Notice)] == [
+        "oom: no room; it is tried once more, alone, when the others are through",
+        "its worker process died; it is tried again",
+    ]
+    assert isinstance(events[-1][1], Done)
+    assert (tmp_path / "attempts").read_text() == "xxx"
+
+
+class DiesOutOfMemory:
+    """The first process dies between its trial's log and the driver, the second before its trial has begun."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, config, directory):
+        with (self.folder / "attempts").open("a") as file:
+            file.write("x")
+        attempts = len((self.folder / "attempts").read_text())
+        if attempts == 1:
+            yield started()
+            store.mark(make_trial(0), directory.parent, Failed(kind="oom", reason="no room"))
+        if attempts < 3:
+            os.kill(os.getpid(), 9)
+        yield from well(config, directory)
+
+
+@pytest.mark.ray
 def test_a_process_that_ray_ends_for_memory_is_out_of_memory(tmp_path, monkeypatch):
     """Ray's monitor is told that nearly nothing may be used, so that it ends every process that runs."""
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
