@@ -86,7 +86,7 @@ def _attempt(run: Run, trial: Trial, directory: Path, asked: float, alone: bool)
     lines = event_log.lines(directory / LOG)
     told = _lineage(lines)
     ended = outcome_of(told[-1]) if told else None
-    over = isinstance(ended, Done) or (ended is not None and ended.time > asked and not to_go_on(ended, alone))
+    over = is_over(ended, asked, alone)
     if isinstance(ended, Failed) and not over:
         told = told[:-1]
         if starts_afresh(ended):
@@ -134,6 +134,11 @@ def _lineage(lines: Iterable[Mapping[str, Any]]) -> list[Event]:
         if not isinstance(event, Notice) and not (isinstance(event, Started) and told):
             told.append(event)
     return told
+
+
+def is_over(ended: Outcome | None, asked: float, alone: bool) -> bool:
+    """Whether there is no more to try: the trial is done, or was seen to fail since it was asked for, for good."""
+    return isinstance(ended, Done) or (ended is not None and ended.time > asked and not to_go_on(ended, alone))
 
 
 def to_go_on(failed: Failed, alone: bool = False) -> bool:

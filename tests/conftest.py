@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow database: it takes seconds to make one, and none to copy it."""
+    from ablate.track.client import connect
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def mlflow_db(folder: Path, empty_mlflow: Path) -> Path:
+    """An empty working directory, but for MLflow's database."""
+    return shutil.copy(empty_mlflow, folder / "mlflow.db")
 
 
 @pytest.fixture

@@ -215,17 +215,56 @@ def never_enough(others):
 
 
 class Hungry:
-    """On seed 1 there is not enough memory, unless `enough` says so of the number of others that are done."""
+    """On seed 1 there is not enough memory, unless `enough` says so of the number of others that are done.
+
+    Seed 3 is not done before seed 1 was tried: the process of seed 1 may come up when the others are through.
+    """
 
     def __init__(self, folder, enough):
         self.folder, self.enough = folder, enough
 
     def __call__(self, config, directory):
-        if config["seed"] == 1 and not self.enough(len(list(self.folder.glob("done*")))):
-            yield started()
-            raise MemoryError("no room")
+        tried = self.folder / "tried"
+        if config["seed"] == 1:
+            enough = self.enough(len(list(self.folder.glob("done*"))))
+            tried.touch()
+            if not enough:
+                yield started()
+                raise MemoryError("no room")
+        while config["seed"] == 3 and not tried.exists():
+            time.sleep(0.01)
         yield from well(config, directory)
         (self.folder / f"done{config['seed']}").touch()
+
+
+@pytest.mark.ray
+def test_out_of_memory_is_tried_once_more_alone_though_its_process_dies_before_it_can_say_so(tmp_path):
+    run = DiesOutOfMemory(tmp_path)
+    events = list(on_ray(in_slot(run), [make_trial(0)], runs=tmp_path / "r", slot=Slot()))
+    assert [event.text for _, event in events if isinstance(event, Notice)] == [
+        "oom: no room; it is tried once more, alone, when the others are through",
+        "its worker process died; it is tried again",
+    ]
+    assert isinstance(events[-1][1], Done)
+    assert (tmp_path / "attempts").read_text() == "xxx"
+
+
+class DiesOutOfMemory:
+    """The first process dies between its trial's log and the driver, the second before its trial has begun."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, config, directory):
+        with (self.folder / "attempts").open("a") as file:
+            file.write("x")
+        attempts = len((self.folder / "attempts").read_text())
+        if attempts == 1:
+            yield started()
+            store.mark(make_trial(0), directory.parent, Failed(kind="oom", reason="no room"))
+        if attempts < 3:
+            os.kill(os.getpid(), 9)
+        yield from well(config, directory)
 
 
 @pytest.mark.ray

@@ -17,14 +17,14 @@ URI = "sqlite:///mlflow.db"
 
 
 @pytest.fixture
-def studies(folder, monkeypatch):
+def studies(folder, mlflow_db, monkeypatch):
     """Study `first`: bits 1 and 32, seeds 0 to 2; `second` shares its bits=1 trials. Of `first` bits=1 has been run."""
     monkeypatch.setenv("COLUMNS", "120")
     runs = folder / "runs"
     trials = [make_trial(seed, bits=bits) for bits in (1, 32) for seed in range(3)]
     first, second = Study("first", {"bits": [1, 32]}, trials), Study("second", {"bits": [1]}, trials[:3])
     for study in (first, second):
-        catalogue.remember(study, runs, f"sqlite:///{folder}/mlflow.db")
+        catalogue.remember(study, runs, f"sqlite:///{mlflow_db}")
     for trial in trials[:3]:
         list(store.attempt(raises_on_seed_one, trial, runs))
     return first, second

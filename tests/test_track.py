@@ -37,10 +37,10 @@ def tracked(study, run, runs, settled=()):
 
 
 @pytest.fixture
-def client(folder):
+def client(mlflow_db):
     from mlflow.tracking import MlflowClient
 
-    return lambda: MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    return lambda: MlflowClient(f"sqlite:///{mlflow_db}")
 
 
 def runs_of(client, kind):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,11 +25,16 @@ from tests.fakes import EPOCHS, make_trial, well
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-class Server:
-    """A real `mlflow server` on loopback, in a process group of its own."""
+WITHOUT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""What a server for tests does without; for jobs it would start eight processes more, each of which imports MLflow."""
 
-    def __init__(self, folder: Path):
+
+class Server:
+    """A real `mlflow server` on loopback, in a process group of its own, whose database is there already."""
+
+    def __init__(self, folder: Path, empty: Path):
         self.folder = folder
+        shutil.copy(empty, folder / "server.db")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -42,12 +48,19 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, *line.split(), *stores],
                 cwd=self.folder,
-                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+                env={**os.environ, **WITHOUT},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        until(self._answers)
+        until(self.answers)
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
 
     def signal(self, which: signal.Signals) -> None:
         assert self.process
@@ -62,12 +75,8 @@ class Server:
     def client(self):
         return mlflow.tracking.MlflowClient(self.uri)
 
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
+    def has(self, study: Study) -> bool:
+        return self.client().get_experiment_by_name(study.name) is not None
 
 
 def until(condition, timeout_s: float = 90) -> None:
@@ -77,17 +86,26 @@ def until(condition, timeout_s: float = 90) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def server(folder):
-    made = Server(folder)
-    made.start()
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory, empty_mlflow):
+    made = Server(tmp_path_factory.mktemp("server"), empty_mlflow)
     yield made
     made.kill()
 
 
 @pytest.fixture
-def study():
-    return Study("mine", {"bits": [1, 32]}, [make_trial(seed, bits=bits) for bits in (1, 32) for seed in range(3)])
+def server(one_server):
+    """It answers, whatever a test before did to it; each test has a study of its own there."""
+    if not one_server.answers():
+        one_server.kill()
+        one_server.start()
+    return one_server
+
+
+@pytest.fixture
+def study(request):
+    trials = [make_trial(seed, bits=bits) for bits in (1, 32) for seed in range(3)]
+    return Study(request.node.name, {"bits": [1, 32]}, trials)
 
 
 def follow(tracker, study, runs, meanwhile=None):
@@ -99,9 +117,9 @@ def follow(tracker, study, runs, meanwhile=None):
         tracker.record(trial, event)
 
 
-def points_of(client):
-    """(trial, metric, step, value) of everything in the study's runs, with the runs' statuses."""
-    experiment = client.get_experiment_by_name("mine")
+def points_of(client, study):
+    """(trial, metric, step) of everything in the study's runs, with the runs' statuses."""
+    experiment = client.get_experiment_by_name(study.name)
     runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
     points = [
         (run.data.tags["trial_id"], name, point.step)
@@ -126,11 +144,11 @@ def told_by(study):
 
 
 def assert_all_is_there(server, study):
-    points, statuses = points_of(server.client())
+    points, statuses = points_of(server.client(), study)
     assert points == told_by(study)
     assert statuses == ["FINISHED"] * len(study.trials)
     for kind in ("study", "trial"):
-        experiment = server.client().get_experiment_by_name("mine")
+        experiment = server.client().get_experiment_by_name(study.name)
         found = server.client().search_runs([experiment.experiment_id], f"tags.kind = '{kind}'")
         assert "RUNNING" not in {run.info.status for run in found}
 
@@ -140,7 +158,7 @@ def test_a_server_killed_and_started_again_in_mid_study_misses_nothing(server, s
     tracker = track.Tracker(server.uri, study, runs=folder / "runs", settled=(), tags={}, warn=told.append)
 
     def killed():
-        until(lambda: server.client().get_experiment_by_name("mine"))
+        until(lambda: server.has(study))
         server.kill()
 
     follow(tracker, study, folder / "runs", killed)
@@ -159,7 +177,7 @@ def test_a_server_that_hangs_is_waited_for_and_nothing_stands_twice(server, stud
     tracker = track.Tracker(server.uri, study, runs=folder / "runs", settled=(), tags={}, warn=told.append)
 
     def stopped():
-        until(lambda: server.client().get_experiment_by_name("mine"))
+        until(lambda: server.has(study))
         server.signal(signal.SIGSTOP)
 
     follow(tracker, study, folder / "runs", stopped)
@@ -174,7 +192,7 @@ def test_a_server_that_hangs_is_waited_for_and_nothing_stands_twice(server, stud
 def test_one_that_stays_away_is_told_of_and_the_next_tracker_delivers(server, study, folder, monkeypatch):
     told = []
     tracker = track.Tracker(server.uri, study, runs=folder / "runs", settled=(), tags={}, warn=told.append)
-    until(lambda: server.client().get_experiment_by_name("mine"))
+    until(lambda: server.has(study))
     follow(tracker, study, folder / "runs", server.kill)
     started = time.monotonic()
     left = tracker.close(patience_s=1)
@@ -191,7 +209,7 @@ def test_one_that_stays_away_is_told_of_and_the_next_tracker_delivers(server, st
 
 def test_an_interrupted_driver_does_not_wait_for_it(server, study, folder):
     tracker = track.Tracker(server.uri, study, runs=folder / "runs", settled=(), tags={})
-    until(lambda: server.client().get_experiment_by_name("mine"))
+    until(lambda: server.has(study))
     follow(tracker, study, folder / "runs", server.kill)
     started = time.monotonic()
     assert isinstance(tracker.close(patience_s=0), track.Undelivered)

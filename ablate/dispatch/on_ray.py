@@ -18,7 +18,7 @@ from ablate.dispatch.private_ray import private_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.shared_data import SharedData, call, held
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
-from ablate.events import Done, Event, Failed, Notice
+from ablate.events import Event, Failed, Notice
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -152,17 +152,13 @@ class _Study:
                 yield from self._ended(stream, died=not isinstance(end, StopIteration))
         else:
             stream.is_over = store.outcome_of(event) is not None
-            if isinstance(event, Failed) and event.kind == "oom" and not event.alone:
-                yield from self._once_more_alone(stream, event)
-            else:
-                yield event
+            yield from self._told(stream, event)
 
     def _ended(self, stream: _Stream, *, died: bool) -> Iterator[Event]:
         """What became of a trial whose stream ended without an outcome."""
         trial = stream.trial
-        found = store.outcome(trial, self.runs)
-        if isinstance(found, Done) or (found and found.time > self.asked):
-            yield store.history(trial, self.runs)[-1]
+        if store.is_over(store.outcome(trial, self.runs), self.asked, stream.alone):
+            yield from self._told(stream, store.history(trial, self.runs)[-1])
         elif store.is_claimed(trial.trial_id, self.runs):
             yield from self._put_off(stream)
         elif self.lost[trial.trial_id] < self.max_lost:
@@ -184,14 +180,15 @@ class _Study:
     def _out_of_memory(self, stream: _Stream) -> Iterator[Event]:
         reason = "the machine's memory ran out, and Ray ended its process"
         failed = store.mark(stream.trial, self.runs, Failed(kind="oom", reason=reason, alone=stream.alone))
-        if failed.alone:
-            yield failed
-        else:
-            yield from self._once_more_alone(stream, failed)
+        yield from self._told(stream, failed)
 
-    def _once_more_alone(self, stream: _Stream, failed: Failed) -> Iterator[Event]:
-        self.alone.put(stream.trial)
-        yield Notice(text=f"oom: {failed.reason}; it is tried once more, alone, when the others are through")
+    def _told(self, stream: _Stream, event: Event) -> Iterator[Event]:
+        """The event; where memory ran out beside others, that the trial is tried once more."""
+        if isinstance(event, Failed) and event.kind == "oom" and not event.alone:
+            self.alone.put(stream.trial)
+            yield Notice(text=f"oom: {event.reason}; it is tried once more, alone, when the others are through")
+        else:
+            yield event
 
 
 @dataclass
