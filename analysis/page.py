@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,8 +126,23 @@ def _titled(title: str, form: str, text: str) -> str:
 
 
 def _latex(shown: pd.DataFrame) -> str:
-    """A table for LaTeX's booktabs package."""
-    plain = shown.map(lambda value: str(value).replace(ABSENT, "--")).rename(columns=str)
-    return (
-        plain.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1).to_latex(hrules=True)
-    )
+    """A table for LaTeX's booktabs package: words on the left, numbers on the right with true minus signs."""
+    there = shown.loc[:, [column != "notes" or shown[column].any() for column in shown]]
+    columns = ["l" if column in (*TEXTS, "notes") or not _numeric(there[column]) else "r" for column in there]
+    styled = there.map(str).style.hide(axis="index").format(_latex_signs, escape="latex")
+    styled = styled.format_index(_latex_signs, escape="latex", axis=1)
+    return str(styled.to_latex(hrules=True, column_format="".join(columns)))
+
+
+def _latex_signs(text: str) -> str:
+    """Dashes and minus signs as LaTeX sets them.
+
+    >>> _latex_signs("-0.50 to +1.25"), _latex_signs("14-2"), _latex_signs("–")
+    ('$-$0.50 to +1.25', '14-2', '--')
+    """
+    return re.sub(r"(?<![\w-])[-−](?=\d)", "$-$", text.replace(ABSENT, "--"))
+
+
+def _numeric(column: pd.Series) -> bool:
+    """Whether it holds numbers, intervals of them, or nothing."""
+    return bool(column.astype(str).str.fullmatch(r"[-+−\d., to of–]*").all())

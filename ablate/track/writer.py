@@ -131,7 +131,11 @@ class Writer:
                 points += [(name, value, ms(event.time), event.epoch) for name, value in event.metrics.items()]
             elif isinstance(event, Done):
                 last = trial.config["recipe"]["epochs"]
-                final = {name: value for name, value in event.metrics.items() if name.startswith("test")}
+                final = {
+                    name: value
+                    for name, value in event.metrics.items()
+                    if name.startswith("test") or name == "peak_bytes"
+                }
                 points += [(name, value, ms(event.time), last) for name, value in final.items()]
         return points
 
