@@ -97,7 +97,7 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
 
 def _histories(client: Any, runs: Runs) -> Histories:
     """Of the first cells: validation accuracy (training accuracy where nothing is set aside), and tests at restarts."""
-    from analysis.plots import MOST_CURVES
+    from analysis.plots.epochs import MOST_CURVES
 
     names = tables.cell_names(runs)
     shown = runs.frame[names.isin(list(dict.fromkeys(names))[:MOST_CURVES])]

@@ -16,7 +16,7 @@ class Verdict:
     """What one cell shows.
 
     small: the better arm is better by less than the smallest difference of interest. p_difference, p_equivalence:
-    adjusted by Holm over the cells of the report; None without a test. alone: the cell's own tests would decide, and
+    adjusted by Holm over the cells of the report; None without a test. alone: its own interval leaves out 0, and
     only the adjustment keeps it undecided. more_seeds: how many more would decide; None if no number is known.
     why: what else keeps it undecided.
     """
@@ -75,7 +75,7 @@ def verdicts(
         if why:
             found.append(Verdict("undecided", False, *p_values, why=why))
         elif word == "undecided":
-            alone = min(one.p_difference or 0, one.p_equivalence or 0) < ALPHA
+            alone = one.p_difference is not None and one.p_difference < ALPHA
             more = more_seeds(
                 *(one.mean_pp, _spread(one), one.n, equivalence_pp),
                 differences=open_differences,
@@ -105,8 +105,8 @@ def in_words(verdict: Verdict, first: str, second: str, within: str) -> str:
         return f"{better} better" + (f", by less than {within}" if verdict.small else "")
     if verdict.why:
         return f"undecided: {verdict.why}"
-    alone = "decided alone, not among all cells; " if verdict.alone else ""
-    return f"undecided: {alone}{_seeds(verdict.more_seeds)} would decide"
+    among = " among all cells" if verdict.alone else ""
+    return f"undecided{among}: {_seeds(verdict.more_seeds)} would decide"
 
 
 def _seeds(more: int | None) -> str:

@@ -28,7 +28,7 @@ def study(*, seeds=3, datasets=("digits",), widths=(2,), bits=(1, 32), failed=()
                 seed,
                 "diverged"
                 if (norm, bit) in failed
-                else 0.9 + (norm == "bn") * bit / 3200 + width / 200 + 0.002 * rng.normal(),
+                else 0.8 + (norm == "bn") * bit / 3200 + width / 200 + 0.002 * rng.normal(),
             )
             for dataset in datasets
             for norm in ("bn", "srelu")

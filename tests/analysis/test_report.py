@@ -73,7 +73,11 @@ def test_a_report_holds_page_tables_and_figures(folder, say):
         "report.json",
         "claims.csv",
         *(f"{table}.{kind}" for table in ("margins", "gaps", "accuracies") for kind in ("csv", "md", "tex")),
-        *(f"{figure}.{kind}" for figure in ("margins", "curves") for kind in ("svg", "png")),
+        *(
+            f"{figure}.{kind}"
+            for figure in ("margins", "gaps", "importance", "curves")
+            for kind in ("svg", "png", "pdf")
+        ),
     }
     page = Path("reports/mine/index.html").read_text()
     assert "<svg" in page

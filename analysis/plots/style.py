@@ -1,0 +1,114 @@
+"""How figures look, and how they are written: on paper as files, and on the page in the page's own colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.formats import shown
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#8A6FBF")
+"""After Okabe and Ito: told apart by the colour-blind, on white and on black."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", ":", "-.")
+
+INK, GRID = "#1b1b1b", "#d8d8d9"
+"""On the page they become its own text and line colours, so that dark mode has them too."""
+
+WIDTH = 5.4
+"""Inches: narrow, so that a phone can still show the text."""
+
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "legend.fontsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "pdf.fonttype": 42,
+}
+
+
+@contextmanager
+def look(name: str = "") -> Iterator[None]:
+    """The style; `name` makes the ids of this figure's SVG its own, and the same each time."""
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": f"ablate {name}"}):
+        yield
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write `name`.svg, .png and .pdf into the folder, close the figure, and return its SVG for a page."""
+    with look(name):
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        figure.savefig(folder / f"{name}.png", dpi=160)
+        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
+    plt.close(figure)
+    return _for_the_page(text.getvalue(), name)
+
+
+def _for_the_page(svg: str, name: str) -> str:
+    """The SVG in the page's ink, its ids marked with the figure's name: several stand on one page."""
+    svg = svg[svg.index("<svg") :]
+    svg = svg.replace(INK, "currentColor").replace(GRID, "var(--line)")
+    for identity in set(re.findall(r'\bid="([^"]+)"', svg)):
+        svg = re.sub(rf'(id="|#){re.escape(identity)}(?=["\)])', rf"\g<1>{name}-{identity}", svg)
+    return re.sub(r"font: ([\d.]+)px 'DejaVu Sans'[^;\"]*", r"font: \1px system-ui, sans-serif", svg)
+
+
+def colour(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
+def marker(place: int) -> str:
+    return MARKERS[place % len(MARKERS)]
+
+
+def dash(place: int) -> str:
+    return DASHES[place // len(COLOURS) % len(DASHES)]
+
+
+def told(levels: Mapping[str, Any]) -> str:
+    """A cell's levels in a row."""
+    parts = [f"{key} {shown(level)}" for key, level in levels.items() if level is not None and not pd.isna(level)]
+    return ", ".join(parts) or "all trials"
+
+
+def point(axes: Axes, x: float, y: float, low: float | None, high: float | None, place: int, *, upright: bool) -> None:
+    """An estimate with its interval; hollow where there is none."""
+    if low is not None and high is not None:
+        ends = ([x, x], [low, high]) if upright else ([low, high], [y, y])
+        axes.plot(*ends, color=colour(place), linewidth=1.8, solid_capstyle="butt")
+    face = colour(place) if low is not None else "none"
+    axes.plot([x], [y], marker(place), color=colour(place), markerfacecolor=face, markersize=5.5)
+
+
+def legend_point(place: int, label: str) -> Any:
+    """A handle for `point` in a legend."""
+    return plt.Line2D([], [], color=colour(place), marker=marker(place), linewidth=1.8, markersize=5.5, label=label)
