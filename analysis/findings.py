@@ -37,6 +37,10 @@ class Comparison:
     def has_margin(self) -> bool:
         return any(row.margin for row in self.rows)
 
+    @property
+    def knows_test_set(self) -> bool:
+        return any(row.margin and row.margin.test_set for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Histories:

@@ -51,7 +51,7 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
         warned=warned,
         comparisons=[(one, _margins(one, found)) for one in found.comparisons],
         effects=[(one, tables.effects(one, found)) for one in found.comparisons if one.effects],
-        errors=[(one, tables.errors(one)) for one in found.comparisons if one.has_margin],
+        errors=[(one, _head(tables.errors(one))) for one in found.comparisons if one.knows_test_set],
         gaps=[(one, _margins(one, found, "gap")) for one in found.gaps],
         accuracies=_head(tables.accuracies(runs)),
         costs=_head(tables.costs(runs)),

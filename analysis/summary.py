@@ -12,10 +12,11 @@ from analysis.formats import interval, p_is, shown, signed
 from analysis.interaction import Effect
 from analysis.margin import Margin
 from analysis.matched import MarginRow
-from analysis.tables import larger_error
+from analysis.tables import cell_names, larger_error
 from analysis.verdict import Verdict
 
 NORMAL_975 = 1.96
+MOST_NAMES = 4
 
 
 def sentences(found: Findings) -> list[str]:
@@ -23,7 +24,7 @@ def sentences(found: Findings) -> list[str]:
     if found.published:
         return []
     told = [line for one in found.comparisons for line in (_verdicts(one, found), _dependence(one, found))]
-    return [line for line in (*told, _importance(found), _test_set(found)) if line]
+    return [line for line in (*told, _not_done(found), _importance(found), _test_set(found)) if line]
 
 
 def warnings(found: Findings, left_out: str) -> list[str]:
@@ -47,8 +48,9 @@ def _verdicts(one: Comparison, found: Findings) -> str:
     tested = len(one.verdicts) - counted["no margin"]
     if not tested:
         return f"{one.contrast}: no cell has a seed that is done in both arms."
+    none = f" In {counted['no margin']} more no seed is done in both arms." if counted["no margin"] else ""
     if tested == 1:
-        return f"{_only(one, found)}."
+        return f"{_only(one, found)}.{none}"
     parts = []
     for word, text in (("first better", f"{first} is better"), ("second better", f"{second} is better")):
         sizes = [row.margin.mean_pp for row, verdict in _cells(one) if verdict.word == word and row.margin]
@@ -60,7 +62,6 @@ def _verdicts(one: Comparison, found: Findings) -> str:
         parts.append(f"they are equivalent within {found.within} in {counted['equivalent']}")
     if counted["undecided"]:
         parts.append(f"{counted['undecided']} {_are(counted['undecided'])} undecided{_needed(one.verdicts)}")
-    none = f" In {counted['no margin']} more no seed is done in both arms." if counted["no margin"] else ""
     return f"{first} against {second}, {tested} cells: {', '.join(parts)}.{none}"
 
 
@@ -105,6 +106,18 @@ def _sentence(effect: Effect) -> str:
     spread = interval(effect.low_pp, effect.high_pp)
     bracket = f"95% interval {spread}, n = {len(one.by_seed)}, {p_is(effect.p)}"
     return f"at {shown(one.level)} it is {abs(mean):.2f} points {side} that at {shown(one.reference)} ({bracket})"
+
+
+def _not_done(found: Findings) -> str:
+    """How many trials ended otherwise, and in which cells."""
+    frame = found.runs.frame
+    lost = frame[frame["outcome"] != "done"]
+    if lost.empty:
+        return ""
+    counts = ", ".join(f"{count} {kind}" for kind, count in lost["outcome"].value_counts().items())
+    names = list(dict.fromkeys(cell_names(found.runs)[lost.index]))
+    more = f" and {len(names) - MOST_NAMES} more cells" if len(names) > MOST_NAMES else ""
+    return f"Not done: {counts} of {len(frame)} trials ({', '.join(names[:MOST_NAMES])}{more})."
 
 
 def _importance(found: Findings) -> str:

@@ -26,7 +26,7 @@ from analysis.plots.style import INK, WIDTH, colour, legend_point, look, point, 
 SIZE = dict.fromkeys(("depth", "width")).keys()
 """The factors that make a network's size, in the order in which it is named."""
 MOST_LINES = 40
-MOST_PANELS = 9
+MOST_PANELS = 8
 LABEL_WIDTH = 40
 """Characters of a line of a cell's name beside its margin."""
 
@@ -88,11 +88,11 @@ def by_size(rows: Sequence[MarginRow], contrast: Contrast, found: Findings) -> F
     roles = roles_of(rows, found.runs.frame)
     points = points_of(rows, roles)
     panels = _ordered(points, "panel")[:MOST_PANELS]
-    columns = min(3, len(panels)) if len(panels) != 4 else 2
+    columns = min(2, len(panels))
     count = -(-len(panels) // columns)
     xs, hues = _xs(rows, roles, found.runs.frame), _ordered(points, "hue")
     with look():
-        size = (WIDTH if columns < 3 else 7.2, 1.1 + 2.3 * count)
+        size = (WIDTH, 1.1 + 2.3 * count)
         figure, grid = plt.subplots(count, columns, figsize=size, layout="constrained", sharey=True, squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=False):
             _panel(axes, [one for one in points if one.panel == panel], xs, hues, found.equivalence_pp)

@@ -102,7 +102,7 @@ def test_a_study_of_many_cells_keeps_its_figures_to_a_page(tmp_path):
     )
     figure = margins.margins(found.comparisons[0], found)
     assert max(figure.get_size_inches()) < 12
-    assert "9 of 12 panels" in drawn(figure)
+    assert "8 of 12 panels" in drawn(figure)
 
 
 def test_nothing_is_drawn_of_nothing(tmp_path):

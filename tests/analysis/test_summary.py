@@ -46,7 +46,10 @@ def test_one_cell_is_told_with_its_numbers():
 
 def test_cells_without_a_margin_are_counted_and_nothing_is_said_of_a_study_without_any():
     first, *_ = told(study(lambda bits: 2.0, drop=[("srelu", 1)]))
-    assert "n = 5: bn better" in first
+    assert first.endswith("n = 5: bn better. In 1 more no seed is done in both arms.")
+    assert "Not done: 5 diverged of 20 trials (norm=srelu bits=1)." in told(
+        study(lambda bits: 2.0, drop=[("srelu", 1)])
+    )
     first, *_ = told(study(lambda bits: 2.0, drop=[("srelu", 1), ("srelu", 32)]))
     assert first == "norm: bn minus srelu: no cell has a seed that is done in both arms."
 
