@@ -17,11 +17,11 @@ from ablate import cli
 from ablate.design import Mistake
 from analysis import contrasts, page, summary, tables, terminal
 from analysis.findings import Histories, find
-from analysis.sources import predictions, published, studies
+from analysis.sources import others, predictions, published, studies
 from analysis.sources.history import history
 from analysis.sources.runs import Runs
 
-Source = Enum("Source", ["mlflow", "published"])
+Source = Enum("Source", ["mlflow", "published", "csv"])
 
 
 @dataclass
@@ -43,6 +43,10 @@ class ReportConfig:
     source: Source = MISSING
     study: str | None = None
     path: str | None = None
+    metric: str | None = None
+    factors: list[str] | None = None
+    seed: str = MISSING
+    lower_is_better: bool = MISSING
     out: str = MISSING
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
@@ -85,14 +89,36 @@ def report(typed: cli.Composed) -> int:
 
 
 def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
-    if config["source"] == "published":
-        if config["study"] is not None:
-            raise Mistake(f"study={config['study']}: source=published has no studies; allowed: null")
-        return None, published.read(Path(config["path"]) if config["path"] else published.PUBLISHED)
-    if config["path"] is not None:
-        raise Mistake(f"path={config['path']}: allowed with source=published only")
+    source, path = config["source"], config["path"]
+    given = [key for key in ("study", "path", "metric", "factors") if config[key] is not None]
+    taken = {"mlflow": ("study", "metric", "factors"), "published": ("path",), "csv": ("path", "metric", "factors")}
+    for key in given:
+        if key not in taken[source]:
+            raise Mistake(f"{key}={config[key]}: source={source} takes no {key}; allowed: {', '.join(taken[source])}")
+    if source == "published":
+        return None, published.read(Path(path) if path else published.PUBLISHED)
+    if source == "csv":
+        missing = [key for key in taken["csv"] if not config[key]]
+        if missing:
+            raise Mistake(
+                f"source=csv needs {', '.join(f'{key}=' for key in missing)}: path=FILE metric=COLUMN factors=[a,b]"
+            )
+        return None, others.from_csv(Path(path), _asked(config))
     client = studies.client(config["track"]["uri"])
-    return client, studies.read(client, config["study"])
+    study = config["study"]
+    if studies.is_ours(client, study):
+        if config["factors"]:
+            raise Mistake(
+                f"factors={config['factors']}: allowed for runs that ablate did not make; a study says its own"
+            )
+        return client, studies.read(client, study, config["metric"], lower_is_better=config["lower_is_better"])
+    if not (config["metric"] and config["factors"]):
+        raise Mistake(f"study={study}: ablate did not make it; it needs {others.what_there_is(client, study)}")
+    return client, others.from_mlflow(client, study, _asked(config))
+
+
+def _asked(config: Mapping[str, Any]) -> others.Asked:
+    return others.Asked(config["metric"], config["factors"], config["seed"], config["lower_is_better"])
 
 
 def _histories(client: Any, runs: Runs) -> Histories:

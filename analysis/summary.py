@@ -39,7 +39,7 @@ def warnings(found: Findings, left_out: str) -> list[str]:
             f"Trials differ in more than the factors: {', '.join(unswept)}. "
             "Only trials that agree in all of these are paired."
         )
-    return [*told, *([left_out] if left_out else [])]
+    return [*told, *found.runs.notes, *([left_out] if left_out else [])]
 
 
 def _verdicts(one: Comparison, found: Findings) -> str:

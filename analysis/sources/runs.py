@@ -39,6 +39,18 @@ class Measure:
         return f"{what} ({unit})" if unit else what
 
 
+def measured(name: str, values: pd.Series, *, lower_is_better: bool = False) -> tuple[Measure, pd.Series]:
+    """A metric's values as `acc`, and what that then is: values that all lie in [0, 1] are shown in percent.
+
+    >>> measured("auc", pd.Series([0.5, 0.9]))[0].points, measured("loss", pd.Series([0.5, 1.9]))[0].points
+    ('pp', '')
+    """
+    known = values.dropna()
+    if len(known) and known.between(0, 1).all():
+        return Measure(name, lower_is_better=lower_is_better), values
+    return Measure(name, "", "", lower_is_better), values / 100
+
+
 @dataclass(frozen=True)
 class Runs:
     """A study's trials.
@@ -54,6 +66,7 @@ class Runs:
     derived: the keys that nobody typed and that take their values from another choice; arms need not agree.
     parent_run_id: the study's own run in MLflow; None where there is none.
     measure: what acc is.
+    notes: what a reader of a report on them must know.
     kind: "ours" were made by `ablate.run`, "printed" by a paper, "others" elsewhere. The paper's claims are looked for
         in ours alone.
     """
@@ -65,6 +78,7 @@ class Runs:
     derived: Sequence[str] = ()
     parent_run_id: str | None = None
     measure: Measure = Measure()
+    notes: Sequence[str] = ()
     kind: Literal["ours", "printed", "others"] = "ours"
 
     @property

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ import pandas as pd
 
 from ablate import address
 from ablate.design import ADDED_LATER, OUTSIDE_IDENTITY, Mistake
-from analysis.sources.runs import PREFERRED, Runs
+from analysis.sources.runs import PREFERRED, Runs, measured
+
+TEST_ACC = "test_acc"
 
 
-def read(client: Any, study: str | None) -> Runs:
+def read(client: Any, study: str | None = None, metric: str | None = None, *, lower_is_better: bool = False) -> Runs:
     """The trials of a study in MLflow; the one asked for last when `study` is None.
+
+    `acc` is the test accuracy, or another metric of theirs.
 
     Raises:
         Mistake: there is no such study, naming those there are, or it has no trials.
@@ -28,9 +33,15 @@ def read(client: Any, study: str | None) -> Runs:
     if study is None:
         study = max(parents, key=lambda name: float(parents[name].data.tags["last_said"]))
     if study not in parents:
-        raise Mistake(f"study={study}: no such study; allowed: {', '.join(sorted(parents))}")
+        others = sorted(one.name for one in pages(client.search_experiments) if one.name not in (*parents, "Default"))
+        told = f"; with metric= and factors= also {', '.join(others)}" if others else ""
+        raise Mistake(f"study={study}: no such study; allowed: {', '.join(sorted(parents))}{told}")
     parent = parents[study]
-    rows = [_row(run) for run in _as_typed(_trials(client, parent.info.experiment_id), parent.data.tags)]
+    trials = _trials(client, parent.info.experiment_id)
+    metrics = sorted({name for run in trials for name in run.data.metrics})
+    if metric is not None and trials and metric not in metrics:
+        raise Mistake(f"metric={metric}: no trial of study {study} has it; allowed: {', '.join(metrics)}")
+    rows = [_row(run, metric or TEST_ACC) for run in _as_typed(trials, parent.data.tags)]
     if not rows:
         raise Mistake(f"study={study}: it has no trials yet")
     named = {
@@ -43,7 +54,11 @@ def read(client: Any, study: str | None) -> Runs:
             frame[key] = frame[key].astype(object).where(frame[key].notna(), value)
     said = json.loads(parent.data.tags.get("contrast", "null"))
     preferred = (said["factor"], tuple(said["levels"])) if said else PREFERRED
-    return Runs(study, frame, named["factor"], preferred, named["derived"], parent.info.run_id)
+    runs = Runs(study, frame, named["factor"], preferred, named["derived"], parent.info.run_id)
+    if metric in (None, TEST_ACC):
+        return runs
+    measure, acc = measured(metric, frame["acc"], lower_is_better=lower_is_better)  # the papers speak of test accuracy
+    return replace(runs, frame=frame.assign(acc=acc), measure=measure, parent_run_id=None, kind="others")
 
 
 def client(uri: str) -> Any:
@@ -74,16 +89,26 @@ def client(uri: str) -> Any:
     return found
 
 
+def is_ours(client: Any, study: str | None) -> bool:
+    """Whether a study was made by `ablate.run`, rather than being another experiment in the same MLflow."""
+    return study is None or study in _parents(client) or client.get_experiment_by_name(study) is None
+
+
+def experiment_of(client: Any, study: str) -> str:
+    """The id of the experiment of that name."""
+    return str(client.get_experiment_by_name(study).experiment_id)
+
+
 def _parents(client: Any) -> dict[str, Any]:
     """Study name -> its parent run."""
-    experiments = {one.experiment_id: one.name for one in _pages(client.search_experiments)}
-    runs = _pages(client.search_runs, list(experiments), "tags.kind = 'study'") if experiments else []
+    experiments = {one.experiment_id: one.name for one in pages(client.search_experiments)}
+    runs = pages(client.search_runs, list(experiments), "tags.kind = 'study'") if experiments else []
     return {experiments[run.info.experiment_id]: run for run in runs}
 
 
 def _trials(client: Any, experiment_id: str) -> list[Any]:
     oldest_first = ["attributes.start_time ASC"]
-    return _pages(client.search_runs, [experiment_id], "tags.kind = 'trial'", order_by=oldest_first)
+    return pages(client.search_runs, [experiment_id], "tags.kind = 'trial'", order_by=oldest_first)
 
 
 def _as_typed(trials: list[Any], tags: Mapping[str, str]) -> list[Any]:
@@ -101,7 +126,7 @@ def _as_typed(trials: list[Any], tags: Mapping[str, str]) -> list[Any]:
     return sorted(trials, key=place)
 
 
-def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
+def pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
     found, token = [], None
     while True:
         page = search(*arguments, **options, max_results=1000, page_token=token)
@@ -111,17 +136,17 @@ def _pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
             return found
 
 
-def _row(run: Any) -> dict[str, Any]:
+def _row(run: Any, metric: str) -> dict[str, Any]:
     tags, metrics = run.data.tags, run.data.metrics
     params = {key: text for key, text in run.data.params.items() if key not in OUTSIDE_IDENTITY}
-    return {key: _level(text) for key, text in params.items()} | {
+    return {key: level(text) for key, text in params.items()} | {
         "outcome": tags.get("outcome", "running" if run.info.status == "RUNNING" else "interrupted"),
         "reason": tags.get("reason", ""),
         "trial_id": tags["trial_id"],
         "run_id": run.info.run_id,
         "code_version": tags.get("code_version", "unknown"),
         "machine": ", ".join(f"{key} {tags[key]}" for key in ("host", "device", "threads") if key in tags),
-        "acc": metrics.get("test_acc", float("nan")),
+        "acc": metrics.get(metric, float("nan")),
         "acc_multicrop": metrics.get("test_acc_multicrop", float("nan")),
         "train_s": metrics.get("train_s", float("nan")),
         "peak_bytes": metrics.get("peak_bytes", float("nan")),
@@ -129,7 +154,7 @@ def _row(run: Any) -> dict[str, Any]:
     }
 
 
-def _level(text: str) -> Any:
+def level(text: str) -> Any:
     """A param as the level that was typed: a number, true, false or null where it reads as one."""
     try:
         return json.loads(text)

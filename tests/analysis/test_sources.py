@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import analysis
+from ablate.design import Mistake
+from ablate.track.client import connect
+from tests.analysis.test_report import make_study
+from tests.fakes import well
+
+HEAD = "norm,width,rep,acc,dir"
+ROWS = [
+    f"{norm},{width},{rep},{0.9 + (norm == 'bn') * width / 100 + rep / 1000:.4f},/x/{norm}{width}{rep}"
+    for norm in ("bn", "gn")
+    for width in (1, 2)
+    for rep in (0, 1, 2)
+]
+
+
+def write(*rows, head=HEAD):
+    Path("runs.csv").write_text("\n".join([head, *rows]) + "\n")
+
+
+CSV = ("source=csv", "path=runs.csv", "metric=acc", "factors=[norm,width]", "seed=rep")
+
+
+def margins(name):
+    return json.loads(Path(f"reports/{name}/report.json").read_text())["margins"]
+
+
+def test_a_csv_of_runs_has_its_margins(folder, say):
+    write(*ROWS)
+    status, out, err = say("analysis.report", *CSV)
+    assert (status, err) == (0, "")
+    assert [(one["width"], round(one["margin_pp"], 6), one["n"]) for one in margins("runs")] == [(1, 1, 3), (2, 2, 3)]
+    assert margins("runs")[0]["first_runs"] == "row 2 row 3 row 4"
+    assert "Runs differ in more than the factors: dir. They are paired all the same, by factors and seed." in out
+    assert "Claim" not in out
+
+
+def test_a_metric_that_is_no_share_is_shown_as_it_is_and_less_may_be_better(folder, say):
+    write(
+        *(
+            f"{norm},{rep},{2.0 + (norm == 'gn') + rep / 100 + (norm == 'gn') * rep / 1000}"
+            for norm in ("bn", "gn")
+            for rep in range(3)
+        ),
+        head="norm,seed,loss",
+    )
+    status, out, _ = say(
+        "analysis.report", "source=csv", "path=runs.csv", "metric=loss", "factors=[norm]", "lower_is_better=true"
+    )
+    assert status == 0
+    assert "bn better" in out
+    assert margins("runs")[0]["margin_pp"] == pytest.approx(-1.001)
+    assert "pp" not in out
+
+
+def test_a_diverged_row_is_named_and_not_dropped(folder, say):
+    write(*(f"{row},done" for row in ROWS[:-1]), "gn,2,2,,/x,diverged", head=f"{HEAD},outcome")
+    status, out, _ = say("analysis.report", *CSV)
+    assert status == 0
+    assert "norm=gn: 1 diverged" in out
+    assert "2 of 3" in out
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "told"),
+    [
+        (ROWS, "path=none.csv", "path=none.csv: cannot be read: "),
+        ([], "", "path=runs.csv: it has no rows; allowed: one row per run"),
+        (ROWS, "metric=loss", "path=runs.csv: no column metric=loss; allowed: norm, width, rep, acc, dir"),
+        (
+            ROWS,
+            "factors=[norm,depth]",
+            "path=runs.csv: no column depth, of factors=[norm,depth]; allowed: norm, width, ",
+        ),
+        (
+            ROWS,
+            "seed=seed",
+            "path=runs.csv: no column seed=seed; allowed: one of the columns norm, width, rep, acc, dir",
+        ),
+        (
+            ROWS,
+            "factors=[norm]",
+            "row 2 and row 5 are both norm=bn seed=0; allowed: factors=[...] that tell them apart",
+        ),
+        (
+            ["bn,1,0,nan,"],
+            "",
+            "path=runs.csv: row 2 (norm=bn width=1 seed=0): acc=NaN: allowed: a number; or a column ",
+        ),
+        ([*ROWS, "bn,4,0,good,"], "", "path=runs.csv: row 14 (norm=bn width=4 seed=0): acc=good: allowed: a number"),
+        ([*ROWS, "bn,4,,0.9,"], "", "path=runs.csv: row 14 (norm=bn width=4): seed is empty; allowed: "),
+        (
+            ["bn,1,0,0.9,", "bn,1,1,0.9,", "gn,1,2,0.8,"],
+            "",
+            "contrast norm: bn minus gn: no two finished runs differ in that alone and share a seed; "
+            "seeds: norm=bn has 0, 1; norm=gn has 2",
+        ),
+        (ROWS, "study=x", "study=x: source=csv takes no study; allowed: path, metric, factors"),
+        (ROWS, "metric=null", "source=csv needs metric=: "),
+        (ROWS, "contrast.factor=depth", "contrast.factor=depth: not varied in study runs; allowed: norm, width"),
+        (ROWS, "contrast.levels=[bn,ln]", "contrast.levels=[bn,ln]: allowed: two or more of bn, gn"),
+        (
+            ROWS,
+            "contrast.equivalence_pp=0",
+            "contrast.equivalence_pp=0.0: allowed: the smallest difference of interest, above 0",
+        ),
+    ],
+)
+def test_a_mistake_in_a_csv_or_about_it_is_one_line(folder, say, rows, line, told):
+    write(*rows)
+    status, out, err = say("analysis.report", *CSV, *line.split())
+    assert (status, out) == (2, "")
+    assert err.startswith(told)
+    assert err.count("\n") == 1
+    assert not Path("reports").exists()
+
+
+def elsewhere(*runs, name="theirs"):
+    """An experiment made with MLflow alone, of runs as (params, metrics, status)."""
+    client = connect(f"sqlite:///{Path.cwd()}/mlflow.db")
+    experiment = client.create_experiment(name, (Path.cwd() / "mlruns").as_uri())
+    for params, metrics, status in runs:
+        run_id = client.create_run(experiment).info.run_id
+        for key, value in params.items():
+            client.log_param(run_id, key, value)
+        for key, value in metrics.items():
+            client.log_metric(run_id, key, value)
+        client.set_terminated(run_id, status)
+
+
+def sweep(**extra):
+    return [
+        ({"norm": norm, "seed": seed, **extra}, {"auc": 0.8 + (norm == "bn") * (0.02 + seed / 1000)}, "FINISHED")
+        for norm in ("bn", "gn")
+        for seed in range(3)
+    ]
+
+
+THEIRS = ("study=theirs", "metric=auc", "factors=[norm]")
+
+
+def test_an_experiment_that_we_did_not_make_has_its_margins(folder, say):
+    elsewhere(*sweep(), ({}, {}, "FINISHED"))
+    status, out, err = say("analysis.report", *THEIRS)
+    assert (status, err) == (0, "")
+    assert [(round(one["margin_pp"], 6), one["n"]) for one in margins("theirs")] == [(2.1, 3)]
+    assert "1 runs without norm are left out." in out
+
+
+def test_runs_that_failed_or_diverged_there_are_named(folder, say):
+    elsewhere(
+        *sweep(),
+        ({"norm": "gn", "seed": 3}, {"auc": float("nan")}, "FINISHED"),
+        ({"norm": "gn", "seed": 4}, {}, "FAILED"),
+        ({"norm": "gn", "seed": 5}, {}, "FINISHED"),
+    )
+    status, out, _ = say("analysis.report", *THEIRS)
+    assert status == 0
+    assert "norm=gn: 1 diverged; norm=gn: 1 error; norm=gn: 1 no metric" in out
+
+
+def test_a_failed_run_makes_way_for_its_repeat(folder, say):
+    elsewhere(({"norm": "bn", "seed": 0}, {}, "FAILED"), *sweep())
+    assert say("analysis.report", *THEIRS)[0] == 0
+    assert margins("theirs")[0]["n"] == margins("theirs")[0]["planned"] == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "study=theirs",
+            "study=theirs: ablate did not make it; it needs metric= one of auc; factors=[...] of lr, norm, seed",
+        ),
+        ("study=theirs metric=acc factors=[norm]", "study=theirs: no run has metric=acc; allowed: auc"),
+        (
+            "study=theirs metric=auc factors=[bits]",
+            "study=theirs: no run has bits, of factors=[bits]; allowed: lr, norm, seed",
+        ),
+        (
+            "study=theirs metric=auc factors=[norm] seed=s",
+            "study=theirs: no run has seed=s; allowed: one of the params lr, ",
+        ),
+        ("study=nothing", "study=nothing: no such study; allowed: mine; with metric= and factors= also theirs"),
+        (
+            "study=mine factors=[norm]",
+            "factors=['norm']: allowed for runs that ablate did not make; a study says its own",
+        ),
+        ("study=mine metric=auc", "metric=auc: no trial of study mine has it; allowed: "),
+    ],
+)
+def test_a_mistake_about_an_experiment_is_one_line(folder, say, line, told):
+    make_study(well, folder, seeds=1)
+    elsewhere(*sweep(lr=0.1))
+    status, out, err = say("analysis.report", *line.split())
+    assert (status, out) == (2, "")
+    assert err.startswith(told)
+    assert err.count("\n") == 1
+
+
+def test_another_metric_of_our_own_study_is_no_news_to_the_papers(folder, say):
+    make_study(well, folder)
+    status, out, err = say("analysis.report", "metric=train_acc")
+    assert (status, err) == (0, "")
+    assert "Claim" not in out
+    assert json.loads(Path("reports/mine/report.json").read_text())["measure"] == "train_acc"
+
+
+def test_a_study_is_loaded_as_a_tidy_frame(folder):
+    make_study(well, folder)
+    frame = analysis.load("mine")
+    assert frame.columns[:5].tolist() == ["norm", "bits", "seed", "outcome", "acc"]
+    assert (len(frame), frame.attrs) == (12, {"study": "mine", "factors": ["norm", "bits"]})
+    pd.testing.assert_frame_equal(frame, analysis.load())
+    with pytest.raises(Mistake, match="study=other: no such study; allowed: mine"):
+        analysis.load("other")
+
+
+def test_importing_analysis_imports_nothing_heavy():
+    import subprocess
+    import sys
+
+    heavy = "import analysis, sys; print([m for m in ('pandas', 'numpy', 'mlflow', 'matplotlib') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "[]\n"
