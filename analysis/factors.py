@@ -53,9 +53,12 @@ def cells(frame: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[dict[str, 
     if not keys:
         yield {}, frame
         return
-    texts = frame[list(keys)].astype(object)
-    for _, cell in frame.groupby([texts[key].map(repr) for key in keys], sort=False):
-        yield {key: cell[key].astype(object).iloc[0] for key in keys}, cell
+    columns = [frame[key].astype(object).tolist() for key in keys]
+    found: dict[tuple[str, ...], list[int]] = {}
+    for place, levels in enumerate(zip(*columns, strict=True)):
+        found.setdefault(tuple(map(repr, levels)), []).append(place)
+    for rows in found.values():
+        yield {key: column[rows[0]] for key, column in zip(keys, columns, strict=True)}, frame.iloc[rows]
 
 
 def _follows(frame: pd.DataFrame, key: str, owners: Sequence[str]) -> bool:

@@ -36,7 +36,7 @@ def as_json(found: Findings, told: list[str], warned: list[str]) -> str:
         "accuracy_importance": [_importance(one) for one in found.importance],
         "gaps": _records(tables.margins_in_full(found.gaps, found)),
         "accuracies": _records(tables.accuracies_in_full(runs)),
-        "costs": [] if tables.costs(runs).empty else _records(tables.costs_in_full(runs)),
+        "costs": _records(tables.costs_in_full(runs)) if tables.have_costs(runs) else [],
         "claims": [
             {"claim": one.claim, "word": one.word, "about": one.about, "told": one.told} for one in found.rulings
         ],

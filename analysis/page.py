@@ -105,8 +105,8 @@ def _write_tables(found: Findings, folder: Path) -> None:
         parts = [(str(one.contrast), tables.margins(one, found, "gap")) for one in found.gaps]
         _write(folder, "gaps", tables.margins_in_full(found.gaps, found), parts)
     _write(folder, "accuracies", tables.accuracies_in_full(runs), [("", tables.accuracies(runs))])
-    if not (costs := tables.costs(runs)).empty:
-        _write(folder, "costs", tables.costs_in_full(runs), [("", costs)])
+    if tables.have_costs(runs):
+        _write(folder, "costs", tables.costs_in_full(runs), [("", tables.costs(runs))])
     if found.claims:
         claims.in_full(found.claims).to_csv(folder / "claims.csv", index=False)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
 from string import ascii_lowercase
 from typing import Any
 
@@ -51,13 +53,19 @@ def accuracies_in_full(runs: Runs) -> pd.DataFrame:
     )
 
 
+def have_costs(runs: Runs) -> bool:
+    """Whether any run tells what it took."""
+    told = [key for key in ("train_s", "peak_bytes") if key in runs.frame]
+    return len(told) == 2 and not runs.frame[told].isna().all(axis=None)
+
+
 def costs(runs: Runs) -> pd.DataFrame:
     """What the trials of each cell took: medians over those done; empty where no run tells."""
-    if not {"train_s", "peak_bytes"} <= {*runs.frame} or runs.frame[["train_s", "peak_bytes"]].isna().all(axis=None):
+    if not have_costs(runs):
         return pd.DataFrame()
     rows = []
-    for levels, _, acc in _cells_in_order(runs):
-        done = runs.frame.loc[acc.index]
+    for levels, cell, acc in _cells_in_order(runs):
+        done = cell.loc[acc.index]
         epoch_s, peak = done["train_s"].median(), done["peak_bytes"].median()
         rows.append(
             {key: shown(level) for key, level in levels.items()}
@@ -76,27 +84,27 @@ def costs_in_full(runs: Runs) -> pd.DataFrame:
         levels
         | {
             "n": len(acc),
-            "train_s": runs.frame.loc[acc.index, "train_s"].median(),
-            "peak_bytes": runs.frame.loc[acc.index, "peak_bytes"].median(),
-            "machines": "; ".join(dict.fromkeys(runs.frame.loc[acc.index, "machine"])),
+            "train_s": cell.loc[acc.index, "train_s"].median(),
+            "peak_bytes": cell.loc[acc.index, "peak_bytes"].median(),
+            "machines": "; ".join(dict.fromkeys(cell.loc[acc.index, "machine"])),
             "runs": " ".join(cell.loc[acc.index, "run_id"]),
         }
         for levels, cell, acc in _cells_in_order(runs)
     )
 
 
-def _cells_in_order(runs: Runs) -> Iterator[tuple[dict[str, Any], pd.DataFrame, pd.Series]]:
-    """Each cell's levels, its trials, and the accuracies of those done."""
+@lru_cache(maxsize=1)
+def _cells_in_order(runs: Runs) -> list[tuple[dict[str, Any], pd.DataFrame, pd.Series]]:
+    """Each cell's levels, its trials, and the accuracies of those done. Every table of a report asks for them."""
     keys = factors(runs)
     frame = runs.frame.sort_values(keys, key=lambda column: places(runs.frame, column)) if keys else runs.frame
-    for levels, cell in cells(frame, keys):
-        yield levels, cell, cell.loc[cell["outcome"] == "done", "acc"].dropna()
+    return [(levels, cell, cell.loc[cell["outcome"] == "done", "acc"].dropna()) for levels, cell in cells(frame, keys)]
 
 
 def _not_done(cell: pd.DataFrame) -> str:
     """How many trials of a cell have which outcome, of those not done."""
-    counts = cell.loc[cell["outcome"] != "done", "outcome"].value_counts()
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    counts = Counter(outcome for outcome in cell["outcome"] if outcome != "done")
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
 def cell_names(runs: Runs) -> pd.Series:

@@ -16,7 +16,7 @@ from analysis.findings import Comparison, Findings
 from analysis.formats import shown, signed
 from analysis.interaction import Importance
 from analysis.matched import MarginRow
-from analysis.plots.style import INK, WIDTH, legend_point, look, point
+from analysis.plots.style import INK, WIDTH, legend_point, look, points
 
 
 def gaps(found: Findings) -> Figure | None:
@@ -31,12 +31,11 @@ def gaps(found: Findings) -> Figure | None:
     names = list(dict.fromkeys(_series(one, row, key, found) for one, row in rows))
     with look():
         figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
-        for one, row in rows:
-            assert row.margin is not None
-            assert row.first_acc is not None
-            at = names.index(_series(one, row, key, found))
-            margin = row.margin
-            point(axes, 100 - 100 * row.first_acc, margin.mean_pp, margin.low_pp, margin.high_pp, at, upright=True)
+        for place, name in enumerate(names):
+            its = [row for one, row in rows if _series(one, row, key, found) == name]
+            at = [100 - 100 * row.first_acc for row in its if row.first_acc is not None]
+            estimates = [(row.margin.mean_pp, row.margin.low_pp, row.margin.high_pp) for row in its if row.margin]
+            points(axes, at, estimates, place, upright=True)
         axes.axhline(0, color=INK, linewidth=0.9)
         most = show(found.gaps[0].contrast.first)
         axes.set_xlabel(f"test error at {most} bits (%)")
@@ -100,7 +99,7 @@ def importance(found: Findings) -> Figure | None:
 def _importances(axes: Axes, its: Sequence[Importance]) -> None:
     for place, one in enumerate(reversed(its)):
         low, high = (one.low_pp, one.high_pp) if one.mean_pp >= 0 else (_minus(one.high_pp), _minus(one.low_pp))
-        point(axes, abs(one.mean_pp), place, low, high, 0, upright=False)
+        points(axes, [place], [(abs(one.mean_pp), low, high)], 0, upright=False)
     axes.set_yticks(range(len(its)), [_levels(one) for one in reversed(its)])
     axes.set_ylim(-0.6, len(its) - 0.4)
     axes.axvline(0, color=INK, linewidth=0.9)

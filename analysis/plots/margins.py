@@ -21,7 +21,7 @@ from analysis.findings import Comparison, Findings
 from analysis.formats import shown
 from analysis.margin import t_interval
 from analysis.matched import MarginRow, split_constants
-from analysis.plots.style import INK, WIDTH, colour, legend_point, look, point, told
+from analysis.plots.style import INK, WIDTH, colour, legend_point, look, points, told
 
 SIZE = dict.fromkeys(("depth", "width")).keys()
 """The factors that make a network's size, in the order in which it is named."""
@@ -74,8 +74,8 @@ def lines(rows: Sequence[MarginRow], contrast: Contrast, found: Findings) -> Fig
                 axes.plot([0], [place], "x", color=INK, markersize=7)
                 axes.annotate("no margin", (0, place), (8, -3), textcoords="offset points", fontsize=8)
                 continue
-            hue = 0 if row.margin.mean_pp >= 0 else 1
-            point(axes, row.margin.mean_pp, place, row.margin.low_pp, row.margin.high_pp, hue, upright=False)
+            one = (row.margin.mean_pp, row.margin.low_pp, row.margin.high_pp)
+            points(axes, [place], [one], 0 if one[0] >= 0 else 1, upright=False)
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.grid(axis="y", visible=False)
@@ -86,21 +86,21 @@ def lines(rows: Sequence[MarginRow], contrast: Contrast, found: Findings) -> Fig
 def by_size(rows: Sequence[MarginRow], contrast: Contrast, found: Findings) -> Figure:
     """The margin against the network's size, colours by bits, a panel a data set."""
     roles = roles_of(rows, found.runs.frame)
-    points = points_of(rows, roles)
-    panels = _ordered(points, "panel")[:MOST_PANELS]
+    there = points_of(rows, roles)
+    panels = _ordered(there, "panel")[:MOST_PANELS]
     columns = min(2, len(panels))
     count = -(-len(panels) // columns)
-    xs, hues = _xs(rows, roles, found.runs.frame), _ordered(points, "hue")
+    xs, hues = _xs(rows, roles, found.runs.frame), _ordered(there, "hue")
     with look():
         size = (WIDTH, 1.1 + 2.3 * count)
         figure, grid = plt.subplots(count, columns, figsize=size, layout="constrained", sharey=True, squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=False):
-            _panel(axes, [one for one in points if one.panel == panel], xs, hues, found.equivalence_pp)
+            _panel(axes, [one for one in there if one.panel == panel], xs, hues, found.equivalence_pp)
             axes.set_title(panel)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         figure.supylabel(_axis(contrast, found), fontsize=8)
-        figure.supxlabel("\n".join(_footing(rows, roles, contrast, found, len(_ordered(points, "panel")))), fontsize=8)
+        figure.supxlabel("\n".join(_footing(rows, roles, contrast, found, len(_ordered(there, "panel")))), fontsize=8)
         if hues != [""]:
             handles = [legend_point(place, hue) for place, hue in enumerate(hues)]
             figure.legend(handles=handles, loc="outside upper left", ncols=4)
@@ -149,16 +149,19 @@ def _point(place: tuple[str, str, str], rows: Sequence[MarginRow]) -> Point:
     return Point(*place, float(np.mean(means)), low, high)
 
 
-def _panel(axes: Axes, points: Sequence[Point], xs: Sequence[str], hues: Sequence[str], within: float) -> None:
+def _panel(axes: Axes, there: Sequence[Point], xs: Sequence[str], hues: Sequence[str], within: float) -> None:
     _band(axes, within, upright=True)
     shift = np.linspace(-0.28, 0.28, len(hues)) if len(hues) > 1 else [0.0]
-    for one in points:
-        x = xs.index(one.x) + shift[hues.index(one.hue)]
-        if one.mean_pp is None:
-            tint = colour(hues.index(one.hue))
-            axes.plot([x], [0.03], "x", color=tint, markersize=6, transform=axes.get_xaxis_transform())
-        else:
-            point(axes, x, one.mean_pp, one.low_pp, one.high_pp, hues.index(one.hue), upright=True)
+    for place, hue in enumerate(hues):
+        its = [one for one in there if one.hue == hue]
+        at: dict[bool, list[float]] = {True: [], False: []}
+        for one in its:
+            at[one.mean_pp is None].append(xs.index(one.x) + shift[place])
+        estimates = [(one.mean_pp, one.low_pp, one.high_pp) for one in its if one.mean_pp is not None]
+        if estimates:
+            points(axes, at[False], estimates, place, upright=True)
+        low = [0.03] * len(at[True])
+        axes.plot(at[True], low, "x", color=colour(place), markersize=6, transform=axes.get_xaxis_transform())
     steep = max([0, *map(len, xs)]) * len(xs) > 40
     axes.set_xticks(range(len(xs)), xs, rotation=60 if steep else 0, ha="right" if steep else "center")
     axes.set_xlim(-0.6, len(xs) - 0.4)

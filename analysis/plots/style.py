@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import matplotlib as mpl
 
 mpl.use("agg")
 
+import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -77,8 +78,7 @@ def _for_the_page(svg: str, name: str) -> str:
     """The SVG in the page's ink, its ids marked with the figure's name: several stand on one page."""
     svg = svg[svg.index("<svg") :]
     svg = svg.replace(INK, "currentColor").replace(GRID, "var(--line)")
-    for identity in set(re.findall(r'\bid="([^"]+)"', svg)):
-        svg = re.sub(rf'(id="|#){re.escape(identity)}(?=["\)])', rf"\g<1>{name}-{identity}", svg)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     return re.sub(r"font: ([\d.]+)px 'DejaVu Sans'[^;\"]*", r"font: \1px system-ui, sans-serif", svg)
 
 
@@ -100,15 +100,24 @@ def told(levels: Mapping[str, Any]) -> str:
     return ", ".join(parts) or "all trials"
 
 
-def point(axes: Axes, x: float, y: float, low: float | None, high: float | None, place: int, *, upright: bool) -> None:
-    """An estimate with its interval; hollow where there is none."""
-    if low is not None and high is not None:
-        ends = ([x, x], [low, high]) if upright else ([low, high], [y, y])
-        axes.plot(*ends, color=colour(place), linewidth=1.8, solid_capstyle="butt")
-    face = colour(place) if low is not None else "none"
-    axes.plot([x], [y], marker(place), color=colour(place), markerfacecolor=face, markersize=5.5)
+Estimate = tuple[float, float | None, float | None]
+"""A mean, and the ends of its interval where it has one."""
+
+
+def points(axes: Axes, at: Sequence[float], estimates: Sequence[Estimate], place: int, *, upright: bool) -> None:
+    """Estimates of one colour with their intervals, `at` these places of the other axis; hollow without an interval."""
+    means = np.array([mean for mean, _, _ in estimates])
+    ends = np.array([(np.nan, np.nan) if low is None or high is None else (low, high) for _, low, high in estimates])
+    alone = np.isnan(ends[:, 0])
+    where = np.asarray(at, dtype=float)
+    lines = axes.vlines if upright else axes.hlines
+    lines(where[~alone], ends[~alone, 0], ends[~alone, 1], colors=colour(place), linewidth=1.8)
+    for its, face in ((~alone, colour(place)), (alone, "none")):
+        if its.any():
+            xy = (where[its], means[its]) if upright else (means[its], where[its])
+            axes.plot(*xy, marker(place), color=colour(place), markerfacecolor=face, markersize=5.5)
 
 
 def legend_point(place: int, label: str) -> Any:
-    """A handle for `point` in a legend."""
+    """A handle for `points` in a legend."""
     return plt.Line2D([], [], color=colour(place), marker=marker(place), linewidth=1.8, markersize=5.5, label=label)

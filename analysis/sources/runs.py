@@ -51,7 +51,7 @@ def measured(name: str, values: pd.Series, *, lower_is_better: bool = False) -> 
     return Measure(name, "", "", lower_is_better), values / 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Runs:
     """A study's trials.
 
