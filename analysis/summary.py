@@ -61,7 +61,8 @@ def _verdicts(one: Comparison, found: Findings) -> str:
     if counted["equivalent"]:
         parts.append(f"they are equivalent within {found.within} in {counted['equivalent']}")
     if counted["undecided"]:
-        parts.append(f"{counted['undecided']} {_are(counted['undecided'])} undecided{_needed(one.verdicts)}")
+        told = "all undecided" if counted["undecided"] == tested else f"undecided in {counted['undecided']}"
+        parts.append(f"{told}{_needed(one.verdicts)}")
     return f"{first} against {second}, {tested} cells: {', '.join(parts)}.{none}"
 
 
@@ -166,10 +167,6 @@ def _within_test_set(one: Margin | None, verdict: Verdict) -> bool:
 
 def _p(effect: Effect) -> float:
     return 1.0 if effect.p is None else effect.p
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
 
 
 def _or(names: Sequence[str]) -> str:
