@@ -103,8 +103,7 @@ def find(
     rows = [margins(runs, one, equivalence_pp=equivalence_pp, right=right) for one in contrasts]
     if not runs.ours:
         _check_paired(runs, contrasts, rows)
-    if runs.kind == "printed":  # what a paper printed for one arm alone is no margin
-        rows = [[row for row in its if row.margin] for its in rows]
+    rows = [_of_papers(runs, its) for its in rows]
     return Findings(
         runs,
         equivalence_pp,
@@ -152,8 +151,13 @@ def _gaps(runs: Runs, contrasts: Sequence[Contrast], equivalence_pp: float, righ
         return []
     *fewer, most = levels_of(runs.frame, "bits")
     pairs = [Contrast("bits", most, bits) for bits in fewer]
-    rows = [margins(runs, one, equivalence_pp=equivalence_pp, right=right) for one in pairs]
+    rows = [_of_papers(runs, margins(runs, one, equivalence_pp=equivalence_pp, right=right)) for one in pairs]
     return [Comparison(one, its, ()) for one, its in zip(pairs, rows, strict=True) if any(row.margin for row in its)]
+
+
+def _of_papers(runs: Runs, rows: list[MarginRow]) -> list[MarginRow]:
+    """What a paper printed for one arm alone is no margin."""
+    return [row for row in rows if row.margin] if runs.kind == "printed" else rows
 
 
 def _check_paired(runs: Runs, contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]]) -> None:

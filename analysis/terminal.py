@@ -31,18 +31,20 @@ def show(found: Findings, told: Sequence[str], warned: Sequence[str]) -> None:
         _say(console, f"study {runs.study}: no factor was swept, so there is no margin")
         _table(console, tables.accuracies(runs), runs.frame.columns)
     for one in found.comparisons:
-        _margins(console, one, found)
+        _margins(console, one, found, "margin")
+    for one in found.gaps:
+        _margins(console, one, found, "gap")
     numbers = claims.counts(found.claims)
     rulings = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.rulings]
     for line in (*told, *warned, *rulings, *([f"Printed numbers: {numbers}."] if numbers else [])):
         _say(console, line)
 
 
-def _margins(console: Console, one: Comparison, found: Findings) -> None:
+def _margins(console: Console, one: Comparison, found: Findings, name: str) -> None:
     varied, constants = split_constants(one.rows) if len(one.rows) > 1 else (one.rows, {})
-    table, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found))
+    table, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found, name))
     title = ", ".join([str(one.contrast), *(f"{key} {shown(level)}" for key, level in constants.items())])
-    _say(console, f"study {found.runs.study}, {title}")
+    _say(console, f"study {found.runs.study}, {'gap, ' if name == 'gap' else ''}{title}")
     _table(console, table.head(MOST_ROWS), found.runs.frame.columns)
     if len(table) > MOST_ROWS:
         _say(console, f"{MOST_ROWS} of {len(table)} cells; the others are in the report's margins.csv.")
