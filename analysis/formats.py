@@ -23,7 +23,7 @@ def shown(level: Any) -> str:
         return show(level)
     if isinstance(level, float) and level.is_integer():
         return str(int(level))
-    return str(level)
+    return " ".join(str(level).split())
 
 
 def interval(low_pp: float | None, high_pp: float | None) -> str:

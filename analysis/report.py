@@ -46,7 +46,7 @@ class ReportConfig:
     metric: str | None = None
     factors: list[str] | None = None
     seed: str = MISSING
-    lower_is_better: bool = MISSING
+    lower_is_better: bool | None = None
     out: str = MISSING
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
@@ -95,6 +95,9 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
     for key in given:
         if key not in taken[source]:
             raise Mistake(f"{key}={config[key]}: source={source} takes no {key}; allowed: {', '.join(taken[source])}")
+    metric = config["metric"] or ""
+    if config["lower_is_better"] is None and re.search("loss|err", metric.lower()):
+        raise Mistake(f"metric={metric}: say whether less of it is better: allowed: lower_is_better=true or false")
     if source == "published":
         return None, published.read(Path(path) if path else published.PUBLISHED)
     if source == "csv":
@@ -111,14 +114,14 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
             raise Mistake(
                 f"factors={config['factors']}: allowed for runs that ablate did not make; a study says its own"
             )
-        return client, studies.read(client, study, config["metric"], lower_is_better=config["lower_is_better"])
+        return client, studies.read(client, study, config["metric"], lower_is_better=bool(config["lower_is_better"]))
     if not (config["metric"] and config["factors"]):
         raise Mistake(f"study={study}: ablate did not make it; it needs {others.what_there_is(client, study)}")
     return client, others.from_mlflow(client, study, _asked(config))
 
 
 def _asked(config: Mapping[str, Any]) -> others.Asked:
-    return others.Asked(config["metric"], config["factors"], config["seed"], config["lower_is_better"])
+    return others.Asked(config["metric"], config["factors"], config["seed"], bool(config["lower_is_better"]))
 
 
 def _histories(client: Any, runs: Runs) -> Histories:

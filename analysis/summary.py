@@ -57,7 +57,7 @@ def _verdicts(one: Comparison, found: Findings) -> str:
         if sizes:
             span = sorted(map(abs, sizes))
             spread = f"{span[0]:.2f}" if len(span) == 1 else f"{span[0]:.2f} to {span[-1]:.2f}"
-            parts.append(f"{text} in {len(sizes)} (by {spread} points)")
+            parts.append(f"{text} in {len(sizes)} (by {spread}{_points(found)})")
     if counted["equivalent"]:
         parts.append(f"they are equivalent within {found.within} in {counted['equivalent']}")
     if counted["undecided"]:
@@ -75,7 +75,7 @@ def _only(one: Comparison, found: Findings) -> str:
     told = interval(margin.low_pp, margin.high_pp)
     spread = f", 95% interval {told}" if margin.low_pp is not None else ""
     words = verdicts(one, found)[place]
-    return f"{one.contrast}: {signed(margin.mean_pp)} points{spread}, n = {margin.n}: {words}"
+    return f"{one.contrast}: {signed(margin.mean_pp)}{_points(found)}{spread}, n = {margin.n}: {words}"
 
 
 def _needed(verdicts: Sequence[Verdict]) -> str:
@@ -83,6 +83,8 @@ def _needed(verdicts: Sequence[Verdict]) -> str:
     if not needed:
         return ""
     least, most = min(needed), max(needed)
+    if most == 1:
+        return " (about 1 more seed would decide)"
     return f" (about {least if least == most else f'{least} to {most}'} more seeds would decide)"
 
 
@@ -95,18 +97,21 @@ def _dependence(one: Comparison, found: Findings) -> str:
             strongest[effect.difference.moderator] = effect
     shown_on = [effect for effect in strongest.values() if effect.shown]
     others = [effect.difference.moderator for effect in strongest.values() if not effect.shown]
-    told = [f"The margin depends on {effect.difference.moderator}: {_sentence(effect)}." for effect in shown_on]
+    told = [
+        f"The margin depends on {effect.difference.moderator}: {_sentence(effect, _points(found))}."
+        for effect in shown_on
+    ]
     if others:
         told.append(f"The margin is not shown to depend on {_or(others)}.")
     return " ".join(told)
 
 
-def _sentence(effect: Effect) -> str:
+def _sentence(effect: Effect, points: str) -> str:
     one, mean = effect.difference, effect.mean_pp or 0.0
     side = "above" if mean > 0 else "below"
     spread = interval(effect.low_pp, effect.high_pp)
-    bracket = f"95% interval {spread}, n = {len(one.by_seed)}, {p_is(effect.p)}"
-    return f"at {shown(one.level)} it is {abs(mean):.2f} points {side} that at {shown(one.reference)} ({bracket})"
+    bracket = f"95% interval {spread}, n = {len(one.by_seed)}, adjusted {p_is(effect.p)}"
+    return f"at {shown(one.level)} it is {abs(mean):.2f}{points} {side} that at {shown(one.reference)} ({bracket})"
 
 
 def _not_done(found: Findings) -> str:
@@ -125,9 +130,12 @@ def _importance(found: Findings) -> str:
     if len(found.importance) < 2:
         return ""
     told = [
-        f"{one.factor} ({abs(one.mean_pp):.2f} points between {shown(one.level)} and {shown(one.reference)})"
+        f"{one.factor} ({abs(one.mean_pp):.2f}{_points(found)} between {shown(one.level)} and {shown(one.reference)})"
         for one in found.importance[:3]
+        if round(abs(one.mean_pp), 2)
     ]
+    if not told:
+        return ""
     return f"What moves the {found.runs.measure.name} most: {', then '.join(told)}."
 
 
@@ -163,6 +171,10 @@ def _within_test_set(one: Margin | None, verdict: Verdict) -> bool:
     if one is None or one.test_set is None or not verdict.word.endswith("better"):
         return False
     return abs(one.mean_pp) < NORMAL_975 * one.test_set.se_pp
+
+
+def _points(found: Findings) -> str:
+    return " points" if found.runs.measure.points else ""
 
 
 def _p(effect: Effect) -> float:

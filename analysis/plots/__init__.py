@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,9 @@ class Drawn:
 
 def save_all(found: Findings, folder: Path) -> list[Drawn]:
     """Draw every figure that there is something for, and save each in the folder."""
-    return [Drawn(name, save(figure, folder, name)) for name, figure in _figures(found).items() if figure]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph|.*does not have a glyph|.*constrained_layout")  # odd names
+        return [Drawn(name, save(figure, folder, name)) for name, figure in _figures(found).items() if figure]
 
 
 def _figures(found: Findings) -> dict[str, Figure | None]:

@@ -56,7 +56,7 @@ class Roles:
 def margins(one: Comparison, found: Findings) -> Figure:
     """Every margin of the contrast with its interval, zero, and the band of equivalence."""
     rows, _ = split_constants(one.rows) if len(one.rows) > 1 else (list(one.rows), {})
-    sized = rows and SIZE & set(rows[0].levels)
+    sized = bool(rows) and any(key in SIZE for key in roles_of(rows, found.runs.frame).x)
     if sized or len(rows) > MOST_LINES:
         return by_size(rows, one.contrast, found)
     return lines(rows, one.contrast, found)
@@ -110,7 +110,7 @@ def by_size(rows: Sequence[MarginRow], contrast: Contrast, found: Findings) -> F
 def roles_of(rows: Sequence[MarginRow], frame: pd.DataFrame) -> Roles:
     """Size is the x axis, bits the colours, the data set the panels; what else varies takes a place that is free."""
     left = [key for key in rows[0].levels if len(levels_of(frame, key)) > 1] if rows else []
-    x = tuple(key for key in SIZE if key in left)
+    x = tuple(key for key in SIZE if key in left and all(_is_number(row.levels[key]) for row in rows))
     left = [key for key in left if key not in x]
     hue = "bits" if "bits" in left else None
     panel = "dataset" if "dataset" in left else None
@@ -186,7 +186,7 @@ def _direction(contrast: Contrast, found: Findings, side: str = "above") -> str:
 
 
 def _footing(rows: Sequence[MarginRow], roles: Roles, contrast: Contrast, found: Findings, panels: int) -> list[str]:
-    sized = roles.x and set(roles.x) <= SIZE
+    sized = found.runs.ours and roles.x and set(roles.x) <= SIZE
     told_x = "network size: " + "-".join(roles.x) if sized else ", ".join(roles.x)
     lines = [told_x, _direction(contrast, found)]
     if roles.averaged:
@@ -201,10 +201,14 @@ def _footing(rows: Sequence[MarginRow], roles: Roles, contrast: Contrast, found:
 def _xs(rows: Sequence[MarginRow], roles: Roles, frame: pd.DataFrame) -> list[str]:
     """The places on the x axis: by the number of weights, or in the order of the levels."""
     held = {_x(row.levels, roles.x): row.levels for row in rows}
-    if set(roles.x) <= SIZE:
+    if roles.x and set(roles.x) <= SIZE and all(_is_number(row.levels[key]) for row in rows for key in roles.x):
         return sorted(held, key=lambda x: _weights(held[x]))
     order = [[repr(level) for level in levels_of(frame, key)] for key in roles.x]
     return sorted(held, key=lambda x: [o.index(repr(held[x][k])) for o, k in zip(order, roles.x, strict=True)])
+
+
+def _is_number(level: Any) -> bool:
+    return isinstance(level, int | float) and not isinstance(level, bool)
 
 
 def _weights(levels: Mapping[str, Any]) -> float:

@@ -52,6 +52,7 @@ _STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # a level named $x$ is no formula
 }
 
 

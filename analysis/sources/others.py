@@ -11,10 +11,19 @@ from typing import Any
 import pandas as pd
 
 from ablate.design import Mistake, show
-from analysis.sources.runs import Runs, measured
+from analysis.sources.runs import BOOKKEEPING, Runs, measured
 from analysis.sources.studies import experiment_of, level, pages
 
 MOST_NAMES = 15
+MOST = 1e12
+"""No metric is as large: it would be a mistake, or not a number."""
+
+RESERVED = {
+    *BOOKKEEPING,
+    *("value", "n", "planned", "notes", "verdict", "in_words", "factor", "first", "second", "cell", "arm", "levels"),
+}
+"""Names that the report's own columns have."""
+
 _STATUS = {"FAILED": "error", "KILLED": "interrupted", "RUNNING": "running", "SCHEDULED": "running"}
 
 
@@ -34,10 +43,8 @@ def from_csv(path: Path, asked: Asked) -> Runs:
     Raises:
         Mistake: the file cannot be read, lacks a column that was named, or has a row that is no run.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise Mistake(f"path={path}: cannot be read: {error}") from error
+    _check_asked(asked)
+    table = _table(path)
     if table.empty:
         raise Mistake(f"path={path}: it has no rows; allowed: one row per run")
     _check_names(asked, list(table), list(table), f"path={path}: no column", "columns")
@@ -56,11 +63,36 @@ def from_csv(path: Path, asked: Asked) -> Runs:
             raise Mistake(
                 f"{where}: {', '.join(empty)} is empty; allowed: a level of each factor and a seed in each row"
             )
-        if row["outcome"] == "done" and not math.isfinite(row["value"]):
+        if row["outcome"] == "done" and not abs(row["value"]) < MOST:
             got = show(table[asked.metric].astype(object).iloc[place])
             raise Mistake(f"{where}: {asked.metric}={got}: allowed: a number; or a column outcome that says diverged")
+    if not (frame["outcome"] == "done").any():
+        held = _some(sorted(set(frame["outcome"])))
+        raise Mistake(f"path={path}: column outcome: no row says done; it has {held}; allowed: done, diverged, ...")
     known = {*asked.factors, asked.seed, asked.metric, "outcome", "run_id", "code_version"}
     return _runs(path.stem, frame, asked, _unlike(table.drop(columns=[*known & {*table}])))
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+        header = str(table.columns[0])
+        other = next((mark for mark in ";\t" if mark in header), None) if len(table.columns) == 1 else None
+        table = pd.read_csv(path, sep=other) if other else table
+    except (OSError, ValueError) as error:
+        raise Mistake(f"path={path}: cannot be read: {str(error).splitlines()[0]}") from error
+    return table.rename(columns=lambda name: str(name).strip())
+
+
+def _check_asked(asked: Asked) -> None:
+    told = f"factors=[{','.join(asked.factors)}]"
+    for key in asked.factors:
+        if key in RESERVED:
+            raise Mistake(f"{told}: {key} is a word of the report itself; allowed: a column or param of another name")
+        if key in (asked.metric, asked.seed) or list(asked.factors).count(key) > 1:
+            raise Mistake(f"{told}: {key} is named twice; allowed: metric, seed and each factor apart")
+    if asked.metric == asked.seed:
+        raise Mistake(f"metric={asked.metric}: it is the seed too; allowed: another one, or seed= another one")
 
 
 def from_mlflow(client: Any, study: str, asked: Asked) -> Runs:
@@ -71,6 +103,7 @@ def from_mlflow(client: Any, study: str, asked: Asked) -> Runs:
     Raises:
         Mistake: no run has such a metric, factor or seed, naming those there are.
     """
+    _check_asked(asked)
     found = pages(client.search_runs, [experiment_of(client, study)], order_by=["attributes.start_time ASC"])
     metrics, params = _keys(run.data.metrics for run in found), _keys(run.data.params for run in found)
     if not found:
@@ -82,7 +115,7 @@ def from_mlflow(client: Any, study: str, asked: Asked) -> Runs:
         run = seedless[0].info
         raise Mistake(f"study={study}: run {run.run_name} ({run.run_id}) has no param {asked.seed}; {_allowed(params)}")
     frame = pd.DataFrame([_row(run, asked) for run in designed])
-    notes = [f"{len(found) - len(designed)} runs without {', '.join(asked.factors)} are left out."]
+    notes = [f"Left out: runs without {', '.join(asked.factors)}: {len(found) - len(designed)}."]
     others = pd.DataFrame([{k: v for k, v in run.data.params.items() if k in params} for run in designed])
     others = others.drop(columns=[key for key in (*asked.factors, asked.seed) if key in others])
     return _runs(study, frame, asked, [*notes * (len(found) > len(designed)), *_unlike(others)])

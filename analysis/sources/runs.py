@@ -46,7 +46,7 @@ def measured(name: str, values: pd.Series, *, lower_is_better: bool = False) -> 
     ('pp', '')
     """
     known = values.dropna()
-    if len(known) and known.between(0, 1).all():
+    if len(known) and known.between(0, 1).all() and "loss" not in name.lower():
         return Measure(name, lower_is_better=lower_is_better), values
     return Measure(name, "", "", lower_is_better), values / 100
 

@@ -73,7 +73,7 @@ def test_a_diverged_row_is_named_and_not_dropped(folder, say):
     [
         (ROWS, "path=none.csv", "path=none.csv: cannot be read: "),
         ([], "", "path=runs.csv: it has no rows; allowed: one row per run"),
-        (ROWS, "metric=loss", "path=runs.csv: no column metric=loss; allowed: norm, width, rep, acc, dir"),
+        (ROWS, "metric=auc", "path=runs.csv: no column metric=auc; allowed: norm, width, rep, acc, dir"),
         (
             ROWS,
             "factors=[norm,depth]",
@@ -102,6 +102,16 @@ def test_a_diverged_row_is_named_and_not_dropped(folder, say):
             "contrast norm: bn minus gn: no two finished runs differ in that alone and share a seed; "
             "seeds: norm=bn has 0, 1; norm=gn has 2",
         ),
+        (
+            ROWS,
+            "factors=[norm,n]",
+            "factors=[norm,n]: n is a word of the report itself; allowed: a column or param of ",
+        ),
+        (ROWS, "factors=[norm,norm]", "factors=[norm,norm]: norm is named twice; allowed: "),
+        (ROWS, "factors=[norm,acc]", "factors=[norm,acc]: acc is a word of the report itself"),
+        (ROWS, "metric=rep", "metric=rep: it is the seed too; allowed: another one, or seed= another one"),
+        (ROWS, "metric=loss", "metric=loss: say whether less of it is better: allowed: lower_is_better=true or false"),
+        ([*ROWS, "bn,4,0,1e300,"], "", "path=runs.csv: row 14 (norm=bn width=4 seed=0): acc=1e+300: allowed: a number"),
         (ROWS, "study=x", "study=x: source=csv takes no study; allowed: path, metric, factors"),
         (ROWS, "metric=null", "source=csv needs metric=: "),
         (ROWS, "contrast.factor=depth", "contrast.factor=depth: not varied in study runs; allowed: norm, width"),
@@ -151,7 +161,7 @@ def test_an_experiment_that_we_did_not_make_has_its_margins(folder, say):
     status, out, err = say("analysis.report", *THEIRS)
     assert (status, err) == (0, "")
     assert [(round(one["margin_pp"], 6), one["n"]) for one in margins("theirs")] == [(2.1, 3)]
-    assert "1 runs without norm are left out." in out
+    assert "Left out: runs without norm: 1." in out
 
 
 def test_runs_that_failed_or_diverged_there_are_named(folder, say):
@@ -229,3 +239,27 @@ def test_importing_analysis_imports_nothing_heavy():
 
     heavy = "import analysis, sys; print([m for m in ('pandas', 'numpy', 'mlflow', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_csv_with_semicolons_spaces_and_odd_names_is_read(folder, say):
+    rows = [row.replace(",", ";").replace("gn", "$g$ <b> 漢").replace(";1;", ";x;") for row in ROWS]
+    write(*rows, head=HEAD.replace(",", "; "))
+    status, out, err = say("analysis.report", *CSV)
+    assert (status, err) == (0, "")
+    assert "bn minus $g$ <b> 漢" in out
+    assert Path("reports/runs/index.html").exists()
+
+
+def test_a_csv_in_which_nothing_is_done_says_so(folder, say):
+    write(*(f"{row},finished" for row in ROWS), head=f"{HEAD},outcome")
+    status, _, err = say("analysis.report", *CSV)
+    assert status == 2
+    assert err.startswith(
+        "path=runs.csv: column outcome: no row says done; it has finished; allowed: done, diverged, ..."
+    )
+
+
+def test_a_share_that_is_a_loss_is_no_percentage(folder, say):
+    make_study(well, folder)
+    status, out, _ = say("analysis.report", "metric=train_loss", "lower_is_better=true")
+    assert (status, "%)" in out) == (0, False)
