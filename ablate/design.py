@@ -35,7 +35,13 @@ _INSIDE_THOSE = tuple(f"{key}." for key in OUTSIDE_IDENTITY)
 FOR_THE_PLAN_ONLY = ("check", "prepare", "identify", "hints", "shape", "multiply_adds", "parameters", "kept_maps")
 """Keys of a group's YAML that serve the plan, and are neither part of a trial nor seen by a worker."""
 
-ADDED_LATER: Mapping[str, Level] = {"model.residual": True, "model.padding": "torch"}
+ADDED_LATER: Mapping[str, Level] = {
+    "model.residual": True,
+    "model.padding": "torch",
+    "recipe.precision": "fp32",
+    "recipe.compile": False,
+    "recipe.micro_batch": None,
+}
 """Dotted config key -> the value that trials had in effect before the key existed.
 
 A key is listed here in the commit that adds it, and its value never changes afterwards, even when the

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import MISSING
 from rich.console import Console
 
-from ablate import cli, finished, schema, trial
+from ablate import cli, finished, machine, schema, trial
 from ablate.design import FOR_THE_PLAN_ONLY, Mistake, show
 
 Device = Enum("Device", ["auto", "cpu", "cuda"])
@@ -35,13 +35,17 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with trained weights: `typed` as the user names it, `words` say what it is."""
+    """A network with trained weights: `typed` as the user names it, `words` say what it is.
+
+    precision: what it was trained at.
+    """
 
     network: Any
     channels: int
     classes: int
     typed: str
     words: str
+    precision: str = "fp32"
 
 
 def main() -> None:
@@ -114,7 +118,8 @@ def _ours(trial_id: str, config: Mapping[str, Any], directory: Path) -> Trained:
         f"{trial_id}: {NETWORKS.get(kind, kind)} {show(config['depth'])}-{show(config['width'])}, "
         f"{config['bits']} bit{'s' * (config['bits'] > 1)} per weight, norm {arm} ({values}), trained on {trained_on}"
     )
-    return Trained(network, channels, classes, f"trial={trial_id}", words)
+    precision = config["recipe"].get("precision", "fp32")  # the trial may be older than the key
+    return Trained(network, channels, classes, f"trial={trial_id}", words, precision)
 
 
 def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:
@@ -131,21 +136,26 @@ def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:
 def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: str) -> None:
     import torch
 
-    from ablate import train
+    from ablate import scores
+    from ablate.parts.compute import Compute
     from ablate.parts.loader import on_device
 
-    network, threads = made.network.to(device), torch.get_num_threads()
-    scores = train.evaluate(network, on_device(data.test, device, threads=threads))
+    precision = made.precision if made.precision in machine.precisions(device) else "fp32"
+    compute, threads = Compute(device, precision), torch.get_num_threads()
+    network = compute.placed(made.network)
+    found = scores.evaluate(network, on_device(data.test, device, threads=threads), compute)
+    elsewhere = f", trained at {made.precision}, evaluated at {precision}" * (made.precision != precision)
     told = [
-        made.words,
-        f"{name}: test accuracy {100 * scores.acc:.2f}% ({round(scores.acc * len(data.test))} of {len(data.test)}), "
-        f"loss {scores.loss:.4f}",
+        made.words + elsewhere,
+        f"{name}: test accuracy {100 * found.acc:.2f}% ({round(found.acc * len(data.test))} of {len(data.test)}), "
+        f"loss {found.loss:.4f}",
     ]
     if data.multi_crop:
-        acc = train.multi_crop_acc(network, on_device(data.test, device, threads=threads, many_crops=True))
+        crops = on_device(data.test, device, threads=threads, many_crops=True)
+        acc = scores.multi_crop_acc(network, crops, compute)
         told.append(f"{name}: test accuracy {100 * acc:.2f}% by the mean softmax of 25 crops an image")
     if by_index:
-        for item, (label, predicted) in enumerate(zip(data.test.labels, scores.predicted.tolist(), strict=True)):
+        for item, (label, predicted) in enumerate(zip(data.test.labels, found.predicted.tolist(), strict=True)):
             sys.stdout.write(f"{data.test.name(item)}\t{label}\t{predicted}\n")
     Console().print("\n".join(told), markup=False, highlight=False, soft_wrap=True)
 

@@ -135,7 +135,10 @@ def training_bytes(config: Mapping[str, Any]) -> int | None:
     learned, counts = parameters(config), schema.hooks(config, "kept_maps")
     if learned is None or not counts:
         return None
-    return PROCESS_BYTES + 4 * (counts[0](config) * config["recipe"]["batch_size"] + 4 * learned)
+    recipe = config["recipe"]
+    at_once = min(recipe["batch_size"], recipe.get("micro_batch") or recipe["batch_size"])
+    a_number = 2 if recipe.get("precision") in ("bf16", "fp16") else 4
+    return PROCESS_BYTES + a_number * counts[0](config) * at_once + 4 * 4 * learned
 
 
 def _cell(config: Mapping[str, Any]) -> str:
@@ -146,7 +149,8 @@ def _profile(config: Mapping[str, Any]) -> tuple[Any, ...]:
     """What the seconds of a multiply-add depend on, what matters most first."""
     recipe = config["recipe"]
     targets = (config[group].get("_target_") for group in ("model", "dataset", "norm"))
-    return (*targets, config["width"], config["depth"], recipe["batch_size"], config["bits"], recipe["augment"])
+    how = recipe.get("precision", "fp32"), recipe.get("compile", False)
+    return (*targets, *how, config["width"], config["depth"], recipe["batch_size"], config["bits"], recipe["augment"])
 
 
 def _for_the_plan(config: Mapping[str, Any]) -> dict[str, Any]:

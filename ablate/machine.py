@@ -6,15 +6,71 @@ import functools
 import os
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ablate.design import Mistake
+
+AMPERE = 8.0
+"""The first compute capability with bf16 and tf32."""
+
+FP16_FLAG = "avx512_fp16"
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
+"""What the kernel calls a CPU's instructions for short numbers."""
 
 
 def kind_of_device(dispatch: Mapping[str, Any]) -> str:
     """Where a trial with these settings would run: "cuda", or "cpu"."""
     gpus = dispatch["gpus_per_trial"]
     return "cuda" if gpus or (gpus is None and gpu_bytes()) else "cpu"
+
+
+def precisions(kind: str) -> tuple[str, ...]:
+    """Values of recipe.precision that every device of this kind here can compute with."""
+    if kind == "cuda":
+        lowest = min(gpu_capabilities(), default=AMPERE)
+        return ("fp32", "tf32", "bf16", "fp16") if lowest >= AMPERE else ("fp32", "fp16")
+    return ("fp32", "bf16", "fp16") if FP16_FLAG in _cpu_flags() else ("fp32", "bf16")
+
+
+def check_recipe(recipe: Mapping[str, Any], kind: str) -> str | None:
+    """What to warn of before trials with this recipe run on a device of this kind, if anything.
+
+    Raises:
+        Mistake: it cannot compute so.
+    """
+    precision, device = recipe["precision"], "GPU" if kind == "cuda" else "CPU"
+    allowed = precisions(kind)
+    if precision not in allowed:
+        raise Mistake(f"recipe.precision={precision}: not on this {device}; allowed here: {', '.join(allowed)}")
+    if recipe["compile"] and kind == "cpu" and not has_compiler():
+        raise Mistake(
+            "recipe.compile=true: on a CPU needs a C++ compiler and Python's headers (apt install g++ python3-dev), "
+            "and they are not here; allowed: false"
+        )
+    if precision == "bf16" and kind == "cpu" and not _cpu_flags() & BF16_FLAGS:
+        return "recipe.precision=bf16: this CPU has no instructions for it: expect about a tenth of fp32's speed."
+    return None
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile can work for this CPU: a C++ compiler, and Python's headers."""
+    compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return headers.exists() and any(shutil.which(name) for name in compilers)
+
+
+@functools.cache
+def _cpu_flags() -> frozenset[str]:
+    """What an x86 CPU, or the features that an ARM one, says that it can; empty where that is not told."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    told = next((line for line in lines if line.startswith(("flags", "Features"))), ":")
+    return frozenset(told.partition(":")[2].split())
 
 
 def memory_bytes(kind: str) -> int | None:
@@ -41,11 +97,23 @@ def free_disk_bytes(folder: Path) -> int:
 @functools.cache
 def gpu_bytes() -> tuple[int, ...]:
     """Memory of each GPU; empty on a machine without nvidia-smi."""
+    return tuple(int(value) * 2**20 for value in _of_each_gpu("memory.total"))
+
+
+@functools.cache
+def gpu_capabilities() -> tuple[float, ...]:
+    """Compute capability of each GPU, such as 8.0; empty where it is not told."""
+    return tuple(_of_each_gpu("compute_cap"))
+
+
+def _of_each_gpu(what: str) -> list[float]:
+    """A number of each GPU, as nvidia-smi tells it."""
     if shutil.which("nvidia-smi") is None:
-        return ()
-    asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+        return []
+    asked = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
     try:
         told = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return tuple(int(line) * 2**20 for line in told.split("\n") if line.strip().isdigit())
+        return []
+    values = (line.strip() for line in told.splitlines())
+    return [float(value) for value in values if value.replace(".", "", 1).isdigit()]

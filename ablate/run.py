@@ -6,13 +6,27 @@ import contextlib
 import functools
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ablate import __version__, address, catalogue, cli, dispatch, plan, preview, schema, stopping, store, track, trial
+from ablate import (
+    __version__,
+    address,
+    catalogue,
+    cli,
+    dispatch,
+    machine,
+    plan,
+    preview,
+    schema,
+    stopping,
+    store,
+    track,
+    trial,
+)
 from ablate.design import Mistake, Trial
 from ablate.dispatch import Slot
 from ablate.events import Done, Failed, Outcome
@@ -43,6 +57,8 @@ def run(typed: Any) -> int:
         address.check(settings["track"]["uri"])
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     to_do = [one for one in study.trials if _is_to_do(outcomes[one.trial_id], settings["retry"])]
+    for warning in _warnings(to_do, settings["dispatch"]):
+        console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if settings["mode"] == "plan":
         preview.show_plan(console, study, outcomes, to_do, planned.cell_configs)
         return 0
@@ -143,6 +159,16 @@ def _events(
 def _train(care: trial.Care, slot: Slot) -> store.Run:
     device = "auto" if slot.gpus is None else "cuda" if slot.gpus else "cpu"
     return functools.partial(trial.run, threads=slot.threads, device=device, care=care)
+
+
+def _warnings(to_do: Sequence[Trial], how: Mapping[str, Any]) -> list[str]:
+    """What to say before trials run here; raises Mistake where this machine cannot run them."""
+    if not to_do:
+        return []
+    kind = machine.kind_of_device(how)
+    recipes = {repr(one.config["recipe"]): one.config["recipe"] for one in to_do}
+    told = [machine.check_recipe(recipe, kind) for recipe in recipes.values()]
+    return list(dict.fromkeys(warning for warning in told if warning))
 
 
 def _is_to_do(outcome: Outcome | None, retry: str) -> bool:

@@ -25,6 +25,7 @@ Retry = Enum("Retry", ["none", "failed"])
 Schedule = Enum("Schedule", ["warm_restarts", "cosine", "step"])
 Augment = Enum("Augment", ["none", "crop", "light", "cutout", "scale_crop_flip"])
 Moments = Enum("Moments", ["reestimated", "running"])
+Precision = Enum("Precision", ["fp32", "tf32", "bf16", "fp16"])
 Executor = Enum("Executor", ["ray", "in_process"])
 Keep = Enum("Keep", ["none", "weights", "all"])
 
@@ -40,6 +41,9 @@ class Recipe:
     weight_decay: float = MISSING
     augment: Augment = MISSING
     moments: Moments = MISSING
+    precision: Precision = MISSING
+    compile: bool = MISSING
+    micro_batch: int | None = MISSING
 
 
 @dataclass
@@ -104,6 +108,7 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "seed": _number(0),
     "recipe.epochs": _number(1),
     "recipe.batch_size": _number(1),
+    "recipe.micro_batch": _number(1),
     "recipe.lr": _number(0, above=True),
     "recipe.lr_floor": _number(0, 1),
     "recipe.momentum": _number(0, 1),

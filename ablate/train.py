@@ -1,4 +1,4 @@
-"""Fit and evaluate a network on images that come in batches on its device."""
+"""Fit a network to images that come in batches on its device."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import update_bn
 
 from ablate.events import Diverged
+from ablate.parts.augment import Augment
+from ablate.parts.compute import Compute, compiled
 from ablate.parts.loader import Loader
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
 Schedule = Callable[[int], float]
-Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `lr_factor` maps batches done so far to the factor on `lr`."""
+    """How to train. `lr_factor` maps batches done so far to the factor on `lr`.
+
+    micro_batch: the most images whose maps are held at once; a batch's gradients are then summed over parts of
+        equal size, and a batch norm's moments are those of a part. None for whole batches.
+    compiled: whole batches through torch.compile.
+    """
 
     epochs: int
     batch_size: int
@@ -31,46 +35,42 @@ class Recipe:
     weight_decay: float
     lr_factor: Schedule
     augment: Augment
-
-
-@dataclass(frozen=True)
-class Scores:
-    """loss: mean cross-entropy in nats; acc: in [0, 1]; predicted: (n,) class indices."""
-
-    loss: float
-    acc: float
-    predicted: Tensor
+    micro_batch: int | None = None
+    compiled: bool = False
 
 
 def _nothing() -> None:
     pass
 
 
-def _with(between: Callable[[], None], batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The batches, with `between` called after each."""
-    for batch in batches:
-        yield batch
-        between()
-
-
 class Training:
     """SGD with cross-entropy, which can be put down between any two batches and taken up again, to the last bit.
 
     Args:
-        network: (N, C, H, W) float -> (N, classes) logits.
+        network: (N, C, H, W) float -> (N, classes) logits; as `compute` placed it.
         train: the training split, on the network's device.
         recipe: the last, partial batch of an epoch is trained on.
         order: a CPU generator for the order of the images.
         draws: a generator on the device for augmentation.
+        compute: the device and the precision.
     """
 
     def __init__(
-        self, network: nn.Module, train: Loader, recipe: Recipe, *, order: torch.Generator, draws: torch.Generator
+        self,
+        network: nn.Module,
+        train: Loader,
+        recipe: Recipe,
+        *,
+        order: torch.Generator,
+        draws: torch.Generator,
+        compute: Compute,
     ) -> None:
         self.network, self.train, self.recipe = network, train, recipe
         self.order, self.draws = order, draws
-        self.device = next(network.parameters()).device
+        self.compute, self.device = compute, compute.device
+        self.compiled = compiled(network) if recipe.compiled else None
         self.optimizer = _sgd(network, recipe)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=compute.precision == "fp16")
         self.epoch = 0
         """Epochs whose pass over the images is over."""
         self.batch = 0
@@ -123,6 +123,7 @@ class Training:
             "correct": self.correct,
             "lr": self.lr,
             "seconds": self.seconds,
+            "scaler": self.scaler.state_dict(),
             "order": self.order_at_start,
             "draws": self.draws.get_state(),
             "device": self.device.type,
@@ -135,6 +136,7 @@ class Training:
         """
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.lr, self.seconds = state["lr"], state["seconds"]
         self.loss_sum.copy_(state["loss_sum"])
@@ -152,65 +154,40 @@ class Training:
         self.order_at_start = self.order.get_state()
 
     def _step(self, images: Tensor, labels: Tensor, lr: float) -> None:
-        logits = self.network(self.recipe.augment(images, self.draws).float())
-        loss = functional.cross_entropy(logits, labels)
+        parts = _parts(len(images), self.recipe.micro_batch)
+        # Only whole batches are compiled: another size, as at an epoch's end, would be compiled anew.
+        call = self.compiled if len(images) == self.recipe.batch_size and parts == 1 else None
+        images = self.recipe.augment(images, self.draws)
         self.optimizer.zero_grad()
-        (lr * loss).backward()
-        if loss.device.type == "cpu":
-            _stop_unless_finite(loss, self.epoch + 1)
+        for some, theirs in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
+            logits = self.compute.logits(self.network, some, call=call)
+            loss = functional.cross_entropy(logits, theirs)
+            if loss.device.type == "cpu":
+                _stop_unless_finite(loss, self.epoch + 1)
+            self._backward(loss * (len(some) / len(images)) if parts > 1 else loss, lr)
+            self.loss_sum += loss.detach() * len(some)
+            self.correct += (logits.detach().argmax(1) == theirs).sum()
         self.optimizer.param_groups[0]["weight_decay"] = lr * self.recipe.weight_decay
-        self.optimizer.step()
-        self.loss_sum += loss.detach() * len(labels)
-        self.correct += (logits.detach().argmax(1) == labels).sum()
+        self._update(lr)
+
+    def _backward(self, loss: Tensor, lr: float) -> None:
+        """Gradients times the rate; at fp16 times the scale that keeps them in range, and the rate comes later."""
+        if self.scaler.is_enabled():
+            self.scaler.scale(loss).backward()
+        else:
+            (lr * loss).backward()
+
+    def _update(self, lr: float) -> None:
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+            gradients = (parameter.grad for parameter in self.network.parameters())
+            torch._foreach_mul_([gradient for gradient in gradients if gradient is not None], lr)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
 
-def reestimate_moments(
-    network: nn.Module,
-    train: Loader,
-    recipe: Recipe,
-    *,
-    order: torch.Generator,
-    draws: torch.Generator,
-    between: Callable[[], None] = _nothing,
-) -> None:
-    """Replace every batch norm's running moments by the mean of the batch moments of one more pass.
-
-    The pass is over the whole augmented training set, in batches as in training; no weight changes.
-    Arguments as in `Training`.
-
-    Source: [WR].
-    """
-    batches = _with(between, train.batches(recipe.batch_size, order))
-    update_bn((recipe.augment(images, draws).float() for images, _ in batches), network)
-
-
-@torch.inference_mode()
-def evaluate(network: nn.Module, loader: Loader, between: Callable[[], None] = _nothing) -> Scores:
-    """Score the network in evaluation mode; `between` is called after each batch."""
-    network.eval()
-    loaded = _with(between, loader.batches(loader.evaluation_batch))
-    batches = [(network(images.float()), labels) for images, labels in loaded]
-    logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    predicted = logits.argmax(1)
-    return Scores(
-        loss=functional.cross_entropy(logits, labels).item(),
-        acc=(predicted == labels).float().mean().item(),
-        predicted=predicted,
-    )
-
-
-@torch.inference_mode()
-def multi_crop_acc(network: nn.Module, loader: Loader, between: Callable[[], None] = _nothing) -> float:
-    """Accuracy in [0, 1] where the mean softmax over an image's crops decides; images (n, crops, C, H, W).
-
-    Source: [WR], the multi-crop test.
-    """
-    network.eval()
-    right = 0
-    for images, labels in _with(between, loader.batches(loader.evaluation_batch)):
-        probabilities = network(images.flatten(0, 1).float()).softmax(1)
-        right += int((probabilities.unflatten(0, images.shape[:2]).mean(1).argmax(1) == labels).sum())
-    return right / len(loader)
+def _parts(images: int, most: int | None) -> int:
+    return 1 if most is None else -(-images // most)
 
 
 def _sgd(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
@@ -225,7 +202,8 @@ def _sgd(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """
     decayed = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
-    return torch.optim.SGD([{"params": decayed}, {"params": others}], lr=1.0, momentum=recipe.momentum)
+    groups = [{"params": decayed}, {"params": others}]
+    return torch.optim.SGD(groups, lr=1.0, momentum=recipe.momentum, fused=True)
 
 
 def _stop_unless_finite(loss: Tensor, epoch: int) -> None:

@@ -70,8 +70,9 @@ def run(
         raise Stopped
     import torch
 
-    from ablate import train
+    from ablate import scores, train
     from ablate.checkpoint import Checkpoints, Keeper
+    from ablate.parts.compute import Compute
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -84,10 +85,11 @@ def run(
     began = time.perf_counter()
     images = dataset(config) if data is None else data()
     generators = _generators(config["seed"], device)
-    network = _network(config, images.channels, images.classes, generators.pop("init")).to(device)
+    compute = Compute(device, recipe["precision"])
+    network = compute.placed(_network(config, images.channels, images.classes, generators.pop("init")))
     splits = _loaders(images, device, threads=threads, augment=recipe["augment"])
     plan = _recipe(recipe, steps_per_epoch=-(-len(images.train) // recipe["batch_size"]))
-    training = train.Training(network, splits["train"], plan, **generators)
+    training = train.Training(network, splits["train"], plan, compute=compute, **generators)
     told: list[Epoch] = []
     pending: dict[str, float] | None = None  # of the epoch that is trained but not yet told
 
@@ -115,12 +117,15 @@ def run(
         keeper.after_epoch(epoch, is_last=is_last)
         heed = keeper.stop_if_asked if is_last else keeper.between  # the last one's moments are not training's
         if is_last and recipe["moments"] == "reestimated":
-            train.reestimate_moments(network, splits["train"], plan, **generators, between=heed)
+            size, augment = plan.batch_size, plan.augment
+            scores.reestimate_moments(
+                network, splits["train"], compute, batch_size=size, augment=augment, **generators, between=heed
+            )
         if "valid" in splits:
-            valid = train.evaluate(network, splits["valid"], heed)
+            valid = scores.evaluate(network, splits["valid"], compute, heed)
             metrics = metrics | {"valid_loss": valid.loss, "valid_acc": valid.acc}
         if is_last or epoch in restarts:
-            test = train.evaluate(network, splits["test"], heed)
+            test = scores.evaluate(network, splits["test"], compute, heed)
         shown = {"restart_test_acc": test.acc} if epoch in restarts else {}
         told.append(Epoch(epoch=epoch, metrics=metrics | shown | {"wall_s": time.perf_counter() - began}))
         pending = None
@@ -128,7 +133,8 @@ def run(
 
     metrics |= {"test_loss": test.loss, "test_acc": test.acc}
     if "test_crops" in splits:
-        metrics["test_acc_multicrop"] = train.multi_crop_acc(network, splits["test_crops"], keeper.stop_if_asked)
+        heed = keeper.stop_if_asked
+        metrics["test_acc_multicrop"] = scores.multi_crop_acc(network, splits["test_crops"], compute, heed)
     if care.keep != "none":
         _keep_weights(network, directory)
     metrics["peak_bytes"] = max(peak_before, memory.peak_bytes(device))
@@ -145,7 +151,7 @@ def warm() -> None:
     """Import what every trial needs: a worker process does so while the plan is made and data is read."""
     import hydra.utils  # noqa: F401
 
-    from ablate import checkpoint, train  # noqa: F401
+    from ablate import checkpoint, scores, train  # noqa: F401
     from ablate.parts import loader, wrn  # noqa: F401
 
 
@@ -234,6 +240,8 @@ def _recipe(config: Mapping[str, Any], steps_per_epoch: int) -> Any:
             floor=config["lr_floor"],
         ),
         augment=getattr(augment, config["augment"]),
+        micro_batch=config["micro_batch"],
+        compiled=config["compile"],
     )
 
 
@@ -248,7 +256,7 @@ def _keep_weights(network: Any, directory: Path) -> None:
     from ablate import checkpoint
 
     temporary = directory / f"{WEIGHTS}.tmp"
-    checkpoint.write({name: value.cpu() for name, value in network.state_dict().items()}, temporary)
+    checkpoint.write({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
     temporary.replace(directory / WEIGHTS)
 
 

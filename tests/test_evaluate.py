@@ -8,9 +8,10 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from ablate import store, train, trial
+from ablate import scores, store, trial
 from ablate.design import Cell, Trial, trial_id
 from ablate.parts import data, folders
+from ablate.parts.compute import Compute
 from ablate.parts.loader import on_device
 from ablate.parts.norm import bn
 from ablate.parts.quantize import Conv2d
@@ -67,7 +68,7 @@ def test_evaluate_prints_the_test_accuracy_of_the_weights(network, folder, say):
     write_mat(folder / "all.mat", network)
     write_all("cifar10", folder / "cifar")
     test = data.cifar10(root=str(folder / "cifar"), valid_fraction=0).test
-    expected = train.evaluate(network, on_device(test, "cpu"))
+    expected = scores.evaluate(network, on_device(test, "cpu"), Compute("cpu"))
     status, out, err = say("ablate.evaluate", "weights=all.mat", "dataset.root=cifar", "device=cpu")
     assert (status, err) == (0, "")
     assert "wide ResNet 8-1, 1 bit per weight, batch norm" in out

@@ -7,7 +7,7 @@ import functools
 import pytest
 import torch
 
-from ablate import checkpoint, event_log, store, train, trial
+from ablate import checkpoint, event_log, scores, store, train, trial
 from ablate.design import Cell, Trial, flatten, trial_id
 from ablate.events import Done, Epoch, Notice, Started
 from tests.parts.image_files import write_imagenet
@@ -188,11 +188,11 @@ def test_keep_says_what_stays_of_a_trial_that_is_done(tmp_path, keep, kept):
 
 
 def test_a_trial_that_failed_begins_at_the_beginning(tmp_path, monkeypatch):
-    real = train.evaluate
-    monkeypatch.setattr(train, "evaluate", lambda *_: 1 / 0)
+    real = scores.evaluate
+    monkeypatch.setattr(scores, "evaluate", lambda *_: 1 / 0)
     assert list(attempt(made(), tmp_path))[-1].kind == "error"
     assert (tmp_path / made().trial_id / store.CHECKPOINTS[0]).exists()
-    monkeypatch.setattr(train, "evaluate", real)
+    monkeypatch.setattr(scores, "evaluate", real)
     events = list(attempt(made(), tmp_path))
     assert [type(event) for event in events] == [Started, Epoch, Epoch, Done]
     assert store.history(made(), tmp_path) == events

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate import train, trial
+from ablate import scores, train, trial
 from ablate.events import Diverged, Done, Epoch, Started
 from ablate.parts import augment, data
+from ablate.parts.compute import Compute
 from ablate.parts.loader import InMemory, on_device
 
 SYNTHETIC = {
@@ -32,6 +33,9 @@ RECIPE = {
     "weight_decay": 5e-4,
     "augment": "light",
     "moments": "reestimated",
+    "precision": "fp32",
+    "compile": False,
+    "micro_batch": None,
 }
 BN = {"_target_": "ablate.parts.norm.bn", "affine": True, "eps": 1e-5}
 SRELU = {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10}
@@ -133,9 +137,9 @@ def test_the_trained_weights_are_kept_before_a_trial_says_done(folder):
     made = data.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"})
     network = trial._network(config(), made.channels, made.classes)
     network.load_state_dict(torch.load(folder / "weights.pt"))
-    scores = train.evaluate(network, on_device(made.test, "cpu"))
-    assert (scores.acc, scores.loss) == (event.metrics["test_acc"], event.metrics["test_loss"])
-    assert scores.predicted.tolist() == event.predicted
+    found = scores.evaluate(network, on_device(made.test, "cpu"), Compute("cpu"))
+    assert (found.acc, found.loss) == (event.metrics["test_acc"], event.metrics["test_loss"])
+    assert found.predicted.tolist() == event.predicted
     assert [path.name for path in folder.iterdir()] == ["weights.pt"]
 
 
@@ -147,8 +151,8 @@ def test_without_a_validation_split_there_is_no_validation_metric():
 @pytest.mark.parametrize("moments", ["reestimated", "running"])
 def test_moments_are_the_mean_of_the_batch_moments_or_running_averages(monkeypatch, moments):
     kept = []
-    evaluate = train.evaluate
-    monkeypatch.setattr(train, "evaluate", lambda network, *a: kept.append(network) or evaluate(network, *a))
+    evaluate = scores.evaluate
+    monkeypatch.setattr(scores, "evaluate", lambda network, *a: kept.append(network) or evaluate(network, *a))
     plain = {**RECIPE, "moments": moments, "augment": "none", "batch_size": 90}
     run(recipe=plain, dataset={**SYNTHETIC, "valid_fraction": 0.1})
     images = data.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"}).train.images
@@ -182,7 +186,7 @@ def test_an_image_tensor_of_nan_is_caught_before_the_weights_are_touched():
 
 def training(network, images, planned, seed=0):
     generators = {"order": torch.Generator().manual_seed(seed), "draws": torch.Generator()}
-    return train.Training(network, images, planned, **generators)
+    return train.Training(network, images, planned, compute=Compute("cpu"), **generators)
 
 
 def recipe(**changes):

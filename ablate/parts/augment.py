@@ -5,8 +5,12 @@ Every function takes and returns uint8 images of shape (N, C, H, W), and draws f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 PAD = 4
 """Pixels added on each side before a crop."""

@@ -14,6 +14,9 @@ from torch import Tensor
 from ablate.design import Mistake
 from ablate.parts.splits import FileSplit, Split
 
+Batch = tuple[Tensor, Tensor]
+"""Images (n, C, H, W) uint8, or (n, crops, C, H, W) where each comes as its crops, and labels (n,) int64."""
+
 
 class Loader(Protocol):
     """Images and labels in batches."""
@@ -22,12 +25,10 @@ class Loader(Protocol):
 
     @property
     def evaluation_batch(self) -> int:
-        """Images in a batch when nothing is trained."""
+        """Images to fetch at once when nothing is trained."""
 
-    def batches(
-        self, size: int, order: torch.Generator | None = None, skip: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every item once: images (n, C, H, W) uint8 and labels (n,) int64, `size` at a time.
+    def batches(self, size: int, order: torch.Generator | None = None, skip: int = 0) -> Iterator[Batch]:
+        """Every item once, `size` at a time.
 
         In an order drawn from `order`, a CPU generator; without one, in the split's own. The first `skip`
         batches are left out, as if they had been taken.
@@ -41,14 +42,12 @@ class InMemory:
     images: Tensor
     labels: Tensor
 
-    evaluation_batch: ClassVar[int] = 500
+    evaluation_batch: ClassVar[int] = 10_000
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batches(
-        self, size: int, order: torch.Generator | None = None, skip: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int, order: torch.Generator | None = None, skip: int = 0) -> Iterator[Batch]:
         if order is None:
             yield from list(zip(self.images.split(size), self.labels.split(size), strict=True))[skip:]
             return

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 INPUT_EPS = 1e-5
@@ -79,15 +81,35 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 
+class _ShiftedReLU(torch.autograd.Function):
+    """Keeps its output, which the next convolution keeps anyway, where `clamp` would keep its input beside it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, floor: float) -> Tensor:
+        return x.clamp_min(floor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.floor = inputs[1]
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (output,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradients[0], output, ctx.floor), None
+
+
 class ShiftedReLU(nn.Module):
-    """max(x, floor)."""
+    """max(x, floor). The gradient is 0 where the output is the floor."""
 
     def __init__(self, floor: float):
         super().__init__()
         self.floor = floor
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.clamp(min=self.floor)
+        return _ShiftedReLU.apply(x, self.floor)
 
     def extra_repr(self) -> str:
         return f"floor={self.floor}"

@@ -16,7 +16,7 @@ def wide_resnet_parameters(config: Mapping[str, Any]) -> int:
 
 def wide_resnet_kept_maps(config: Mapping[str, Any]) -> int:
     """Numbers that one training image leaves for the backward pass: what each convolution and its norm read."""
-    return _kept_maps(_wide_resnet(config))
+    return _kept_maps(config, _wide_resnet(config))
 
 
 def imagenet_resnet_parameters(config: Mapping[str, Any]) -> int:
@@ -26,7 +26,7 @@ def imagenet_resnet_parameters(config: Mapping[str, Any]) -> int:
 
 def imagenet_resnet_kept_maps(config: Mapping[str, Any]) -> int:
     """The same in ImageNet's network."""
-    return _kept_maps(_imagenet_resnet(config))
+    return _kept_maps(config, _imagenet_resnet(config))
 
 
 Convolutions = list[tuple[int, int, int]]
@@ -64,5 +64,7 @@ def _parameters(config: Mapping[str, Any], convolutions: Convolutions, *, kernel
     return 2 * stem[0] + weights + classifier[0] * classifier[1] + scales
 
 
-def _kept_maps(convolutions: Convolutions) -> int:
-    return 2 * sum(channels * size**2 for channels, _, size in convolutions)
+def _kept_maps(config: Mapping[str, Any], convolutions: Convolutions) -> int:
+    """What a convolution reads, and beside it, where there is a norm (it has an eps), what that read."""
+    each = 2 if "eps" in config["norm"] else 1
+    return each * sum(channels * size**2 for channels, _, size in convolutions)

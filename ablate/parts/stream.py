@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional
 
 from ablate.design import Mistake
 from ablate.parts import images
+from ablate.parts.loader import Batch
 from ablate.parts.splits import FileSplit
 
 Transform = Callable[[Tensor], Tensor]
@@ -60,9 +61,7 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.split)
 
-    def batches(
-        self, size: int, order: torch.Generator | None = None, skip: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int, order: torch.Generator | None = None, skip: int = 0) -> Iterator[Batch]:
         """As `Loader` says. Raises Mistake, naming the file, for an image that cannot be read."""
         items = seeds = torch.arange(len(self))
         if order is not None:

@@ -8,13 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from ablate import store, train, trial
+from ablate import scores, store, trial
 from ablate.design import Mistake
 from ablate.events import Done, Epoch
 from ablate.parts import folders, stream
+from ablate.parts.compute import Compute
 from ablate.parts.loader import on_device
 from tests.fakes import make_trial
 from tests.parts.image_files import CATS, config, halve, made, picture, whole
+from tests.test_trial import RECIPE
 
 
 def test_the_single_crop_is_224_at_the_centre_of_a_shorter_side_of_256(tmp_path):
@@ -101,7 +103,8 @@ def test_the_multi_crop_test_takes_5_positions_at_5_scales_and_averages_their_so
                 assert nearest(crop.float(), large) < 1.5  # they are whole numbers
     probabilities = torch.stack([Greyness()(crops.float()).softmax(1).mean(0) for crops in images])
     by_hand = (probabilities.argmax(1) == labels).float().mean().item()
-    assert train.multi_crop_acc(Greyness(), on_device(split, "cpu", many_crops=True)) == pytest.approx(by_hand)
+    crops = on_device(split, "cpu", many_crops=True)
+    assert scores.multi_crop_acc(Greyness(), crops, Compute("cpu")) == pytest.approx(by_hand)
 
 
 def nearest(crop, large):
@@ -148,12 +151,11 @@ SRELU = {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10}
 
 
 def trial_config(dataset, augment, **changes):
-    recipe = {"epochs": 1, "batch_size": 6, "lr": 0.01, "lr_floor": 1e-4, "schedule": "warm_restarts", "momentum": 0.9}
     return {
         "model": {"_target_": "ablate.parts.imagenet_resnet.ImageNetResNet", "_partial_": True},
         "norm": BN,
         "dataset": dataset,
-        "recipe": {**recipe, "weight_decay": 1e-4, "augment": augment, "moments": "reestimated"},
+        "recipe": {**RECIPE, "epochs": 1, "batch_size": 6, "lr": 0.01, "weight_decay": 1e-4, "augment": augment},
         "bits": 1,
         "depth": 10,
         "width": 0.25,

@@ -1,0 +1,105 @@
+"""How a network's numbers are computed: on which device, at what precision, in which memory format."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Call = Callable[[Tensor], Tensor]
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precision -> type of the maps, and of the weights that convolutions read; the weights themselves stay fp32."""
+
+CPU_CACHE_BYTES = 32 * 2**20
+"""Evaluation is fastest where a layer's maps stay in the last level's cache: docs/log.md."""
+
+GPU_SHARE = 16
+"""Of a GPU's memory, this part is for one layer's maps in evaluation: several trials may share it."""
+
+
+class Compute:
+    """One network on one device.
+
+    Args:
+        device: "cpu" or "cuda".
+        precision: "fp32", "tf32", "bf16" or "fp16". The last two are torch's autocast: convolutions and maps in 16
+            bits, weights, their updates, moments and the loss in 32. tf32, on GPUs: fp32 numbers, whose products
+            keep 10 bits of mantissa. fp32 switches that off, which torch itself does not for convolutions.
+    """
+
+    def __init__(self, device: str, precision: str = "fp32") -> None:
+        self.device, self.precision = torch.device(device), precision
+        if self.device.type == "cuda":
+            wanted = "tf32" if precision == "tf32" else "ieee"
+            torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = wanted  # type: ignore[attr-defined]
+        # A CPU's convolutions, and a GPU's units for short numbers, read channels-last maps as they are.
+        is_last = self.device.type == "cpu" or precision != "fp32"
+        self._format = torch.channels_last if is_last else torch.contiguous_format
+        self._evaluation_batch: int | None = None
+
+    def placed(self, network: nn.Module) -> nn.Module:
+        """The network, moved to the device and into its memory format."""
+        return network.to(self.device, memory_format=self._format)  # type: ignore[call-overload]
+
+    def logits(self, network: nn.Module, images: Tensor, *, call: Call | None = None) -> Tensor:
+        """(N, C, H, W) uint8 on the device -> (N, classes) of the type of the network's weights.
+
+        With `call` that is called in the network's place, such as what `compiled` made of it.
+        """
+        dtype = next((one.dtype for one in network.parameters()), torch.float32)
+        images = images.to(dtype, memory_format=self._format)
+        with self._autocast():
+            return (call or network)(images).to(dtype)
+
+    def evaluation_batch(self, network: nn.Module, images: Tensor) -> int:
+        """Images at once when nothing is trained: as many as the largest layer's maps leave room for.
+
+        Measured with one of `images`, (N, C, H, W) uint8, once for this object's network.
+        """
+        if self._evaluation_batch is None:
+            room = CPU_CACHE_BYTES
+            if self.device.type == "cuda":
+                room = torch.cuda.get_device_properties(self.device).total_memory // GPU_SHARE
+            with _largest_layer(network) as largest, torch.inference_mode():
+                self.logits(network, images[:1])
+            self._evaluation_batch = max(1, room // largest[0])
+        return self._evaluation_batch
+
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        kind = AUTOCAST.get(self.precision)
+        return contextlib.nullcontext() if kind is None else torch.autocast(self.device.type, kind)
+
+
+def compiled(network: nn.Module) -> Call:
+    """The network as torch.compile makes it, for one shape of input, as it is called first.
+
+    What is compiled is kept in torch's own folder (TORCHINDUCTOR_CACHE_DIR), for all trials and workers. On a GPU
+    a step's kernels are launched at once, as CUDA graphs.
+    """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA where there is no GPU
+    torch._dynamo.reset()  # after a few networks in one process it would give up, and say so to nobody
+    on_gpu = next(network.parameters()).is_cuda
+    return torch.compile(network, dynamic=False, mode="reduce-overhead" if on_gpu else None)
+
+
+@contextlib.contextmanager
+def _largest_layer(network: nn.Module) -> Iterator[list[int]]:
+    """Gives a list whose one number is, in the end, the most bytes that a layer read and wrote, and a map beside."""
+    largest = [1]
+
+    def look(_layer: nn.Module, read: tuple[Any, ...], wrote: Any) -> None:
+        beside = wrote.nbytes if isinstance(wrote, Tensor) else 0
+        largest[0] = max(largest[0], 2 * beside + sum(part.nbytes for part in read if isinstance(part, Tensor)))
+
+    layers = [layer for layer in network.modules() if not list(layer.children())]
+    hooks = [layer.register_forward_hook(look) for layer in layers]
+    try:
+        yield largest
+    finally:
+        for hook in hooks:
+            hook.remove()
