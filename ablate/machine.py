@@ -50,9 +50,14 @@ def check_recipe(recipe: Mapping[str, Any], kind: str) -> str | None:
             "recipe.compile=true: on a CPU needs a C++ compiler and Python's headers (apt install g++ python3-dev), "
             "and they are not here; allowed: false"
         )
-    if precision == "bf16" and kind == "cpu" and not _cpu_flags() & BF16_FLAGS:
+    if precision == "bf16" and kind == "cpu" and lacks_bf16():
         return "recipe.precision=bf16: this CPU has no instructions for it: expect about a tenth of fp32's speed."
     return None
+
+
+def lacks_bf16() -> bool:
+    """Whether this CPU computes bf16 without instructions for it, many times slower than fp32."""
+    return not _cpu_flags() & BF16_FLAGS
 
 
 def has_compiler() -> bool:

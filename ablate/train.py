@@ -149,7 +149,7 @@ class Training:
     def _begin(self) -> None:
         """Stand before an epoch's first batch."""
         self.batch, self.lr, self.seconds = 0, self.recipe.lr, 0.0
-        self.loss_sum = torch.zeros((), device=self.device)
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.order_at_start = self.order.get_state()
 

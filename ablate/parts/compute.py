@@ -54,7 +54,7 @@ class Compute:
         dtype = next((one.dtype for one in network.parameters()), torch.float32)
         images = images.to(dtype, memory_format=self._format)
         with self._autocast():
-            return (call or network)(images).to(dtype)
+            return (network if call is None else call)(images).to(dtype)
 
     def evaluation_batch(self, network: nn.Module, images: Tensor) -> int:
         """Images at once when nothing is trained: as many as the largest layer's maps leave room for.

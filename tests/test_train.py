@@ -1,0 +1,171 @@
+"""Speed never changes which network is trained: our loop beside one that is written out."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ablate import scores, train
+from ablate.parts import augment, norm
+from ablate.parts.compute import Compute
+from ablate.parts.loader import InMemory
+from ablate.parts.wrn import WideResNet
+from tests.parts.test_networks import ARMS
+
+ITEMS, BATCH = 110, 50
+STEPS = 20
+LR, MOMENTUM, DECAY = 0.02, 0.9, 5e-4
+
+
+def images():
+    generator = torch.Generator().manual_seed(1)
+    made = torch.randint(0, 256, (ITEMS, 3, 12, 12), dtype=torch.uint8, generator=generator)
+    return InMemory(made, torch.randint(0, 10, (ITEMS,), generator=generator))
+
+
+def network(arm, bits=1, dtype=torch.float64):
+    shape = {"depth": 8, "width": 1, "bits": bits, "channels": 3, "classes": 10}
+    return WideResNet(arm=ARMS[arm], **shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+def factor(step):
+    return 1.0 if step % 7 < 4 else 0.1
+
+
+def training(made, precision="fp32", **changes):
+    compute = Compute("cpu", precision)
+    values = {"epochs": 7, "batch_size": BATCH, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
+    recipe = train.Recipe(**{**values, "lr_factor": factor, "augment": augment.light, **changes})
+    generators = {"order": torch.Generator().manual_seed(2), "draws": torch.Generator().manual_seed(3)}
+    return train.Training(compute.placed(made), images(), recipe, **generators, compute=compute)
+
+
+def losses(made, steps=STEPS, **changes):
+    """Of the first steps of our loop."""
+    fitting = training(made, **changes)
+    sums = [0.0]
+    told = []
+
+    def between():
+        if fitting.batch == 1:
+            sums[-1] = 0.0
+        sums.append(fitting.loss_sum.item())
+        told.append((sums[-1] - sums[-2]) / (BATCH if fitting.batch < 3 else ITEMS % BATCH))
+
+    for _ in fitting.epochs(between):
+        pass
+    return told[:steps]
+
+
+def plain_losses(made, steps=STEPS, parts=lambda n: [slice(None)]):
+    """The same from a loop as one would write it: no special layer, format, optimiser or accumulation of ours."""
+    plain = copy.deepcopy(made).to(memory_format=torch.contiguous_format)
+    for module in list(plain.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, norm.ShiftedReLU):
+                setattr(module, name, nn.Hardtanh(child.floor, float("inf")))
+    data, order, draws = images(), torch.Generator().manual_seed(2), torch.Generator().manual_seed(3)
+    velocity = {name: torch.zeros_like(one) for name, one in plain.named_parameters()}
+    dtype, told = plain.stem.weight.dtype, []
+    while len(told) < steps:
+        for items in torch.randperm(ITEMS, generator=order).split(BATCH):
+            batch, labels = augment.light(data.images[items], draws), data.labels[items]
+            rate = LR * factor(len(told))
+            plain.zero_grad()
+            loss = sum(
+                functional.cross_entropy(plain(batch[part].to(dtype)), labels[part], reduction="sum") / len(items)
+                for part in parts(len(items))
+            )
+            loss.backward()
+            with torch.no_grad():
+                for name, one in plain.named_parameters():
+                    decay = DECAY * one if one.dim() > 1 else 0
+                    velocity[name] = MOMENTUM * velocity[name] - rate * (one.grad + decay)
+                    one += velocity[name]
+            told.append(loss.item())
+    return told[:steps]
+
+
+@pytest.mark.parametrize("arm", ["bn", "srelu", "gn"])
+@pytest.mark.parametrize("bits", [1, 32])
+def test_twenty_steps_have_the_losses_of_a_plain_loop_in_double_precision(arm, bits):
+    made = network(arm, bits)
+    expected = plain_losses(made)
+    assert losses(made) == pytest.approx(expected, rel=0, abs=1e-9)
+    assert max(expected) - min(expected) > 0.02
+
+
+@pytest.mark.parametrize("arm", ["bn", "srelu"])
+@pytest.mark.parametrize("bits", [1, 32])
+def test_the_first_step_has_its_loss_in_single_precision(arm, bits):
+    made = network(arm, bits, torch.float32)
+    (expected,) = plain_losses(made, steps=1)
+    assert losses(made, steps=1) == pytest.approx([expected], rel=0, abs=1e-5)
+
+
+def test_summed_gradients_of_parts_are_the_batchs_where_no_norm_sees_the_batch():
+    """The input's batch norm does: its part is told apart by holding it still."""
+
+    def held():
+        made = network("srelu")
+        made.input_norm = nn.Identity()
+        with torch.no_grad():
+            made.stem.weight /= 255
+        return made
+
+    assert losses(held(), micro_batch=17) == pytest.approx(losses(held()), rel=0, abs=1e-9)
+
+
+def test_a_batch_norm_has_the_moments_of_each_part():
+    def parts(n):
+        return [slice(0, n // 2), slice(n // 2, n)] if n > 25 else [slice(None)]
+
+    in_parts = losses(network("bn"), micro_batch=25)
+    assert in_parts[0] != pytest.approx(losses(network("bn"))[0], rel=0, abs=1e-6)
+    assert in_parts == pytest.approx(plain_losses(network("bn"), parts=parts), rel=0, abs=1e-9)
+
+
+@pytest.mark.parametrize("arm", ["bn", "srelu"])
+def test_at_bf16_weights_stay_32_bits_and_the_network_learns_alike(arm):
+    made = network(arm, dtype=torch.float32)
+    expected = plain_losses(made, steps=3)
+    told = losses(made, steps=3, precision="bf16")
+    assert {one.dtype for one in made.parameters()} == {torch.float32}
+    assert told != expected
+    assert told == pytest.approx(expected, rel=0.05)
+
+
+def test_at_fp16_a_step_whose_gradients_overflow_is_left_out_and_the_rate_is_not_scaled_away():
+    made = network("srelu", bits=32, dtype=torch.float32)
+    expected = plain_losses(made, steps=3)
+    fitting = training(made, precision="fp16")
+    fitting.scaler.load_state_dict({**fitting.scaler.state_dict(), "scale": 2.0**40})
+    weights = [made.stem.weight.clone()]
+    next(fitting.epochs(lambda: weights.append(made.stem.weight.clone())))
+    assert torch.equal(weights[1], weights[0])
+    assert fitting.scaler.get_scale() < 2.0**40
+    made = network("srelu", bits=32, dtype=torch.float32)
+    assert losses(made, steps=3, precision="fp16") == pytest.approx(expected, rel=0.05)
+
+
+def test_scores_do_not_depend_on_how_many_images_are_scored_at_once(monkeypatch):
+    made = network("bn")
+    whole = scores.evaluate(made, images(), Compute("cpu"))
+    compute = Compute("cpu")
+    monkeypatch.setattr(compute, "evaluation_batch", lambda *_: 7)
+    looks: list[int] = []
+    parts = scores.evaluate(made, images(), compute, lambda: looks.append(1))
+    assert len(looks) == -(-ITEMS // 7)
+    assert parts.loss == pytest.approx(whole.loss, abs=1e-12)
+    assert torch.equal(parts.predicted, whole.predicted)
+
+
+def test_as_many_images_are_scored_at_once_as_the_largest_layer_leaves_room_for():
+    made, compute = network("srelu", dtype=torch.float32), Compute("cpu")
+    one = images().images[:1]
+    largest = 4 * 3 * 16 * 12 * 12  # bytes that the widest maps take, read, written and beside
+    assert compute.evaluation_batch(made.eval(), one) == 32 * 2**20 // largest
