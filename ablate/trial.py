@@ -76,6 +76,7 @@ def run(
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over every new map, for nothing
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = config["recipe"]
