@@ -13,6 +13,8 @@ from typing import Any
 
 from ablate.design import Mistake
 
+CPUINFO = Path("/proc/cpuinfo")
+
 AMPERE = 8.0
 """The first compute capability with bf16 and tf32."""
 
@@ -28,7 +30,7 @@ def kind_of_device(dispatch: Mapping[str, Any]) -> str:
 
 
 def precisions(kind: str) -> tuple[str, ...]:
-    """Values of recipe.precision that every device of this kind here can compute with."""
+    """Values of recipe.precision that every device of this kind here computes with; bf16 any CPU, if slowly."""
     if kind == "cuda":
         lowest = min(gpu_capabilities(), default=AMPERE)
         return ("fp32", "tf32", "bf16", "fp16") if lowest >= AMPERE else ("fp32", "fp16")
@@ -71,7 +73,7 @@ def has_compiler() -> bool:
 def _cpu_flags() -> frozenset[str]:
     """What an x86 CPU, or the features that an ARM one, says that it can; empty where that is not told."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPUINFO.read_text().splitlines()
     except OSError:
         return frozenset()
     told = next((line for line in lines if line.startswith(("flags", "Features"))), ":")

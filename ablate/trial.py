@@ -76,7 +76,7 @@ def run(
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over every new map, for nothing
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every new map, for nothing
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = config["recipe"]
@@ -151,9 +151,12 @@ def run(
 def warm() -> None:
     """Import what every trial needs: a worker process does so while the plan is made and data is read."""
     import hydra.utils  # noqa: F401
+    import torch
 
     from ablate import checkpoint, scores, train  # noqa: F401
     from ablate.parts import loader, wrn  # noqa: F401
+
+    torch.optim.SGD([torch.zeros(1)])  # the first optimizer imports half of torch
 
 
 def trained(config: Mapping[str, Any], directory: Path) -> tuple[Any, int, int]:

@@ -169,3 +169,29 @@ def test_as_many_images_are_scored_at_once_as_the_largest_layer_leaves_room_for(
     one = images().images[:1]
     largest = 4 * 3 * 16 * 12 * 12  # bytes that the widest maps take, read, written and beside
     assert compute.evaluation_batch(made.eval(), one) == 32 * 2**20 // largest
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(10, 3, 3, 3, generator=torch.Generator().manual_seed(0)))
+        self.floor = norm.ShiftedReLU(-1)
+        self.calls: list[int] = []
+
+    def forward(self, x):
+        if not torch.compiler.is_compiling():
+            self.calls.append(len(x))
+        return self.floor(functional.conv2d(x / 255, self.weight)).mean((2, 3))
+
+
+def test_whole_batches_are_compiled_with_the_same_losses_and_the_next_network_finds_it_done():
+    counts = torch._dynamo.utils.counters
+    plain, first, second = Small(), Small(), Small()
+    expected = losses(plain, steps=6)
+    assert plain.calls[:3] == [50, 50, 10]
+    assert losses(first, steps=6, compiled=True) == pytest.approx(expected, abs=1e-5)
+    assert set(first.calls) == {10}  # the epoch's last batch is not worth another compilation
+    before = counts["inductor"]["fxgraph_cache_hit"]
+    assert losses(second, steps=6, compiled=True) == pytest.approx(expected, abs=1e-5)
+    assert counts["inductor"]["fxgraph_cache_hit"] > before
+    assert set(second.calls) == {10}

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ablate import machine
+from ablate.design import Mistake
+
+RECIPE = {"precision": "fp32", "compile": False}
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """What a machine is like is asked once a process."""
+    for told in (machine._cpu_flags, machine.gpu_bytes, machine.gpu_capabilities):
+        told.cache_clear()
+    yield
+    for told in (machine._cpu_flags, machine.gpu_bytes, machine.gpu_capabilities):
+        told.cache_clear()
+
+
+@pytest.fixture
+def cpu(monkeypatch, tmp_path):
+    """cpu(line): /proc/cpuinfo is this."""
+
+    def is_like(text):
+        (tmp_path / "cpuinfo").write_text(text)
+        monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+
+    return is_like
+
+
+@pytest.fixture
+def gpus(monkeypatch, tmp_path):
+    """gpus("8.0", "7.5"): an nvidia-smi that tells these compute capabilities."""
+
+    def are_like(*capabilities):
+        told = "\\n".join(capabilities)
+        script = f'#!/bin/sh\ncase "$1" in *compute_cap*) printf "{told}\\n" ;; *) printf "81559\\n" ;; esac\n'
+        (tmp_path / "nvidia-smi").write_text(script)
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    return are_like
+
+
+OLD = "processor : 0\nflags\t\t: fpu sse2 avx2\n"
+NEW = "processor : 0\nflags\t\t: fpu avx512f avx512_bf16 avx512_fp16 amx_bf16\n"
+ARM = "processor : 0\nFeatures\t: fp asimd bf16\n"
+
+
+@pytest.mark.parametrize(
+    ("info", "allowed", "slow"),
+    [
+        (OLD, ("fp32", "bf16"), True),
+        (NEW, ("fp32", "bf16", "fp16"), False),
+        (ARM, ("fp32", "bf16"), False),
+        ("", ("fp32", "bf16"), True),
+    ],
+)
+def test_a_cpus_precisions_follow_from_its_flags_and_slow_ones_are_warned_of(cpu, info, allowed, slow):
+    cpu(info)
+    assert machine.precisions("cpu") == allowed
+    for precision in allowed:
+        warning = machine.check_recipe({**RECIPE, "precision": precision}, "cpu")
+        assert (warning is not None) == (slow and precision == "bf16")
+        assert warning is None or warning.startswith("recipe.precision=bf16: this CPU has no instructions for it")
+
+
+def test_a_precision_that_the_device_lacks_is_refused_by_name(cpu):
+    cpu(OLD)
+    for precision in ("fp16", "tf32"):
+        with pytest.raises(Mistake, match=f"precision={precision}: not on this CPU; allowed here: fp32, bf16$"):
+            machine.check_recipe({**RECIPE, "precision": precision}, "cpu")
+
+
+def test_the_oldest_gpu_decides_on_the_precisions(gpus):
+    gpus("9.0", "8.0")
+    assert machine.precisions("cuda") == ("fp32", "tf32", "bf16", "fp16")
+    machine.gpu_capabilities.cache_clear()
+    gpus("9.0", "7.5")
+    with pytest.raises(Mistake, match=r"precision=bf16: not on this GPU; allowed here: fp32, fp16$"):
+        machine.check_recipe({**RECIPE, "precision": "bf16"}, "cuda")
+    assert machine.gpu_bytes() == (81559 * 2**20,)
+
+
+def test_to_compile_needs_a_compiler_and_says_how_to_get_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    compiling = {**RECIPE, "compile": True}
+    with pytest.raises(Mistake, match=r"compile=true: on a CPU needs a C\+\+ compiler .* allowed: false$"):
+        machine.check_recipe(compiling, "cpu")
+    assert machine.check_recipe(compiling, "cuda") is None
+    Path(tmp_path / "g++").write_text("#!/bin/sh\n")
+    Path(tmp_path / "g++").chmod(0o755)
+    headers = tmp_path / "include"
+    headers.mkdir()
+    monkeypatch.setattr(machine.sysconfig, "get_path", lambda _name: str(headers))
+    with pytest.raises(Mistake, match="Python's headers"):
+        machine.check_recipe(compiling, "cpu")
+    (headers / "Python.h").touch()
+    assert machine.check_recipe(compiling, "cpu") is None
