@@ -14,7 +14,7 @@ import torch
 
 from ablate.store import CHECKPOINTS, Stopped
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when what a checkpoint holds changes; one of another format is not used."""
 
 SECONDS_A_MINUTE = 60

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from ablate import scores, store, trial
+from ablate import machine, scores, store, trial
 from ablate.design import Cell, Trial, trial_id
 from ablate.parts import data, folders
 from ablate.parts.compute import Compute
@@ -19,7 +19,7 @@ from ablate.parts.weights import read_mat
 from ablate.parts.wrn import WideResNet
 from tests.parts.image_files import halve, picture
 from tests.parts.test_files import write_all
-from tests.test_trial import SRELU, SYNTHETIC
+from tests.test_trial import RECIPE, SRELU, SYNTHETIC
 from tests.test_trial import config as trial_config
 
 
@@ -125,6 +125,21 @@ def test_a_finished_trial_scores_its_own_test_images_as_it_did_when_it_finished(
         f"synthetic: test accuracy {100 * end.metrics['test_acc']:.2f}% ({right} of 50), "
         f"loss {end.metrics['test_loss']:.4f}",
     ]
+
+
+def test_a_trial_is_scored_at_its_own_precision_or_where_the_device_lacks_it_at_fp32_and_says_so(
+    folder, monkeypatch, say
+):
+    name, end = finish(folder / "runs", recipe={**RECIPE, "precision": "bf16"})
+    told = f"test accuracy {100 * end.metrics['test_acc']:.2f}% "
+    out = say("ablate.evaluate", f"trial={name}", "device=cpu")[1]
+    assert told in out
+    assert f"loss {end.metrics['test_loss']:.4f}" in out
+    assert "fp32" not in out
+    monkeypatch.setattr(machine, "precisions", lambda kind: ("fp32",))
+    out = say("ablate.evaluate", f"trial={name}", "device=cpu")[1]
+    assert "trained on synthetic, trained at bf16, evaluated at fp32\n" in out
+    assert f"loss {end.metrics['test_loss']:.4f}" not in out
 
 
 def test_a_trial_is_scored_on_the_data_set_typed_or_on_its_own_with_the_keys_typed(folder, say):

@@ -161,6 +161,12 @@ def test_moments_are_the_mean_of_the_batch_moments_or_running_averages(monkeypat
     assert (found == pytest.approx(whole.mean().item(), rel=1e-5)) == (moments == "reestimated")
 
 
+@pytest.mark.parametrize("norm", [BN, SRELU])
+def test_at_bf16_a_network_learns_as_well(norm):
+    recipe = {**RECIPE, "epochs": 14, "augment": "none", "precision": "bf16", "micro_batch": 30}
+    assert run(norm=norm, recipe=recipe)[-1].metrics["test_acc"] > 0.9
+
+
 def test_a_network_learns():
     end = run(recipe={**RECIPE, "epochs": 14, "augment": "none"})[-1]
     assert end.metrics["test_acc"] > 0.9
@@ -274,6 +280,10 @@ def test_a_data_set_is_loaded_once_for_the_trials_of_a_worker(monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_trial_runs_on_a_gpu():
-    events = list(trial.run(config(), Path(), threads=1, device="cuda"))
+@pytest.mark.parametrize(
+    "changes", [{}, {"precision": "tf32"}, {"precision": "bf16"}, {"precision": "fp16"}, {"compile": True}]
+)
+@pytest.mark.parametrize("norm", [BN, SRELU])
+def test_a_trial_runs_on_a_gpu(norm, changes):
+    events = list(trial.run(config(norm=norm, recipe={**RECIPE, **changes}), Path(), threads=1, device="cuda"))
     assert isinstance(events[-1], Done)
