@@ -41,7 +41,7 @@ def reestimate_moments(
 ) -> None:
     """Replace every batch norm's running moments by the mean of the batch moments of one more pass.
 
-    The pass is over the whole augmented training set, in batches of `batch_size`; no weight changes.
+    The pass is over the whole augmented training set, `batch_size` images at a time; no weight changes.
     Arguments as in `train.Training`; `between` is called after each batch.
 
     Source: [WR].

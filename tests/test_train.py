@@ -129,6 +129,18 @@ def test_a_batch_norm_has_the_moments_of_each_part():
     assert in_parts == pytest.approx(plain_losses(network("bn"), parts=parts), rel=0, abs=1e-9)
 
 
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize(("precision", "close"), [("bf16", 0.03), ("fp16", 0.005)])
+def test_at_16_bits_every_arm_has_nearly_its_logits_and_they_do_not_tie(arm, precision, close):
+    made, some = network(arm, dtype=torch.float32), images().images
+    full = Compute("cpu").logits(made, some)
+    half = Compute("cpu", precision).logits(made, some)
+    assert 0 < (half - full).abs().max() < close * full.abs().max()
+    assert not torch.equal(half, half.bfloat16().float())
+    half.sum().backward()
+    assert all(one.grad.dtype == torch.float32 and torch.isfinite(one.grad).all() for one in made.parameters())
+
+
 @pytest.mark.parametrize("arm", ["bn", "srelu"])
 def test_at_bf16_weights_stay_32_bits_and_the_network_learns_alike(arm):
     made = network(arm, dtype=torch.float32)
@@ -195,3 +207,24 @@ def test_whole_batches_are_compiled_with_the_same_losses_and_the_next_network_fi
     assert losses(second, steps=6, compiled=True) == pytest.approx(expected, abs=1e-5)
     assert counts["inductor"]["fxgraph_cache_hit"] > before
     assert set(second.calls) == {10}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_is_not_waited_for_between_two_batches(precision):
+    compute, data = Compute("cuda", precision), images()
+    on_gpu = InMemory(data.images.cuda(), data.labels.cuda())
+    values = {"epochs": 1, "batch_size": 5, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
+    recipe = train.Recipe(**values, lr_factor=factor, augment=augment.light)
+    generators = {"order": torch.Generator(), "draws": torch.Generator("cuda")}
+    made = compute.placed(network("bn", dtype=torch.float32))
+    fitting = train.Training(made, on_gpu, recipe, **generators, compute=compute)
+
+    def between():
+        torch.cuda.set_sync_debug_mode("default" if fitting.batch == ITEMS // 5 else "error")
+
+    try:
+        assert len(list(fitting.epochs(between))) == 1
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -81,7 +81,10 @@ def compiled(network: nn.Module) -> Call:
     What is compiled is kept in torch's own folder (TORCHINDUCTOR_CACHE_DIR), for all trials and workers. On a GPU
     a step's kernels are launched at once, as CUDA graphs.
     """
+    from torch._inductor import config  # not above: slow to import
+
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA where there is no GPU
+    config.compile_threads = torch.get_num_threads()  # else all cores, in processes of their own
     torch._dynamo.reset()  # after a few networks in one process it would give up, and say so to nobody
     on_gpu = next(network.parameters()).is_cuda
     return torch.compile(network, dynamic=False, mode="reduce-overhead" if on_gpu else None)

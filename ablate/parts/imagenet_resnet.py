@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ablate.parts.norm import INPUT_EPS, Arm
 from ablate.parts.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
-from ablate.parts.wrn import stages
+from ablate.parts.wrn import mean_of_pixels, stages
 
 BASE_CHANNELS = 64
 STAGES = 4
@@ -68,7 +68,7 @@ class ImageNetResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps = self.blocks(self.pool(self.stem(self.input_norm(images))))
         maps = self.head(self.classifier(self.before_classifier(maps)))
-        return maps.mean(dim=(2, 3))
+        return mean_of_pixels(maps)
 
 
 class MaxPool(nn.Module):

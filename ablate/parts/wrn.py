@@ -73,7 +73,12 @@ class WideResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps = self.blocks(self.stem(self.input_norm(images)))
         maps = self.head(self.classifier(self.before_classifier(maps)))
-        return maps.mean(dim=(2, 3))
+        return mean_of_pixels(maps)
+
+
+def mean_of_pixels(maps: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C), in at least 32 bits: in 16, logits of an image tie."""
+    return maps.mean(dim=(2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
 
 
 def stages(
