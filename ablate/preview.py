@@ -142,6 +142,8 @@ def _expected(console: Console, to_do: Sequence[Trial], config_of: Mapping[Cell,
     for cell, peak in large[:SHOWN_LARGE]:
         _line(console, f"Too large: {cell}: {_size(peak)} of memory, {_size(memory or 0)} here", "yellow")
     _more(console, len(large) - SHOWN_LARGE, "such cell")
+    if large:
+        _line(console, "A smaller recipe.micro_batch holds less at once.", "yellow")
 
 
 def _hours(seconds: float) -> str:

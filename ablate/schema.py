@@ -164,6 +164,7 @@ def check(config: Mapping[str, Any]) -> None:
             raise Mistake(f"{key}={show(flatten(config)[key])}: allowed: {allowed}")
     for name in GROUPS_WITH_A_TARGET:
         _check_target(name, config[name])
+    checks.micro_batch(config)
     checks.augment(config)
     interval(config["checkpoint"]["every"])
     for hook in hooks(config, "check"):

@@ -25,7 +25,7 @@ class Recipe:
 
     micro_batch: the most images whose maps are held at once; a batch's gradients are then summed over parts of
         equal size, and a batch norm's moments are those of a part. None for whole batches.
-    compiled: whole batches through torch.compile.
+    compiled: whole batches through torch.compile; `micro_batch` then divides `batch_size`.
     """
 
     epochs: int
@@ -155,8 +155,8 @@ class Training:
 
     def _step(self, images: Tensor, labels: Tensor, lr: float) -> None:
         parts = _parts(len(images), self.recipe.micro_batch)
-        # Only whole batches are compiled: another size, as at an epoch's end, would be compiled anew.
-        call = self.compiled if len(images) == self.recipe.batch_size and parts == 1 else None
+        # Only whole batches are compiled, in equal parts: another size, as at an epoch's end, would be compiled anew.
+        call = self.compiled if len(images) == self.recipe.batch_size and len(images) % parts == 0 else None
         images = self.recipe.augment(images, self.draws)
         self.optimizer.zero_grad()
         for some, theirs in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):

@@ -58,6 +58,10 @@ MISTAKES = [
     ("recipe.precision=fp8", "recipe.precision=fp8: allowed: fp32, tf32, bf16, fp16"),
     ("dispatch.gpus_per_trial=0 recipe.precision=tf32", "recipe.precision=tf32: not on this CPU; allowed here: fp32, "),
     ("recipe.micro_batch=0", "recipe.micro_batch=0: allowed: 1 or more"),
+    (
+        "recipe.compile=true recipe.micro_batch=17",
+        "recipe.micro_batch=17: with recipe.compile=true allowed: a divisor of ",
+    ),
     ("recipe.compile=maybe", "recipe.compile=maybe: allowed: true or false"),
     ("dataset.valid_fraction=0.9", "dataset.valid_fraction=0.9: allowed: 0 to 0.5"),
     ("recipe.lr=0", "recipe.lr=0: allowed: a number above 0"),

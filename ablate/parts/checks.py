@@ -45,6 +45,16 @@ def _residual_and_padding(config: Mapping[str, Any]) -> None:
         raise Mistake(f"model.padding={show(padding)}: allowed: torch, tf")
 
 
+def micro_batch(config: Mapping[str, Any]) -> None:
+    """What is compiled is for one size."""
+    recipe = config["recipe"]
+    part, whole = recipe["micro_batch"], recipe["batch_size"]
+    if recipe["compile"] and part is not None and part < whole and whole % part:
+        raise Mistake(
+            f"recipe.micro_batch={part}: with recipe.compile=true allowed: a divisor of recipe.batch_size={whole}"
+        )
+
+
 def augment(config: Mapping[str, Any]) -> None:
     """Scaling, cropping and flipping is done while files are read, and gives images of 224x224 pixels."""
     if config["recipe"]["augment"] != "scale_crop_flip":
