@@ -38,12 +38,12 @@ def test_shifted_relu_keeps_what_the_next_convolution_reads_and_nothing_else(dep
     assert kept["ShiftedReLU"] == FLOAT * read_by_convolutions(depth, width)
 
 
-def test_shifted_relu_keeps_at_most_three_fifths_of_batch_norms_bytes():
+def test_shifted_relu_keeps_half_of_batch_norms_bytes():
     bn, srelu = by_kind("bn"), by_kind("srelu")
     assert bn["ReLU"] == FLOAT * read_by_convolutions(20, 4)
     assert bn["BatchNorm2d"] == pytest.approx(bn["ReLU"], rel=0.02)  # what the norms read
-    assert srelu[OUTSIDE] == FLOAT * (64 * 32**2 + 128 * 16**2)  # what the two pools read; a batch norm has it already
-    assert sum(srelu.values()) <= 0.6 * sum(bn.values())
+    assert srelu.get(OUTSIDE, 0) < 100  # the shortcut's pools read it, and keep but its shape
+    assert sum(srelu.values()) <= 0.51 * sum(bn.values())
 
 
 def test_half_as_many_bytes_are_kept_at_16_bits():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -129,11 +130,33 @@ class Block(nn.Module):
     def _shortcut(self, x: Tensor) -> Tensor:
         if not self.new_channels:
             return x
-        if self.padding == "tf":
-            pooled = _average_pool_as_tf(x)
-        else:
-            pooled = functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+        pooled = _average_pool_as_tf(x) if self.padding == "tf" else _AveragePool.apply(x)
         return functional.pad(pooled, (0, 0, 0, 0, 0, self.new_channels))
+
+
+class _AveragePool(torch.autograd.Function):
+    """3x3 with stride 2 and padding that is not counted in the mean.
+
+    Keeps its input's shape for the backward pass, where torch's own keeps the input and reads nothing else of it.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        (x,) = inputs
+        is_last = x.is_contiguous(memory_format=torch.channels_last)
+        ctx.shape, ctx.format = x.shape, torch.channels_last if is_last else torch.contiguous_format
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        like = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=ctx.format)
+        return torch.ops.aten.avg_pool2d_backward(gradient, like, [3, 3], [2, 2], [1, 1], False, False, None)
 
 
 def _average_pool_as_tf(x: Tensor) -> Tensor:

@@ -282,3 +282,16 @@ def test_a_depth_that_is_not_6n_plus_2_is_refused_by_name(depth):
 def test_other_bits_are_refused_by_name():
     with pytest.raises(ValueError, match="bits=3: allowed: 1, 2, 4, 8, 32"):
         network(bits=3)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_shortcuts_gradient_is_that_of_torchs_own_pool(memory_format):
+    block = Block(ARMS["srelu"], lambda *a, **k: Conv2d(*a, **k, bits=32, generator=None), 2, 4)
+    x = torch.randn(3, 2, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours, theirs = (x.contiguous(memory_format=memory_format).requires_grad_() for _ in range(2))
+    shortcut = block._shortcut(ours)
+    pooled = nn.functional.avg_pool2d(theirs, 3, stride=2, padding=1, count_include_pad=False)
+    assert torch.equal(shortcut[:, :2], pooled)
+    shortcut.sin().sum().backward()
+    nn.functional.pad(pooled, (0, 0, 0, 0, 0, 2)).sin().sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=0)
