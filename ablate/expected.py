@@ -149,7 +149,7 @@ def _profile(config: Mapping[str, Any]) -> tuple[Any, ...]:
     """What the seconds of a multiply-add depend on, what matters most first."""
     recipe = config["recipe"]
     targets = (config[group].get("_target_") for group in ("model", "dataset", "norm"))
-    how = recipe.get("precision", "fp32"), recipe.get("compile", False)
+    how = recipe.get("precision", "fp32"), recipe.get("compile", False), recipe.get("micro_batch")
     return (*targets, *how, config["width"], config["depth"], recipe["batch_size"], config["bits"], recipe["augment"])
 
 

@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,9 +65,9 @@ def lacks_bf16() -> bool:
 
 def has_compiler() -> bool:
     """Whether torch.compile can work for this CPU: a C++ compiler, and Python's headers."""
-    compilers = (os.environ.get("CXX", "g++"), "g++", "clang++")
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     headers = Path(sysconfig.get_path("include"), "Python.h")
-    return headers.exists() and any(shutil.which(name) for name in compilers)
+    return headers.exists() and shutil.which(compiler) is not None
 
 
 @functools.cache

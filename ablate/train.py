@@ -71,6 +71,10 @@ class Training:
         self.compiled = compiled(network) if recipe.compiled else None
         self.optimizer = _sgd(network, recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=compute.precision == "fp16")
+        if self.scaler.is_enabled() and recipe.momentum:
+            # Where the first step overflows, torch's fused SGD would keep a velocity that it never wrote.
+            for parameter in network.parameters():
+                self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.epoch = 0
         """Epochs whose pass over the images is over."""
         self.batch = 0
@@ -184,6 +188,11 @@ class Training:
             torch._foreach_mul_([gradient for gradient in gradients if gradient is not None], lr)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+
+def part_size(recipe: Recipe) -> int:
+    """Images of the largest part of a whole batch."""
+    return -(-recipe.batch_size // _parts(recipe.batch_size, recipe.micro_batch))
 
 
 def _parts(images: int, most: int | None) -> int:

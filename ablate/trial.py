@@ -118,7 +118,7 @@ def run(
         keeper.after_epoch(epoch, is_last=is_last)
         heed = keeper.stop_if_asked if is_last else keeper.between  # the last one's moments are not training's
         if is_last and recipe["moments"] == "reestimated":
-            size, augment = min(plan.micro_batch or plan.batch_size, plan.batch_size), plan.augment
+            size, augment = train.part_size(plan), plan.augment
             scores.reestimate_moments(
                 network, splits["train"], compute, batch_size=size, augment=augment, **generators, between=heed
             )

@@ -129,6 +129,15 @@ def test_a_batch_norm_has_the_moments_of_each_part():
     assert in_parts == pytest.approx(plain_losses(network("bn"), parts=parts), rel=0, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("most", "size"), [(None, 125), (1000, 125), (125, 125), (100, 63), (50, 42), (25, 25), (1, 1)]
+)
+def test_parts_are_of_equal_size(most, size):
+    values = {"epochs": 1, "batch_size": 125, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
+    recipe = train.Recipe(**values, lr_factor=factor, augment=augment.none, micro_batch=most)
+    assert train.part_size(recipe) == size
+
+
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize(("precision", "close"), [("bf16", 0.03), ("fp16", 0.005)])
 def test_at_16_bits_every_arm_has_nearly_its_logits_and_they_do_not_tie(arm, precision, close):
@@ -151,7 +160,9 @@ def test_at_bf16_weights_stay_32_bits_and_the_network_learns_alike(arm):
     assert told == pytest.approx(expected, rel=0.05)
 
 
-def test_at_fp16_a_step_whose_gradients_overflow_is_left_out_and_the_rate_is_not_scaled_away():
+def test_at_fp16_a_step_whose_gradients_overflow_is_left_out_and_the_rate_is_not_scaled_away(monkeypatch):
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)  # with NaN
     made = network("srelu", bits=32, dtype=torch.float32)
     expected = plain_losses(made, steps=3)
     fitting = training(made, precision="fp16")
@@ -159,6 +170,8 @@ def test_at_fp16_a_step_whose_gradients_overflow_is_left_out_and_the_rate_is_not
     weights = [made.stem.weight.clone()]
     next(fitting.epochs(lambda: weights.append(made.stem.weight.clone())))
     assert torch.equal(weights[1], weights[0])
+    velocities = [state["momentum_buffer"] for state in fitting.optimizer.state.values()]
+    assert all(one.abs().max() < 100 for one in velocities)  # none was left as the memory that it was given
     assert fitting.scaler.get_scale() < 2.0**40
     made = network("srelu", bits=32, dtype=torch.float32)
     assert losses(made, steps=3, precision="fp16") == pytest.approx(expected, rel=0.05)
