@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 OUTSIDE = "other"
-"""What is kept by no layer, such as the input of the shortcut's pool."""
+"""What is kept by no layer, such as what an operation outside of every module reads."""
 
 
-def saved_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> dict[str, int]:
+def saved_bytes(network: nn.Module, forward: Callable[[], object]) -> dict[str, int]:
     """Bytes that `forward` keeps for the backward pass, by the kind of layer that kept them first, or OUTSIDE.
 
     A map that two layers keep is counted once, where it was kept first: a shifted ReLU's output there, and not
@@ -22,7 +22,7 @@ def saved_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> dict[str, 
 
     Args:
         network: its leaf modules are the layers.
-        forward: runs it in training mode, and returns what is to be differentiated.
+        forward: runs it in training mode, with gradients on.
     """
     inside: list[nn.Module] = []
     held = {one.untyped_storage().data_ptr() for one in (*network.parameters(), *network.buffers())}

@@ -42,7 +42,7 @@ def test_shifted_relu_keeps_half_of_batch_norms_bytes():
     bn, srelu = by_kind("bn"), by_kind("srelu")
     assert bn["ReLU"] == FLOAT * read_by_convolutions(20, 4)
     assert bn["BatchNorm2d"] == pytest.approx(bn["ReLU"], rel=0.02)  # what the norms read
-    assert srelu.get(OUTSIDE, 0) < 100  # the shortcut's pools read it, and keep but its shape
+    assert srelu.get(OUTSIDE, 0) < 100  # the shortcut's pools keep their input's shape alone
     assert sum(srelu.values()) <= 0.51 * sum(bn.values())
 
 
