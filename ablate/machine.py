@@ -23,11 +23,21 @@ FP16_FLAG = "avx512_fp16"
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
 """What the kernel calls a CPU's instructions for short numbers."""
 
+COMPILED = "TORCHINDUCTOR_CACHE_DIR"
+"""Names the folder of what torch.compile made; a temporary one of this user otherwise."""
+
 
 def kind_of_device(dispatch: Mapping[str, Any]) -> str:
     """Where a trial with these settings would run: "cuda", or "cpu"."""
     gpus = dispatch["gpus_per_trial"]
     return "cuda" if gpus or (gpus is None and gpu_bytes()) else "cpu"
+
+
+def check_gpus(dispatch: Mapping[str, Any]) -> None:
+    """Raise Mistake when a GPU is asked for and none is here; how many there are is Ray's to say."""
+    asked = dispatch["gpus_per_trial"]
+    if asked and not gpu_bytes():
+        raise Mistake(f"dispatch.gpus_per_trial={asked:g}: allowed: 0, as nvidia-smi tells of no GPU here")
 
 
 def precisions(kind: str) -> tuple[str, ...]:
@@ -48,11 +58,14 @@ def check_recipe(recipe: Mapping[str, Any], kind: str) -> str | None:
     allowed = precisions(kind)
     if precision not in allowed:
         raise Mistake(f"recipe.precision={precision}: not on this {device}; allowed here: {', '.join(allowed)}")
-    if recipe["compile"] and kind == "cpu" and not has_compiler():
+    if recipe["compile"] and not has_compiler(kind):
+        language, package = ("C", "gcc") if kind == "cuda" else ("C++", "g++")
         raise Mistake(
-            "recipe.compile=true: on a CPU needs a C++ compiler and Python's headers (apt install g++ python3-dev), "
-            "and they are not here; allowed: false"
+            f"recipe.compile=true: on a {device} needs a {language} compiler and Python's headers "
+            f"(apt install {package} python3-dev), and they are not here; allowed: false"
         )
+    if recipe["compile"] and (kept := os.environ.get(COMPILED)) and not _can_write(Path(kept)):
+        raise Mistake(f"{COMPILED}={kept}: nothing can be written there; allowed: a folder for recipe.compile=true")
     if precision == "bf16" and kind == "cpu" and lacks_bf16():
         return "recipe.precision=bf16: this CPU has no instructions for it: expect about a tenth of fp32's speed."
     return None
@@ -63,11 +76,19 @@ def lacks_bf16() -> bool:
     return not _cpu_flags() & BF16_FLAGS
 
 
-def has_compiler() -> bool:
-    """Whether torch.compile can work for this CPU: a C++ compiler, and Python's headers."""
-    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+def has_compiler(kind: str) -> bool:
+    """Whether torch.compile finds Python's headers, and a compiler: of C++ for a CPU, of C for a GPU."""
+    if kind == "cuda":
+        compilers = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
+    else:
+        compilers = [os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")]
     headers = Path(sysconfig.get_path("include"), "Python.h")
-    return headers.exists() and shutil.which(compiler) is not None
+    return headers.exists() and any(shutil.which(compiler) for compiler in compilers)
+
+
+def _can_write(folder: Path) -> bool:
+    standing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return standing.is_dir() and os.access(standing, os.W_OK | os.X_OK)
 
 
 @functools.cache

@@ -165,6 +165,7 @@ def _warnings(to_do: Sequence[Trial], how: Mapping[str, Any]) -> list[str]:
     """What to say before trials run here; raises Mistake where this machine cannot run them."""
     if not to_do:
         return []
+    machine.check_gpus(how)
     kind = machine.kind_of_device(how)
     recipes = {repr(one.config["recipe"]): one.config["recipe"] for one in to_do}
     told = [machine.check_recipe(recipe, kind) for recipe in recipes.values()]

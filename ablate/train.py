@@ -92,7 +92,7 @@ class Training:
 
         Raises:
             Diverged: the loss is NaN or infinite; on a CPU at that batch, on a GPU at the epoch's end, since
-                asking a GPU at every batch would stall it.
+                asking a GPU at every batch would stall it. At fp16 also when gradients overflowed again and again.
         """
         steps_per_epoch = -(-len(self.train) // self.recipe.batch_size)
         while self.epoch < self.recipe.epochs:
@@ -106,6 +106,8 @@ class Training:
                 self.seconds = time.perf_counter() - began
                 between()
             _stop_unless_finite(self.loss_sum, self.epoch + 1)
+            if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
+                raise Diverged(f"the gradients are larger than fp16 holds in epoch {self.epoch + 1}")
             told = {
                 "train_loss": self.loss_sum.item() / len(self.train),
                 "train_acc": self.correct.item() / len(self.train),
@@ -160,7 +162,8 @@ class Training:
     def _step(self, images: Tensor, labels: Tensor, lr: float) -> None:
         parts = _parts(len(images), self.recipe.micro_batch)
         # Only whole batches are compiled, in equal parts: another size, as at an epoch's end, would be compiled anew.
-        call = self.compiled if len(images) == self.recipe.batch_size and len(images) % parts == 0 else None
+        whole = min(self.recipe.batch_size, len(self.train))
+        call = self.compiled if len(images) == whole and len(images) % parts == 0 else None
         images = self.recipe.augment(images, self.draws)
         self.optimizer.zero_grad()
         for some, theirs in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):

@@ -9,6 +9,7 @@ of its own; its time without cells (one cell) is told apart, so that the ratio i
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ablate import catalogue
+from ablate import catalogue, history
 from ablate.design import Cell, Study, Trial, flatten
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +44,25 @@ def main() -> None:
     basic = measure("Hydra's BasicSweeper", BASIC, basic_cells, ("seeds=1", *TO_BASIC))
     print(f"Ours takes {basic / ours:.0f} times less for a cell.")
     print(f"Writing down a study of 10,000 trials that is written down already: {remembering_s(2000):.1f} s of CPU")
+    print(f"Reading what 10,000 finished trials took: {history_s(10_000):.1f} s of CPU")
+
+
+def history_s(trials: int) -> float:
+    """CPU seconds for so many trials, each with 10,000 predictions."""
+    ends = (
+        {"attempt": 1, "event": "Started", "device": "cpu"},
+        {"attempt": 1, "event": "Done", "metrics": {"wall_s": 1.0}, "predicted": [1] * 10_000},
+    )
+    log = "".join(json.dumps(end) + "\n" for end in ends)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(trials):
+            directory = Path(folder, f"t{number}")
+            directory.mkdir()
+            (directory / "config.json").write_text(json.dumps({"seed": number, "recipe": {"lr": 0.1}}))
+            (directory / "events.jsonl").write_text(log)
+        began = time.process_time()
+        assert sum(1 for _ in history.finished(Path(folder))) == trials
+        return time.process_time() - began
 
 
 def remembering_s(cells: int) -> float:

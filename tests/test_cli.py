@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -57,6 +56,7 @@ MISTAKES = [
     ("recipe.augment=foo", "recipe.augment=foo: allowed: none, crop, light, cutout"),
     ("recipe.precision=fp8", "recipe.precision=fp8: allowed: fp32, tf32, bf16, fp16"),
     ("dispatch.gpus_per_trial=0 recipe.precision=tf32", "recipe.precision=tf32: not on this CPU; allowed here: fp32, "),
+    ("dispatch.gpus_per_trial=0.5 mode=plan", "dispatch.gpus_per_trial=0.5: allowed: 0, as nvidia-smi tells of no GPU"),
     ("recipe.micro_batch=0", "recipe.micro_batch=0: allowed: 1 or more"),
     (
         "recipe.compile=true recipe.micro_batch=17",
@@ -119,9 +119,7 @@ def test_what_trains_nothing_imports_no_torch(folder, line):
 
 
 def test_help_names_groups_values_and_the_three_lines(folder):
-    began = time.monotonic()
     told = type_line("--help", folder)
-    assert time.monotonic() - began < 30
     assert "norm: bn, bn_fixed, gn, ln, none, srelu" in told.stdout
     assert "python -m ablate.run -m norm=bn,srelu bits=1,32" in told.stdout
 

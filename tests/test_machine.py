@@ -85,19 +85,44 @@ def test_the_oldest_gpu_decides_on_the_precisions(gpus):
     assert machine.gpu_bytes() == (81559 * 2**20,)
 
 
-def test_to_compile_needs_a_compiler_and_says_how_to_get_one(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "named", "variable"), [("cpu", r"a C\+\+ compiler", "CXX"), ("cuda", "a C compiler", "CC")]
+)
+def test_to_compile_needs_a_compiler_and_says_how_to_get_one(monkeypatch, tmp_path, kind, named, variable):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv(variable, raising=False)
     compiling = {**RECIPE, "compile": True}
-    with pytest.raises(Mistake, match=r"compile=true: on a CPU needs a C\+\+ compiler .* allowed: false$"):
-        machine.check_recipe(compiling, "cpu")
-    assert machine.check_recipe(compiling, "cuda") is None
-    Path(tmp_path / "g++").write_text("#!/bin/sh\n")
-    Path(tmp_path / "g++").chmod(0o755)
+    with pytest.raises(Mistake, match=f"compile=true: on a [CG]PU needs {named} .* allowed: false$"):
+        machine.check_recipe(compiling, kind)
+    Path(tmp_path / "mine").write_text("#!/bin/sh\n")
+    Path(tmp_path / "mine").chmod(0o755)
+    monkeypatch.setenv(variable, "mine")
     headers = tmp_path / "include"
     headers.mkdir()
     monkeypatch.setattr(machine.sysconfig, "get_path", lambda _name: str(headers))
     with pytest.raises(Mistake, match="Python's headers"):
-        machine.check_recipe(compiling, "cpu")
+        machine.check_recipe(compiling, kind)
     (headers / "Python.h").touch()
+    assert machine.check_recipe(compiling, kind) is None
+
+
+def test_what_is_compiled_needs_a_folder_that_can_be_written(monkeypatch, tmp_path):
+    compiling = {**RECIPE, "compile": True}
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "new" / "folder"))
     assert machine.check_recipe(compiling, "cpu") is None
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "folder"))
+    with pytest.raises(Mistake, match=r"^TORCHINDUCTOR_CACHE_DIR=.*/file/folder: nothing can be written there"):
+        machine.check_recipe(compiling, "cpu")
+    assert machine.check_recipe(RECIPE, "cpu") is None
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch, tmp_path, gpus):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    machine.check_gpus({"gpus_per_trial": None})
+    machine.check_gpus({"gpus_per_trial": 0})
+    with pytest.raises(Mistake, match=r"dispatch.gpus_per_trial=1: allowed: 0, as nvidia-smi"):
+        machine.check_gpus({"gpus_per_trial": 1})
+    machine.gpu_bytes.cache_clear()
+    gpus("8.0")
+    machine.check_gpus({"gpus_per_trial": 1})

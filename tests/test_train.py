@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from ablate import scores, train
+from ablate.events import Diverged
 from ablate.parts import augment, norm
 from ablate.parts.compute import Compute
 from ablate.parts.loader import InMemory
@@ -175,6 +176,24 @@ def test_at_fp16_a_step_whose_gradients_overflow_is_left_out_and_the_rate_is_not
     assert fitting.scaler.get_scale() < 2.0**40
     made = network("srelu", bits=32, dtype=torch.float32)
     assert losses(made, steps=3, precision="fp16") == pytest.approx(expected, rel=0.05)
+
+
+def test_at_fp16_gradients_that_never_fit_are_a_divergence():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    made = network("srelu", bits=32, dtype=torch.float32)
+    made.stem.weight.register_hook(lambda gradient: gradient * float("inf"))
+    told = []
+    with pytest.raises(Diverged, match=r"the gradients are larger than fp16 holds in epoch 6"):
+        told.extend(training(made, precision="fp16").epochs())
+    assert len(told) == 5  # its scale is halved at each of three batches, from 2**16
+
+
+def test_a_batch_larger_than_the_data_is_a_whole_batch():
+    plain, made = Small(), Small()
+    expected = losses(plain, steps=2, batch_size=10 * ITEMS)
+    assert losses(made, steps=2, batch_size=10 * ITEMS, compiled=True) == pytest.approx(expected, abs=1e-5)
+    assert set(plain.calls) == {ITEMS}
+    assert made.calls == []
 
 
 def test_scores_do_not_depend_on_how_many_images_are_scored_at_once(monkeypatch):
