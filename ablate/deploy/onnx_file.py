@@ -1,0 +1,95 @@
+"""A folded network as an ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.deploy.card import KEY, Card
+from ablate.design import Mistake
+
+IMAGES, LOGITS = "images", "logits"
+"""Names of the input, (N, C, H, W) float32 of pixel values 0 to 255, and of the output, (N, classes) float32."""
+
+
+def write(network: nn.Module, card: Card, path: Path) -> None:
+    """Write a network that `fold.folded` made, for any number of images; ONNX's own checker has passed it.
+
+    Raises:
+        Mistake: ONNX has no form for what the network computes.
+    """
+    import onnx
+
+    images = torch.zeros(2, *card.shape)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                network,
+                (images,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                input_names=[IMAGES],
+                output_names=[LOGITS],
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise Mistake(f"format=onnx: ONNX has no form for this network ({str(error).splitlines()[0]})") from error
+    assert program is not None
+    model = program.model_proto
+    model.metadata_props.add(key=KEY, value=card.to_json())
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def read(path: Path) -> tuple[nn.Module, Card]:
+    """The model as a network that onnxruntime computes on the CPU, and its card.
+
+    Raises:
+        Mistake: the file is damaged, or something else.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        card = Card.from_json(session.get_modelmeta().custom_metadata_map[KEY])
+    except Exception as error:  # onnxruntime has no base class for what its parser trips over
+        raise Mistake(f"weights={path}: not an ONNX model that ablate.export wrote ({error})") from error
+    return OnnxNetwork(session), card
+
+
+class OnnxNetwork(nn.Module):
+    """(N, C, H, W) float -> (N, classes) logits, on the CPU."""
+
+    def __init__(self, session: Any) -> None:
+        super().__init__()
+        self.session = session
+
+    def forward(self, images: Tensor) -> Tensor:
+        (logits,) = self.session.run([LOGITS], {IMAGES: images.contiguous().numpy()})
+        return torch.from_numpy(logits)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """No word of the exporter's inner workings, which it tells by every channel there is."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)

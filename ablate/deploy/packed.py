@@ -1,0 +1,99 @@
+"""A folded network in one safetensors file, its weights packed at their bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ablate.deploy.card import KEY, Card
+from ablate.deploy.fold import FixedConv2d
+from ablate.design import Mistake
+
+CODES = ".codes"
+"""After the name of a weight: its codes, `FixedConv2d`'s, least significant bit first, without gaps."""
+
+STEP = ".step"
+"""After the name of a weight: its step, one float64."""
+
+
+def write(network: nn.Module, card: Card, path: Path) -> None:
+    """Write a network that `fold.folded` made."""
+    from safetensors.torch import save_file
+
+    layers = _coded(network)
+    tensors = {}
+    for name, value in network.state_dict().items():
+        layer = layers.get(name)
+        if layer is None:
+            tensors[name] = value.cpu().contiguous()
+        else:
+            tensors[name + CODES] = pack(layer.codes.cpu(), layer.stored_bits)
+            tensors[name + STEP] = torch.tensor(layer.step, dtype=torch.float64)
+    save_file(tensors, path, metadata={KEY: card.to_json()})
+
+
+def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card]:
+    """The network in evaluation mode, and its card.
+
+    Args:
+        path: of a file that `write` wrote.
+        make: a card's network as `fold.folded` makes it, with any weights.
+
+    Raises:
+        Mistake: the file is damaged, or something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            card = Card.from_json((file.metadata() or {})[KEY])
+            held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise Mistake(f"weights={path}: not a packed model that ablate.export wrote ({error})") from error
+    network = make(card)
+    try:
+        for name, layer in _coded(network).items():
+            count = layer.weight.numel()
+            layer.codes = unpack(held.pop(name + CODES), layer.stored_bits, count).reshape(layer.weight.shape)
+            if held.pop(name + STEP).item() != layer.step:
+                raise ValueError(f"the step of {name} is not that of the network it names")
+            held[name] = layer.weight
+        network.load_state_dict(held)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise Mistake(f"weights={path}: its tensors are not those of the network it names ({error})") from error
+    return network, card
+
+
+def pack(codes: Tensor, bits: int) -> Tensor:
+    """Numbers from 0 to 2^bits - 1, of any shape, as uint8 without gaps, least significant bit first.
+
+    >>> pack(torch.tensor([1, 0, 0, 1], dtype=torch.uint8), bits=1).tolist()
+    [9]
+    """
+    single = np.unpackbits(codes.reshape(-1, 1).numpy(), axis=1, count=bits, bitorder="little")
+    return torch.from_numpy(np.packbits(single, bitorder="little"))
+
+
+def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
+    """The `count` numbers that `pack` packed. Raise ValueError where there are not as many.
+
+    >>> unpack(torch.tensor([9], dtype=torch.uint8), bits=1, count=4).tolist()
+    [1, 0, 0, 1]
+    """
+    if packed.dtype != torch.uint8 or packed.numel() != -(-count * bits // 8):
+        raise ValueError(f"{packed.numel()} bytes where {count} weights of {bits} bits belong")
+    single = np.unpackbits(packed.numpy(), count=count * bits, bitorder="little").reshape(count, bits)
+    return torch.from_numpy(np.packbits(single, axis=1, bitorder="little")).flatten()
+
+
+def _coded(network: nn.Module) -> dict[str, FixedConv2d]:
+    """The layers with packed weights, by their weights' names."""
+    return {
+        f"{name}.weight": layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, FixedConv2d) and layer.stored_bits < 32
+    }

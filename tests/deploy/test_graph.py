@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ablate.deploy import buffers
+from ablate.deploy.fold import folded
+from ablate.deploy.graph import Graph, Map, Op, graph_of
+from ablate.design import Mistake
+from ablate.parts.imagenet_resnet import ImageNetResNet
+from ablate.parts.wrn import WideResNet
+from tests.deploy.networks import SHAPES, images, trained
+from tests.parts.test_networks import ARMS
+
+
+def computed(graph, image):
+    """What the graph's operations make of one image: an interpreter that knows nothing of the network."""
+    held = {graph.image.number: image}
+    for op in graph.ops:
+        held[op.writes.number] = result(op, [held[one.number] for one in op.reads])
+        assert tuple(held[op.writes.number].shape[1:]) == op.writes.shape
+    return held[graph.logits.number]
+
+
+def result(op, maps):
+    one, values = maps[0], op.values
+    match op.kind:
+        case "conv":
+            return functional.conv2d(one, values["weight"], None, values["stride"], values["padding"])
+        case "scale":
+            return one * values["factor"].float()
+        case "offset":
+            return one + values["offset"].float()
+        case "floor":
+            return torch.where(one > values["least"], one, values["least"])
+        case "add":
+            return one + maps[1]
+        case "average_pool":
+            return functional.avg_pool2d(
+                one, values["kernel"], values["stride"], values["padding"], count_include_pad=False
+            )
+        case "max_pool":
+            return functional.max_pool2d(one, values["kernel"], values["stride"], values["padding"])
+        case "pad":
+            return functional.pad(one, values["sides"], value=values["value"])
+        case "group_norm":
+            return functional.group_norm(one, values["groups"], values["weight"], values["bias"], values["eps"])
+        case "channel_norm":
+            last = one.permute(0, 2, 3, 1)
+            found = functional.layer_norm(last, last.shape[-1:], values["weight"], values["bias"], values["eps"])
+            return found.permute(0, 3, 1, 2)
+        case "mean":
+            return one.mean((2, 3))
+    raise AssertionError(op.kind)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("kind", [WideResNet, ImageNetResNet])
+@pytest.mark.parametrize("options", [{}, {"padding": "tf"}, {"residual": False}])
+def test_the_graph_is_all_that_the_network_computes(arm, kind, options):
+    network = folded(trained(arm, 1, kind, **options))
+    some = images(SHAPES[kind]).float()
+    graph = graph_of(network, SHAPES[kind])
+    torch.testing.assert_close(computed(graph, some), network(some), rtol=1e-5, atol=1e-5)
+    assert graph.image.shape == SHAPES[kind]
+    assert graph.logits.shape == (10,)
+
+
+class Own(nn.Module):
+    def __init__(self, last):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 4, 3, bias=False), last
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.conv(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (nn.Sigmoid(), "the network computes sigmoid, which an export has no form for"),
+        (nn.Conv2d(4, 4, 1), "a convolution with a bias, groups or dilation"),
+        (nn.Conv2d(4, 4, 1, groups=2, bias=False), "a convolution with a bias, groups or dilation"),
+        (nn.AvgPool2d(3, padding=1), "an average pool that counts its padding"),
+        (nn.LayerNorm([4, 6, 6]), "a layer norm over more than channels"),
+        (nn.ReflectionPad2d(1), "pads with more than a constant"),
+    ],
+)
+def test_what_has_no_form_is_named(last, told):
+    with pytest.raises(Mistake, match=told):
+        graph_of(Own(last).eval(), (1, 8, 8))
+
+
+@pytest.mark.parametrize("last", [nn.ReLU(), nn.Identity(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.ZeroPad2d(1)])
+def test_a_network_of_ones_own_has_a_graph_too(last):
+    network = Own(last).eval()
+    some = images((1, 8, 8)).float()
+    torch.testing.assert_close(computed(graph_of(network, (1, 8, 8)), some), network(some))
+
+
+def chain(*kinds, size=4):
+    """A graph of maps of one size, each read by the next operation."""
+    maps = [Map(number, (size, 1, 1)) for number in range(len(kinds) + 1)]
+    ops = [Op(kind, (one,), other) for kind, one, other in zip(kinds, maps[:-1], maps[1:], strict=True)]
+    return Graph(maps[0], ops, maps[-1])
+
+
+def test_what_works_in_place_takes_no_memory_of_its_own():
+    graph = chain("conv", "scale", "offset", "floor", "conv", "floor", "mean")
+    found = buffers.buffers(graph)
+    assert [list(one.maps) for one in found] == [[1, 2, 3, 4], [5, 6]]
+    assert buffers.most_at_once(found) == 8
+    assert buffers.places(found) == ([0, 4], 8)
+
+
+def test_a_map_that_is_read_again_later_is_not_written_over():
+    x = [Map(number, (4, 1, 1)) for number in range(6)]
+    ops = [
+        Op("conv", (x[0],), x[1]),
+        Op("floor", (x[1],), x[2]),
+        Op("conv", (x[2],), x[3]),
+        Op("add", (x[3], x[1]), x[4]),
+        Op("mean", (x[4],), x[5]),
+    ]
+    found = buffers.buffers(Graph(x[0], ops, x[5]))
+    assert [list(one.maps) for one in found] == [[1], [2], [3, 4]]
+    assert buffers.most_at_once(found) == 12
+
+
+@pytest.mark.parametrize("arm", ["bn", "srelu", "gn"])
+@pytest.mark.parametrize("kind", [WideResNet, ImageNetResNet])
+def test_buffers_in_use_at_one_time_never_overlap(arm, kind):
+    found = buffers.buffers(graph_of(folded(trained(arm, 1, kind)), SHAPES[kind]))
+    at, size = buffers.places(found)
+    assert buffers.most_at_once(found) <= size <= sum(one.size for one in found)
+    for one, start in zip(found, at, strict=True):
+        assert start + one.size <= size
+        for other, there in zip(found, at, strict=True):
+            in_use_together = one.begin <= other.end and other.begin <= one.end
+            if one is not other and in_use_together:
+                assert start + one.size <= there or there + other.size <= start

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ablate.deploy import packed
+from ablate.deploy.fold import folded
+from ablate.design import Mistake
+from ablate.parts.wrn import WideResNet
+from tests.deploy.networks import SHAPES, card, images, made, trained
+from tests.parts.test_networks import ARMS
+
+
+def read(path, arm, bits):
+    return packed.read(path, lambda _: folded(made(arm, bits, seed=5)))
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 32])
+def test_a_file_read_back_has_the_folded_networks_logits_to_the_last_bit(tmp_path, arm, bits):
+    network = folded(trained(arm, bits))
+    packed.write(network, card(arm, bits), tmp_path / "x.safetensors")
+    back, its_card = read(tmp_path / "x.safetensors", arm, bits)
+    some = images(SHAPES[WideResNet]).float()
+    assert torch.equal(back(some), network(some))
+    assert its_card == card(arm, bits)
+
+
+@pytest.mark.parametrize(("arm", "most"), [("bn_fixed", 3.42e6), ("srelu", 3.36e6)])
+def test_20_10_at_one_bit_fits_its_size(tmp_path, arm, most):
+    network = folded(made(arm, 1, depth=20, width=10))
+    packed.write(network, card(arm, shape=(3, 32, 32)), tmp_path / "x.safetensors")
+    assert 26_737_126 / 8 < (tmp_path / "x.safetensors").stat().st_size < most
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_numbers_are_packed_without_gaps(bits):
+    codes = torch.randint(0, 2**bits, (3, 7, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    held = packed.pack(codes, bits)
+    assert held.nbytes == -(-codes.numel() * bits // 8)
+    assert torch.equal(packed.unpack(held, bits, codes.numel()), codes.flatten())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:1000]), "not a packed model that ablate.export wrote"),
+        (lambda path: path.write_text("hello"), "not a packed model that ablate.export wrote"),
+        (lambda path: path.unlink(), "not a packed model that ablate.export wrote"),
+        (lambda path: strange(path), "not a packed model that ablate.export wrote"),
+        (lambda path: packed.write(folded(trained("bn", 2)), card(), path), "its tensors are not those of the network"),
+        (lambda path: packed.write(folded(trained("gn", 1)), card(), path), "its tensors are not those of the network"),
+    ],
+)
+def test_a_file_that_is_something_else_is_named(tmp_path, spoil, told):
+    path = tmp_path / "x.safetensors"
+    packed.write(folded(trained("bn", 1)), card(), path)
+    spoil(path)
+    with pytest.raises(Mistake, match=f"^weights={path}: {told}"):
+        read(path, "bn", 1)
+
+
+def strange(path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, path, metadata={"format": "pt"})
