@@ -22,6 +22,7 @@ OUTSIDE_IDENTITY = (
     "retry",
     "fail_fast",
     "runs",
+    "cost",
     "checkpoint",
     "dispatch",
     "track",

@@ -10,6 +10,10 @@ from typing import Any, Literal
 FailureKind = Literal["diverged", "oom", "lost", "error"]
 
 
+OF_EPOCHS = ("train_loss", "train_acc", "lr", "train_s", "valid_loss", "valid_acc", "restart_test_acc", "wall_s")
+"""Metrics that every epoch tells; all others are told once, with `Done`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Started:
     """An attempt at the trial has begun on this host, with this device and thread count."""

@@ -142,7 +142,8 @@ def _events(
     """The trials' events, those that are expected to take longest first."""
     how, kept = planned.settings["dispatch"], planned.settings["checkpoint"]
     slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"])
-    train = functools.partial(_train, trial.Care(*schema.interval(kept["every"]), kept["keep"], stop.path))
+    care = trial.Care(*schema.interval(kept["every"]), kept["keep"], stop.path)
+    train = functools.partial(_train, care, planned.settings["cost"])
     if single or how["executor"] == "in_process":
         return dispatch.in_process(train, to_do, runs=runs, slot=slot, stopping=stop.is_asked)
     expected = Expectations(runs)
@@ -156,9 +157,9 @@ def _events(
     return dispatch.on_ray(train, ordered, runs=runs, slot=slot, max_lost=lost, stopping=stop.is_asked, aids=aids)
 
 
-def _train(care: trial.Care, slot: Slot) -> store.Run:
+def _train(care: trial.Care, cost: bool, slot: Slot) -> store.Run:
     device = "auto" if slot.gpus is None else "cuda" if slot.gpus else "cpu"
-    return functools.partial(trial.run, threads=slot.threads, device=device, care=care)
+    return functools.partial(trial.run, threads=slot.threads, device=device, care=care, cost=cost)
 
 
 def _warnings(to_do: Sequence[Trial], how: Mapping[str, Any]) -> list[str]:

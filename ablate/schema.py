@@ -85,6 +85,7 @@ class Config:
     retry: Retry = MISSING
     fail_fast: bool = MISSING
     runs: str = MISSING
+    cost: bool = MISSING
     checkpoint: Checkpoint = MISSING
     dispatch: Dispatch = MISSING
     track: Track = MISSING

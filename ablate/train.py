@@ -69,7 +69,7 @@ class Training:
         self.order, self.draws = order, draws
         self.compute, self.device = compute, compute.device
         self.compiled = compiled(network) if recipe.compiled else None
-        self.optimizer = _sgd(network, recipe)
+        self.optimizer = sgd(network, recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=compute.precision == "fp16")
         if self.scaler.is_enabled() and recipe.momentum:
             # Where the first step overflows, torch's fused SGD would keep a velocity that it never wrote.
@@ -202,7 +202,7 @@ def _parts(images: int, most: int | None) -> int:
     return 1 if most is None else -(-images // most)
 
 
-def _sgd(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+def sgd(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """SGD whose velocity holds the learning rate: v <- momentum v - lr gradient, weight <- weight + v.
 
     That is Keras's form, with which the papers' networks were trained. torch's multiplies the whole sum of

@@ -7,8 +7,9 @@ import itertools
 import json
 import os
 import platform
+import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def run(
     device: str,
     care: Care | None = None,
     data: Callable[[], Any] | None = None,
+    cost: bool = False,
 ) -> Iterator[Event]:
     """Train and evaluate one trial, as told by its plain config; yield its events.
 
@@ -59,6 +61,7 @@ def run(
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         care: of checkpoints; None for the usual.
         data: gives the data set of this config, as `dataset` does; None to make it here.
+        cost: whether Done also tells what the network costs, as `ablate.cost` measures it.
 
     Raises:
         Diverged: the training loss is NaN or infinite.
@@ -87,7 +90,7 @@ def run(
     images = dataset(config) if data is None else data()
     generators = _generators(config["seed"], device)
     compute = Compute(device, recipe["precision"])
-    network = compute.placed(_network(config, images.channels, images.classes, generators.pop("init")))
+    network = compute.placed(make_network(config, images.channels, images.classes, generators.pop("init")))
     splits = _loaders(images, device, threads=threads, augment=recipe["augment"])
     plan = _recipe(recipe, steps_per_epoch=-(-len(images.train) // recipe["batch_size"]))
     training = train.Training(network, splits["train"], plan, compute=compute, **generators)
@@ -138,6 +141,11 @@ def run(
         metrics["test_acc_multicrop"] = scores.multi_crop_acc(network, splits["test_crops"], compute, heed)
     if care.keep != "none":
         _keep_weights(network, directory)
+    if cost:
+        shape = images.channels, images.classes
+        metrics |= yield from _cost(config, network, shape, splits["test"].first(), plan, compute)
+        epochs_s = [one.metrics["train_s"] for one in told[1:] or told]  # the first one warms the process up
+        metrics["train_images_per_s"] = len(splits["train"]) / statistics.median(epochs_s)
     metrics["peak_bytes"] = max(peak_before, memory.peak_bytes(device))
     yield Done(
         metrics=metrics | {"wall_s": time.perf_counter() - began},
@@ -174,7 +182,7 @@ def trained(config: Mapping[str, Any], directory: Path) -> tuple[Any, int, int]:
         channels, classes = layers[0].shape[1], layers[-1].shape[0]
     except Exception as error:  # torch raises whatever its reader trips over
         raise Mistake(f"{path}: not the weights of this trial's network ({_first_line(error)})") from error
-    network = _network(config, channels, classes)
+    network = make_network(config, channels, classes)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -213,7 +221,8 @@ def _loaders(data: Any, device: str, *, threads: int, augment: str) -> dict[str,
     return made
 
 
-def _network(config: Mapping[str, Any], channels: int, classes: int, generator: Any = None) -> Any:
+def make_network(config: Mapping[str, Any], channels: int, classes: int, generator: Any = None) -> Any:
+    """The untrained network of a trial's config, for images of so many channels and classes."""
     from hydra.utils import instantiate
 
     return instantiate(config["model"])(
@@ -254,6 +263,25 @@ def _restarts(config: Mapping[str, Any]) -> list[int]:
     from ablate.parts import schedule
 
     return schedule.cycle_ends(config["epochs"]) if config["schedule"] == "warm_restarts" else []
+
+
+def _cost(
+    config: Mapping[str, Any],
+    network: Any,
+    shape: tuple[int, int],
+    image: Any,
+    plan: Any,
+    compute: Any,
+) -> Generator[Notice, None, dict[str, float]]:
+    """What the trained network costs; what cannot be measured of a network of one's own is told, and costs no trial."""
+    from ablate import cost
+
+    try:
+        found = cost.of_training(lambda: make_network(config, *shape), tuple(image.shape[1:]), plan, compute)
+        return found | cost.of_inference(network, image, compute)
+    except Exception as error:
+        yield Notice(text=f"its cost was not measured: {type(error).__name__}: {_first_line(error)}")
+        return {}
 
 
 def _keep_weights(network: Any, directory: Path) -> None:

@@ -58,7 +58,7 @@ def with_mlflow() -> str:
 def _ours(*words: str) -> str:
     from ablate import run
 
-    run._train = lambda care, slot: trains_nothing  # type: ignore[assignment]
+    run._train = lambda care, cost, slot: trains_nothing  # type: ignore[assignment]
     sys.argv = ["ablate.run", *LINE, *words]
     began = time.perf_counter()
     try:

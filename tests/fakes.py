@@ -15,6 +15,12 @@ from ablate.store import Run
 
 EPOCHS = 3
 
+TIMES = (
+    *("wall_s", "train_s", "train_images_per_s", "peak_bytes", "latency_ms", "latency_low_ms", "latency_high_ms"),
+    *("inference_images_per_s", "inference_low_images_per_s", "inference_high_images_per_s"),
+)
+"""Metrics that no two runs of one trial share."""
+
 
 def make_trial(seed: int, **levels: Any) -> Trial:
     config = {"recipe": {"epochs": EPOCHS}, "seed": seed, **levels}

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from ablate import CONF, event_log
+from ablate.events import OF_EPOCHS
+from tests.fakes import TIMES
 
 LINE = ["-m", "norm=bn,gn", "bits=1,32", "seeds=3", "checkpoint.every=1"]
 TRIALS = 12
 SHORT = ["-m", "bits=1,32", "seeds=2", "depth=8", "width=1", "recipe.epochs=4", "checkpoint.every=1"]
 SHORT_TRIALS = 4
-TIMES = ("wall_s", "train_s", "peak_bytes")
 FRESH_S, LATER_S = 4.0, 20.0
 """The first kills fall in this many seconds of a fresh folder, the others in so many after the line was said."""
 
@@ -135,9 +136,10 @@ def in_mlflow(folder: Path) -> dict[str, Any]:
     for run in trials:
         histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
         steps = {name: sorted((one.step, one.value) for one in history) for name, history in histories.items()}
-        once = ("test", "restart", "peak_bytes")
-        counts = {name: len(pairs) for name, pairs in steps.items() if not name.startswith(once)}
-        assert len(set(counts.values())) == 1, (run.info.run_name, counts)  # none missing, none doubled
+        counts = {name: len(pairs) for name, pairs in steps.items()}
+        each = {counts[name] for name in OF_EPOCHS if name in counts and name != "restart_test_acc"}
+        assert len(each) == 1, (run.info.run_name, counts)  # none missing, none doubled
+        assert {count for name, count in counts.items() if name not in OF_EPOCHS} == {1}
         found[run.data.tags["trial_id"]] = {name: pairs for name, pairs in steps.items() if name not in TIMES}
     return found
 

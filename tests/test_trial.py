@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate import scores, train, trial
+from ablate import cost, scores, train, trial
 from ablate.events import Diverged, Done, Epoch, Started
 from ablate.parts import augment, data
 from ablate.parts.compute import Compute
 from ablate.parts.loader import InMemory, on_device
+from tests.fakes import TIMES
 
 SYNTHETIC = {
     "_target_": "ablate.parts.data.synthetic",
@@ -59,9 +60,7 @@ def numbers(events):
     kept = []
     for event in events:
         if isinstance(event, Epoch | Done):
-            kept.append(
-                {key: value for key, value in event.metrics.items() if key not in ("wall_s", "train_s", "peak_bytes")}
-            )
+            kept.append({key: value for key, value in event.metrics.items() if key not in TIMES})
         if isinstance(event, Done):
             kept.append(event.predicted)
     return kept
@@ -135,7 +134,7 @@ def test_the_trained_weights_are_kept_before_a_trial_says_done(folder):
     for event in running:
         assert (folder / "weights.pt").exists() == isinstance(event, Done)
     made = data.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"})
-    network = trial._network(config(), made.channels, made.classes)
+    network = trial.make_network(config(), made.channels, made.classes)
     network.load_state_dict(torch.load(folder / "weights.pt"))
     found = scores.evaluate(network, on_device(made.test, "cpu"), Compute("cpu"))
     assert (found.acc, found.loss) == (event.metrics["test_acc"], event.metrics["test_loss"])
@@ -238,7 +237,7 @@ def test_the_loop_is_sgd_whose_velocity_holds_the_rate_over_every_item(momentum)
 
 def test_weights_decay_and_the_scales_and_offsets_of_norms_do_not():
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1, bias=False), torch.nn.BatchNorm2d(2))
-    decayed, others = train._sgd(network, recipe()).param_groups
+    decayed, others = train.sgd(network, recipe()).param_groups
     assert [p.dim() for p in decayed["params"]] == [4]
     assert [p.dim() for p in others["params"]] == [1, 1]
 
@@ -287,3 +286,23 @@ def test_a_data_set_is_loaded_once_for_the_trials_of_a_worker(monkeypatch):
 def test_a_trial_runs_on_a_gpu(norm, changes):
     events = list(trial.run(config(norm=norm, recipe={**RECIPE, **changes}), Path(), threads=1, device="cuda"))
     assert isinstance(events[-1], Done)
+
+
+def test_what_a_network_costs_is_told_with_its_outcome_and_changes_no_number():
+    Path("cost").mkdir()
+    plain, told = run(), list(trial.run(config(), Path("cost"), threads=1, device="cpu", cost=True))
+    assert numbers(plain)[:-2] == numbers(told)[:-2]
+    assert plain[-1].predicted == told[-1].predicted
+    added = told[-1].metrics.keys() - plain[-1].metrics.keys()
+    assert added >= {"parameters", "weight_bytes", "multiply_adds", "saved_bytes", "latency_ms", "train_images_per_s"}
+    assert plain[-1].metrics["test_acc"] == told[-1].metrics["test_acc"]
+
+
+def test_a_cost_that_cannot_be_measured_is_told_and_costs_no_trial(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no such thing\nat all")
+
+    monkeypatch.setattr(cost, "of_inference", fails)
+    *_, notice, done = trial.run(config(), Path(), threads=1, device="cpu", cost=True)
+    assert notice.text == "its cost was not measured: RuntimeError: no such thing"
+    assert isinstance(done, Done)

@@ -27,6 +27,9 @@ class Loader(Protocol):
     def evaluation_batch(self) -> int:
         """Images to fetch at once when nothing is trained."""
 
+    def first(self) -> Tensor:
+        """One image, (1, C, H, W) uint8, on the device, as batches hold it."""
+
     def batches(self, size: int, order: torch.Generator | None = None, skip: int = 0) -> Iterator[Batch]:
         """Every item once, `size` at a time.
 
@@ -46,6 +49,9 @@ class InMemory:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def first(self) -> Tensor:
+        return self.images[:1]
 
     def batches(self, size: int, order: torch.Generator | None = None, skip: int = 0) -> Iterator[Batch]:
         if order is None:

@@ -61,6 +61,13 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.split)
 
+    def first(self) -> Tensor:
+        """The first image, read in this process; raises Mistake where it cannot be."""
+        batch = _Files(self.split, self.transform)[[0], [0]]
+        if isinstance(batch, Mistake):
+            raise batch
+        return batch[0].to(self.device)
+
     def batches(self, size: int, order: torch.Generator | None = None, skip: int = 0) -> Iterator[Batch]:
         """As `Loader` says. Raises Mistake, naming the file, for an image that cannot be read."""
         items = seeds = torch.arange(len(self))

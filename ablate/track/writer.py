@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 
 from ablate import catalogue, store
 from ablate.design import Trial, show
-from ablate.events import Done, Epoch, Event, Notice, Outcome, Started
+from ablate.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, Started
 from ablate.track.client import is_conflict
 from ablate.track.experiment import TERMINAL, Experiment, Held, ms, status_of
 
@@ -131,12 +131,8 @@ class Writer:
                 points += [(name, value, ms(event.time), event.epoch) for name, value in event.metrics.items()]
             elif isinstance(event, Done):
                 last = trial.config["recipe"]["epochs"]
-                final = {
-                    name: value
-                    for name, value in event.metrics.items()
-                    if name.startswith("test") or name == "peak_bytes"
-                }
-                points += [(name, value, ms(event.time), last) for name, value in final.items()]
+                final = [pair for pair in event.metrics.items() if pair[0] not in OF_EPOCHS]
+                points += [(name, value, ms(event.time), last) for name, value in final]
         return points
 
     def _log(
