@@ -1,4 +1,4 @@
-"""Test accuracy of trained weights: `python -m ablate.evaluate trial=ID`, or `weights=FILE`."""
+"""Test accuracy of a trained network: `python -m ablate.evaluate trial=ID`, or `weights=FILE`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from ablate.design import FOR_THE_PLAN_ONLY, Mistake, show
 
 Device = Enum("Device", ["auto", "cpu", "cuda"])
 
-NETWORKS = {"WideResNet": "wide ResNet", "ImageNetResNet": "ImageNet's ResNet"}
-
 
 @dataclass
 class EvaluateConfig:
@@ -37,7 +35,8 @@ class EvaluateConfig:
 class Trained:
     """A network with trained weights: `typed` as the user names it, `words` say what it is.
 
-    precision: what it was trained at.
+    precision: what it was trained at. dataset: what it was trained on, None where that is not known.
+    on_cpu: whether it computes on the CPU alone.
     """
 
     network: Any
@@ -46,6 +45,8 @@ class Trained:
     typed: str
     words: str
     precision: str = "fp32"
+    dataset: Mapping[str, Any] | None = None
+    on_cpu: bool = False
 
 
 def main() -> None:
@@ -58,23 +59,26 @@ def evaluate(typed: cli.Composed) -> int:
     config = cli.plain(typed, EvaluateConfig)
     if (config["weights"] is None) == (config["trial"] is None):
         raise Mistake(
-            f"weights={show(config['weights'])} trial={show(config['trial'])}: allowed: one of them, trial=ID of "
-            "a finished trial, or weights=FILE in the authors' layout, such as CIFAR10_allparams.mat"
+            f"weights={show(config['weights'])} trial={show(config['trial'])}: allowed: one of them, trial=ID of a "
+            "finished trial, or weights=FILE: what ablate.export wrote, or the authors' CIFAR10_allparams.mat"
         )
-    name, dataset = typed.choices["dataset"], config["dataset"]
     if config["trial"] is not None:
         its_config, directory = finished.find(config["trial"], Path(config["runs"]))
-        name, dataset = _chosen(typed, dataset, its_config["dataset"])
+        made = _ours(config["trial"], its_config, directory)
     elif not Path(config["weights"]).is_file():
         raise Mistake(f"weights={config['weights']}: there is no such file")
+    else:
+        made = _read(config["weights"])
+    name, dataset = typed.choices["dataset"], config["dataset"]
+    if made.dataset is not None:
+        name, dataset = _chosen(typed, dataset, made.dataset)
     for hook in (*schema.hooks({"dataset": dataset}, "check"), *schema.hooks({"dataset": dataset}, "prepare")):
         hook({"dataset": dataset})
 
-    device = _device(config["device"])
-    made = _published(config["weights"]) if config["trial"] is None else _ours(config["trial"], its_config, directory)
+    device = _device(config["device"], made)
     data = instantiate({key: value for key, value in dataset.items() if key not in FOR_THE_PLAN_ONLY})
     by_index = getattr(data, "by_index", False)
-    if by_index and (config["trial"] is None or dataset != its_config["dataset"]):
+    if by_index and dataset != made.dataset:
         data = data.tests_alone()
     _refuse_unfit(made, name, data, by_index)
     _print_scores(made, name, data, by_index, device)
@@ -94,32 +98,47 @@ def _chosen(typed: cli.Composed, composed: Mapping[str, Any], own: Mapping[str, 
     return own["_target_"].rpartition(".")[2], {**own, **{key: composed[key] for key in changed}}
 
 
-def _device(typed: str) -> str:
+def _device(typed: str, made: Trained) -> str:
     import torch
 
-    if typed == "cuda" and not torch.cuda.is_available():
-        raise Mistake("device=cuda: torch finds no GPU; allowed: cpu, auto")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if typed == "auto" else typed
+    if typed == "cuda" and (not torch.cuda.is_available() or made.on_cpu):
+        why = f"{made.typed} computes on the CPU" if made.on_cpu else "torch finds no GPU"
+        raise Mistake(f"device=cuda: {why}; allowed: cpu, auto")
+    return "cuda" if typed != "cpu" and torch.cuda.is_available() and not made.on_cpu else "cpu"
 
 
-def _published(file: str) -> Trained:
+def _read(file: str) -> Trained:
+    """A file that ablate.export wrote, or the authors' own."""
+    from ablate.deploy import c_source, onnx_file, packed
+    from ablate.deploy.fold import folded
     from ablate.parts.weights import read_mat
 
-    network = read_mat(Path(file))
-    words = f"{Path(file).name}: wide ResNet {network.depth}-{network.width}, 1 bit per weight, batch norm"
-    return Trained(network, network.channels, network.classes, f"weights={file}", words)
+    path, typed = Path(file), f"weights={file}"
+    if path.suffix == ".mat":
+        published = read_mat(path)
+        words = f"{path.name}: wide ResNet {published.depth}-{published.width}, 1 bit per weight, batch norm"
+        return Trained(published, published.channels, published.classes, typed, words)
+    if path.suffix == ".safetensors":
+        network, card = packed.read(path, lambda one: folded(trial.make_network(one.config, one.shape[0], one.classes)))
+    elif path.suffix == ".onnx":
+        network, card = onnx_file.read(path)
+    elif path.suffix == ".c":
+        network, card = c_source.read(path)
+    else:
+        raise Mistake(f"{typed}: allowed: a file that ends in .safetensors, .onnx, .c or .mat")
+    return Trained(
+        *(network, card.shape[0], card.classes, typed),
+        words=f"{path.name}: {card.trial_id}, {finished.words(card.config)}",
+        dataset=card.config["dataset"],
+        on_cpu=path.suffix != ".safetensors",
+    )
 
 
 def _ours(trial_id: str, config: Mapping[str, Any], directory: Path) -> Trained:
     network, channels, classes = trial.trained(config, directory)
-    kind, arm, trained_on = (config[part]["_target_"].rpartition(".")[2] for part in ("model", "norm", "dataset"))
-    values = ", ".join(f"{key}={show(value)}" for key, value in config["norm"].items() if key != "_target_")
-    words = (
-        f"{trial_id}: {NETWORKS.get(kind, kind)} {show(config['depth'])}-{show(config['width'])}, "
-        f"{config['bits']} bit{'s' * (config['bits'] > 1)} per weight, norm {arm} ({values}), trained on {trained_on}"
-    )
+    words = f"{trial_id}: {finished.words(config)}"
     precision = config["recipe"].get("precision", "fp32")  # the trial may be older than the key
-    return Trained(network, channels, classes, f"trial={trial_id}", words, precision)
+    return Trained(network, channels, classes, f"trial={trial_id}", words, precision, dataset=config["dataset"])
 
 
 def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:

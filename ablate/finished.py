@@ -18,6 +18,8 @@ from ablate.design import ADDED_LATER, Cell, Level, Mistake, Trial, flatten, sho
 from ablate.events import Done, Failed
 from ablate.grid import resolved
 
+NETWORKS = {"WideResNet": "wide ResNet", "ImageNetResNet": "ImageNet's ResNet"}
+
 
 def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
     """The config and the run directory of a trial whose weights are kept there.
@@ -51,6 +53,17 @@ def _without_weights(trial_id: str, config: Mapping[str, Any], runs: Path) -> st
     if isinstance(outcome, Failed):
         return f"it failed ({outcome.kind}), so there are no weights; to try again: {again} retry=failed"
     return f"it has not finished, so there are no weights; to finish it: {again}"
+
+
+def words(config: Mapping[str, Any]) -> str:
+    """What a trial's network is, for people."""
+    kind, arm, trained_on = (config[part]["_target_"].rpartition(".")[2] for part in ("model", "norm", "dataset"))
+    values = ", ".join(f"{key}={show(value)}" for key, value in config["norm"].items() if key != "_target_")
+    return (
+        f"{NETWORKS.get(kind, kind)} {show(config['depth'])}-{show(config['width'])}, "
+        f"{config['bits']} bit{'s' * (config['bits'] > 1)} per weight, norm {arm}{f' ({values})' * bool(values)}, "
+        f"trained on {trained_on}"
+    )
 
 
 def line(config: Mapping[str, Any]) -> str:

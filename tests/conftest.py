@@ -57,13 +57,14 @@ def own(tmp_path: Path) -> Path:
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Type a line: say("ablate.run", "-m", "bits=1,32") -> exit status, stdout, stderr; in this process."""
-    from ablate import evaluate, run, studies
+    from ablate import evaluate, export, run, studies
     from ablate.track import __main__ as track
     from analysis import report
 
     commands = {
         "ablate.run": run.main,
         "ablate.evaluate": evaluate.main,
+        "ablate.export": export.main,
         "ablate.studies": studies.main,
         "ablate.track": track.main,
         "analysis.report": report.main,

@@ -78,7 +78,12 @@ def test_evaluate_prints_the_test_accuracy_of_the_weights(network, folder, say):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("", "weights=null trial=null: allowed: one of them, trial=ID of a finished trial, or weights=FILE in the"),
+        (
+            "",
+            "weights=null trial=null: allowed: one of them, trial=ID of a finished trial, or weights=FILE: what ablate",
+        ),
+        ("weights=network.pt", "weights=network.pt: allowed: a file that ends in .safetensors, .onnx, .c or .mat"),
+        ("weights=text.onnx", "weights=text.onnx: not an ONNX model that ablate.export wrote ("),
         ("weights=all.mat trial=t0", "weights=all.mat trial=t0: allowed: one of them"),
         ("weights=none.mat", "weights=none.mat: there is no such file"),
         ("weights=text.mat dataset.root=cifar", "weights=text.mat: not a readable MATLAB file"),
@@ -97,7 +102,8 @@ def test_evaluate_prints_the_test_accuracy_of_the_weights(network, folder, say):
 def test_a_mistake_is_one_line_and_exit_status_2(network, folder, say, line, told):
     write_mat(folder / "all.mat", network)
     write_all("cifar10", folder / "cifar")
-    (folder / "text.mat").write_text("hello, this is text")
+    for name in ("text.mat", "text.onnx", "network.pt"):
+        (folder / name).write_text("hello, this is text")
     savemat(folder / "other.mat", {"conv2d": np.zeros((1, 3, 3, 3, 20), np.uint8)})
     status, out, err = say("ablate.evaluate", *line.split())
     assert (status, out) == (2, "")

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ablate import catalogue, store, track, trial
+from ablate.design import Cell, Study, Trial, trial_id
+from ablate.events import Failed
+from ablate.parts import data
+from tests.deploy.test_c_source import DIGITS
+from tests.test_trial import BN, RECIPE, SRELU
+from tests.test_trial import config as trial_config
+
+
+def finish(runs, *, seeds=(0,), epochs=2, dataset=DIGITS, **changes):
+    """Train trials to their end, as the study "mine"; return them."""
+    made = []
+    for seed in seeds:
+        recipe = {**RECIPE, "epochs": epochs, "lr": 0.03, "augment": "none"}
+        config = trial_config(seed=seed, dataset=dataset, recipe=recipe, **changes)
+        one = Trial(Cell((("seed", seed),)), seed, config, {}, trial_id(config))
+        *_, _ = store.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
+        made.append(one)
+    catalogue.remember(Study("mine", {}, made), runs, None)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("form", "files"),
+    [
+        ("packed", ["network.safetensors"]),
+        ("onnx", ["network.onnx"]),
+        ("c", ["network.c", "network.h", "network_test.c"]),
+    ],
+)
+@pytest.mark.parametrize("norm", [BN, SRELU], ids=["bn", "srelu"])
+def test_every_form_is_written_and_scores_as_the_trial_did(folder, say, norm, form, files):
+    (one,) = finish(folder / "runs", norm=norm, bits=1)
+    status, out, err = say("ablate.export", f"trial={one.trial_id}", f"format={form}")
+    assert (status, err) == (0, "")
+    there = folder / "exports" / one.trial_id
+    assert sorted(path.name for path in there.iterdir()) == files
+    end = store.outcome(one, folder / "runs")
+    first, *_, last = out.splitlines()
+    assert first.endswith(f"trained on digits, test accuracy {100 * end.metrics['test_acc']:.2f}%")
+    status, out, err = say(*last.removeprefix("Next: python -m ").split())
+    assert (status, err) == (0, "")
+    right = round(360 * end.metrics["test_acc"])
+    assert f"digits: test accuracy {100 * end.metrics['test_acc']:.2f}% ({right} of 360), loss " in out
+
+
+def test_the_best_of_a_study_is_the_best_by_validation(folder, say):
+    trials = finish(folder / "runs", seeds=range(3), epochs=1)
+    ends = {one.trial_id: store.outcome(one, folder / "runs") for one in trials}
+    best = max(ends, key=lambda one: ends[one].metrics["valid_acc"])
+    status, out, _ = say("ablate.export", "trial=best", "study=mine", "to=out")
+    assert status == 0
+    assert out.startswith(best)
+    assert [path.name for path in (folder / "out").iterdir()] == [best]
+
+
+def test_names_are_those_typed_in_c_too(folder, say):
+    (one,) = finish(folder / "runs", epochs=1)
+    assert say("ablate.export", f"trial={one.trial_id}", "format=c", "name=digits_8")[0] == 0
+    header = (folder / "exports" / one.trial_id / "digits_8.h").read_text()
+    assert "int digits_8_predict(const uint8_t image[64]);" in header
+    assert "DIGITS_8_CLASSES 10" in header
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory):
+    """A runs folder, and the ids of a trial that is done, one that failed and one without weights."""
+    runs = tmp_path_factory.mktemp("troubled") / "runs"
+    whole = finish(runs, epochs=1, dataset={**DIGITS, "valid_fraction": 0})
+    done, failed, bare = finish(runs, seeds=range(3), epochs=1)
+    catalogue.remember(Study("whole", {}, whole), runs, None)
+    catalogue.forget("mine", runs)
+    catalogue.remember(Study("mine", {}, [done, failed, bare]), runs, None)
+    for one in (failed, bare):
+        (runs / one.trial_id / store.WEIGHTS).unlink()
+    store.mark(failed, runs, Failed(kind="diverged", reason="nan"))
+    return runs, {"DONE": done.trial_id, "FAILED": failed.trial_id, "BARE": bare.trial_id}
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", "trial=: allowed: the id of a finished trial, or best with study=NAME"),
+        ("trial=t0", "trial=t0: not in runs/; "),
+        ("trial=FAILED", "trial=FAILED: it failed (diverged), so there are no weights; to try again: python -m ablate"),
+        ("trial=BARE", "trial=BARE: its weights were not kept (checkpoint.keep=none); to train it again: rm -r "),
+        ("trial=DONE format=tflite", "format=tflite: allowed: packed, onnx, c"),
+        ("trial=DONE name=Net", "name=Net: allowed: up to 40 lower-case letters, digits and _, a letter first"),
+        ("trial=DONE study=mine", "trial=DONE study=mine: allowed: study= with trial=best alone"),
+        ("trial=best", "trial=best: of which study? allowed: study=mine, whole"),
+        ("trial=best study=other", "study=other: not in runs/; allowed: mine, whole"),
+        ("trial=best study=whole", "trial=best study=whole: its trials set no images aside to choose by"),
+        ("trial=DONE to=file", "to=file: cannot be written: "),
+        ("trial=DONE register=x track.uri=ftp://x", "track.uri=ftp://x: allowed: "),
+        ("trial=DONE +x=1", "x=1: no such key; allowed: trial, study, format, name, to, runs, register, track"),
+        ("trial=DONE runs=none", "runs=none: there is no such folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(folder, say, line, told, troubled):
+    runs, ids = troubled
+    shutil.copytree(runs, folder / "runs")
+    (folder / "file").write_text("")
+    for word, name in ids.items():
+        line, told = line.replace(word, name), told.replace(word, name)
+    status, out, err = say("ablate.export", *line.split())
+    assert (status, out) == (2, "")
+    assert err.startswith(told)
+    assert err.count("\n") == 1
+    assert not (folder / "exports").exists() or not list((folder / "exports").rglob("*.*"))
+
+
+def test_a_trial_that_mlflow_does_not_have_cannot_be_registered(mlflow_db, folder, say):
+    (one,) = finish(folder / "runs", epochs=1)
+    status, _, err = say("ablate.export", f"trial={one.trial_id}", "register=digits")
+    assert status == 2
+    assert err.startswith("register: MLflow at sqlite:///")
+    assert f"has no run of {one.trial_id}; python -m ablate.track study=NAME delivers it" in err
+
+
+@pytest.mark.slow
+def test_a_registered_model_is_served_and_answers_with_the_right_classes(mlflow_db, folder, say):
+    (one,) = finish(folder / "runs", epochs=3)
+    uri = f"sqlite:///{mlflow_db}"
+    study = catalogue.recall("mine", folder / "runs").study
+    assert track.Tracker(uri, study, runs=folder / "runs", settled=[one], tags={}).close() is None
+    line = ("ablate.export", f"trial={one.trial_id}", "format=onnx", "register=digits")
+    status, out, err = say(*line)
+    assert (status, err) == (0, "")
+    assert f"registered as digits, version 1. To serve it:\nMLFLOW_TRACKING_URI={uri} mlflow models serve " in out
+    assert "registered as digits, version 2." in say(*line)[1]
+    status, out, _ = say("ablate.track", "study=mine")
+    assert out == f"study mine: 0 of 1 finished trials delivered to {uri}; it had the others\n" or status == 0
+    test = data.digits(valid_fraction=0.1).test
+    network, _, _ = trial.trained(one.config, folder / "runs" / one.trial_id)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(test.images[:20]).float()).numpy()
+    told = served(uri, "models:/digits/1", {"inputs": test.images[:20].astype(float).tolist()}, folder)
+    logits = np.array(told["predictions"]["logits"])
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert (logits.argmax(1) == test.labels[:20]).mean() > 0.5
+
+
+def served(uri, model, body, folder):
+    """What `mlflow models serve` answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "--env-manager",
+        "local",
+        "-m",
+        model,
+        "-p",
+        str(port),
+    ]
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": uri,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    log = (folder / "serve.log").open("w")
+    with log, subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True) as server:
+        try:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+            )
+            for _ in range(120):
+                try:
+                    with urllib.request.urlopen(request, timeout=10) as answer:
+                        return json.load(answer)
+                except OSError:
+                    assert server.poll() is None, (folder / "serve.log").read_text()
+                    time.sleep(0.5)
+            raise AssertionError((folder / "serve.log").read_text())
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
