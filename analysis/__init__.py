@@ -17,16 +17,19 @@ def load(study: str | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataF
 
     Returns:
         The factors first, then seed, outcome ("done" or what became of the trial), acc (test accuracy in [0, 1]),
-        train_s, peak_bytes, run_id, trial_id, code_version, and every key of the config.
+        what of its costs was measured (train_s, peak_bytes, weight_bytes, multiply_adds, latency_ms, ...), run_id,
+        trial_id, code_version, and every key of the config.
         `frame.attrs["factors"]` names the factors, `frame.attrs["study"]` the study.
 
     Raises:
         ablate.design.Mistake: no such study, naming those there are.
     """
     from analysis.sources import studies
+    from analysis.sources.runs import COSTS
 
     runs = studies.read(studies.client(uri), study)
-    first = [*runs.factors, "seed", "outcome", "acc", "train_s", "peak_bytes", "run_id", "trial_id", "code_version"]
+    told = [key for key in COSTS if key in runs.frame]
+    first = [*runs.factors, "seed", "outcome", "acc", *told, "run_id", "trial_id", "code_version"]
     frame = runs.frame[[*first, *(column for column in runs.frame if column not in first)]]
     frame.attrs |= {"study": runs.study, "factors": list(runs.factors)}
     return frame

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import tables
+from analysis import costs, tables
 from analysis.findings import Comparison, Findings
 from analysis.interaction import Effect, Importance
 from analysis.margin import ALPHA, CONFIDENCE
@@ -36,7 +36,7 @@ def as_json(found: Findings, told: list[str], warned: list[str]) -> str:
         "accuracy_importance": [_importance(one) for one in found.importance],
         "gaps": _records(tables.margins_in_full(found.gaps, found)),
         "accuracies": _records(tables.accuracies_in_full(runs)),
-        "costs": _records(tables.costs_in_full(runs)) if tables.have_costs(runs) else [],
+        "costs": _records(costs.in_full(runs)) if costs.have_costs(runs) else [],
         "claims": [
             {"claim": one.claim, "word": one.word, "about": one.about, "told": one.told} for one in found.rulings
         ],

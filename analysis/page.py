@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from ablate import __version__
-from analysis import numbers, tables
+from analysis import costs, numbers, tables
 from analysis.factors import factors
 from analysis.findings import Comparison, Findings
 from analysis.formats import ABSENT, shown, signed
@@ -54,7 +54,9 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
         errors=[(one, _head(tables.errors(one))) for one in found.comparisons if one.knows_test_set],
         gaps=[(one, _margins(one, found, "gap")) for one in found.gaps],
         accuracies=_head(tables.accuracies(runs)),
-        costs=_head(tables.costs(runs)),
+        training=_head(costs.training(runs)),
+        inference=_head(costs.inference(runs)),
+        knows_inference="weight_bytes" in runs.frame,
         texts=[*factors(runs), *TEXTS],
         figures={drawn.name: drawn for drawn in plots.save_all(found, folder)},
         diverged=rulings.diverged(runs) if found.rulings else "",
@@ -105,8 +107,9 @@ def _write_tables(found: Findings, folder: Path) -> None:
         parts = [(str(one.contrast), tables.margins(one, found, "gap")) for one in found.gaps]
         _write(folder, "gaps", tables.margins_in_full(found.gaps, found), parts)
     _write(folder, "accuracies", tables.accuracies_in_full(runs), [("", tables.accuracies(runs))])
-    if tables.have_costs(runs):
-        _write(folder, "costs", tables.costs_in_full(runs), [("", tables.costs(runs))])
+    if costs.have_costs(runs):
+        parts = [("Training", costs.training(runs)), ("Inference", costs.inference(runs))]
+        _write(folder, "costs", costs.in_full(runs), [(title, part) for title, part in parts if len(part)])
     if found.claims:
         claims.in_full(found.claims).to_csv(folder / "claims.csv", index=False)
 

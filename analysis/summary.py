@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import exp
 
 from ablate.design import show
 from analysis.factors import factors
 from analysis.findings import Comparison, Findings
 from analysis.formats import interval, p_is, shown, signed
 from analysis.interaction import Effect
-from analysis.margin import Margin
+from analysis.margin import Margin, t_interval
 from analysis.matched import MarginRow
+from analysis.ratios import LINES, ratios, shown_ratio
 from analysis.tables import cell_names, larger_error
 from analysis.verdict import Verdict
 
@@ -24,7 +26,7 @@ def sentences(found: Findings) -> list[str]:
     if found.published:
         return []
     told = [line for one in found.comparisons for line in (_verdicts(one, found), _dependence(one, found))]
-    return [line for line in (*told, _not_done(found), _importance(found), _test_set(found)) if line]
+    return [line for line in (*told, _inference(found), _not_done(found), _importance(found), _test_set(found)) if line]
 
 
 def warnings(found: Findings, left_out: str) -> list[str]:
@@ -64,6 +66,23 @@ def _verdicts(one: Comparison, found: Findings) -> str:
         told = "all undecided" if counted["undecided"] == tested else f"undecided in {counted['undecided']}"
         parts.append(f"{told}{_needed(one.verdicts)}")
     return f"{first} against {second}, {tested} cells: {', '.join(parts)}.{none}"
+
+
+def _inference(found: Findings) -> str:
+    """What the first contrast's first level takes beside its second, from the clock and from counts."""
+    if not found.comparisons or not found.runs.ours:
+        return ""
+    one, told = found.comparisons[0], []
+    for line in LINES:
+        if not line.name.startswith("inference"):
+            continue
+        its = ratios(found.runs.frame, one.rows, line)
+        bounds = t_interval(-its.log_by_seed) if line.timed and len(its.log_by_seed) else None
+        spread = f" (95% interval {exp(bounds[0]):.2f} to {exp(bounds[1]):.2f})" if bounds else ""
+        if len(its.log_by_seed):
+            told.append(f"{shown_ratio(1 / its.mean, line)} times the {line.quantity}{spread}")
+    first, second = show(one.contrast.first), show(one.contrast.second)
+    return f"At inference {first} takes, beside {second}, {', '.join(told)}." if told else ""
 
 
 def _only(one: Comparison, found: Findings) -> str:

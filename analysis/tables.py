@@ -24,7 +24,7 @@ def accuracies(runs: Runs) -> pd.DataFrame:
     """Accuracy of every cell for people: a row each, with n, what is not done, mean and sd."""
     measure = runs.measure
     rows = []
-    for levels, cell, acc in _cells_in_order(runs):
+    for levels, cell, acc in cells_in_order(runs):
         rows.append(
             {key: shown(level) for key, level in levels.items()}
             | {
@@ -49,52 +49,12 @@ def accuracies_in_full(runs: Runs) -> pd.DataFrame:
             "sd_acc": acc.std() if len(acc) > 1 else None,
             "runs": " ".join(cell.loc[acc.index, "run_id"]),
         }
-        for levels, cell, acc in _cells_in_order(runs)
-    )
-
-
-def have_costs(runs: Runs) -> bool:
-    """Whether any run tells what it took."""
-    told = [key for key in ("train_s", "peak_bytes") if key in runs.frame]
-    return len(told) == 2 and not runs.frame[told].isna().all(axis=None)
-
-
-def costs(runs: Runs) -> pd.DataFrame:
-    """What the trials of each cell took: medians over those done; empty where no run tells."""
-    if not have_costs(runs):
-        return pd.DataFrame()
-    rows = []
-    for levels, cell, acc in _cells_in_order(runs):
-        done = cell.loc[acc.index]
-        epoch_s, peak = done["train_s"].median(), done["peak_bytes"].median()
-        rows.append(
-            {key: shown(level) for key, level in levels.items()}
-            | {
-                "n": len(done),
-                "training, s per epoch": ABSENT if pd.isna(epoch_s) else f"{epoch_s:.3g}",
-                "peak memory (MB)": ABSENT if pd.isna(peak) else f"{peak / 1e6:,.0f}",
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def costs_in_full(runs: Runs) -> pd.DataFrame:
-    """The same at full precision, in s and bytes, with run ids."""
-    return pd.DataFrame(
-        levels
-        | {
-            "n": len(acc),
-            "train_s": cell.loc[acc.index, "train_s"].median(),
-            "peak_bytes": cell.loc[acc.index, "peak_bytes"].median(),
-            "machines": "; ".join(dict.fromkeys(cell.loc[acc.index, "machine"])),
-            "runs": " ".join(cell.loc[acc.index, "run_id"]),
-        }
-        for levels, cell, acc in _cells_in_order(runs)
+        for levels, cell, acc in cells_in_order(runs)
     )
 
 
 @lru_cache(maxsize=1)
-def _cells_in_order(runs: Runs) -> list[tuple[dict[str, Any], pd.DataFrame, pd.Series]]:
+def cells_in_order(runs: Runs) -> list[tuple[dict[str, Any], pd.DataFrame, pd.Series]]:
     """Each cell's levels, its trials, and the accuracies of those done. Every table of a report asks for them."""
     keys = factors(runs)
     frame = runs.frame.sort_values(keys, key=lambda column: places(runs.frame, column)) if keys else runs.frame

@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.margin import ALPHA, EQUIVALENCE_PP, Values, holm, t_interval, t_test
 
-Word = Literal["confirmed", "denied", "undecided", "not tested"]
+Word = Literal["confirmed", "denied", "in part", "undecided", "not tested"]
 
 
 @dataclass(frozen=True)
@@ -138,16 +138,26 @@ def falls(
     return _decision(holm([*both, *further]), none, complete)
 
 
-def faster(log_ratios: Sequence[Values]) -> Decision:
-    """Confirmed if each mean log ratio is shown to be below 0, denied if each above; two-sided t, Holm.
+def holm_of(log_ratios: Sequence[Values]) -> list[float | None]:
+    """Two-sided one-sample t of each of (n,) log ratios against 0, with Holm over them."""
+    return holm([t_test(one) for one in log_ratios])
+
+
+def sign_of(log_ratios: Values, p: float | None) -> Word:
+    """Confirmed if the mean log ratio is shown to be below 0, by its adjusted p value; denied if above."""
+    if p is None or p >= ALPHA:
+        return "undecided"
+    return "confirmed" if np.mean(log_ratios) < 0 else "denied"
+
+
+def fewer(log_ratios: Values) -> Word:
+    """Of counts, which need no test: confirmed if below 0 in every cell, denied if in none.
 
     Args:
-        log_ratios: for each comparison (n,) logs of time over the other's time, one a seed.
+        log_ratios: (cells,) logs of a count over the other's.
     """
-    p_values = holm([t_test(one) for one in log_ratios])
-    shown = bool(p_values) and all(p is not None and p < ALPHA for p in p_values)
-    signs = {bool(np.mean(one) < 0) for one in log_ratios} if shown else set()
-    return Decision("confirmed" if signs == {True} else "denied" if signs == {False} else "undecided", p_values)
+    below = [value < -1e-9 for value in log_ratios]
+    return "confirmed" if all(below) else "undecided" if any(below) else "denied"
 
 
 def _decision(p_values: Sequence[float | None], none: Sequence[bool], complete: bool) -> Decision:

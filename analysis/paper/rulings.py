@@ -14,16 +14,15 @@ from analysis import formats
 from analysis.contrasts import Contrast
 from analysis.factors import levels_of
 from analysis.interaction import Difference, difference, levels_with_margins
-from analysis.margin import EQUIVALENCE_PP, fails_more, t_interval
+from analysis.margin import EQUIVALENCE_PP, fails_more
 from analysis.matched import MarginRow, margins, split_constants
-from analysis.paper import ruling, small_batches, speed
-from analysis.paper.decisions import depends, falls, faster, greater, no_consistent_advantage
+from analysis.paper import cheaper, ruling, small_batches
+from analysis.paper.decisions import depends, falls, greater, no_consistent_advantage
 from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
 
 BATCH_NORMS, SHIFTED = ("bn", "bn_fixed"), "srelu"
 SIZE_AND_BITS = ("dataset", "width", "depth", "bits")
-TIMES = "log ratios of the last epoch's training time (paired by cell, seed and machine)"
 
 INTERACTION, SMALL_BATCH, RESIDUAL = (
     f"python -m ablate.run -m preset={name}" for name in ("sb_interaction", "sb_small_batch", "sb_residual")
@@ -39,7 +38,7 @@ def rulings(runs: Runs, negligible_pp: float = EQUIVALENCE_PP) -> list[Ruling]:
     A margin, or a difference of margins, below `negligible_pp` counts as none.
     """
     rows = {arm: margins(runs, Contrast("norm", arm, SHIFTED)) for arm in batch_norms(runs)}
-    judges = (_advantage, _dependence, _speed, _small_batches, _residual) if rows else ()
+    judges = (_advantage, _dependence, _cheaper, _small_batches, _residual) if rows else ()
     return [judge(runs, rows, negligible_pp) for judge in judges]
 
 
@@ -127,30 +126,22 @@ def _dependence(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     return Ruling(2, claim, seen.word, " ".join(told), about=about, tests=ruling.table(found, seen.p_values))
 
 
-def _speed(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
+def _cheaper(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Shifted ReLU is cheaper in speed, memory and complexity, in training and in inference."
-    unmeasured = (
-        "Wall-clock times: other work on the machine counts. Memory, complexity and inference: not measured yet."
-    )
-    found = {arm: speed.ratios(runs.frame, held) for arm, held in rows.items()}
-    found = {arm: one for arm, one in found.items() if one.cells}
+    found = cheaper.found(runs.frame, rows)
     if not found:
-        return Ruling(
-            3, claim, "not tested", f"No pair of trials of two epochs or more was timed on one machine. {unmeasured}"
-        )
-    seen = faster([one.log_by_seed for one in found.values()])
-    told, tests = [], []
-    for (arm, one), p in zip(found.items(), seen.p_values, strict=True):
-        bounds, n = t_interval(one.log_by_seed), len(one.log_by_seed)
-        ratio = f"{np.exp(np.mean(one.log_by_seed)):.2f}"
-        spread = f"{np.exp(bounds[0]):.2f} to {np.exp(bounds[1]):.2f}" if bounds else formats.ABSENT
-        bracket = ruling.evidence(spread, n, p)
-        told.append(f"An epoch of {SHIFTED} takes {ratio} times as long as one of {arm} ({bracket}).")
-        told += [f"Pairs on unlike machines, left out: {one.apart}."] * bool(one.apart)
-        numbers = {"arm": arm, f"{SHIFTED} over arm": ratio, "95% interval": spread, "n": n, "cells": one.cells}
-        tests.append(numbers | {"p": formats.p_value(p)})
-    told += [ruling.method(seen, "two-sided", TIMES), unmeasured]
-    return Ruling(3, claim, seen.word, " ".join(told), about="training speed", tests=pd.DataFrame(tests))
+        why = "No pair of trials was measured on one machine: of training times, those of two epochs or more count."
+        return Ruling(3, claim, "not tested", why)
+    measured = {one.line.name for one in found}
+    missing = [line.name for line in cheaper.LINES if line.name not in measured]
+    told = [cheaper.sentence(one, SHIFTED) for one in found]
+    told += [f"Not measured: {', '.join(missing)}."] * bool(missing)
+    if any(one.line.timed for one in found):
+        told.append(ruling.method(cheaper.decided(found), "two-sided", cheaper.TIMES))
+        told.append("Times are by the clock, so that other work on the machine counts. Counts need no test.")
+    return Ruling(
+        *(3, claim, cheaper.overall(found), " ".join(told)), about=cheaper.about(found), tests=cheaper.table(found)
+    )
 
 
 def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from analysis.findings import Findings
-from analysis.plots import epochs, factors, margins
+from analysis.plots import costs, epochs, factors, margins
 from analysis.plots.style import save
 
 
@@ -37,6 +37,8 @@ def _figures(found: Findings) -> dict[str, Figure | None]:
     if found.comparisons and not found.published:
         figures["heatmap"] = factors.heat_map(found.comparisons[0], found)
         figures["importance"] = factors.importance(found)
+    if found.runs.ours:
+        figures |= costs.figures(found)
     if found.histories and len(found.histories.restarts):
         figures["restarts"] = epochs.restarts(found.histories)
     if found.histories and len(found.histories.curves):

@@ -8,9 +8,21 @@ from typing import Any, Literal
 
 import pandas as pd
 
+OTHER_OPS = ("norm_ops", "activation_ops", "scale_ops", "add_ops", "pool_ops")
+"""Operations on an image beside the convolutions' multiply-adds."""
+
+COSTS = (
+    *("train_s", "train_images_per_s", "saved_bytes", "train_peak_tensor_bytes", "peak_bytes"),
+    *("parameters", "norm_moments", "weight_bytes", "inference_peak_bytes"),
+    *("multiply_adds", "multiplications", *OTHER_OPS),
+    *("latency_ms", "latency_low_ms", "latency_high_ms"),
+    *("inference_images_per_s", "inference_low_images_per_s", "inference_high_images_per_s"),
+)
+"""What a trial took and what its network costs, as `ablate.cost` measures it; a frame has those that any run tells."""
+
 BOOKKEEPING = (
     *("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "machine"),
-    *("acc", "acc_multicrop", "train_s", "peak_bytes", "epochs", "artifacts"),
+    *("acc", "acc_multicrop", "epochs", "artifacts", *COSTS),
 )
 """Columns that describe a row; all others are keys of its config, or factors of a paper."""
 
@@ -57,9 +69,9 @@ class Runs:
 
     frame: one row per trial. Columns: BOOKKEEPING (acc in [0, 1], the figure to report, NaN for a trial
         without one; acc_multicrop the same with many crops of each test image; outcome "done", a failure kind,
-        "running" or "interrupted"; train_s of the last epoch, training alone; peak_bytes of training; machine is host,
-        device and threads; epochs only where a paper's arms differ in them; artifacts is where the run's files
-        are), and one per config key.
+        "running" or "interrupted"; train_s of the last epoch, training alone; machine is host, device and threads;
+        epochs only where a paper's arms differ in them; artifacts is where the run's files are), and one per config
+        key.
     factors: the keys that were varied on purpose, in the order typed.
     preferred: the factor and levels to compare when nobody asks for others and the study has them; a study from
         a preset says its own.

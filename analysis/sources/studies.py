@@ -14,7 +14,7 @@ import pandas as pd
 
 from ablate import address
 from ablate.design import ADDED_LATER, OUTSIDE_IDENTITY, Mistake
-from analysis.sources.runs import PREFERRED, Runs, measured
+from analysis.sources.runs import COSTS, PREFERRED, Runs, measured
 
 TEST_ACC = "test_acc"
 
@@ -49,6 +49,7 @@ def read(client: Any, study: str | None = None, metric: str | None = None, *, lo
         for kind in ("factor", "derived")
     }
     frame = pd.DataFrame(rows)
+    frame = frame.drop(columns=[key for key in COSTS if frame[key].isna().all()])
     for key, value in ADDED_LATER.items():
         if key in frame:  # what trials from before the key had in effect
             frame[key] = frame[key].astype(object).where(frame[key].notna(), value)
@@ -148,8 +149,7 @@ def _row(run: Any, metric: str) -> dict[str, Any]:
         "machine": ", ".join(f"{key} {tags[key]}" for key in ("host", "device", "threads") if key in tags),
         "acc": metrics.get(metric, float("nan")),
         "acc_multicrop": metrics.get("test_acc_multicrop", float("nan")),
-        "train_s": metrics.get("train_s", float("nan")),
-        "peak_bytes": metrics.get("peak_bytes", float("nan")),
+        **{key: metrics.get(key, float("nan")) for key in COSTS},
         "artifacts": run.info.artifact_uri,
     }
 

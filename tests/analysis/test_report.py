@@ -116,7 +116,7 @@ def test_a_study_of_the_papers_arms_says_what_it_finds_on_each_claim(folder, say
     assert "Claim 3, training speed: confirmed. Shifted ReLU is cheaper in speed" in out
     assert "Claim 4, not tested. Batch norm is problematic" in out
     page = Path("reports/mine/index.html").read_text()
-    assert "An epoch of srelu takes 0.50 times as long as one of bn" in page
+    assert "an epoch&#39;s training time of srelu 0.50 times bn&#39;s" in page
     assert "<code>python -m ablate.run -m preset=sb_small_batch</code> tests it." in page
     assert "No trial of this study has the data, network and recipe of a number that the papers printed." in page
     assert "52 printed numbers without a trial here" in page

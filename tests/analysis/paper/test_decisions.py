@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.paper.decisions import depends, falls, faster, greater, no_consistent_advantage
+from analysis.paper.decisions import depends, falls, fewer, greater, holm_of, no_consistent_advantage, sign_of
 
 CLEAR = [2.0, 2.1, 1.9]  # its 95% interval: 1.75 to 2.25
 NONE = [0.0, 0.1, -0.1]  # -0.25 to 0.25
@@ -117,19 +117,36 @@ def test_nothing_is_denied_by_what_is_left_after_divergence():
     assert depends([CLEAR], complete=False).word == greater([CLEAR], complete=False).word == "confirmed"
 
 
+def faster(log_ratios):
+    return [sign_of(one, p) for one, p in zip(log_ratios, holm_of(log_ratios), strict=True)]
+
+
 @pytest.mark.parametrize(
-    ("ratios", "word"),
+    ("ratios", "words"),
     [
-        ([[0.70, 0.72, 0.71]], "confirmed"),
-        ([[1.70, 1.72, 1.71]], "denied"),
-        ([[0.70, 1.72, 1.0]], "undecided"),
-        ([[0.70, 0.72, 0.71], [1.70, 1.72, 1.71]], "undecided"),
-        ([[0.7]], "undecided"),
-        ([], "undecided"),
+        ([[0.70, 0.72, 0.71]], ["confirmed"]),
+        ([[1.70, 1.72, 1.71]], ["denied"]),
+        ([[0.70, 1.72, 1.0]], ["undecided"]),
+        ([[0.70, 0.72, 0.71], [1.70, 1.72, 1.71]], ["confirmed", "denied"]),
+        ([[0.7]], ["undecided"]),
     ],
 )
-def test_an_arm_is_faster_if_it_is_against_every_other(ratios, word):
-    assert faster([np.log(one) for one in ratios]).word == word
+def test_an_arm_is_faster_where_its_mean_log_ratio_is_shown_to_be_below_0(ratios, words):
+    assert faster([np.log(one) for one in ratios]) == words
+
+
+def test_times_are_adjusted_for_their_number():
+    one = np.log([0.91, 0.97, 0.95, 0.96])
+    assert faster([one]) == ["confirmed"]
+    assert faster([one, one]) == ["undecided", "undecided"]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "word"),
+    [([0.9, 0.999], "confirmed"), ([0.9, 1.0], "undecided"), ([1.0, 1.0], "denied"), ([1.2], "denied")],
+)
+def test_a_count_is_fewer_where_it_is_in_every_cell(ratios, word):
+    assert fewer(np.log(ratios)) == word
 
 
 def rate(decide, mean, word, tests=3):
@@ -143,7 +160,8 @@ def test_without_an_effect_a_claim_is_confirmed_in_one_study_of_twenty_at_most()
     assert rate(greater, 0, "confirmed") < AT_MOST
     assert rate(lambda tests: falls([one - 5 for one in tests], tests), 0, "confirmed") < AT_MOST
     assert rate(no_consistent_advantage, 0.5, "confirmed") < AT_MOST
-    assert rate(faster, 0, "confirmed", tests=1) < AT_MOST
+    rng = np.random.default_rng(1)
+    assert np.mean([faster([rng.normal(0, 1, SEEDS)]) != ["undecided"] for _ in range(STUDIES)]) < AT_MOST
 
 
 def test_with_an_effect_of_half_a_point_its_absence_is_shown_in_one_study_of_twenty_at_most():

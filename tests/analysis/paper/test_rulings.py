@@ -195,36 +195,82 @@ def test_claim_2_is_undecided_from_one_seed_or_from_seeds_that_scatter():
     assert ruling_on(2, study(bn(lambda bits: 0), bits=[1, 32], noise_pp=1)).word == "undecided"
 
 
-# Claim 3: speed.
+# Claim 3: speed, memory, complexity.
 
 
-def timed(seconds, machine=lambda arm, seed: "here", epochs=lambda arm: 2):
+def timed(seconds, machine=lambda arm, seed: "here", epochs=lambda arm: 2, **measured):
+    """Trials that took so long; `measured` are further columns, each from the arm and the seed."""
     runs = study(bn(lambda bits: 1), bits=[1, 32])
     pairs = list(zip(runs.frame["norm"], runs.frame["seed"], strict=True))
-    runs.frame["train_s"] = [seconds(arm, seed) for arm, seed in pairs]
-    runs.frame["machine"] = [machine(arm, seed) for arm, seed in pairs]
+    columns = {"train_s": seconds, "machine": machine, **measured}
+    for key, of in columns.items():
+        runs.frame[key] = [of(arm, seed) for arm, seed in pairs]
     runs.frame["recipe.epochs"] = [epochs(arm) for arm, _ in pairs]
     return type(runs)(runs.study, runs.frame, runs.factors, derived=["recipe.epochs"])
 
 
+def times(ratio):
+    """Of shifted ReLU over batch norm, with a spread between seeds."""
+    return lambda arm, seed: 10 * (ratio * (1 + (-1) ** seed / 50) if arm == "srelu" else 1)
+
+
+def counts(ratio):
+    return lambda arm, seed: 1000 * (ratio if arm == "srelu" else 1)
+
+
+COUNTED = (
+    *("train_peak_tensor_bytes", "parameters", "norm_moments", "weight_bytes", "inference_peak_bytes"),
+    *("multiply_adds", "norm_ops", "activation_ops", "scale_ops", "add_ops", "pool_ops"),
+)
+
+
 @pytest.mark.parametrize(("ratio", "word"), [(0.8, "confirmed"), (1.25, "denied"), (1.0, "undecided")])
-def test_claim_3_is_about_training_speed_alone(ratio, word):
-    found = ruling_on(3, timed(lambda arm, seed: 10 * (ratio * (1 + (-1) ** seed / 50) if arm == "srelu" else 1)))
+def test_claim_3_is_about_what_was_measured(ratio, word):
+    found = ruling_on(3, timed(times(ratio)))
     assert found.label == f"training speed: {word}"
-    assert f"An epoch of srelu takes {ratio:.2f} times as long as one of bn" in found.told
-    assert found.told.endswith("Memory, complexity and inference: not measured yet.")
+    assert f"Training speed: {word}; an epoch's training time of srelu {ratio:.2f} times bn's (95% " in found.told
+    assert "Not measured: training memory, training complexity, inference speed, inference memory" in found.told
+
+
+@pytest.mark.parametrize(("ratio", "word"), [(0.8, "confirmed"), (1.25, "denied")])
+def test_claim_3_is_about_all_of_it_where_all_was_measured(ratio, word):
+    found = ruling_on(3, timed(times(ratio), latency_ms=times(ratio), **dict.fromkeys(COUNTED, counts(ratio))))
+    assert found.label == found.word == word
+    assert found.tests["verdict"].tolist() == [word] * 6
+    assert found.tests["p"].tolist().count("counted") == 4
+    assert found.tests["srelu over arm"].tolist() == [f"{ratio:.2f}"] * 6
+    assert "Not measured" not in found.told
+
+
+def test_claim_3_holds_in_part_where_lines_differ_and_names_those_that_hold():
+    counted = {**dict.fromkeys(COUNTED, counts(1.0)), "train_peak_tensor_bytes": counts(0.6), "norm_ops": counts(0.9)}
+    found = ruling_on(3, timed(times(1.2), latency_ms=times(1.0), **counted))
+    assert found.label == "training memory, inference complexity: in part"
+    words = ["denied", "confirmed", "denied", "undecided", "denied", "confirmed"]
+    assert found.tests["verdict"].tolist() == words
+    assert "Inference complexity: confirmed; operations on one image of srelu 0.98 times bn's." in found.told
+
+
+def test_a_line_needs_every_column_that_it_sums():
+    found = ruling_on(3, timed(times(1.2), multiply_adds=counts(1.0)))
+    assert "inference complexity" in found.told.partition("Not measured: ")[2]
 
 
 def test_times_are_an_epochs_and_a_first_epoch_tells_nothing():
     found = ruling_on(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 2 if arm == "bn" else 4))
-    assert "takes 1.00 times as long" in found.told
+    assert "of srelu 1.00 times bn's" in found.told
     assert ruling_on(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 1)).word == "not tested"
 
 
 def test_pairs_on_unlike_machines_are_left_out_and_counted():
-    apart = timed(lambda arm, seed: 10 + seed, machine=lambda arm, seed: arm if seed == 0 else "here")
+    def elsewhere(arm, seed):
+        return arm if seed == 0 else "here"
+
+    apart = timed(
+        lambda arm, seed: 10 + seed, machine=elsewhere, weight_bytes=counts(0.5), inference_peak_bytes=counts(1)
+    )
     found = ruling_on(3, apart)
-    assert found.tests["n"].tolist() == [3]
+    assert found.tests["n"].tolist() == [3, 4]  # what is counted is the same on every machine
     assert "Pairs on unlike machines, left out: 2." in found.told
     assert ruling_on(3, timed(lambda arm, seed: 10, machine=lambda arm, seed: arm)).word == "not tested"
 
