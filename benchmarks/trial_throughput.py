@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ablate import machine
-from ablate.cost import saved_bytes
+from ablate.cost.tensors import saved_bytes
 from ablate.parts import augment, multiply_adds, norm
 from ablate.parts.compute import Compute
 from ablate.parts.loader import InMemory

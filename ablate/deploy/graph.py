@@ -65,13 +65,17 @@ def graph_of(network: nn.Module, shape: Shape) -> Graph:
         shape: (C, H, W) of an image.
 
     Raises:
-        Mistake: it computes what has no kind of `Op`.
+        Mistake: it computes what has no kind of `Op`, or branches on what it computes.
     """
     like = next((one for one in network.buffers() if one.is_floating_point()), torch.zeros(0))
     image = torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch's own, of its inner workings
-        exported = torch.export.export(network, (image,))
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # torch's own, of its inner workings
+            exported = torch.export.export(network, (image,))
+    except Exception as error:  # of many kinds: it runs the network's own code
+        why = str(error).strip().partition("\n")[0]
+        raise Mistake(f"torch.export cannot follow the network ({type(error).__name__}: {why})") from error
     return _Lowering(exported, dict(network.named_modules()))()
 
 

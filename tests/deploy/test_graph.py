@@ -93,6 +93,15 @@ def test_what_has_no_form_is_named(last, told):
         graph_of(Own(last).eval(), (1, 8, 8))
 
 
+def test_a_network_that_branches_on_its_maps_is_named():
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(Mistake, match=r"torch.export cannot follow the network \(GuardOnDataDependent"):
+        graph_of(Branching(), (1, 8, 8))
+
+
 @pytest.mark.parametrize("last", [nn.ReLU(), nn.Identity(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.ZeroPad2d(1)])
 def test_a_network_of_ones_own_has_a_graph_too(last):
     network = Own(last).eval()
