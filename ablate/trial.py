@@ -141,12 +141,12 @@ def run(
         metrics["test_acc_multicrop"] = scores.multi_crop_acc(network, splits["test_crops"], compute, heed)
     if care.keep != "none":
         _keep_weights(network, directory)
+    metrics["peak_bytes"] = max(peak_before, memory.peak_bytes(device))
     if cost:
         shape = images.channels, images.classes
         metrics |= yield from _cost(config, network, shape, splits["test"].first(), plan, compute)
         epochs_s = [one.metrics["train_s"] for one in told[1:] or told]  # the first one warms the process up
         metrics["train_images_per_s"] = len(splits["train"]) / statistics.median(epochs_s)
-    metrics["peak_bytes"] = max(peak_before, memory.peak_bytes(device))
     yield Done(
         metrics=metrics | {"wall_s": time.perf_counter() - began},
         predicted=test.predicted.tolist(),

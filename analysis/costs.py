@@ -38,8 +38,8 @@ INFERENCE = (
     Column("multiplications (M)", ["multiplications"], 1e-6, ",.2f"),
     Column("norm (k)", ["norm_ops"], 1e-3, ",.1f"),
     Column("other operations (k)", [key for key in OTHER_OPS if key != "norm_ops"], 1e-3, ",.1f"),
-    Column("images/s", ["inference_images_per_s"], form=",.0f"),
 )
+SPEED = (Column("images/s", ["inference_images_per_s"], form=",.0f"),)
 
 
 def have_costs(runs: Runs) -> bool:
@@ -53,8 +53,13 @@ def training(runs: Runs) -> pd.DataFrame:
 
 
 def inference(runs: Runs) -> pd.DataFrame:
-    """The same, of the folded network, with the latency of one image and its quartiles."""
-    return _table(runs, INFERENCE, _latency)
+    """The same, of the folded network: what is stored and computed for one image."""
+    return _table(runs, INFERENCE)
+
+
+def speed(runs: Runs) -> pd.DataFrame:
+    """The same, by the clock: the latency of one image with its quartiles, and the throughput."""
+    return _table(runs, SPEED, _latency)
 
 
 def in_full(runs: Runs) -> pd.DataFrame:

@@ -56,6 +56,7 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
         accuracies=_head(tables.accuracies(runs)),
         training=_head(costs.training(runs)),
         inference=_head(costs.inference(runs)),
+        speed=_head(costs.speed(runs)),
         knows_inference="weight_bytes" in runs.frame,
         texts=[*factors(runs), *TEXTS],
         figures={drawn.name: drawn for drawn in plots.save_all(found, folder)},
@@ -109,6 +110,7 @@ def _write_tables(found: Findings, folder: Path) -> None:
     _write(folder, "accuracies", tables.accuracies_in_full(runs), [("", tables.accuracies(runs))])
     if costs.have_costs(runs):
         parts = [("Training", costs.training(runs)), ("Inference", costs.inference(runs))]
+        parts.append(("Speed of inference", costs.speed(runs)))
         _write(folder, "costs", costs.in_full(runs), [(title, part) for title, part in parts if len(part)])
     if found.claims:
         claims.in_full(found.claims).to_csv(folder / "claims.csv", index=False)

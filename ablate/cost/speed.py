@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ablate.parts.compute import Compute
 
 BATCH = 128
-LEAST, MOST = 5, 50
+LEAST, MOST = 5, 1000
 """Repetitions: as many as take PATIENCE_S, within these bounds."""
-PATIENCE_S = 0.5
+PATIENCE_S = 0.3
 
 
 def inference(network: nn.Module, images: Tensor, compute: Compute) -> dict[str, float]:

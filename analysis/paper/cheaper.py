@@ -69,8 +69,8 @@ def sentence(one: Found, shifted: str) -> str:
         apart = f" Pairs on unlike machines, left out: {its.apart}." * bool(its.apart)
     else:
         low, high = np.exp(its.log_by_cell.min()), np.exp(its.log_by_cell.max())
-        over = f" ({shown_ratio(low, one.line)} to {shown_ratio(high, one.line)} over the cells)"
-        bracket = over if np.ptp(its.log_by_cell) > 1e-9 else ""
+        ends = [shown_ratio(end, one.line) for end in (low, high)]
+        bracket = f" ({ends[0]} to {ends[1]} over the cells)" if ends[0] != ends[1] else ""
         apart = ""
     ratio, name = shown_ratio(its.mean, one.line), one.line.name.capitalize()
     return f"{name}: {one.word}; {one.line.quantity} of {shifted} {ratio} times {one.arm}'s{bracket}.{apart}"

@@ -81,11 +81,13 @@ def _drawn(found: Findings, full: pd.DataFrame, one: Against) -> Figure | None:
                 axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=6.5)
         if cells["at"].max() > 5 * cells["at"].min() > 0:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_formatter(lambda value, _: "")
         axes.margins(x=0.12, y=0.12)
         axes.set_xlabel(one.label)
         axes.set_ylabel(found.runs.measure.of(found.runs.measure.name, found.runs.measure.unit))
         handles = [legend_point(place, arm) for place, arm in enumerate(arms) if arm]
-        none = "nothing is cheaper and better"
+        none = "no other is cheaper and better"
         handles.append(plt.Line2D([], [], color=INK, linewidth=0.9, linestyle="--", label=none))
         figure.legend(handles=handles, loc="outside upper left", ncols=3)
     return figure
