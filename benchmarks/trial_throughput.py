@@ -3,8 +3,9 @@
     python benchmarks/trial_throughput.py [20-4] [20-1] [8-1] [--arms bn srelu] [--threads 2] [--rounds 5]
 
 plain: fp32, NCHW, torchvision's transforms image by image in a DataLoader with two workers, `loss.item()` every step.
-ours: `ablate.train.Training`, at fp32, compiled, and at bf16 where this CPU has instructions for it. bare: forward,
-backward and SGD on one batch that is there, channels-last and fused: the ceiling. All train the same 1-bit network.
+ours: `ablate.train.Training`, at fp32, and at bf16 where this CPU has instructions for it, and both compiled. bare:
+forward, backward and SGD on one batch that is there, channels-last and fused: the ceiling. All train the same 1-bit
+network.
 
 Each round times four epochs of each, in turns, to and fro, in one process; a ratio is the median of the rounds'
 ratios, so that a machine that is slow for a while is slow for all. The first epoch of each is not timed, and with it
@@ -198,7 +199,8 @@ def measure(name: str, arm: str, rounds: int, precisions: list[str]) -> None:
     for precision in precisions:
         loops |= {f"bare {precision}": bare(case, arm, items, precision)}
         loops |= {f"ours {precision}": ours(case, arm, items, precision)}
-    loops["ours fp32 compiled"] = ours(case, arm, items, "fp32", compiled=True)
+    for precision in precisions:
+        loops[f"ours {precision} compiled"] = ours(case, arm, items, precision, compiled=True)
     first = {loop: seconds(epoch) for loop, epoch in loops.items()}
     rates: dict[str, list[float]] = {loop: [] for loop in loops}
     for _ in range(rounds):
@@ -220,8 +222,8 @@ def measure(name: str, arm: str, rounds: int, precisions: list[str]) -> None:
         to_plain = ratio(rates[loop], rates["plain"])
         share = f"{100 * flop / peak[precision]:10.0f}%"
         print(f"{loop:20}{rate:10.0f}{to_plain:9.2f}{100 * of_bare:8.0f}%{flop / 1e9:9.1f}{share}")
-    steady = items / statistics.median(rates["ours fp32 compiled"])
-    print(f"compiling took {first['ours fp32 compiled'] - steady:.0f} s (less where it is in torch's cache)")
+    took = [first[loop] - items / statistics.median(rates[loop]) for loop in loops if "compiled" in loop]
+    print(f"compiling took {' and '.join(f'{one:.0f} s' for one in took)} (less where it is in torch's cache)")
 
 
 def ratio(these: list[float], those: list[float]) -> float:

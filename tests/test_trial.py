@@ -134,9 +134,10 @@ def test_the_trained_weights_are_kept_before_a_trial_says_done(folder):
     for event in running:
         assert (folder / "weights.pt").exists() == isinstance(event, Done)
     made = data.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"})
-    network = trial.make_network(config(), made.channels, made.classes)
+    compute = Compute("cpu")
+    network = compute.placed(trial.make_network(config(), made.channels, made.classes))
     network.load_state_dict(torch.load(folder / "weights.pt"))
-    found = scores.evaluate(network, on_device(made.test, "cpu"), Compute("cpu"))
+    found = scores.evaluate(network, on_device(made.test, "cpu"), compute)
     assert (found.acc, found.loss) == (event.metrics["test_acc"], event.metrics["test_loss"])
     assert found.predicted.tolist() == event.predicted
     assert [path.name for path in folder.iterdir()] == ["weights.pt"]
