@@ -36,7 +36,7 @@ class Trained:
     """A network with trained weights: `typed` as the user names it, `words` say what it is.
 
     precision: what it was trained at. dataset: what it was trained on, None where that is not known.
-    on_cpu: whether it computes on the CPU alone.
+    on_cpu: whether it computes on the CPU alone. shape: (C, H, W) of the images that it takes, None for any size.
     """
 
     network: Any
@@ -47,6 +47,7 @@ class Trained:
     precision: str = "fp32"
     dataset: Mapping[str, Any] | None = None
     on_cpu: bool = False
+    shape: tuple[int, ...] | None = None
 
 
 def main() -> None:
@@ -131,6 +132,7 @@ def _read(file: str) -> Trained:
         words=f"{path.name}: {card.trial_id}, {finished.words(card.config)}",
         dataset=card.config["dataset"],
         on_cpu=path.suffix != ".safetensors",
+        shape=None if path.suffix == ".safetensors" else tuple(card.shape),
     )
 
 
@@ -161,8 +163,12 @@ def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: s
 
     precision = made.precision if made.precision in machine.precisions(device) else "fp32"
     compute, threads = Compute(device, precision), torch.get_num_threads()
-    network = compute.placed(made.network)
-    found = scores.evaluate(network, on_device(data.test, device, threads=threads), compute)
+    network, test = compute.placed(made.network), on_device(data.test, device, threads=threads)
+    shape = tuple(test.first().shape[1:])
+    if made.shape not in (None, shape):
+        theirs, own = ("x".join(map(str, one)) for one in (shape, made.shape))
+        raise Mistake(f"{made.typed}: for images of {own} numbers; dataset={name} has {theirs}")
+    found = scores.evaluate(network, test, compute)
     elsewhere = f", trained at {made.precision}, evaluated at {precision}" * (made.precision != precision)
     told = [
         made.words + elsewhere,

@@ -21,6 +21,7 @@ from ablate.design import Cell, Study, Trial, trial_id
 from ablate.events import Failed
 from ablate.parts import data
 from tests.deploy.test_c_source import DIGITS
+from tests.parts.test_files import write_all
 from tests.test_trial import BN, RECIPE, SRELU
 from tests.test_trial import config as trial_config
 
@@ -60,6 +61,16 @@ def test_every_form_is_written_and_scores_as_the_trial_did(folder, say, norm, fo
     assert (status, err) == (0, "")
     right = round(360 * end.metrics["test_acc"])
     assert f"digits: test accuracy {100 * end.metrics['test_acc']:.2f}% ({right} of 360), loss " in out
+
+
+@pytest.mark.parametrize(("form", "ending"), [("onnx", "onnx"), ("c", "c")])
+def test_images_of_another_size_are_refused_where_the_form_takes_one(folder, say, form, ending):
+    (one,) = finish(folder / "runs", epochs=1)
+    assert say("ablate.export", f"trial={one.trial_id}", f"format={form}")[0] == 0
+    file = f"exports/{one.trial_id}/network.{ending}"
+    write_all("mnist", folder / "mnist")
+    status, _, err = say("ablate.evaluate", f"weights={file}", "dataset=mnist", "dataset.root=mnist")
+    assert (status, err) == (2, f"weights={file}: for images of 1x8x8 numbers; dataset=mnist has 1x32x32\n")
 
 
 def test_the_best_of_a_study_is_the_best_by_validation(folder, say):
