@@ -114,15 +114,20 @@ class _Lowering:
         return Graph(image, self._that_matter(logits), logits)
 
     def _call(self, node: Any) -> None:
-        name = node.target.__name__.partition(".")[0]
-        name = _IN_PLACE.get(name, name)
+        told = node.target.__name__.partition(".")[0]
+        name = _IN_PLACE.get(told, told)
         inputs = [one for one in node.all_input_nodes if one not in self.constants]
         if name in _PASSED_OVER and len(inputs) == 1:
             self.maps[node] = self._read(inputs[0])
         elif not inputs or name in ("ones_like", "zeros_like", "full_like", "promote_types"):
             self.constants[node] = self._computed(node)
         elif name in _LOWERED:
+            further = ", ".join(f"{key}={value}" for key, value in node.kwargs.items() if key != "dtype")
+            if further:
+                raise Mistake(f"the network computes {name} with {further}, which an export has no form for")
             _LOWERED[name](self, node)
+            if told in _IN_PLACE:
+                self._replace(self._read(node.args[0]), self._read(node))
         else:
             raise Mistake(f"the network computes {name}, which an export has no form for")
 
@@ -136,6 +141,12 @@ class _Lowering:
 
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), known)
         return node.target(*args, **kwargs)
+
+    def _replace(self, before: Map, now: Map) -> None:
+        """Whoever reads the map that an operation wrote over from here on reads what was written."""
+        for node, its in self.maps.items():
+            if its == before:
+                self.maps[node] = now
 
     def _new(self, node: Any) -> Map:
         self.maps[node] = Map(len(self.maps), tuple(node.meta["val"].shape[1:]))
@@ -171,6 +182,8 @@ class _Lowering:
     def _add(self, node: Any) -> None:
         first, second = node.args[:2]
         if first in self.maps and second in self.maps:
+            if self._read(first).shape != self._read(second).shape:
+                raise Mistake("the network adds maps of unlike shapes, which an export has no form for")
             self._op("add", node, [first, second])
         else:
             image, constant = (first, second) if first in self.maps else (second, first)
@@ -178,8 +191,8 @@ class _Lowering:
 
     def _scaled(self, node: Any, *, divides: bool = False) -> None:
         first, second = node.args[:2]
-        if first not in self.maps and divides:
-            raise Mistake("the network divides by its maps, which an export has no form for")
+        if second in self.maps and (divides or first in self.maps):
+            raise Mistake("the network multiplies or divides by its maps, which an export has no form for")
         image, constant = (first, second) if first in self.maps else (second, first)
         factor = self._number(constant, image)
         layer = self.layers.get(constant, "")

@@ -93,6 +93,44 @@ def test_what_has_no_form_is_named(last, told):
         graph_of(Own(last).eval(), (1, 8, 8))
 
 
+class Twice(nn.Module):
+    """Reads a map again after an activation that may have written over it."""
+
+    def __init__(self, inplace):
+        super().__init__()
+        self.conv, self.activation = nn.Conv2d(1, 4, 3, bias=False), nn.ReLU(inplace=inplace)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.conv(x)
+        return (self.activation(maps) + maps).mean((2, 3))
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_a_map_that_was_written_over_is_read_as_it_then_is(inplace):
+    network = Twice(inplace).eval()
+    some = images((1, 8, 8)).float() - 128
+    torch.testing.assert_close(computed(graph_of(network, (1, 8, 8)), some), network(some))
+
+
+@pytest.mark.parametrize(
+    ("compute", "told"),
+    [
+        (lambda maps: torch.add(maps, maps, alpha=2), "computes add with alpha=2"),
+        (lambda maps: torch.div(maps, 2, rounding_mode="floor"), "computes div with rounding_mode=floor"),
+        (lambda maps: maps * maps, "multiplies or divides by its maps"),
+        (lambda maps: 1 / maps, "computes reciprocal"),
+        (lambda maps: maps + maps.mean((2, 3), keepdim=True), "averages over more than pixels"),
+    ],
+)
+def test_what_would_be_computed_otherwise_is_refused(compute, told):
+    class Last(nn.Module):
+        def forward(self, maps: Tensor) -> Tensor:
+            return compute(maps)
+
+    with pytest.raises(Mistake, match=told):
+        graph_of(Own(Last()).eval(), (1, 8, 8))
+
+
 def test_a_network_that_branches_on_its_maps_is_named():
     class Branching(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
