@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,13 @@ CODES = ".codes"
 STEP = ".step"
 """After the name of a weight: its step, one float64."""
 
+DIGEST = "sha256"
+"""Of the entry in a file's metadata that holds the `digest` of its tensors."""
+
 
 def write(network: nn.Module, card: Card, path: Path) -> None:
     """Write a network that `fold.folded` made."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     layers = _coded(network)
     tensors = {}
@@ -33,7 +37,7 @@ def write(network: nn.Module, card: Card, path: Path) -> None:
         else:
             tensors[name + CODES] = pack(layer.codes.cpu(), layer.stored_bits)
             tensors[name + STEP] = torch.tensor(layer.step, dtype=torch.float64)
-    save_file(tensors, path, metadata={KEY: card.to_json()})
+    path.write_bytes(save(tensors, metadata={KEY: card.to_json(), DIGEST: digest(tensors)}))
 
 
 def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card]:
@@ -50,10 +54,13 @@ def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card
 
     try:
         with safe_open(path, "pt") as file:
-            card = Card.from_json((file.metadata() or {})[KEY])
+            told = file.metadata() or {}
+            card = Card.from_json(told[KEY])
             held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise Mistake(f"weights={path}: not a packed model that ablate.export wrote ({error})") from error
+    if digest(held) != told.get(DIGEST):
+        raise Mistake(f"weights={path}: damaged: its numbers are not those that were written")
     network = make(card)
     try:
         for name, layer in _coded(network).items():
@@ -66,6 +73,15 @@ def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card
     except (KeyError, ValueError, RuntimeError) as error:
         raise Mistake(f"weights={path}: its tensors are not those of the network it names ({error})") from error
     return network, card
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names and bytes, in the names' order."""
+    told = hashlib.sha256()
+    for name in sorted(tensors):
+        told.update(name.encode())
+        told.update(tensors[name].numpy().tobytes())
+    return told.hexdigest()
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:

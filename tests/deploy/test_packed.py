@@ -60,6 +60,22 @@ def test_a_file_that_is_something_else_is_named(tmp_path, spoil, told):
         read(path, "bn", 1)
 
 
+def test_a_damaged_number_is_noticed(tmp_path):
+    path = tmp_path / "x.safetensors"
+    packed.write(folded(trained("bn", 1)), card(), path)
+    held = bytearray(path.read_bytes())
+    held[-100] ^= 1
+    path.write_bytes(held)
+    with pytest.raises(Mistake, match=f"^weights={path}: damaged: its numbers are not those that were written$"):
+        read(path, "bn", 1)
+
+
+def test_others_may_read_a_file_where_they_may_read_new_ones(tmp_path):
+    (tmp_path / "new").write_text("")
+    packed.write(folded(trained("bn", 1)), card(), tmp_path / "x.safetensors")
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
 def strange(path):
     from safetensors.torch import save_file
 
