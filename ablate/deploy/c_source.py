@@ -49,8 +49,10 @@ def write(network: nn.Module, card: Card, folder: Path, name: str, examples: Exa
     Raises:
         Mistake: the network computes what has no form in C.
     """
-    graph = _fused(graph_of(network, tuple(card.shape)))
-    program = _Program(graph, network)
+    try:
+        program = _Program(_fused(graph_of(network, tuple(card.shape))), network)
+    except Mistake as mistake:
+        raise Mistake(f"format=c: {mistake}; allowed for this network: packed, onnx") from mistake
     card_json = re.sub(r"[/?]", lambda found: f"\\u{ord(found[0]):04x}", card.to_json())  # else it could end a comment
     arm = card.config["norm"]["_target_"].rpartition(".")[2]
     about = f"{card.trial_id}: norm {arm}, {card.config['bits']} bit{'s' * (card.config['bits'] > 1)} a weight."
@@ -188,7 +190,7 @@ class _Program:
         elif op.kind == "mean":
             yield self._used("mean", source, target, channels, pixels)
         else:
-            raise Mistake(f"format=c: the network computes {op.kind}, which has no form in C")
+            raise Mistake(f"the network computes {op.kind}, which has no form in C")
 
     def _used(self, function: str, *arguments: object) -> str:
         self.used.add(function)
@@ -292,7 +294,7 @@ def _as_affine(op: Op) -> Op:
     constant = values["factor"] if values["factor"] is not None else values["offset"]
     by_pixel = constant is not None and max(constant.shape[1:]) > 1
     if by_pixel and values["offset"] is not None:
-        raise Mistake("format=c: the network adds a constant to each pixel, which has no form in C")
+        raise Mistake("the network adds a constant to each pixel, which has no form in C")
     return replace(op, kind="affine", values={**values, "by_pixel": by_pixel})
 
 

@@ -25,6 +25,8 @@ STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 ARM = ["arm-linux-gnueabihf-gcc", "qemu-arm"]
 DIGITS = {"_target_": "ablate.parts.data.digits", "valid_fraction": 0.1}
 
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+
 needs_arm = pytest.mark.skipif(
     any(shutil.which(tool) is None for tool in ARM), reason="needs gcc-arm-linux-gnueabihf and qemu-user"
 )
@@ -85,6 +87,30 @@ def test_the_test_program_finds_a_wrong_weight_and_a_nan(tmp_path):
         source.write_text(re.sub(r"(classifier_weights\[\d+\] = \{)[^,]*", rf"\g<1>{wrong}", text))
         build(tmp_path, "-Wno-overflow")
         assert subprocess.run([tmp_path / "program"], capture_output=True, check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "status", "told"),
+    [
+        (["-"], 2, 0, ""),
+        (["-"], 2.5, 1, "the last image has 148 bytes of 297\n"),
+        (["xx"], 0, 2, "allowed: nothing, or - for images from standard input\n"),
+    ],
+)
+def test_the_test_program_says_what_it_cannot_take(tmp_path, words, given, status, told):
+    written(folded(trained("bn", 1)), card(), tmp_path, SHAPES[WideResNet])
+    some = bytes(int(given * 297))
+    done = subprocess.run([build(tmp_path), *words], input=some, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.decode()) == (status, told)
+    assert len(done.stdout.splitlines()) == int(given)
+
+
+def test_what_has_no_form_in_c_is_told_with_the_forms_that_there_are(tmp_path):
+    network = folded(trained("none", 1))
+    network.before_classifier = torch.nn.LeakyReLU(0.1)
+    told = "format=c: the network computes leaky_relu, which .*; allowed for this network: packed, onnx$"
+    with pytest.raises(Mistake, match=told):
+        written(network, card(), tmp_path, SHAPES[WideResNet])
 
 
 @pytest.mark.parametrize("arm", ["bn", "srelu", "gn", "ln"])
