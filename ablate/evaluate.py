@@ -36,7 +36,8 @@ class Trained:
     """A network with trained weights: `typed` as the user names it, `words` say what it is.
 
     precision: what it was trained at. dataset: what it was trained on, None where that is not known.
-    on_cpu: whether it computes on the CPU alone. shape: (C, H, W) of the images that it takes, None for any size.
+    test_acc: what an exported trial had there, in [0, 1]. on_cpu: whether it computes on the CPU alone.
+    shape: (C, H, W) of the images that it takes, None for any size.
     """
 
     network: Any
@@ -46,6 +47,7 @@ class Trained:
     words: str
     precision: str = "fp32"
     dataset: Mapping[str, Any] | None = None
+    test_acc: float | None = None
     on_cpu: bool = False
     shape: tuple[int, ...] | None = None
 
@@ -65,9 +67,11 @@ def evaluate(typed: cli.Composed) -> int:
         )
     if config["trial"] is not None:
         its_config, directory = finished.find(config["trial"], Path(config["runs"]))
+        schema.check_targets(its_config)
         made = _ours(config["trial"], its_config, directory)
     elif not Path(config["weights"]).is_file():
-        raise Mistake(f"weights={config['weights']}: there is no such file")
+        what = "is a folder" if Path(config["weights"]).is_dir() else "there is no such file"
+        raise Mistake(f"weights={config['weights']}: {what}; allowed: a file")
     else:
         made = _read(config["weights"])
     name, dataset = typed.choices["dataset"], config["dataset"]
@@ -82,7 +86,8 @@ def evaluate(typed: cli.Composed) -> int:
     if by_index and dataset != made.dataset:
         data = data.tests_alone()
     _refuse_unfit(made, name, data, by_index)
-    _print_scores(made, name, data, by_index, device)
+    is_own = made.dataset is not None and dataset == made.dataset
+    _print_scores(made, name, data, by_index, device, made.test_acc if is_own else None)
     return 0
 
 
@@ -111,7 +116,6 @@ def _device(typed: str, made: Trained) -> str:
 def _read(file: str) -> Trained:
     """A file that ablate.export wrote, or the authors' own."""
     from ablate.deploy import c_source, onnx_file, packed
-    from ablate.deploy.fold import folded
     from ablate.parts.weights import read_mat
 
     path, typed = Path(file), f"weights={file}"
@@ -120,7 +124,7 @@ def _read(file: str) -> Trained:
         words = f"{path.name}: wide ResNet {published.depth}-{published.width}, 1 bit per weight, batch norm"
         return Trained(published, published.channels, published.classes, typed, words)
     if path.suffix == ".safetensors":
-        network, card = packed.read(path, lambda one: folded(trial.make_network(one.config, one.shape[0], one.classes)))
+        network, card = packed.read(path, _like)
     elif path.suffix == ".onnx":
         network, card = onnx_file.read(path)
     elif path.suffix == ".c":
@@ -131,9 +135,18 @@ def _read(file: str) -> Trained:
         *(network, card.shape[0], card.classes, typed),
         words=f"{path.name}: {card.trial_id}, {finished.words(card.config)}",
         dataset=card.config["dataset"],
+        test_acc=card.test_acc,
         on_cpu=path.suffix != ".safetensors",
         shape=None if path.suffix == ".safetensors" else tuple(card.shape),
     )
+
+
+def _like(card: Any) -> Any:
+    """The folded network that a card names, untrained."""
+    from ablate.deploy.fold import folded
+
+    schema.check_targets(card.config)
+    return folded(trial.make_network(card.config, card.shape[0], card.classes))
 
 
 def _ours(trial_id: str, config: Mapping[str, Any], directory: Path) -> Trained:
@@ -154,7 +167,8 @@ def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:
     )
 
 
-def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: str) -> None:
+def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: str, exported: float | None) -> None:
+    """`exported` is the accuracy that the network had on these images when it was exported, if it was."""
     import torch
 
     from ablate import scores
@@ -175,6 +189,8 @@ def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: s
         f"{name}: test accuracy {100 * found.acc:.2f}% ({round(found.acc * len(data.test))} of {len(data.test)}), "
         f"loss {found.loss:.4f}",
     ]
+    if exported is not None and round(exported * len(data.test)) != round(found.acc * len(data.test)):
+        told.append(f"its trial had {100 * exported:.2f}%")
     if data.multi_crop:
         crops = on_device(data.test, device, threads=threads, many_crops=True)
         acc = scores.multi_crop_acc(network, crops, compute)

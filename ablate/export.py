@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import __version__, address, catalogue, cli, finished, store, trial
+from ablate import __version__, address, catalogue, cli, finished, schema, store, trial
 from ablate.design import Cell, Mistake, Trial
 from ablate.events import Done
 
@@ -54,8 +55,11 @@ def export(typed: cli.Composed) -> int:
     runs = Path(config["runs"])
     trial_id = _trial_id(config, runs)
     its_config, directory = finished.find(trial_id, runs)
+    schema.check_targets(its_config)
     _check_name(config)
     if config["register"] is not None:
+        if not config["register"] or set(config["register"]) & set("/:"):
+            raise Mistake(f"register={config['register']}: allowed: a name without / and :")
         address.check(config["track"]["uri"])
     folder = Path(config["to"]) / trial_id
     try:
@@ -113,7 +117,8 @@ def _write(
     test = on_device(trial.dataset(its_config).test, "cpu")
     images, truth = next(iter(test.batches(EXAMPLES)))
     end = store.outcome(Trial(Cell(()), its_config["seed"], its_config, {}, trial_id), Path(config["runs"]))
-    assert isinstance(end, Done)
+    if not isinstance(end, Done):
+        raise Mistake(f"trial={trial_id}: it has not finished; say its line again, then this one")
     card = Card(
         trial_id=trial_id,
         config=its_config,
@@ -149,8 +154,10 @@ def _write(
         model = f"models:/{config['register']}/{version}"
         _say(f"MLFLOW_TRACKING_URI={where} mlflow models serve --env-manager local -m {model}")
     if config["format"] == "c":
-        _say(f"Next: cc -std=c99 -O2 {stem}.c {stem}_test.c -lm -o {stem}_test && {stem}_test")
-    _say(f"Next: python -m ablate.evaluate weights={written[0] if config['format'] != 'c' else f'{stem}.c'}")
+        source, check, program = (shlex.quote(f"{stem}{ending}") for ending in (".c", "_test.c", "_test"))
+        _say(f"Next: cc -std=c99 -O2 {source} {check} -lm -o {program} && {program}")
+    to_score = written[0] if config["format"] != "c" else stem.with_suffix(".c")
+    _say(f"Next: {shlex.join(['python', '-m', 'ablate.evaluate', f'weights={to_score}'])}")
 
 
 def _say(line: str) -> None:

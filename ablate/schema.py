@@ -163,8 +163,7 @@ def check(config: Mapping[str, Any]) -> None:
         value = (config[holder] if holder else config).get(last)
         if value is not None and not fits(value):
             raise Mistake(f"{key}={show(flatten(config)[key])}: allowed: {allowed}")
-    for name in GROUPS_WITH_A_TARGET:
-        _check_target(name, config[name])
+    check_targets(config)
     checks.micro_batch(config)
     checks.augment(config)
     interval(config["checkpoint"]["every"])
@@ -195,6 +194,12 @@ def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, A
     """
     groups = (value for value in config.values() if isinstance(value, Mapping))
     return [_named(group[name], name) for group in groups if group.get(name)]
+
+
+def check_targets(config: Mapping[str, Any]) -> None:
+    """Raise Mistake where a group names a class or function of a module that is not on the Python path."""
+    for name in GROUPS_WITH_A_TARGET:
+        _check_target(name, config[name])
 
 
 def _check_target(name: str, group: Any) -> None:

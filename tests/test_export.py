@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -13,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -91,19 +94,67 @@ def test_names_are_those_typed_in_c_too(folder, say):
     assert "DIGITS_8_CLASSES 10" in header
 
 
+def test_printed_lines_can_be_typed_whatever_the_folder_is_called(folder, say):
+    (one,) = finish(folder / "runs", epochs=1)
+    lines = say("ablate.export", f"trial={one.trial_id}", "format=c", "to=my exports")[1].splitlines()
+    compile_line, evaluate_line = (line.removeprefix("Next: ") for line in lines[-2:])
+    assert shlex.split(evaluate_line)[-1] == f"weights=my exports/{one.trial_id}/network.c"
+    if shutil.which("cc"):
+        assert subprocess.run(compile_line, shell=True, capture_output=True, check=False).returncode == 0
+
+
+def test_an_arm_of_ones_own_that_is_not_there_is_named(folder, say, monkeypatch):
+    (folder / "my_arms.py").write_text(
+        "from ablate.parts.norm import none\n\n\ndef mine(*, temperature):\n    return none(temperature=temperature)\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    (one,) = finish(folder / "runs", epochs=1, norm={"_target_": "my_arms.mine", "temperature": 10})
+    assert say("ablate.export", f"trial={one.trial_id}")[0] == 0
+    monkeypatch.delitem(sys.modules, "my_arms")
+    (folder / "my_arms.py").unlink()
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    sys.path.remove(str(folder))
+    importlib.invalidate_caches()
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    told = "norm._target_=my_arms.mine: no such module; allowed: package.module.Name, on the Python path\n"
+    file = f"../exports/{one.trial_id}/network.safetensors"
+    assert say("ablate.evaluate", f"weights={file}") == (2, "", told)
+    assert say("ablate.export", f"trial={one.trial_id}", "runs=../runs") == (2, "", told)
+
+
+def test_an_export_that_scores_otherwise_than_its_trial_says_so(folder, say):
+    (one,) = finish(folder / "runs", epochs=1)
+    say("ablate.export", f"trial={one.trial_id}", "format=onnx")
+    path = folder / "exports" / one.trial_id / "network.onnx"
+    assert "its trial had" not in say("ablate.evaluate", f"weights={path}")[1]
+    model = onnx.load(path)
+    for weights in model.graph.initializer:
+        if len(weights.dims) == 4:
+            weights.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weights), weights.name))
+    onnx.save(model, path)
+    acc = store.outcome(one, folder / "runs").metrics["test_acc"]
+    assert say("ablate.evaluate", f"weights={path}")[1].endswith(f"\nits trial had {100 * acc:.2f}%\n")
+
+
 @pytest.fixture(scope="module")
 def troubled(tmp_path_factory):
     """A runs folder, and the ids of a trial that is done, one that failed and one without weights."""
     runs = tmp_path_factory.mktemp("troubled") / "runs"
     whole = finish(runs, epochs=1, dataset={**DIGITS, "valid_fraction": 0})
-    done, failed, bare = finish(runs, seeds=range(3), epochs=1)
+    done, failed, bare, lost = finish(runs, seeds=range(4), epochs=1)
+    log = runs / lost.trial_id / store.LOG
+    log.write_text(
+        "".join(f"{line}\n" for line in log.read_text().splitlines() if '"Done"' not in line)
+    )  # killed with its weights written
     catalogue.remember(Study("whole", {}, whole), runs, None)
     catalogue.forget("mine", runs)
     catalogue.remember(Study("mine", {}, [done, failed, bare]), runs, None)
     for one in (failed, bare):
         (runs / one.trial_id / store.WEIGHTS).unlink()
     store.mark(failed, runs, Failed(kind="diverged", reason="nan"))
-    return runs, {"DONE": done.trial_id, "FAILED": failed.trial_id, "BARE": bare.trial_id}
+    ids = {"DONE": done, "FAILED": failed, "BARE": bare, "LOST": lost}
+    return runs, {word: one.trial_id for word, one in ids.items()}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +172,8 @@ def troubled(tmp_path_factory):
         ("trial=best study=whole", "trial=best study=whole: its trials set no images aside to choose by"),
         ("trial=DONE to=file", "to=file: cannot be written: "),
         ("trial=DONE register=x track.uri=ftp://x", "track.uri=ftp://x: allowed: "),
+        ("trial=DONE register=bad/name", "register=bad/name: allowed: a name without / and :"),
+        ("trial=LOST", "trial=LOST: it has not finished; say its line again, then this one"),
         ("trial=DONE +x=1", "x=1: no such key; allowed: trial, study, format, name, to, runs, register, track"),
         ("trial=DONE runs=none", "runs=none: there is no such folder"),
     ],
@@ -158,7 +211,10 @@ def test_a_registered_model_is_served_and_answers_with_the_right_classes(mlflow_
     assert f"registered as digits, version 1. To serve it:\nMLFLOW_TRACKING_URI={uri} mlflow models serve " in out
     assert "registered as digits, version 2." in say(*line)[1]
     status, out, _ = say("ablate.track", "study=mine")
-    assert out == f"study mine: 0 of 1 finished trials delivered to {uri}; it had the others\n" or status == 0
+    assert (status, out) == (
+        0,
+        "study mine: 0 of 1 finished trials delivered to sqlite:///mlflow.db; it had the others\n",
+    )
     test = data.digits(valid_fraction=0.1).test
     network, _, _ = trial.trained(one.config, folder / "runs" / one.trial_id)
     with torch.no_grad():
