@@ -35,7 +35,7 @@ INFERENCE = (
     Column("weights (kB)", ["weight_bytes"], 1e-3, ",.1f"),
     Column("maps (kB)", ["inference_peak_bytes"], 1e-3, ",.1f"),
     Column("multiply-adds (M)", ["multiply_adds"], 1e-6, ",.2f"),
-    Column("multiplications (M)", ["multiplications"], 1e-6, ",.2f"),
+    Column("of these multiplications (M)", ["multiplications"], 1e-6, ",.2f"),
     Column("norm (k)", ["norm_ops"], 1e-3, ",.1f"),
     Column("other operations (k)", [key for key in OTHER_OPS if key != "norm_ops"], 1e-3, ",.1f"),
 )

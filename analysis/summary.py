@@ -78,9 +78,9 @@ def _inference(found: Findings) -> str:
             continue
         its = ratios(found.runs.frame, one.rows, line)
         bounds = t_interval(-its.log_by_seed) if line.timed and len(its.log_by_seed) else None
-        spread = f" (95% interval {exp(bounds[0]):.2f} to {exp(bounds[1]):.2f})" if bounds else ""
+        spread = f" (95% interval {exp(bounds[0]):.2f} to {exp(bounds[1]):.2f})" if bounds else " (not tested)"
         if len(its.log_by_seed):
-            told.append(f"{shown_ratio(1 / its.mean, line)} times the {line.quantity}{spread}")
+            told.append(f"{shown_ratio(1 / its.mean, line)} times the {line.quantity}{spread * line.timed}")
     first, second = show(one.contrast.first), show(one.contrast.second)
     return f"At inference {first} takes, beside {second}, {', '.join(told)}." if told else ""
 

@@ -34,7 +34,7 @@ class Ruling:
     @property
     def label(self) -> str:
         if self.word == "in part":
-            return f"in part: {self.about}"
+            return f"confirmed in part: {self.about}"
         return f"{self.about}: {self.word}" if self.about else self.word
 
 

@@ -71,7 +71,7 @@ def test_inference_costs_are_a_row_a_cell_in_units_that_people_read():
         "weights (kB)": "2,974.6",
         "maps (kB)": "24.6",
         "multiply-adds (M)": "6.51",
-        "multiplications (M)": "0.00",
+        "of these multiplications (M)": "0.00",
         "norm (k)": "33.0",
         "other operations (k)": "46.9",
     }
@@ -91,9 +91,16 @@ def test_the_summary_says_what_batch_norm_costs_at_inference():
     found = findings(study(latency_ms=0.9, norm_ops=0.01, weight_bytes=0.9))
     (line,) = [one for one in summary.sentences(found) if one.startswith("At inference")]
     assert line == (
-        "At inference bn takes, beside srelu, 1.11 times the latency of one image, "
+        "At inference bn takes, beside srelu, 1.11 times the latency of one image (not tested), "
         "1.10 times the bytes of weights and maps, 1.005 times the operations on one image."
     )
+
+
+def test_one_seed_has_no_test_of_its_latency_and_the_summary_says_so():
+    runs = study()
+    one = dataclasses.replace(runs, frame=runs.frame[runs.frame["seed"] == 0])
+    (line,) = [line for line in summary.sentences(findings(one)) if line.startswith("At inference")]
+    assert "1.00 times the latency of one image (not tested), 1.00 times the bytes" in line
 
 
 @pytest.mark.parametrize(

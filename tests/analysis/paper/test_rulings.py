@@ -245,7 +245,7 @@ def test_claim_3_is_about_all_of_it_where_all_was_measured(ratio, word):
 def test_claim_3_holds_in_part_where_lines_differ_and_names_those_that_hold():
     counted = {**dict.fromkeys(COUNTED, counts(1.0)), "train_peak_tensor_bytes": counts(0.6), "norm_ops": counts(0.9)}
     found = ruling_on(3, timed(times(1.2), latency_ms=times(1.0), **counted))
-    assert found.label == "in part: training memory, inference complexity"
+    assert found.label == "confirmed in part: training memory, inference complexity"
     words = ["denied", "confirmed", "denied", "undecided", "denied", "confirmed"]
     assert found.tests["verdict"].tolist() == words
     assert "Inference complexity: confirmed; operations on one image of srelu 0.98 times bn's." in found.told
