@@ -19,7 +19,9 @@ from yaml import YAMLError
 
 from ablate import CONF
 from ablate.design import FOR_THE_PLAN_ONLY, Mistake
+from ablate.expression import quoted
 
+DESIGN_KEYS = "design.fraction with design=fractional, design.cells and design.seed with design=random"
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 _NOT_FOR_PEOPLE = ("hydra", "_target_", "_partial_", *FOR_THE_PLAN_ONLY)
 
@@ -115,12 +117,17 @@ def _one_line(error: BaseException, *, sweeps: bool) -> str:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option}: no such option; allowed: {', '.join(sorted(error.options))}"
     if isinstance(error, OverrideParseException):
+        key, _, value = str(error.override).lstrip("+").partition("=")
+        if key == "where" or key.startswith("when."):
+            return f"{error.override}: allowed in quotes, for the shell too: {quoted(key, value)}"
         return f"{error.override}: allowed: key=value, with quotes around a value that holds more than plain words"
     sweep = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", text)
     if sweep:
         wanted = "several levels are a sweep, and a sweep needs -m" if sweeps else "a list stands in brackets: [a,b]"
         return f"{sweep[1]}: {wanted}"
     override = re.match(r"(?:Could not override|Error merging override) '?([^'\s=]+)", text)
+    if override and override[1].startswith("design."):
+        return f"{_as_typed(override[1])}: this design has no such key; allowed: {DESIGN_KEYS}"
     if override:
         return refused(_as_typed(override[1]), error)
     return " ".join(text.split()) if isinstance(error, Mistake) else " ".join(_first(error).split())
@@ -149,8 +156,12 @@ def _allowed(why: str) -> str:
     options = re.search(r"expected one of \[(.*)\]", why)
     if options:
         return f"allowed: {options[1]}"
+    if "Union[int, str]" in why:
+        return "allowed: a whole number, or auto"
     if "Union[int, float]" in why:
         return "allowed: a number"
+    if "to string" in why:
+        return "allowed: text"
     if "is not a ListConfig" in why:
         return "allowed: a list in brackets: [a,b]"
     if "is not a valid bool" in why:

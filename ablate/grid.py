@@ -5,10 +5,11 @@ Resolving interpolations costs milliseconds, so that too is done once for many c
 
 from __future__ import annotations
 
-import itertools
+import copy
+import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -20,9 +21,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ablate import schema
-from ablate.cli import refused
+from ablate.cli import DESIGN_KEYS, refused
 from ablate.design import OUTSIDE_IDENTITY, Level, Mistake, flatten, show
 from ablate.references import references
+from ablate.selection import KEYS, Selection, asked, exactly
 
 GROUPS = ("model", "norm", "dataset", "recipe", "dispatch", "track")
 
@@ -31,11 +33,13 @@ GROUPS = ("model", "norm", "dataset", "recipe", "dispatch", "track")
 class Combination:
     """One level of every swept key of a grid: its resolved config, and what was chosen for each group.
 
-    What is equal in two configs may be one object in both: never change it.
+    What is equal in two configs may be one object in both: never change it. `settle` gives the config with further
+    values in it, resolved and checked; it raises Mistake for one that is not allowed here.
     """
 
     config: Mapping[str, Any]
     choices: Mapping[str, str]
+    settle: Callable[[Mapping[str, Level]], Mapping[str, Any]] = field(compare=False, repr=False)
 
     @property
     def flat(self) -> dict[str, Any]:
@@ -56,40 +60,80 @@ class Combination:
 
 @dataclass(frozen=True)
 class Grid:
-    """swept: the keys with levels typed. typed: those and the fixed ones. derived: see `Study`."""
+    """factors: the keys with levels typed, with those in effect. typed: they and the fixed ones. The rest: `Study`."""
 
     combinations: Sequence[Combination]
-    swept: Sequence[str]
+    factors: Mapping[str, Sequence[Level]]
     typed: Sequence[str]
     derived: set[str]
+    terms: Mapping[str, Any]
+
+    @property
+    def swept(self) -> list[str]:
+        return list(self.factors)
 
 
 def grid(loader: ConfigLoader, master: DictConfig, words: Sequence[str]) -> Grid:
-    """Every combination of the levels in one line, composed once per combination of groups."""
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
-    _refuse_seed(overrides)
-    factors = [_factor(loader, override) for override in overrides if override.is_sweep_override()]
-    fixed = [typed for typed, override in zip(words, overrides, strict=True) if not override.is_sweep_override()]
+    """The cells that one line asks for, composed once per combination of groups and of the factors that are set."""
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(words))
+    _refuse_seed(parsed)
+    said, design = asked(parsed), _design(loader, master, parsed)
+    overrides = [one for one in parsed if one.key_or_group.split(".")[0] not in KEYS]
+    zipped = [name for one in said.zip for name in one]
+    factors = list(
+        {one.key_or_group: _factor(loader, one, zipped) for one in overrides if one.is_sweep_override()}.values()
+    )
+    fixed = [str(one.input_line) for one in overrides if not one.is_sweep_override()]
     groups = [factor for factor in factors if factor.is_group]
     scalars = [factor for factor in factors if not factor.is_group]
+    selection = Selection({one.name: one.levels for one in factors}, [one.name for one in groups], said, design)
 
     composed: dict[tuple[Any, ...], _Composition] = {}
     combinations: list[Combination] = []
     identified: dict[str, Mapping[str, Any]] = {}
-    for combination in itertools.product(*(factor.levels for factor in factors)):
-        level_of = dict(zip((factor.name for factor in factors), combination, strict=True))
-        key = tuple(level_of[group.name] for group in groups)
+    points = selection.points()
+    for point in points:
+        level_of = selection.levels(point)
+        is_set = [scalar for scalar in scalars if scalar.name in level_of]
+        key = (*(level_of[group.name] for group in groups), *(scalar.name for scalar in is_set))
         if key not in composed:
             chosen = [f"{group.name}={level_of[group.name]}" for group in groups]
-            composed[key] = _Composition(*_without_hydra(loader.load_sweep_config(master, [*fixed, *chosen])), scalars)
+            composed[key] = _Composition(*_without_hydra(loader.load_sweep_config(master, [*fixed, *chosen])), is_set)
         config = composed[key].settled(level_of, identified)
-        combinations.append(Combination(config, composed[key].choices))
+        settle = functools.partial(composed[key].settled_with, level_of, identified)
+        combinations.append(Combination(config, composed[key].choices, settle))
+    cells = [{one.name: combination.level(one.name) for one in factors} for combination in combinations]
     return Grid(
         combinations,
-        [factor.name for factor in factors],
-        [override.key_or_group for override in overrides],
+        {one.name: selection.in_order(one.name, points, [cell[one.name] for cell in cells]) for one in factors},
+        [one.key_or_group for one in overrides if one.key_or_group.split(".")[0] != "design"],
         set().union(*(one.derived for one in composed.values())),
+        selection.terms(lambda point: cells[points.index(point)]),
     )
+
+
+def _design(loader: ConfigLoader, master: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
+    """The values of the design that a line names; without one, of the full grid."""
+    said = [one for one in overrides if one.key_or_group.split(".")[0] == "design"]
+    if not said:
+        return {"kind": "full"}
+    options = ", ".join(sorted(loader.get_group_options("design", ObjectType.CONFIG)))
+    for one in said:
+        if one.is_sweep_override():
+            raise Mistake(f"{one.input_line}: a study has one design; allowed: one of {options}")
+    cfg = loader.load_sweep_config(master, [str(one.input_line) for one in said if one.key_or_group == "design"])
+    choice = cfg.hydra.runtime.choices.get("design")
+    values = OmegaConf.to_container(cfg.design, resolve=True) if choice and "design" in cfg else None
+    if not isinstance(values, dict) or "kind" not in values:
+        raise Mistake(f"{' '.join(str(one.input_line) for one in said)}: allowed: one of {options}")
+    design = {str(key): value for key, value in values.items()}
+    for one in said:
+        key = one.key_or_group.partition(".")[2]
+        if key and (key == "kind" or key not in design):
+            raise Mistake(f"{one.input_line}: this design has no such key; allowed: {DESIGN_KEYS}")
+        if key:
+            design[key] = one.value()
+    return design
 
 
 @dataclass(frozen=True)
@@ -125,8 +169,19 @@ class _Composition:
             self._set_all(level_of)
             return _settled(resolved(self.cfg), identified)
 
+    def settled_with(
+        self, level_of: Mapping[str, Any], identified: dict[str, Mapping[str, Any]], values: Mapping[str, Level]
+    ) -> dict[str, Any]:
+        """As `settled`, with further keys at these values."""
+        cfg = copy.deepcopy(self.cfg)
+        for factor in self.factors:
+            _set(cfg, factor, level_of[factor.name], self.choices)
+        for key, value in values.items():
+            _set(cfg, _Factor(key, (), is_group=False, may_add=False), value, self.choices)
+        return _settled(resolved(cfg), identified)
+
     def _patched(self, level_of: Mapping[str, Any]) -> dict[str, Any]:
-        key = tuple(_exactly(level_of[factor.name]) for factor in self._bound)
+        key = tuple(exactly(level_of[factor.name]) for factor in self._bound)
         if key not in self._resolved:
             self._set_all(level_of)
             self._resolved[key] = resolved(self.cfg)
@@ -139,7 +194,7 @@ class _Composition:
 
     def _convert(self, factor: _Factor, level: Any) -> Any:
         """The level as its key holds it: 1e-2 typed for a number is 0.01, and 1 for one with a point is 1.0."""
-        key = (factor.name, _exactly(level))
+        key = (factor.name, exactly(level))
         if key not in self._converted:
             _set(self.cfg, factor, level, self.choices)
             value = OmegaConf.select(self.cfg, factor.name, throw_on_missing=True)
@@ -149,11 +204,6 @@ class _Composition:
     def _set_all(self, level_of: Mapping[str, Any]) -> None:
         for factor in self.factors:
             _set(self.cfg, factor, level_of[factor.name], self.choices)
-
-
-def _exactly(level: Any) -> Any:
-    """A key under which 1, 1.0 and true are three levels."""
-    return (type(level), level) if isinstance(level, Level) else repr(level)
 
 
 def _own(copied: dict[str, dict[str, Any]], path: str) -> dict[str, Any]:
@@ -181,7 +231,8 @@ def _free(factors: Sequence[_Factor], unresolved: Mapping[str, Any]) -> list[_Fa
     ]
 
 
-def _factor(loader: ConfigLoader, override: Override) -> _Factor:
+def _factor(loader: ConfigLoader, override: Override, zipped: Collection[str]) -> _Factor:
+    """The levels of one key; of a zipped one some may be there twice."""
     name = override.key_or_group
     if name == "seeds":
         raise Mistake(f"{override.input_line}: seeds is the number of replicates; allowed: one whole number")
@@ -190,7 +241,9 @@ def _factor(loader: ConfigLoader, override: Override) -> _Factor:
     if not override.is_discrete_sweep():
         raise Mistake(f"{override.input_line}: allowed: a,b  range(1,4)  choice(a,b)  glob(*)")
     is_group = bool(loader.get_group_options(name, ObjectType.CONFIG))
-    texts = list(dict.fromkeys(override.sweep_string_iterator()))
+    texts = list(override.sweep_string_iterator())
+    if name not in zipped:
+        texts = list(dict.fromkeys(texts))
     if not texts:
         options = loader.get_group_options(name, ObjectType.CONFIG)
         raise Mistake(f"{override.input_line}: no level matches; allowed: {', '.join(sorted(options))}")

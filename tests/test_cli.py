@@ -26,7 +26,7 @@ MISTAKES = [
     ("seeds=1 seeds=1.5", "seeds=1.5: allowed: a whole number"),
     ("recipe.lr=abc", "recipe.lr=abc: allowed: a number"),
     ("recipe.epochs=null", "recipe.epochs=null: allowed: anything but null"),
-    ("nonsense=1", "nonsense=1: no such key; allowed: model, norm, dataset, preset, recipe, bits, "),
+    ("nonsense=1", "nonsense=1: no such key; allowed: model, norm, dataset, preset, recipe, design, "),
     ("-m nonsense=1,2", "nonsense=1: no such key; allowed: model, norm, "),
     ("+nonsense=1", "nonsense=1: no such key; allowed: model, norm, "),
     ("wdith=2", "wdith=2: no such key; did you mean width?"),

@@ -212,6 +212,10 @@ def test_two_names_for_one_config_are_a_mistake(planned, folder, say):
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_config_file_composes_and_its_targets_resolve(planned, group, option, own):
     root = [f"dataset.root={own}"] * (option == "image_folder")
+    if group == "design":
+        root += ["norm=bn,srelu", "bits=1,32", "width=1,2"] + ["design.cells=3"] * (option == "random")
+    if group == "tune" and option != "none":
+        root += ["tune.space.recipe.lr=0.1,0.2", "tune.trials=2"]
     made = planned(f"{group}={option}", "depth=26", "seeds=1", *root)  # 6n + 2 and 8n + 2
     config = made.cell_configs[0]
     for key, path in flatten(config).items():

@@ -182,7 +182,7 @@ def test_a_mistake_in_a_preset_or_beside_it_is_one_line(folder, say, text, line,
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("preset=code_table", "preset=code_table: a preset is a study; allowed: with -m"),
+        ("preset=code_table", "preset=code_table: preset is for a study; allowed: with -m"),
         (
             "-m preset=code_table,wr_mnist",
             "preset=code_table,wr_mnist: preset is one for a study; allowed: one of its l",
