@@ -19,6 +19,8 @@ from filelock import FileLock
 from ablate.design import OUTSIDE_IDENTITY, Cell, Mistake, Study, Trial, flatten
 
 VERSION = 1
+ENDINGS = (".json", ".lock", ".mlflow", ".mlflow.lock", ".optuna", ".optuna.lock", ".tune.lock")
+"""Of the files that a study has in the folder."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def remember(study: Study, runs: Path, uri: str | None, tags: Mapping[str, str] 
             "factors": factors,
             "derived": list(study.derived),
             "contrast": contrast,
+            "terms": dict(study.terms),
             **_packed(list(trials.values())),
         }
         temporary = path.with_suffix(".tmp")
@@ -98,7 +101,7 @@ def shared(name: str, runs: Path) -> set[str]:
 def forget(name: str, runs: Path) -> None:
     """Take the manifest away; the run directories stay."""
     for path in folder(runs).iterdir():
-        if path.name in [f"{name}{ending}" for ending in (".json", ".lock", ".mlflow", ".mlflow.lock")]:
+        if path.name in [f"{name}{ending}" for ending in ENDINGS]:
             path.unlink()
 
 
@@ -115,7 +118,14 @@ def _packed(trials: Sequence[Trial]) -> dict[str, Any]:
         own, levels = _beyond(config, common), [list(pair) for pair in trial.cell.levels]
         flat = shared | flatten(own).keys()
         extra = {name: value for name, value in trial.params.items() if name not in flat}  # choices, numerics
-        cell = {"levels": levels, "config": own, "params": extra}
+        cell: dict[str, Any] = {
+            "levels": levels,
+            "config": own,
+            "params": extra,
+            "values": [list(pair) for pair in trial.values],
+        }
+        if trial.tuning:
+            cell["tuning"] = True
         cells.setdefault(json.dumps(cell), {**cell, "seeds": {}})["seeds"][str(trial.seed)] = trial.trial_id
     return {"config": common, "cells": list(cells.values())}
 
@@ -125,10 +135,21 @@ def _unpacked(common: Mapping[str, Any], cells: Iterable[Mapping[str, Any]]) -> 
     for one in cells:
         cell = Cell(tuple((factor, level) for factor, level in one["levels"]))
         config = _merged(common, one["config"])
+        values = tuple((key, value) for key, value in one.get("values", ()))
         params = {key: value for key, value in flatten(config).items() if key not in OUTSIDE_IDENTITY}
         for seed, trial_id in one["seeds"].items():
             own = {"seed": int(seed)}
-            trials.append(Trial(cell, int(seed), config | own, one["params"] | params | own, trial_id))
+            trials.append(
+                Trial(
+                    cell,
+                    int(seed),
+                    config | own,
+                    one["params"] | params | own,
+                    trial_id,
+                    values,
+                    one.get("tuning", False),
+                )
+            )
     return trials
 
 
@@ -141,7 +162,7 @@ def _read(path: Path) -> Remembered:
         raise Mistake(f"{path}: written by a later release; allowed: version {VERSION}")
     contrast = (said["contrast"][0], said["contrast"][1]) if said["contrast"] else None
     trials = _unpacked(said["config"], said["cells"])
-    study = Study(said["name"], said["factors"], trials, said["derived"], contrast)
+    study = Study(said["name"], said["factors"], trials, said["derived"], contrast, said.get("terms", {}))
     return Remembered(study, said["uri"], said["asked_at"], said["tags"])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ablate.store import CHECKPOINTS, Stopped
+from ablate.store import CHECKPOINTS, Pruned, Stopped
 
 FORMAT = 2
 """Goes up when what a checkpoint holds changes; one of another format is not used."""
@@ -84,20 +84,23 @@ class Keeper:
     Args:
         checkpoints: where they go.
         stop: the file whose existence asks for it; None where nobody can.
+        prune: the file that asks for it as a tuning does, and that says why.
         state: what to keep, as it is now.
     """
 
-    def __init__(self, checkpoints: Checkpoints, stop: Path | None, state: Callable[[], dict[str, Any]]) -> None:
-        self.checkpoints, self._stop, self._state = checkpoints, stop, state
+    def __init__(
+        self, checkpoints: Checkpoints, stop: Path | None, prune: Path, state: Callable[[], dict[str, Any]]
+    ) -> None:
+        self.checkpoints, self._stop, self._prune, self._state = checkpoints, stop, prune, state
         self._looked = -math.inf
 
     def between(self) -> None:
-        """Between two batches. Raises Stopped, with a checkpoint written, when asked to."""
-        asked = self._is_asked()
+        """Between two batches. Raises Stopped or Pruned, with a checkpoint written, when asked to."""
+        asked = self._asked()
         if asked or self.checkpoints.is_due():
             self.checkpoints.save(self._state())
         if asked:
-            raise Stopped
+            raise asked
 
     def after_epoch(self, epoch: int, *, is_last: bool) -> None:
         """Between an epoch and its evaluation, as `between`."""
@@ -106,17 +109,19 @@ class Keeper:
         self.between()
 
     def stop_if_asked(self) -> None:
-        """Where the state can no longer be kept: raises Stopped, and the last checkpoint stands."""
-        if self._is_asked():
-            raise Stopped
+        """Where the state can no longer be kept: raises Stopped or Pruned, and the last checkpoint stands."""
+        if asked := self._asked():
+            raise asked
 
-    def _is_asked(self) -> bool:
+    def _asked(self) -> Stopped | Pruned | None:
         """Looks a few times a second: on a shared file system a look can take milliseconds."""
         now = time.monotonic()
-        if self._stop is None or now - self._looked < SECONDS_BETWEEN_LOOKS:
-            return False
+        if now - self._looked < SECONDS_BETWEEN_LOOKS:
+            return None
         self._looked = now
-        return self._stop.exists()
+        if self._stop is not None and self._stop.exists():
+            return Stopped()
+        return Pruned(self._prune.read_text()) if self._prune.exists() else None
 
 
 def write(state: dict[str, Any], path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Level = str | int | float | bool | None
@@ -18,6 +18,15 @@ OUTSIDE_IDENTITY = (
     "scale",
     "study",
     "seeds",
+    "max_seeds",
+    "equivalence_pp",
+    "design",
+    "reference",
+    "where",
+    "when",
+    "zip",
+    "tune",
+    "nuisance",
     "mode",
     "retry",
     "fail_fast",
@@ -50,6 +59,10 @@ default does: at that value it stays out of the hash, so that earlier trials kee
 """
 
 
+PREFERRED = ("norm", ("bn", "srelu"))
+"""The factor and levels that are compared when neither the study nor anybody says which."""
+
+
 class Mistake(ValueError):
     """What the user typed cannot be done; the message is the one line that they are shown."""
 
@@ -74,7 +87,9 @@ class Trial:
     """One cell x one seed: the unit of work.
 
     `config` is all that a worker needs, as a plain dict, the seed included. `params` is the same flat,
-    with dotted keys and a group's choice under the group's name: what a person looks for.
+    with dotted keys and a group's choice under the group's name: what a person looks for. `values` are those of its
+    keys that were chosen for it, beyond its cell: by tuning, or drawn. `tuning`: it is one of a tuning's, to choose by;
+    no margin is made of it.
     """
 
     cell: Cell
@@ -82,9 +97,12 @@ class Trial:
     config: Mapping[str, Any]
     params: Mapping[str, Level]
     trial_id: str
+    values: tuple[tuple[str, Level], ...] = ()
+    tuning: bool = False
 
     def __str__(self) -> str:
-        return f"{self.cell} seed={self.seed}".strip()
+        seed = "(tuning)" if self.tuning else f"seed={self.seed}"
+        return " ".join(part for part in (str(self.cell), str(Cell(self.values)), seed) if part)
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,8 @@ class Study:
 
     `derived` are the config keys that nobody typed and that take their values from another choice, as a
     temperature does from the data set and the bits. `contrast` is a factor and the two levels of it that the
-    report compares, where the study says so.
+    report compares, where the study says so. `terms` holds what else a report must know of how the study was asked,
+    as JSON-ready values by name: its design, what was tuned, what was sampled, how seeds were added.
     """
 
     name: str
@@ -101,6 +120,7 @@ class Study:
     trials: Sequence[Trial]
     derived: Sequence[str] = ()
     contrast: tuple[str, Sequence[Level]] | None = None
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cells(self) -> dict[Cell, list[Trial]]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-FailureKind = Literal["diverged", "oom", "lost", "error"]
+FailureKind = Literal["diverged", "oom", "lost", "error", "pruned"]
+"""`pruned`: stopped by a tuning that saw better ones; like a lost one it goes on where a study asks for it whole."""
 
 
 OF_EPOCHS = ("train_loss", "train_acc", "lr", "train_s", "valid_loss", "valid_acc", "restart_test_acc", "wall_s")

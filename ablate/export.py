@@ -80,13 +80,14 @@ def _trial_id(config: Mapping[str, Any], runs: Path) -> str:
     if config["study"] is None:
         raise Mistake(f"trial=best: of which study? allowed: study={', '.join(catalogue.names(runs)) or 'NAME'}")
     study = catalogue.recall(config["study"], runs).study
+    final = [one for one in study.trials if not one.tuning]
     scores = {}
-    for one in study.trials:
+    for one in final:
         end = store.outcome(one, runs)
         if isinstance(end, Done):
             scores[one.trial_id] = end.metrics.get("valid_acc", math.nan)
     if not scores:
-        raise Mistake(f"trial=best study={study.name}: none of its {len(study.trials)} trials is done")
+        raise Mistake(f"trial=best study={study.name}: none of its {len(final)} trials is done")
     if any(map(math.isnan, scores.values())):
         raise Mistake(
             f"trial=best study={study.name}: its trials set no images aside to choose by (dataset.valid_fraction=0), "

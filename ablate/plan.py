@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,48 +12,92 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from ablate import adaptive
+from ablate.adaptive import Auto, Maker
 from ablate.cli import Composed
 from ablate.design import (
-    NUMERICS,
     OUTSIDE_IDENTITY,
     Cell,
     Level,
     Mistake,
     Study,
     Trial,
-    flatten,
-    science,
     show,
-    trial_id,
 )
 from ablate.grid import Combination, Grid, grid, ours, resolved, settled
+from ablate.pairs import Pair, pairs
 from ablate.preset import Preset, read
+from ablate.tune import TunedCell, Tuning
+
+FOR_A_STUDY = (
+    "preset",
+    "design",
+    "reference",
+    "where",
+    "when",
+    "zip",
+    "tune",
+    "nuisance",
+    "max_seeds",
+    "equivalence_pp",
+)
+"""Keys that mean nothing to one trial."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A study, and the settings that say where and how it runs, never what it computes.
 
-    `cell_configs` holds one resolved config a cell, `prepare` keys included.
+    `configs` holds one resolved config a cell, `prepare` keys included. A study that tunes, or that adds seeds where
+    they decide, has further trials once results are there, made by `maker`; with `tuning` it begins with none.
+    `seeds`: of each cell, to begin with.
     """
 
     study: Study
     settings: Mapping[str, Any]
-    cell_configs: Sequence[Mapping[str, Any]]
+    configs: Mapping[Cell, Mapping[str, Any]]
+    maker: Maker
+    seeds: Mapping[Cell, int]
+    tuning: Tuning | None = None
+    tuned: Sequence[TunedCell] = ()
+    auto: Auto | None = None
+
+    @property
+    def cell_configs(self) -> list[Mapping[str, Any]]:
+        return list(self.configs.values())
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether results decide on further trials."""
+        return bool(self.tuning or self.auto)
+
+    @property
+    def coming(self) -> dict[Cell, int]:
+        """Trials of each cell that are known only once results are there, where their number is fixed."""
+        return adaptive.coming(self.tuning, self.tuned, self.seeds)
+
+    @property
+    def notes(self) -> list[str]:
+        """How the trials come about that are not in `study` yet."""
+        seeds = max(self.seeds.values())
+        return adaptive.notes(self.tuning, self.tuned, self.maker.drawn, self.auto, seeds, len(self.configs))
 
 
 def one_trial(composed: Composed) -> Plan:
     """The plan of a line without -m: one trial, with `seed`."""
     for typed in composed.typed:
-        if typed.startswith("seeds="):
+        key = re.split(r"[=@]", typed.lstrip("+~"), maxsplit=1)[0].split(".")[0]
+        if key == "seeds":
             raise Mistake(f"{typed}: seeds is for a study, with -m; without -m there is one trial, and seed=N")
-    if composed.choices.get("preset"):
-        raise Mistake(f"preset={composed.choices['preset']}: a preset is a study; allowed: with -m")
+        if key in FOR_A_STUDY:
+            raise Mistake(f"{typed}: {key} is for a study; allowed: with -m")
     choices = ours(composed.choices)
     _refuse_smoke(resolved(composed.config)["scale"])
     config = settled(composed.config)
-    trials = list(_trials(Cell(()), config, choices, [config["seed"]]))
-    return Plan(Study(_name(config, {}, [choices]), {}, trials), _settings(config), [config])
+    cell = Cell(())
+    maker = Maker({cell: Combination(config, choices, lambda values: config)}, {})
+    trials = [maker.trial(cell, config["seed"])]
+    return Plan(Study(_name(config, {}, [choices]), {}, trials), _settings(config), {cell: config}, maker, {cell: 1})
 
 
 def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> Plan:
@@ -62,7 +107,8 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         Mistake: a level is of the wrong type, out of range, or of a key that cannot be a factor.
     """
     asked = _preset(loader, master, arguments)
-    grids = [grid(loader, master, line) for line in asked.lines]
+    spaces, lines = adaptive.taken(asked.lines)
+    grids = [grid(loader, master, line) for line in lines]
     combinations = [combination for one in grids for combination in one.combinations]
     factors = grids[0].swept if len(grids) == 1 else _differing(grids, asked.follows)
     cells: dict[Cell, Combination] = {}
@@ -72,20 +118,38 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         if twin.config != combination.config:
             raise Mistake(f"preset={asked.name}: {_two_in_one_cell(cell, twin, combination)}")
 
-    trials = [
-        trial
-        for cell, one in cells.items()
-        for trial in _trials(cell, one.config, one.choices, range(one.config["seeds"]))
-    ]
-    _refuse_twins(trials)
-    levels = {name: list(dict.fromkeys(dict(cell.levels)[name] for cell in cells)) for name in factors}
     config = combinations[0].config
-    name = _name(config, levels, [one.choices for one in cells.values()], asked.name)
+    maker = Maker(cells, adaptive.nuisance_space(spaces["nuisance"], cells, factors))
+    tuning, tuned = adaptive.tuned_cells(spaces["tune.space"], config, maker, factors)
+    levels = {name: list(dict.fromkeys(dict(cell.levels)[name] for cell in cells)) for name in factors}
+    if len(grids) == 1:
+        levels = {name: list(its) for name, its in grids[0].factors.items()}
+    design = grids[0].terms if all(one.terms == grids[0].terms for one in grids) else {}
+    auto = adaptive.auto(config, functools.partial(_pairs, list(cells), levels, asked.contrast, design))
+    seeds = {cell: adaptive.first_seeds(one.config) for cell, one in cells.items()}
+    trials = [one for cell in cells for one in maker.trials(cell, [tuning.seed] if tuning else range(seeds[cell]))]
+    _refuse_twins(trials)
+    how = ["tuned"] * bool(tuning) + ["nuisance"] * bool(maker.drawn)
+    name = _name(config, levels, [one.choices for one in cells.values()], asked.name, how)
     _refuse_idle(asked, grids)
     derived = set(asked.follows).union(*(one.derived for one in grids))
     derived &= {key for trial in trials for key in trial.params} - levels.keys()
-    study = Study(name, levels, trials, sorted(derived), asked.contrast)
-    return Plan(study, _settings(config), [one.config for one in cells.values()])
+    derived |= {key for one in tuned for key in one.space}
+    terms = {**design} | adaptive.terms(tuning, tuned, maker.drawn, auto)
+    study = Study(name, levels, [] if tuning else trials, sorted(derived - maker.drawn.keys()), asked.contrast, terms)
+    configs = {cell: one.config for cell, one in cells.items()}
+    return Plan(study, _settings(config), configs, maker, seeds, tuning, tuned, auto)
+
+
+def _pairs(
+    cells: Sequence[Cell],
+    levels: Mapping[str, Sequence[Level]],
+    contrast: tuple[str, Sequence[Level]] | None,
+    design: Mapping[str, Any],
+) -> list[Pair]:
+    """The pairs of cells whose margins the study's report tells."""
+    base = design.get("design", {}).get("base")
+    return pairs(cells, levels, contrast, Cell(tuple(base.items())) if base else None)
 
 
 def _preset(loader: ConfigLoader, master: DictConfig, words: Sequence[str]) -> Preset:
@@ -150,16 +214,6 @@ def _refuse_twins(trials: Iterable[Trial]) -> None:
             raise Mistake(f"{twin.cell} and {trial.cell} are the same network and recipe; drop one of them")
 
 
-def _trials(cell: Cell, config: Mapping[str, Any], choices: Mapping[str, str], seeds: Iterable[int]) -> Iterator[Trial]:
-    """The trials of a cell; what is equal in them is one object."""
-    shared = science(config)
-    chosen = {group: choice for group, choice in choices.items() if group in shared}
-    flat = {key: value for key, value in flatten(shared).items() if key not in OUTSIDE_IDENTITY}
-    for seed in seeds:
-        seeded = shared | {"seed": seed}
-        yield Trial(cell, seed, seeded, chosen | flat | {"seed": seed, "numerics": NUMERICS}, trial_id(seeded))
-
-
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in OUTSIDE_IDENTITY if key in config}
 
@@ -169,12 +223,15 @@ def _name(
     factors: Mapping[str, Sequence[Level]],
     choices: Iterable[Mapping[str, str]],
     preset: str | None = None,
+    how: Sequence[str] = (),
 ) -> str:
     """`study`, or the preset, or the data set and the swept factors, so that unlike studies don't pool."""
     name: str | None = config["study"] or preset
     if name is None:
         datasets = "+".join(dict.fromkeys(choice["dataset"] for choice in choices))
-        return "-".join([datasets, *sorted(factor for factor in factors if factor != "dataset")])
+        kind = config["design"]["kind"]
+        varied = sorted(factor for factor in factors if factor != "dataset")
+        return "-".join([datasets, *varied, *([kind] * (kind != "full")), *how])
     if not re.fullmatch(r"\w[\w.+-]{,99}", name):
         raise Mistake(f"study={show(name)}: allowed: up to 100 letters, digits, and _ . + - after the first")
     return name

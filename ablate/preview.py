@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ablate import expected, machine
-from ablate.design import Cell, Study, Trial, show
+from ablate.design import Cell, Level, Study, Trial, show
 from ablate.events import Done, Failed, Outcome
 from ablate.expected import Expectations, training_multiply_adds
 
@@ -32,31 +32,47 @@ def show_plan(
     study: Study,
     outcomes: Outcomes,
     to_do: Sequence[Trial],
-    cell_configs: Sequence[Mapping[str, Any]],
+    configs: Mapping[Cell, Mapping[str, Any]],
+    coming: Mapping[Cell, int] | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """The cells with their trials done, failed and to do, what those cost, then each trial to do by name.
 
-    `cell_configs` holds one resolved config a cell.
+    Args:
+        console: where.
+        study: with the trials known so far.
+        outcomes: of these.
+        to_do: those that would run.
+        configs: one resolved config a cell.
+        coming: trials of each cell that are known only once results are there, and are to run too.
+        notes: lines that say how those come about.
     """
+    coming = coming or {}
+    waiting = collections.Counter(trial.cell for trial in to_do)
+    trials_of = study.cells
     table = _cells_table(study, "done", "failed", "to do")
-    waiting = {trial.trial_id for trial in to_do}
-    for cell, trials in itertools.islice(study.cells.items(), SHOWN_CELLS):
-        new = sum(trial.trial_id in waiting for trial in trials)
+    for cell in itertools.islice(configs, SHOWN_CELLS):
+        trials = trials_of.get(cell, [])
+        new = waiting[cell]
         done = sum(isinstance(outcomes[trial.trial_id], Done) for trial in trials)
-        table.add_row(*(show(level) for _, level in cell.levels), str(done), str(len(trials) - done - new), str(new))
-    _title(console, study)
+        counted_now = str(done), str(len(trials) - done - new), str(new + coming.get(cell, 0))
+        table.add_row(*(show(level) for _, level in cell.levels), *counted_now)
+    _title(console, study, len(configs), len(study.trials) + sum(coming.values()))
     console.print(table)
-    _more(console, len(study.cells) - SHOWN_CELLS, "cell")
-    if not to_do:
+    _more(console, len(configs) - SHOWN_CELLS, "cell")
+    for note in notes:
+        _line(console, note)
+    total = waiting + collections.Counter(coming)
+    if not total:
         _line(console, "Nothing to do: every trial has its outcome.")
         return
-    config_of = dict(zip(study.cells, cell_configs, strict=True))
-    _expected(console, to_do, config_of)
-    work_of = dict(zip(study.cells, map(training_multiply_adds, cell_configs), strict=True))
-    known = [work for trial in to_do if (work := work_of[trial.cell]) is not None]
-    told = f", {sum(known):.2g} multiply-adds of training" if known else ""
-    unknown = f", multiply-adds unknown for {len(to_do) - len(known)}" if len(known) < len(to_do) else ""
-    _line(console, f"{len(to_do)} to do{told}{unknown}:")
+    _expected(console, total, configs)
+    work_of = {cell: training_multiply_adds(configs[cell]) for cell in total}
+    unknown = sum(trials for cell, trials in total.items() if work_of[cell] is None)
+    work = sum((work_of[cell] or 0) * trials for cell, trials in total.items())
+    told = f", {work:.2g} multiply-adds of training" if unknown < total.total() else ""
+    lacking = f", multiply-adds unknown for {unknown}" if unknown else ""
+    _line(console, f"{total.total()} to do{told}{lacking}{':' if to_do else '.'}")
     for trial in to_do[:SHOWN_TRIALS]:
         _line(console, f"  {trial.trial_id}  {trial}")
     _more(console, len(to_do) - SHOWN_TRIALS, "trial")
@@ -76,7 +92,7 @@ def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
             str(failed) if failed else "",
             f"{statistics.mean(accs):.2f}%{spread}" if accs else "none",
         )
-    _title(console, study)
+    _title(console, study, len(study.cells), len(study.trials))
     console.print(table)
     _more(console, len(study.cells) - SHOWN_CELLS, "cell")
     without = [trial for trial in study.trials if not isinstance(outcomes[trial.trial_id], Done)]
@@ -87,6 +103,42 @@ def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
         else:
             _line(console, f"not finished  {trial.trial_id}  {trial}", style="yellow")
     _more(console, len(without) - SHOWN_TRIALS, "trial")
+
+
+def show_tuning(
+    console: Console,
+    study: Study,
+    tried: Mapping[Cell, Sequence[Outcome | None]],
+    chosen: Mapping[Cell, Sequence[tuple[str, Level]]],
+    edges: Mapping[Cell, Mapping[str, str]],
+) -> None:
+    """What each cell's tuning tried, how that ended, and what was chosen.
+
+    Args:
+        console: where.
+        study: of the cells.
+        tried: how each configuration of a cell ended.
+        chosen: key and value; a cell without any has none that came through.
+        edges: the chosen keys that lie at an end of what there was to choose from: lowest, or highest.
+    """
+    kinds = list(dict.fromkeys(_kind(end) for ends in tried.values() for end in ends))
+    table = _cells_table(study, "tried", *kinds)
+    table.add_column("chosen", overflow="fold")
+    for cell, ends in itertools.islice(tried.items(), SHOWN_CELLS):
+        counts = collections.Counter(map(_kind, ends))
+        values = ", ".join(
+            f"{key} {show(value)}" + (f" ({edges[cell][key]} allowed)" if key in edges.get(cell, {}) else "")
+            for key, value in chosen.get(cell, ())
+        )
+        levels = (show(level) for _, level in cell.levels)
+        table.add_row(*levels, str(len(ends)), *(str(counts[kind]) for kind in kinds), values or "none yet")
+    _line(console, "tuning:")
+    console.print(table)
+    _more(console, len(tried) - SHOWN_CELLS, "cell")
+
+
+def _kind(end: Outcome | None) -> str:
+    return "not finished" if end is None else "done" if isinstance(end, Done) else end.kind
 
 
 def counts(outcomes: Outcomes) -> str:
@@ -111,13 +163,14 @@ def _cells_table(study: Study, *columns: str) -> Table:
     return table
 
 
-def _title(console: Console, study: Study) -> None:
-    _line(console, f"study {study.name}: {counted(len(study.cells), 'cell')}, {counted(len(study.trials), 'trial')}")
+def _title(console: Console, study: Study, cells: int, trials: int) -> None:
+    _line(console, f"study {study.name}: {counted(cells, 'cell')}, {counted(trials, 'trial')}")
 
 
-def _expected(console: Console, to_do: Sequence[Trial], config_of: Mapping[Cell, Mapping[str, Any]]) -> None:
+def _expected(
+    console: Console, waiting: collections.Counter[Cell], config_of: Mapping[Cell, Mapping[str, Any]]
+) -> None:
     """One line of hours and disk, and one of the cells that are larger than this machine's memory."""
-    waiting = collections.Counter(trial.cell for trial in to_do)
     first = next(iter(config_of.values()))
     runs, slots = Path(first["runs"]).absolute(), machine.slots(first["dispatch"])
     memory = machine.memory_bytes(machine.kind_of_device(first["dispatch"]))
@@ -127,7 +180,7 @@ def _expected(console: Console, to_do: Sequence[Trial], config_of: Mapping[Cell,
     parts = []
     if known:
         total, trials = sum(each * trials for each, trials in known), sum(trials for _, trials in known)
-        of = "" if trials == len(to_do) else f" for {trials} of them"
+        of = "" if trials == waiting.total() else f" for {trials} of them"
         parts.append(f"{_hours(total)}{of} by what finished here, {_hours(total / slots)} on {counted(slots, 'slot')}")
     learned = {cell: expected.parameters(config_of[cell]) or 0 for cell in waiting}
     if any(learned.values()):

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from ablate.design import Trial
 from ablate.events import Done, Epoch, Event, Failed, Notice, Started
-from ablate.preview import counted
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -23,11 +22,15 @@ class Display:
     Args:
         console: where to draw; it must hold the terminal's own stream, since sys.stdout may be redirected.
         trials: the trials that will run.
+        total: how many there will be with those that results bring; None for no more.
+        is_open: whether there may be even more than that.
     """
 
-    def __init__(self, console: Console, trials: Sequence[Trial]) -> None:
-        self.console = console
-        self.ended, self.total = 0, len(trials)
+    def __init__(
+        self, console: Console, trials: Sequence[Trial], total: int | None = None, *, is_open: bool = False
+    ) -> None:
+        self.console, self.is_open = console, is_open
+        self.ended, self.total = 0, len(trials) if total is None else total
         self.left = {trial.trial_id: trial.config["recipe"]["epochs"] for trial in trials}
         self.tasks: dict[str, TaskID] = {}
         self.last_line: dict[str, float] = {}
@@ -49,13 +52,20 @@ class Display:
     def __enter__(self) -> Self:
         self.live.start()
         if not self.console.is_terminal:
-            self._line(f"{counted(self.total, 'trial')} to run")
+            self._line(f"{self._of} trial{'s' * (self._of != '1')} to run")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
     ) -> None:
         self.live.stop()
+
+    def add(self, trials: Sequence[Trial]) -> None:
+        """More trials, that results have brought."""
+        new = {trial.trial_id: trial.config["recipe"]["epochs"] for trial in trials}
+        self.left |= new
+        self.total = max(self.total, len(self.left))
+        self.live.update(self.all, total=sum(new.values()) + (self.live.tasks[0].total or 0))
 
     def show(self, trial: Trial, event: Event) -> None:
         if isinstance(event, Started):
@@ -67,7 +77,11 @@ class Display:
             self._line(f"        {trial}: {event.text}", style="yellow")
         else:
             self._outcome(trial, event)
-        self.live.update(self.all, state=f"{self.ended}/{self.total} done")
+        self.live.update(self.all, state=f"{self.ended}/{self._of} done")
+
+    @property
+    def _of(self) -> str:
+        return f"{self.total}+" if self.is_open else str(self.total)
 
     def _epoch(self, trial: Trial, event: Epoch) -> None:
         epochs = trial.config["recipe"]["epochs"]
@@ -90,13 +104,15 @@ class Display:
         self._advance(trial, 0)
         if trial.trial_id in self.tasks:
             self.live.remove_task(self.tasks.pop(trial.trial_id))
-        count = f"[{self.ended}/{self.total}]"
+        count = f"[{self.ended}/{self._of}]"
         if isinstance(event, Done):
-            told = [f"test {event.metrics['test_acc']:.2%}"] if "test_acc" in event.metrics else []
+            acc = "valid_acc" if trial.tuning else "test_acc"  # a tuning does not look at the test
+            told = [f"{acc[:-4]} {event.metrics[acc]:.2%}"] if acc in event.metrics else []
             told += [f"{event.metrics['wall_s']:.1f} s"] if "wall_s" in event.metrics else []
             self._line(f"{count} {trial}: {', '.join(['done', *told])}")
             return
-        self._line(f"{count} {trial}: {event.kind}: {event.reason}", style="red")
+        style = "red" if event.kind != "pruned" else None
+        self._line(f"{count} {trial}: {event.kind}: {event.reason}", style=style)
         if event.traceback and not self.told_traceback:
             self.told_traceback = True
             self._line(event.traceback.rstrip())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +13,7 @@ from rich.console import Console
 from ablate import (
     __version__,
     address,
-    catalogue,
     cli,
-    dispatch,
     machine,
     plan,
     preview,
@@ -25,16 +21,11 @@ from ablate import (
     stopping,
     store,
     track,
-    trial,
 )
-from ablate.design import Mistake, Trial
-from ablate.dispatch import Slot
-from ablate.events import Done, Failed, Outcome
-from ablate.expected import Expectations
-from ablate.progress import Display
-
-STOPPING_PATIENCE_S = 5.0
-"""How long an MLflow that is away is waited for when one has asked to stop."""
+from ablate.agenda import Agenda, is_to_do
+from ablate.design import Mistake
+from ablate.events import Done, Failed
+from ablate.session import Session
 
 GOES_ON = "Nothing that was done is lost: say the same line again to go on."
 
@@ -56,13 +47,14 @@ def run(typed: Any) -> int:
     if settings["track"]["uri"] is not None:
         address.check(settings["track"]["uri"])
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
-    to_do = [one for one in study.trials if _is_to_do(outcomes[one.trial_id], settings["retry"])]
-    for warning in _warnings(to_do, settings["dispatch"]):
+    to_do = [one for one in study.trials if is_to_do(outcomes[one.trial_id], settings["retry"])]
+    recipes = [one.config["recipe"] for one in to_do] if not planned.tuning else _recipes(planned)
+    for warning in _warnings(recipes, settings["dispatch"]):
         console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if settings["mode"] == "plan":
-        preview.show_plan(console, study, outcomes, to_do, planned.cell_configs)
+        preview.show_plan(console, study, outcomes, to_do, planned.configs, planned.coming, planned.notes)
         return 0
-    if to_do:
+    if to_do or planned.is_adaptive:
         by_dataset = {repr(config["dataset"]): config for config in planned.cell_configs}
         for config in by_dataset.values():
             for prepare in schema.hooks(config, "prepare"):
@@ -72,112 +64,51 @@ def run(typed: Any) -> int:
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    uri = settings["track"]["uri"]
-    catalogue.remember(study, runs, uri and address.absolute(uri), {"code_version": code_version()})
     stop = stopping.Stop(runs, lambda text: say(text, "yellow"))
-    try:
-        with stop:
-            complaint = _run_and_track(planned, to_do, runs, console, stop, single=not isinstance(typed, plan.Plan))
-    except KeyboardInterrupt:
-        say(f"Stopped now. {GOES_ON}", "yellow")
-        return stop.exit_status
-    except store.NoSpace as full:
-        say(f"{full}. Free some space. {GOES_ON}", "red")
-        return 1
+    with Agenda(planned, runs, machine.slots(settings["dispatch"])) as agenda:
+        session = Session(planned, agenda, runs, stop, console, say, code_version())
+        try:
+            with stop:
+                ran, complaint = session.run(single=not isinstance(typed, plan.Plan))
+        except KeyboardInterrupt:
+            say(f"Stopped now. {GOES_ON}", "yellow")
+            return stop.exit_status
+        except store.NoSpace as full:
+            say(f"{full}. Free some space. {GOES_ON}", "red")
+            return 1
+    study = agenda.final
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     if stop.signal is not None:
-        say(f"Stopped: {preview.counts(outcomes)}. {GOES_ON}", "yellow")
+        ended = outcomes | {one.trial_id: store.outcome(one, runs) for one in agenda.study.trials}
+        say(f"Stopped: {preview.counts(ended)}. {GOES_ON}", "yellow")
         return stop.exit_status
     preview.show_outcomes(console, study, outcomes)
-    if not to_do:
+    if planned.tuning:
+        tried = {cell: [store.outcome(one, runs) for one in its] for cell, its in agenda.tried.items()}
+        preview.show_tuning(console, study, tried, {c: list(v.items()) for c, v in agenda.chosen.items()}, agenda.edges)
+    for cell in agenda.without:
+        say(f"{cell}: none of its configurations came through, so there is none to make margins of", "red")
+    if not ran:
         console.print("Nothing to train: every trial had its outcome already.", highlight=False)
     if stop.asked:
         say(f"Stopped at the first failure (fail_fast=true). {GOES_ON}", "yellow")
     _say_what_next(say, planned, outcomes, complaint)
-    return 0 if all(isinstance(end, Done) for end in outcomes.values()) and not complaint else 1
+    whole = not agenda.without and all(isinstance(end, Done) for end in outcomes.values())
+    return 0 if whole and not complaint else 1
 
 
-def _run_and_track(
-    planned: plan.Plan, to_do: Sequence[Trial], runs: Path, console: Console, stop: stopping.Stop, *, single: bool
-) -> track.Undelivered | None:
-    """Run the trials, with MLflow and the display following; return what kept MLflow from it, if anything."""
-    tracker = _tracker(planned, to_do, runs, console)
-    patience_s = 0.0  # Ctrl-C does not wait for an MLflow that is away
-    try:
-        if to_do:
-            events = _events(planned, to_do, runs, stop, single=single)
-            with contextlib.closing(events), Display(console, to_do) as display:
-                for one, event in events:
-                    if tracker:
-                        tracker.record(one, event)
-                    display.show(one, event)
-                    if isinstance(event, Failed) and planned.settings["fail_fast"]:
-                        stop.ask()
-        patience_s = track.PATIENCE_S if stop.signal is None else STOPPING_PATIENCE_S
-    finally:
-        complaint = tracker.close(patience_s) if tracker else None
-    if isinstance(complaint, Mistake):
-        raise complaint
-    return complaint
-
-
-def _tracker(planned: plan.Plan, to_do: Sequence[Trial], runs: Path, console: Console) -> track.Tracker | None:
-    uri = planned.settings["track"]["uri"]
-    if uri is None:
-        return None
-    ids = {one.trial_id for one in to_do}
-    return track.Tracker(
-        uri,
-        planned.study,
-        runs=runs,
-        settled=[one for one in planned.study.trials if one.trial_id not in ids],
-        tags={"code_version": code_version()},
-        warn=lambda line: console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True),
-    )
-
-
-def _events(
-    planned: plan.Plan, to_do: Sequence[Trial], runs: Path, stop: stopping.Stop, *, single: bool
-) -> dispatch.TrialEvents:
-    """The trials' events, those that are expected to take longest first."""
-    how, kept = planned.settings["dispatch"], planned.settings["checkpoint"]
-    slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"])
-    care = trial.Care(*schema.interval(kept["every"]), kept["keep"], stop.path)
-    train = functools.partial(_train, care, planned.settings["cost"])
-    if single or how["executor"] == "in_process":
-        return dispatch.in_process(train, to_do, runs=runs, slot=slot, stopping=stop.is_asked)
-    expected = Expectations(runs)
-    config_of = dict(zip(planned.study.cells, planned.cell_configs, strict=True))
-    cost_of = {cell: expected.cost(config_of[cell]) for cell in {one.cell for one in to_do}}
-    aids = dispatch.Aids(
-        data=trial.dataset, warm=trial.warm, bytes_of=lambda one: expected.peak_bytes(config_of[one.cell])
-    )
-    ordered = sorted(to_do, key=lambda one: -cost_of[one.cell])
-    lost = how["max_lost"]
-    return dispatch.on_ray(train, ordered, runs=runs, slot=slot, max_lost=lost, stopping=stop.is_asked, aids=aids)
-
-
-def _train(care: trial.Care, cost: bool, slot: Slot) -> store.Run:
-    device = "auto" if slot.gpus is None else "cuda" if slot.gpus else "cpu"
-    return functools.partial(trial.run, threads=slot.threads, device=device, care=care, cost=cost)
-
-
-def _warnings(to_do: Sequence[Trial], how: Mapping[str, Any]) -> list[str]:
+def _warnings(recipes: Sequence[Mapping[str, Any]], how: Mapping[str, Any]) -> list[str]:
     """What to say before trials run here; raises Mistake where this machine cannot run them."""
-    if not to_do:
+    if not recipes:
         return []
     machine.check_gpus(how)
     kind = machine.kind_of_device(how)
-    recipes = {repr(one.config["recipe"]): one.config["recipe"] for one in to_do}
-    told = [machine.check_recipe(recipe, kind) for recipe in recipes.values()]
+    told = [machine.check_recipe(recipe, kind) for recipe in {repr(one): one for one in recipes}.values()]
     return list(dict.fromkeys(warning for warning in told if warning))
 
 
-def _is_to_do(outcome: Outcome | None, retry: str) -> bool:
-    """A failed trial is a result, unless it was only interrupted, or one asks to try again."""
-    if isinstance(outcome, Failed):
-        return store.to_go_on(outcome, alone=True) or retry == "failed"
-    return outcome is None
+def _recipes(planned: plan.Plan) -> list[Mapping[str, Any]]:
+    return [config["recipe"] for config in planned.cell_configs]
 
 
 def _runs_folder(typed: str) -> Path:
@@ -219,7 +150,7 @@ def _say_what_next(
             f"or python -m ablate.track study={planned.study.name}: {preview.counted(complaint.trials, 'trial')}",
             style="red",
         )
-    if any(isinstance(end, Failed) and end.kind != "lost" for end in outcomes.values()):
+    if any(isinstance(end, Failed) and not store.to_go_on(end) for end in outcomes.values()):
         say("To try failed trials again: the same line with retry=failed")
     name = planned.study.name
     if planned.settings["track"]["uri"] is None:

@@ -9,7 +9,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
@@ -27,6 +27,8 @@ Augment = Enum("Augment", ["none", "crop", "light", "cutout", "scale_crop_flip"]
 Moments = Enum("Moments", ["reestimated", "running"])
 Precision = Enum("Precision", ["fp32", "tf32", "bf16", "fp16"])
 Executor = Enum("Executor", ["ray", "in_process"])
+Sampler = Enum("Sampler", ["none", "tpe", "random", "grid"])
+Pruner = Enum("Pruner", ["none", "median", "hyperband"])
 Keep = Enum("Keep", ["none", "weights", "all"])
 
 
@@ -55,6 +57,18 @@ class Dispatch:
 
 
 @dataclass
+class Tune:
+    sampler: Sampler = Sampler.none
+    trials: int | None = None
+    epochs: int | None = None
+    metric: str = "valid_acc"
+    pruner: Pruner = Pruner.none
+    seed: int = 10_000
+    storage: str | None = None
+    space: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Checkpoint:
     every: str = MISSING
     keep: Keep = MISSING
@@ -74,10 +88,19 @@ class Config:
     dataset: Any = MISSING
     preset: Any = None
     recipe: Recipe = MISSING
+    design: Any = MISSING
+    tune: Tune = field(default_factory=Tune)
     bits: int = MISSING
     depth: int = MISSING
     width: int | float = MISSING
-    seeds: int = MISSING
+    seeds: int | str = MISSING
+    max_seeds: int = MISSING
+    equivalence_pp: float = MISSING
+    where: str | None = None
+    when: dict[str, Any] = field(default_factory=dict)
+    zip: list[Any] = field(default_factory=list)
+    reference: dict[str, Any] = field(default_factory=dict)
+    nuisance: dict[str, Any] = field(default_factory=dict)
     seed: int = MISSING
     study: str | None = None
     scale: Scale = MISSING
@@ -102,10 +125,19 @@ def _number(least: float, most: float = math.inf, *, above: bool = False) -> tup
     return fits, f"{least:g} or more" if most == math.inf else f"{least:g} to {most:g}"
 
 
+FIRST_SEEDS = 3
+"""Of every cell, with seeds=auto: the fewest that show a spread worth a test."""
+
+_FROM_1_TO_10_000 = _number(1, 10_000)
+
 _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "bits": (lambda value: value in (1, 2, 4, 8, 32), "1, 2, 4, 8, 32"),
     "width": _number(0, 1000, above=True),
-    "seeds": _number(1, 10_000),
+    "seeds": (lambda value: value == "auto" or _FROM_1_TO_10_000[0](value), f"{_FROM_1_TO_10_000[1]}, or auto"),
+    "max_seeds": _number(FIRST_SEEDS, 10_000),
+    "equivalence_pp": _number(0, above=True),
+    "tune.trials": _number(1),
+    "tune.epochs": _number(1),
     "seed": _number(0),
     "recipe.epochs": _number(1),
     "recipe.batch_size": _number(1),
@@ -125,8 +157,18 @@ _KEYS = tuple(field.name for field in fields(Config))
 _NEEDED = tuple(field.name for field in fields(Config) if field.default is MISSING)
 _KEYS_OF = {
     name: tuple(field.name for field in fields(kind))
-    for name, kind in (("recipe", Recipe), ("dispatch", Dispatch), ("track", Track), ("checkpoint", Checkpoint))
+    for name, kind in (
+        ("recipe", Recipe),
+        ("dispatch", Dispatch),
+        ("track", Track),
+        ("checkpoint", Checkpoint),
+        ("tune", Tune),
+    )
 }
+
+
+OPEN = ("when", "reference", "nuisance", "tune.space")
+"""Nodes in which any key may be typed, without Hydra's `+`."""
 
 
 GROUPS_WITH_A_TARGET = ("model", "norm", "dataset")
@@ -139,7 +181,10 @@ HINTED_BATCH = 125
 def register() -> None:
     """Give Hydra the types and the resolver that conf/ asks for by name."""
     OmegaConf.register_new_resolver("scaled_lr", lambda lr, batch_size: lr * batch_size / HINTED_BATCH, replace=True)
-    ConfigStore.instance().store(name="schema", node=Config)
+    root = OmegaConf.structured(Config)
+    for node in OPEN:
+        OmegaConf.set_struct(OmegaConf.select(root, node), False)
+    ConfigStore.instance().store(name="schema", node=root)
 
 
 def check(config: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ runs/<trial_id>/claim             a lock that the working process holds while it
 runs/<trial_id>/events.jsonl      every event of every attempt, in order, one JSON object a line
 runs/<trial_id>/checkpoint.pt     training as it stood; checkpoint-previous.pt, the one before
 runs/<trial_id>/weights.pt        of a trial that is done
+runs/<trial_id>/prune             why a tuning has the trial stop, until it does
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ CLAIM = "claim"
 LOG = "events.jsonl"
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-previous.pt")
 WEIGHTS = "weights.pt"
+PRUNE = "prune"
 
 Run = Callable[[Mapping[str, Any], Path], Iterator[Event]]
 """What trains: a config and the run directory in, a trial's events out."""
@@ -34,6 +36,10 @@ Run = Callable[[Mapping[str, Any], Path], Iterator[Event]]
 
 class Stopped(Exception):
     """Raised by a trial that was asked to stop: it has no outcome, and goes on from its checkpoint another time."""
+
+
+class Pruned(Exception):
+    """Raised by a trial that a tuning stops, with its checkpoint written; as text, why."""
 
 
 class Claimed(Exception):
@@ -98,6 +104,7 @@ def _attempt(run: Run, trial: Trial, directory: Path, asked: float, alone: bool)
     if over:
         return
     _write_config(directory / "config.json", trial.config)
+    (directory / PRUNE).unlink(missing_ok=True)  # of an earlier attempt, or of a tuning's that is over
     number = 1 + max((line["attempt"] for line in lines), default=0)
     started = any(isinstance(event, Started) for event in told)
     epochs = {event.epoch for event in told if isinstance(event, Epoch)}
@@ -106,6 +113,8 @@ def _attempt(run: Run, trial: Trial, directory: Path, asked: float, alone: bool)
             if isinstance(event, Epoch) and event.epoch in epochs:
                 continue
             event_log.append(log, number, event)
+            if outcome_of(event):
+                (directory / PRUNE).unlink(missing_ok=True)  # it came too late, or has done its work
             if not (isinstance(event, Started) and started):
                 yield event
 
@@ -142,8 +151,8 @@ def is_over(ended: Outcome | None, asked: float, alone: bool) -> bool:
 
 
 def to_go_on(failed: Failed, alone: bool = False) -> bool:
-    """Whether the failure is only an interruption: its process was lost, or memory that it shared ran out."""
-    return failed.kind == "lost" or (failed.kind == "oom" and alone and not failed.alone)
+    """Whether the failure is only an interruption: pruned, its process lost, or memory that it shared run out."""
+    return failed.kind in ("lost", "pruned") or (failed.kind == "oom" and alone and not failed.alone)
 
 
 def starts_afresh(failed: Failed) -> bool:
@@ -176,6 +185,15 @@ def is_claimed(trial_id: str, runs: Path) -> bool:
         return True
 
 
+def prune(trial: Trial, runs: Path, reason: str) -> None:
+    """Have a running trial stop, with a checkpoint, at its next look between two batches."""
+    directory = runs / trial.trial_id
+    directory.mkdir(parents=True, exist_ok=True)
+    temporary = directory / f"{PRUNE}.tmp"
+    temporary.write_text(reason)
+    temporary.replace(directory / PRUNE)
+
+
 def mark(trial: Trial, runs: Path, failed: Failed) -> Failed:
     """Store, and return, how the trial failed where its own process could not say so."""
     directory = runs / trial.trial_id
@@ -195,6 +213,8 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path, 
             yield Failed(kind="error", reason="the trial ended without saying Done or Failed")
     except Stopped:
         return
+    except Pruned as error:
+        yield Failed(kind="pruned", reason=str(error))
     except Diverged as error:
         yield Failed(kind="diverged", reason=str(error))
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import shutil
 import sys
 import time
@@ -85,7 +86,8 @@ def show_all(console: Console, runs: Path) -> None:
 
 def show_one(console: Console, study: Study, runs: Path) -> None:
     """The cells of a study with their trials by state, then each failure with its reason."""
-    factors, cells = cells_of(study)
+    final = dataclasses.replace(study, trials=[trial for trial in study.trials if not trial.tuning])
+    factors, cells = cells_of(final)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for factor in factors:
         table.add_column(factor, overflow="fold")
@@ -94,9 +96,13 @@ def show_one(console: Console, study: Study, runs: Path) -> None:
     for levels, trials in cells.items():
         states = collections.Counter(state(trial, runs) for trial in trials)
         table.add_row(*levels, *(str(states[one]) for one in STATES))
-    _line(console, f"study {study.name}: {counted(len(cells), 'cell')}, {counted(len(study.trials), 'trial')}")
+    _line(console, f"study {study.name}: {counted(len(cells), 'cell')}, {counted(len(final.trials), 'trial')}")
     console.print(table)
-    for trial in study.trials:
+    tried = collections.Counter(state(trial, runs) for trial in study.trials if trial.tuning)
+    if tried:
+        states = ", ".join(f"{tried[one]} {one}" for one in STATES if tried[one])
+        _line(console, f"tuning: {counted(tried.total(), 'configuration')}: {states}")
+    for trial in final.trials:
         end = store.outcome(trial, runs)
         if isinstance(end, Failed):
             _line(console, f"failed  {trial.trial_id}  {trial}: {end.kind}: {end.reason}", style="red")
@@ -151,13 +157,16 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
 
 
 def state(trial: Trial, runs: Path) -> str:
-    """One of STATES. A lost trial is only interrupted: saying its line again goes on with it."""
+    """One of STATES. A lost trial is only interrupted: saying its line again goes on with it.
+
+    A configuration that a tuning pruned is done with.
+    """
     end = store.outcome(trial, runs)
-    if isinstance(end, Done):
+    if isinstance(end, Done) or (trial.tuning and isinstance(end, Failed) and end.kind == "pruned"):
         return "done"
     if store.is_claimed(trial.trial_id, runs):
         return "running"
-    return "failed" if isinstance(end, Failed) and end.kind != "lost" else "to do"
+    return "failed" if isinstance(end, Failed) and not store.to_go_on(end) else "to do"
 
 
 def _on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:

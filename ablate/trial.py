@@ -17,7 +17,7 @@ from typing import Any
 from ablate import memory
 from ablate.design import Mistake
 from ablate.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
-from ablate.store import WEIGHTS, Stopped
+from ablate.store import PRUNE, WEIGHTS, Stopped
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def run(
         Diverged: the training loss is NaN or infinite.
         Mistake: an image file is damaged.
         Stopped: it was asked to.
+        Pruned: a tuning asked it to stop.
     """
     care = care or Care()
     if care.stop and care.stop.exists():
@@ -102,8 +103,9 @@ def run(
         so_far = {"wall_s": time.perf_counter() - began, "peak_bytes": memory.peak_bytes(device)}
         return {"training": training.state(), "history": history, "pending": pending, **so_far}
 
-    keeper = Keeper(Checkpoints(directory, epochs=care.epochs, minutes=care.minutes), care.stop, state)
-    found, complaints = keeper.checkpoints.load()
+    checkpoints = Checkpoints(directory, epochs=care.epochs, minutes=care.minutes)
+    keeper = Keeper(checkpoints, care.stop, directory / PRUNE, state)
+    found, complaints = checkpoints.load()
     peak_before = 0
     if found is not None:
         training.restore(found["training"])
@@ -153,7 +155,7 @@ def run(
         labels=images.test.labels.tolist(),
     )
     if care.keep != "all":
-        keeper.checkpoints.remove()
+        checkpoints.remove()
 
 
 def warm() -> None:

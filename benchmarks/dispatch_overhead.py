@@ -56,9 +56,9 @@ def with_mlflow() -> str:
 
 
 def _ours(*words: str) -> str:
-    from ablate import run
+    from ablate import run, session
 
-    run._train = lambda care, cost, slot: trains_nothing  # type: ignore[assignment]
+    session._train = lambda care, cost, slot: trains_nothing  # type: ignore[assignment]
     sys.argv = ["ablate.run", *LINE, *words]
     began = time.perf_counter()
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate import CONF, run, store
+from ablate import CONF, agenda, run, session, store
 from ablate.events import Failed
 from tests.fakes import make_trial
 
@@ -47,7 +47,7 @@ def test_a_study_runs_is_tracked_and_reported(folder, say):
 def test_the_same_line_again_trains_nothing_and_says_so(folder, say, monkeypatch):
     line = f"-m bits=1,32 seeds=1 {TINY} {HERE}".split()
     say("ablate.run", *line)
-    monkeypatch.setattr(run, "_train", None)
+    monkeypatch.setattr(session, "_train", None)
     status, out, _ = say("ablate.run", *line)
     assert status == 0
     assert "Nothing to train: every trial had its outcome already." in out
@@ -87,7 +87,7 @@ def test_mode_plan_names_exactly_the_new_trials_and_starts_nothing(folder, say):
 
 
 def test_a_line_without_m_is_one_trial_in_this_process(folder, say, monkeypatch):
-    monkeypatch.setattr(run.dispatch, "on_ray", None)
+    monkeypatch.setattr(session.dispatch, "on_ray", None)
     status, out, _ = say("ablate.run", *f"norm=srelu seed=4 {TINY}".split())
     assert status == 0
     assert "study synthetic: 1 cell, 1 trial\n" in out
@@ -142,7 +142,7 @@ def test_an_mlflow_that_fails_in_mid_study_loses_nothing(folder, say, monkeypatc
 
 def test_stopped_now_it_ends_in_one_line_and_the_same_line_goes_on(folder, say, monkeypatch):
     line = f"-m bits=1,32 seeds=1 {TINY} {HERE}".split()
-    here = run.dispatch.in_process
+    here = session.dispatch.in_process
 
     def interrupted(*args, **kwargs):
         for number, event in enumerate(here(*args, **kwargs)):
@@ -151,7 +151,7 @@ def test_stopped_now_it_ends_in_one_line_and_the_same_line_goes_on(folder, say, 
             yield event
 
     with monkeypatch.context() as patch:
-        patch.setattr(run.dispatch, "in_process", interrupted)
+        patch.setattr(session.dispatch, "in_process", interrupted)
         status, out, err = say("ablate.run", *line)
     assert (status, err) == (130, "")
     assert out.splitlines()[-1] == f"Stopped now. {run.GOES_ON}"
@@ -215,4 +215,4 @@ def test_a_killed_worker_costs_no_trial(folder):
 def test_a_lost_trial_is_to_do_again(tmp_path):
     trial = make_trial(0)
     store.mark(trial, tmp_path, Failed(kind="lost", reason="its worker process died 4 times"))
-    assert run._is_to_do(store.outcome(trial, tmp_path), "none")
+    assert agenda.is_to_do(store.outcome(trial, tmp_path), "none")

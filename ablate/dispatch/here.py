@@ -21,7 +21,7 @@ def in_process(
 
     Args:
         run: given the slot, what trains.
-        trials: in this order.
+        trials: in this order; to a `Queue`, more may be put while it runs.
         runs: folder of the run directories.
         slot: what each trial is given.
         stopping: whether to begin no further trial.
@@ -29,7 +29,7 @@ def in_process(
     Raises:
         NoSpace: the disk is full.
     """
-    queue, asked = Queue(trials), time.time()
+    queue, asked = Queue.of(trials), time.time()
     while queue and not stopping():
         trial = queue.take()
         if trial is None:

@@ -57,7 +57,7 @@ def on_ray(
 
     Args:
         run: given the slot, what trains; imported by name in the workers.
-        trials: taken in this order, as slots come free.
+        trials: taken in this order, as slots come free; to a `Queue`, more may be put while it runs.
         runs: folder of the run directories, an absolute path.
         slot: what each trial is given.
         max_lost: deaths of its worker that are forgiven; one more and the trial is `Failed(lost)`.
@@ -101,9 +101,8 @@ class _Study:
             self.warming = [warm.remote(aids.warm) for _ in range(self.slots)]
 
     def events(self, trials: Iterable[Trial], stopping: Callable[[], bool]) -> TrialEvents:
-        ordered = list(trials)
-        self.data.ask_for(ordered)
-        self.queue = Queue(ordered)
+        self.queue = Queue.of(trials)
+        self.data.ask_for(self.queue)
         while True:
             if not stopping():
                 self._begin_trials()

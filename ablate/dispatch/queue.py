@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from ablate.design import Trial
 
@@ -12,11 +12,19 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Queue:
-    """A queue of trials, the first given first."""
+    """A queue of trials, the first given first. Whoever follows the events may put in more, until the last is over."""
 
     def __init__(self, trials: Iterable[Trial] = ()) -> None:
         self._now = deque(trials)
         self._later: deque[tuple[float, Trial]] = deque()
+
+    @classmethod
+    def of(cls, trials: Iterable[Trial]) -> Queue:
+        """The trials as a queue; one that is a queue already stays itself."""
+        return trials if isinstance(trials, Queue) else cls(trials)
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter((*self._now, *(trial for _, trial in self._later)))
 
     def __bool__(self) -> bool:
         return bool(self._now or self._later)

@@ -17,15 +17,18 @@ class SharedData:
         self.made: dict[str, Any] = {}
         self.key_of: dict[str, str] = {}
         self.missing: set[str] = set()
+        self.task = ray.remote(num_cpus=0, max_retries=3)(call)
 
     def ask_for(self, trials: Iterable[Trial]) -> None:
+        """Have made what these trials need; asking again costs nothing."""
         if self.make is None:
             return
-        task = self.ray.remote(num_cpus=0, max_retries=3)(call)
         for trial in trials:
+            if trial.trial_id in self.key_of:
+                continue
             key = self.key_of[trial.trial_id] = json.dumps(trial.config["dataset"], sort_keys=True)
             if key not in self.made:
-                self.made[key] = task.remote(self.make, trial.config)
+                self.made[key] = self.task.remote(self.make, trial.config)
                 self.missing.add(key)
 
     def look(self) -> None:
@@ -36,6 +39,7 @@ class SharedData:
 
     def is_ready(self, trial: Trial) -> bool:
         """Whether the trial's data was there at the last look."""
+        self.ask_for([trial])
         return not self.missing or self.key_of[trial.trial_id] not in self.missing
 
     def of(self, trial: Trial) -> list[Any]:

@@ -18,8 +18,12 @@ from ablate.address import SQLITE
 from ablate.design import Study, Trial, show
 from ablate.events import Done, Outcome, Started
 
+OURS = "tags.trial_id LIKE 't%'"
+"""Runs of trials, those of a tuning among them."""
+
 TERMINAL = ("FINISHED", "FAILED")
 _PAGE = 500
+_MOST_TAGS = 100  # of one log_batch
 _SECONDS_FOR_LOCK = 30.0
 
 
@@ -41,7 +45,7 @@ class Held:
 
 
 def status_of(outcome: Outcome) -> str:
-    return "FINISHED" if isinstance(outcome, Done) else "FAILED"
+    return "FINISHED" if isinstance(outcome, Done) or outcome.kind == "pruned" else "FAILED"
 
 
 def ms(seconds: float) -> int:
@@ -75,8 +79,18 @@ class Experiment:
         """Read what runs there are; of two for one trial keep the finished one, or else the first by id."""
         with self._lock:
             self.held.clear()
-            self._add(self._search("tags.kind = 'trial'"))
+            self._add(self._search(OURS))
             self._last_maker.write_text(self._me)
+
+    def grow(self, study: Study) -> None:
+        """Go on with the study as it is asked for now."""
+        from mlflow.entities import RunTag
+
+        before, now = self._terms(self.study), self._terms(study)
+        new = [RunTag(key, value) for key, value in now.items() if before.get(key) != value]
+        for start in range(0, len(new), _MOST_TAGS):
+            self.client.log_batch(self.parent_id, tags=new[start : start + _MOST_TAGS])
+        self.study = study
 
     def ensure(self, wanted: Sequence[tuple[Trial, int, Started | None]]) -> None:
         """Have a run for each trial that started at this time; one from an earlier start is deleted."""
@@ -87,7 +101,7 @@ class Experiment:
             self._shared = self._shared or made_last != self._me
             if self._shared:  # it finds those that started since, so there is more to find the next time
                 since = min(start_ms for trial, start_ms, _ in wanted if self._lacks(trial, start_ms))
-                self._add(self._search(f"tags.kind = 'trial' and attributes.start_time >= {since}"))
+                self._add(self._search(f"{OURS} and attributes.start_time >= {since}"))
                 self._last_maker.write_text(self._me)
             for trial, start_ms, started in wanted:
                 if self._lacks(trial, start_ms):
@@ -101,7 +115,7 @@ class Experiment:
 
     def _make(self, trial: Trial, start_ms: int, started: Started | None) -> Held:
         tags = {
-            "kind": "trial",
+            "kind": "tuning" if trial.tuning else "trial",
             "trial_id": trial.trial_id,
             "cell": str(trial.cell),
             "mlflow.parentRunId": self.parent_id,
@@ -176,6 +190,9 @@ class Experiment:
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         return run_id
 
+    def _terms(self, study: Study) -> dict[str, str]:
+        return {f"terms.{name}": json.dumps(value) for name, value in study.terms.items()}
+
     def _parent_tags(self, asked_at: float) -> dict[str, str]:
         study = self.study
         factors = {f"factor.{name}": ", ".join(map(show, levels)) for name, levels in study.factors.items()}
@@ -185,7 +202,7 @@ class Experiment:
         )
         derived = {f"derived.{key}": "" for key in study.derived}
         said = {"kind": "study", "last_said": f"{asked_at:.3f}", "mlflow.note.content": note}
-        tags = {**said, **factors, **derived, **self.tags}
+        tags = {**said, **factors, **derived, **self._terms(study), **self.tags}
         if study.contrast:
             factor, levels = study.contrast
             tags["contrast"] = json.dumps({"factor": factor, "levels": list(levels)})

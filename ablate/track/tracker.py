@@ -65,7 +65,7 @@ class Tracker:
     ) -> None:
         self._uri, self._study, self._runs, self._settled, self._tags = absolute(uri), study, runs, settled, tags
         self._warn, self._asked_at = warn, asked_at
-        self._queue: queue.SimpleQueue[tuple[Trial, Event] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Trial, Event | None] | None] = queue.SimpleQueue()
         self._pending: dict[str, tuple[Trial, list[Event]]] = {}  # no events: those on disk
         self._refused: dict[str, str] = {}  # trial_id -> why MLflow does not take it, though it answers
         self._failures: dict[str, tuple[int, int]] = {}  # trial_id -> how many, and what was written before the last
@@ -91,6 +91,12 @@ class Tracker:
         if self._mistake is not None:
             raise self._mistake
         self._queue.put((trial, event))
+
+    def grow(self, study: Study, settled: Sequence[Trial]) -> None:
+        """Go on with the study as it is asked for now; of its new trials, `settled` have their outcome on disk."""
+        self._study = study
+        for trial in settled:
+            self._queue.put((trial, None))
 
     def close(self, patience_s: float = PATIENCE_S) -> Undelivered | Mistake | None:
         """Wait until everything is written, but no longer than `patience_s` for an MLflow that is away.
@@ -141,6 +147,8 @@ class Tracker:
             self._writer.experiment.refresh()
             self._doubtful = False
         closing = self._closing.is_set() and self._queue.empty()
+        if self._writer.experiment.study is not self._study:
+            self._writer.experiment.grow(self._study)
         while self._pending:
             self._deliver(self._writer, list(self._pending.values())[:_AT_ONCE])
         if closing:
@@ -191,11 +199,11 @@ class Tracker:
         while not self._queue.empty():
             self._take(self._queue.get())
 
-    def _take(self, item: tuple[Trial, Event] | None) -> None:
+    def _take(self, item: tuple[Trial, Event | None] | None) -> None:
         if item is not None:
             trial, event = item
             if trial.trial_id not in self._refused:
-                self._pending.setdefault(trial.trial_id, (trial, []))[1].append(event)
+                self._pending.setdefault(trial.trial_id, (trial, []))[1].extend([event] if event else [])
 
     def _wait(self, reason: str) -> bool:
         """Let some time pass, longer each time; return whether to try again."""

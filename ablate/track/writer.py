@@ -75,7 +75,7 @@ class Writer:
             self._reopen(held)
         metrics = self._metrics(trial, events)
         params = [] if held.complete else [(key, show(value)) for key, value in trial.params.items()]
-        self._log(held, metrics, params, _tags(outcome) if outcome else {})
+        self._log(held, metrics, params, self._tags(trial, outcome) if outcome else {})
         held.marked = held.marked or outcome is not None
         if not held.complete:
             self._put(held, "config.json", dict(trial.config))
@@ -123,6 +123,13 @@ class Writer:
         if starts and ms(told[starts[-1]].time) != (held.start_ms if held else ms(told[0].time)):
             return told[starts[-1] :]  # what stands before is of an attempt that was given up
         return told
+
+    def _tags(self, trial: Trial, outcome: Outcome) -> dict[str, str]:
+        tags = {"outcome": "done"} if isinstance(outcome, Done) else {"outcome": outcome.kind, "reason": outcome.reason}
+        if trial.tuning:  # what was spent on it
+            told = [event.epoch for event in store.history(trial, self.runs) if isinstance(event, Epoch)]
+            tags["epochs"] = str(max(told, default=0))
+        return tags
 
     def _metrics(self, trial: Trial, events: Sequence[Event]) -> list[tuple[str, float, int, int]]:
         points = []
@@ -199,7 +206,3 @@ class Writer:
     def _settle(self, trial: Trial) -> None:
         self.open.pop(trial.trial_id, None)
         self.delivered.add(trial.trial_id)
-
-
-def _tags(outcome: Outcome) -> dict[str, str]:
-    return {"outcome": "done"} if isinstance(outcome, Done) else {"outcome": outcome.kind, "reason": outcome.reason}

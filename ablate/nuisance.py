@@ -1,0 +1,50 @@
+"""Nuisance factors: values that differ from seed to seed, and are the same in every arm: margins average over them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+
+from ablate.design import Level
+from ablate.space import Space
+
+
+def draw(space: Space, seed: int) -> dict[str, Level]:
+    """The values of one seed: they cover the space evenly, however many seeds there are.
+
+    Each key takes a step of its own through a low-discrepancy sequence, from a start that its name and its range give.
+
+    Args:
+        space: what the values are drawn from.
+        seed: of the trial.
+
+    Source: Halton (1960); a random start as in Cranley and Patterson (1976).
+    """
+    return {
+        key: dimension.at((_radical_inverse(seed + 1, base) + _start(f"{key}={dimension!r}")) % 1.0)
+        for (key, dimension), base in zip(space.items(), _primes(), strict=False)
+    }
+
+
+def _radical_inverse(number: int, base: int) -> float:
+    """The digits of a number mirrored at the point.
+
+    >>> [_radical_inverse(number, 2) for number in (1, 2, 3, 4)]
+    [0.5, 0.25, 0.75, 0.125]
+    """
+    share, value = 1.0, 0.0
+    while number:
+        number, digit = divmod(number, base)
+        share /= base
+        value += digit * share
+    return value
+
+
+def _start(name: str) -> float:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) / 2**48
+
+
+def _primes() -> Iterator[int]:
+    """2, 3, 5 and so on."""
+    return (n for n in itertools.count(2) if all(n % d for d in range(2, int(n**0.5) + 1)))

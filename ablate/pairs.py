@@ -1,0 +1,69 @@
+"""Which cells of a study a contrast sets against each other: the rows of its table of margins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ablate.design import PREFERRED, Cell, Level
+
+Pair = tuple[Cell, Cell]
+
+
+def pairs(
+    cells: Sequence[Cell],
+    factors: Mapping[str, Sequence[Level]],
+    contrast: tuple[str, Sequence[Level]] | None = None,
+    base: Cell | None = None,
+) -> list[Pair]:
+    """The pairs that a study's report compares when nobody asks for others.
+
+    Args:
+        cells: of the study.
+        factors: with their levels.
+        contrast: a factor and the levels compared, where the study says so.
+        base: the cell that all others are compared with, in a design that changes one factor at a time.
+    """
+    if base is not None:
+        return [(base, one) for one in cells if one != base]
+    if contrast is None:
+        contrast = _usual(factors)
+    if contrast is None:
+        return []
+    factor, (first, *others) = contrast
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        rest = [level for level in cell.levels if level[0] != factor and not level[0].startswith(f"{factor}.")]
+        alike.setdefault(repr(rest), []).append(cell)
+    return [
+        (one, other)
+        for level in others
+        for group in alike.values()
+        for one in group
+        for other in group
+        if _has(one, factor, first) and _has(other, factor, level) and _match(one, other, factor)
+    ]
+
+
+def _usual(factors: Mapping[str, Sequence[Level]]) -> tuple[str, Sequence[Level]] | None:
+    """The first level of the contrast that the papers ask about, or else of the first factor, and all others."""
+    varied = {name: levels for name, levels in factors.items() if len(levels) > 1}
+    name, preferred = PREFERRED
+    if name in varied and set(preferred) <= set(varied[name]):
+        return name, [*preferred, *(level for level in varied[name] if level not in preferred)]
+    if not varied:
+        return None
+    name, levels = next(iter(varied.items()))
+    numbers = [level for level in levels if isinstance(level, int | float)]
+    return name, [*sorted(numbers), *(level for level in levels if level not in numbers)]
+
+
+def _has(cell: Cell, factor: str, level: Level) -> bool:
+    """Whether the cell is at that level; true is not 1."""
+    return repr(dict(cell.levels)[factor]) == repr(level)
+
+
+def _match(one: Cell, other: Cell, factor: str) -> bool:
+    """Whether keys of the factor's own, such as norm.temperature, agree where both cells have them."""
+    second = dict(other.levels)
+    own = [(level, second[name]) for name, level in one.levels if name.startswith(f"{factor}.")]
+    return all(None in pair or pair[0] == pair[1] for pair in own)

@@ -1,0 +1,163 @@
+"""One driver's work at a study: what its agenda asks for is run, tracked and shown, as results come."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from ablate import address, catalogue, dispatch, schema, stopping, store, track, trial
+from ablate.agenda import Agenda
+from ablate.design import Mistake, Trial
+from ablate.dispatch import Slot
+from ablate.events import Failed
+from ablate.expected import Expectations
+from ablate.plan import Plan
+from ablate.progress import Display
+
+STOPPING_PATIENCE_S = 5.0
+"""How long an MLflow that is away is waited for when one has asked to stop."""
+
+
+class Session:
+    """Runs a study to its end, or until it is stopped.
+
+    Args:
+        planned: its plan.
+        agenda: its trials, as they come.
+        runs: folder of the run directories.
+        stop: tells trials to stop.
+        console: where progress is drawn.
+        say: told a line, and its style.
+        code_version: a tag of every run.
+    """
+
+    def __init__(
+        self,
+        planned: Plan,
+        agenda: Agenda,
+        runs: Path,
+        stop: stopping.Stop,
+        console: Console,
+        say: Callable[[str, str], None],
+        code_version: str,
+    ) -> None:
+        self.planned, self.agenda, self.runs, self.stop = planned, agenda, runs, stop
+        self.console, self.say = console, say
+        self.uri: str | None = planned.settings["track"]["uri"]
+        self.tags = {"code_version": code_version}
+        self.tracker: track.Tracker | None = None
+        self.display: Display | None = None
+
+    def run(self, *, single: bool) -> tuple[bool, track.Undelivered | None]:
+        """Run what there is; return whether there was anything, and what kept MLflow from taking it.
+
+        Args:
+            single: the one trial of a line without -m, in this process.
+        """
+        to_do, settled = self._admitted(self.agenda.begin())
+        self._remember()
+        self.tracker = self._track(settled)
+        patience_s = 0.0  # Ctrl-C does not wait for an MLflow that is away
+        try:
+            if to_do:
+                self._follow(to_do, len(settled), single=single)
+            patience_s = track.PATIENCE_S if self.stop.signal is None else STOPPING_PATIENCE_S
+        finally:
+            complaint = self.tracker.close(patience_s) if self.tracker else None
+        if isinstance(complaint, Mistake):
+            raise complaint
+        return bool(to_do), complaint
+
+    def _follow(self, to_do: Sequence[Trial], settled: int, *, single: bool) -> None:
+        in_process = single or self.planned.settings["dispatch"]["executor"] == "in_process"
+        queue = dispatch.Queue(to_do if in_process else self._longest_first(to_do))
+        total, is_open = self.agenda.total if self.planned.is_adaptive else (0, False)
+        with (
+            contextlib.closing(self._events(queue, in_process=in_process)) as events,
+            Display(self.console, to_do, max(total - settled, len(to_do)), is_open=is_open) as display,
+        ):
+            for one, event in events:
+                if self.tracker:
+                    self.tracker.record(one, event)
+                display.show(one, event)
+                if isinstance(event, Failed) and self.planned.settings["fail_fast"] and _is_unwanted(one, event):
+                    self.stop.ask()
+                more, over = self._admitted(self.agenda.follow(one, event))
+                if more or over:
+                    display.add(more)
+                    self._grow(over)
+                    for new in more:
+                        queue.put(new)
+
+    def _admitted(self, trials: Iterable[Trial]) -> tuple[list[Trial], list[Trial]]:
+        """The trials that are to run, and those whose outcome was there, with those that this brings."""
+        to_do, settled = [], []
+        waiting, retry = collections.deque(trials), self.planned.settings["retry"]
+        while waiting:
+            one = waiting.popleft()
+            if not self.agenda.is_over(one, store.outcome(one, self.runs), retry):
+                to_do.append(one)
+                continue
+            settled.append(one)
+            if self.planned.is_adaptive:
+                for event in store.history(one, self.runs):
+                    waiting.extend(self.agenda.follow(one, event))
+        return to_do, settled
+
+    def _grow(self, settled: Sequence[Trial]) -> None:
+        """Write down what the study asks for now, before it runs."""
+        self._remember()
+        if self.tracker:
+            self.tracker.grow(self.agenda.study, settled)
+
+    def _remember(self) -> None:
+        catalogue.remember(self.agenda.study, self.runs, self.uri and address.absolute(self.uri), self.tags)
+
+    def _track(self, settled: Sequence[Trial]) -> track.Tracker | None:
+        if self.uri is None:
+            return None
+        study, tags = self.agenda.study, self.tags
+        return track.Tracker(self.uri, study, runs=self.runs, settled=settled, tags=tags, warn=self._warn)
+
+    def _warn(self, line: str) -> None:
+        self.say(line, "yellow")
+
+    def _longest_first(self, trials: Sequence[Trial]) -> list[Trial]:
+        configs = self.planned.configs
+        cost_of = {cell: self._expected.cost(configs[cell]) for cell in {one.cell for one in trials}}
+        return sorted(trials, key=lambda one: -cost_of[one.cell])
+
+    @functools.cached_property
+    def _expected(self) -> Expectations:
+        return Expectations(self.runs)
+
+    def _events(self, queue: dispatch.Queue, *, in_process: bool) -> dispatch.TrialEvents:
+        how, kept = self.planned.settings["dispatch"], self.planned.settings["checkpoint"]
+        slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"])
+        care = trial.Care(*schema.interval(kept["every"]), kept["keep"], self.stop.path)
+        train = functools.partial(_train, care, self.planned.settings["cost"])
+        stopping = self.stop.is_asked
+        if in_process:
+            return dispatch.in_process(train, queue, runs=self.runs, slot=slot, stopping=stopping)
+        aids = dispatch.Aids(
+            data=trial.dataset,
+            warm=trial.warm,
+            bytes_of=lambda one: self._expected.peak_bytes(self.planned.configs[one.cell]),
+        )
+        lost = how["max_lost"]
+        return dispatch.on_ray(train, queue, runs=self.runs, slot=slot, max_lost=lost, stopping=stopping, aids=aids)
+
+
+def _is_unwanted(one: Trial, failed: Failed) -> bool:
+    """Whether a failure is one to stop at: a tuning tries what may diverge, and prunes."""
+    return not one.tuning or failed.kind == "error"
+
+
+def _train(care: trial.Care, cost: bool, slot: Slot) -> store.Run:
+    device = "auto" if slot.gpus is None else "cuda" if slot.gpus else "cpu"
+    return functools.partial(trial.run, threads=slot.threads, device=device, care=care, cost=cost)
