@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.design import Mistake, show
+from ablate.design import PREFERRED, Mistake, show
 from analysis.factors import factors, levels_of
-from analysis.sources.runs import PREFERRED, Runs
+from analysis.sources.runs import Runs
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ def factors(runs: Runs) -> list[str]:
     """The keys that tell cells apart: those varied on purpose, then any other with several values.
 
     A key that only follows a group's choice (norm.affine follows norm) tells nothing more and is left out,
-    and so is a derived one that follows the factors (norm.temperature follows the bits).
+    and so is a derived one that follows the factors (norm.temperature follows the bits), and a nuisance factor.
     """
     frame = runs.frame
     groups = [key for key in frame if key not in BOOKKEEPING and any(other.startswith(f"{key}.") for other in frame)]
     typed = [key for key in runs.factors if key in frame]
     varied = list(typed)
     for key in frame:
-        if key in BOOKKEEPING or key in varied or len(levels_of(frame, key, absent=True)) < 2:
+        if key in (*BOOKKEEPING, *runs.nuisance, *varied) or len(levels_of(frame, key, absent=True)) < 2:
             continue
         if key in runs.derived and _follows(frame, key, typed):
             continue

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.design import Mistake, show
+from analysis import tuning
 from analysis.contrasts import Contrast
 from analysis.factors import factors, levels_of
 from analysis.interaction import Effect, Importance, accuracy_importance, effects, margin_importance
@@ -17,6 +18,7 @@ from analysis.matched import MarginRow, margins
 from analysis.paper import claims, rulings
 from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
+from analysis.tuning import BudgetCurve
 from analysis.verdict import Verdict, verdicts
 
 Right = Mapping[str, NDArray[np.bool_]]
@@ -25,13 +27,17 @@ Right = Mapping[str, NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A contrast with its margins, a verdict each, and how the margin changes with the other factors."""
+    """A contrast with its margins, a verdict each, and how the margin changes with the other factors.
+
+    budgets: of a tuned study, the margin over the tuning's budget, in the cells where both arms have one.
+    """
 
     contrast: Contrast
     rows: Sequence[MarginRow]
     verdicts: Sequence[Verdict]
     effects: Sequence[Effect] = ()
     importance: Sequence[Importance] = ()
+    budgets: Sequence[BudgetCurve] = ()
 
     @property
     def has_margin(self) -> bool:
@@ -140,6 +146,7 @@ def _comparisons(
             [next(all_verdicts) for _ in its],
             [effect for effect in all_effects if effect.difference.arm == str(one)],
             margin_importance(its, runs.frame),
+            tuning.curves(runs, one, its),
         )
         for one, its in zip(contrasts, rows, strict=True)
     ]

@@ -12,6 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ablate import sequential
+from ablate.sequential import holms
+
 CONFIDENCE = 0.95
 ALPHA = 0.05
 EQUIVALENCE_PP = 0.5
@@ -43,7 +46,7 @@ class Margin:
     """A margin in percentage points, with its 95% t interval where there is a spread to estimate it from.
 
     sd_pp: over seeds; None with one. p_difference: that it is 0. p_equivalence: that it reaches the smallest
-    difference of interest. test_set: None where no predictions are known.
+    difference of interest. test_set: None where no predictions are known. most_seeds: see `margin`.
     """
 
     n: int
@@ -54,6 +57,7 @@ class Margin:
     p_difference: float | None = None
     p_equivalence: float | None = None
     test_set: TestSet | None = None
+    most_seeds: int | None = None
 
     @property
     def seed_se_pp(self) -> float | None:
@@ -72,6 +76,7 @@ def margin(
     *,
     equivalence_pp: float = EQUIVALENCE_PP,
     test_set: TestSet | None = None,
+    most_seeds: int | None = None,
 ) -> Margin:
     """Mean paired difference in accuracy, first arm minus second, in percentage points.
 
@@ -84,6 +89,8 @@ def margin(
         second: (n,) the same seeds, every other factor at the same level.
         equivalence_pp: the smallest difference of interest.
         test_set: what `test_set_error` gives for the two arms.
+        most_seeds: up to which seeds were added until they decided; the interval and the tests are then those that
+            hold under looking each time, `ablate.sequential`'s. None where their number was fixed.
 
     Raises:
         ValueError: the arms differ in length, are empty, or hold anything but numbers.
@@ -97,12 +104,27 @@ def margin(
     pp = differences_pp(first, second)
     least = test_set.se_pp if test_set else None
     sd_pp = None if len(pp) == 1 else float(np.std(pp, ddof=1)) if np.ptp(pp) > 0 else 0.0
+    if most_seeds is not None:
+        return _sequential(pp, sd_pp, equivalence_pp, test_set, most_seeds)
     low_pp, high_pp = t_interval(pp, least_se=least) or (None, None)
     return Margin(
         *(len(pp), float(np.mean(pp)), sd_pp, low_pp, high_pp),
         p_difference=t_test(pp, least_se=least),
         p_equivalence=_scalar(equivalence_tests(pp, equivalence_pp, _or_nan(least))),
         test_set=test_set,
+    )
+
+
+def _sequential(pp: Floats, sd_pp: float | None, equivalence_pp: float, test_set: TestSet | None, most: int) -> Margin:
+    """As `margin`, of seeds that were added until they decided; too few for a look are no evidence, and so p is 1."""
+    most = max(most, len(pp))
+    ends = [_scalar(end) for end in sequential.interval(pp, most)]
+    return Margin(
+        *(len(pp), float(np.mean(pp)), sd_pp, ends[0], ends[1]),
+        p_difference=float(sequential.difference_p(pp, most)),
+        p_equivalence=float(sequential.equivalence_p(pp, equivalence_pp, most)),
+        test_set=test_set,
+        most_seeds=most,
     )
 
 
@@ -240,20 +262,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """
     adjusted = holms([np.nan if p is None else p for p in p_values])
     return [None if np.isnan(p) else float(p) for p in adjusted]
-
-
-def holms(p_values: Values) -> Floats:
-    """The p values adjusted for being tested together along the last axis; NaN was no test and stays NaN.
-
-    Source: as `holm`. (statsmodels' takes 20 ms a call, all of it to collect garbage; a test holds ours against it.)
-    """
-    held = np.asarray(p_values, dtype=float)
-    order = np.argsort(held, axis=-1)  # NaN comes last
-    tested = np.sum(~np.isnan(held), axis=-1, keepdims=True)
-    multiplied = np.take_along_axis(held, order, axis=-1) * (tested - np.arange(held.shape[-1]))
-    adjusted = np.empty_like(held)
-    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(multiplied, axis=-1), 1.0), axis=-1)
-    return adjusted
 
 
 def more_seeds(

@@ -64,6 +64,7 @@ def margins(
         right: run_id -> (items,) whether the trial got each test item right, of the trials of which it is known.
     """
     keys = [key for key in factors(runs) if key != contrast.factor]
+    most = runs.terms.get("seeds", {}).get("most")
     frame = runs.frame
     arms = [frame[_is(frame[contrast.factor], level)] for level in (contrast.first, contrast.second)]
     own = [key for key in keys if key.startswith(f"{contrast.factor}.") and any(arm[key].isna().all() for arm in arms)]
@@ -85,7 +86,9 @@ def margins(
         for first in first_cells:
             for second in second_cells:
                 extra = {key: _either(*(arm[0][key] if arm else None for arm in (first, second))) for key in own}
-                row = _margin_row({**levels, **extra}, first, second, contrast, unmatched, equivalence_pp, right or {})
+                row = _margin_row(
+                    {**levels, **extra}, first, second, contrast, unmatched, equivalence_pp, right or {}, most
+                )
                 rows.append(row)
     return _in_order(rows, frame)
 
@@ -113,6 +116,7 @@ def _margin_row(
     unmatched: Sequence[str],
     equivalence_pp: float,
     right: Mapping[str, NDArray[np.bool_]],
+    most_seeds: int | None,
 ) -> MarginRow:
     notes = []
     for level, arm in ((contrast.first, first), (contrast.second, second)):
@@ -144,7 +148,7 @@ def _margin_row(
     test_set = test_set_error(*known) if len(sizes) == 1 and len(known[0]) == len(known[1]) == len(seeds) else None
     return MarginRow(
         levels,
-        margin(accs[0], accs[1], equivalence_pp=equivalence_pp, test_set=test_set),
+        margin(accs[0], accs[1], equivalence_pp=equivalence_pp, test_set=test_set, most_seeds=most_seeds),
         float(np.mean(accs[0])),
         float(np.mean(accs[1])),
         runs[0],

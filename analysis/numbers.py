@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import costs, tables
+from analysis import costs, tables, tuning
 from analysis.findings import Comparison, Findings
 from analysis.interaction import Effect, Importance
 from analysis.margin import ALPHA, CONFIDENCE
@@ -37,6 +37,9 @@ def as_json(found: Findings, told: list[str], warned: list[str]) -> str:
         "gaps": _records(tables.margins_in_full(found.gaps, found)),
         "accuracies": _records(tables.accuracies_in_full(runs)),
         "costs": _records(costs.in_full(runs)) if costs.have_costs(runs) else [],
+        "terms": dict(runs.terms),
+        "tuning": _records(tuning.spent_in_full(runs)) if runs.choices else [],
+        "tuning_curves": _records(tuning.curves_in_full(found.comparisons)),
         "claims": [
             {"claim": one.claim, "word": one.word, "about": one.about, "told": one.told} for one in found.rulings
         ],

@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from ablate import __version__
-from analysis import costs, numbers, tables
+from analysis import costs, numbers, tables, tuning
 from analysis.factors import factors
 from analysis.findings import Comparison, Findings
 from analysis.formats import ABSENT, shown, signed
@@ -21,7 +21,7 @@ from analysis.paper import claims, rulings
 MOST_ROWS = 200
 """Rows of a table on the page; all are in its CSV."""
 
-TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger")
+TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger", "chosen")
 """Columns of words beside the factors: they stand on the left."""
 
 
@@ -58,6 +58,8 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
         inference=_head(costs.inference(runs)),
         speed=_head(costs.speed(runs)),
         knows_inference="weight_bytes" in runs.frame,
+        tuned=_head(tuning.spent_shown(runs)) if runs.choices else None,
+        spaces=tuning.asked_in_words(runs),
         texts=[*factors(runs), *TEXTS],
         figures={drawn.name: drawn for drawn in plots.save_all(found, folder)},
         diverged=rulings.diverged(runs) if found.rulings else "",
@@ -112,6 +114,10 @@ def _write_tables(found: Findings, folder: Path) -> None:
         parts = [("Training", costs.training(runs)), ("Inference", costs.inference(runs))]
         parts.append(("Speed of inference", costs.speed(runs)))
         _write(folder, "costs", costs.in_full(runs), [(title, part) for title, part in parts if len(part)])
+    if runs.choices and runs.tried is not None:
+        _write(folder, "tuning", tuning.spent_in_full(runs), [("", tuning.spent_shown(runs))])
+        runs.tried.to_csv(folder / "tuning-tried.csv", index=False)
+        tuning.curves_in_full(found.comparisons).to_csv(folder / "tuning-curves.csv", index=False)
     if found.claims:
         claims.in_full(found.claims).to_csv(folder / "claims.csv", index=False)
 

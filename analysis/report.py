@@ -17,6 +17,7 @@ from ablate import cli
 from ablate.design import Mistake
 from analysis import contrasts, page, summary, tables, terminal
 from analysis.findings import Histories, find
+from analysis.margin import EQUIVALENCE_PP
 from analysis.sources import others, predictions, published, studies
 from analysis.sources.history import history
 from analysis.sources.runs import Runs
@@ -28,7 +29,7 @@ Source = Enum("Source", ["mlflow", "published", "csv"])
 class ContrastConfig:
     factor: Any = None
     levels: Any = None
-    equivalence_pp: float = MISSING
+    equivalence_pp: float | None = None
 
 
 @dataclass
@@ -63,9 +64,10 @@ def report(typed: cli.Composed) -> int:
     if not config["out"]:
         raise Mistake("out=: allowed: a folder, or a name for a new one")
     within = config["contrast"]["equivalence_pp"]
-    if not (math.isfinite(within) and within > 0):
+    if within is not None and not (math.isfinite(within) and within > 0):
         raise Mistake(f"contrast.equivalence_pp={within}: allowed: the smallest difference of interest, above 0")
     client, runs = _runs(config)
+    within = within or runs.terms.get("seeds", {}).get("within_pp", EQUIVALENCE_PP)
     chosen = contrasts.choose_contrasts(runs, config["contrast"]["factor"], config["contrast"]["levels"])
     found = find(
         runs,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import exp
+from typing import Any
 
 from ablate.design import show
 from analysis.factors import factors
@@ -25,8 +26,16 @@ def sentences(found: Findings) -> list[str]:
     """The report's findings, the verdicts first; empty without a contrast."""
     if found.published:
         return []
-    told = [line for one in found.comparisons for line in (_verdicts(one, found), _dependence(one, found))]
-    return [line for line in (*told, _inference(found), _not_done(found), _importance(found), _test_set(found)) if line]
+    told = [
+        line
+        for one in found.comparisons
+        for line in (_verdicts(one, found), _at_every_budget(one), _dependence(one, found))
+    ]
+    return [
+        line
+        for line in (*told, _nuisance(found), _inference(found), _not_done(found), _importance(found), _test_set(found))
+        if line
+    ]
 
 
 def warnings(found: Findings, left_out: str) -> list[str]:
@@ -41,7 +50,12 @@ def warnings(found: Findings, left_out: str) -> list[str]:
             f"Trials differ in more than the factors: {', '.join(unswept)}. "
             "Only trials that agree in all of these are paired."
         )
-    return [*told, *found.runs.notes, *([left_out] if left_out else [])]
+    if "seeds" in found.runs.terms:
+        told.append(
+            "Seeds were added until margins were decided: verdicts and intervals of margins hold under that, "
+            "while the tests on other factors and the claims take each cell's number of seeds as fixed."
+        )
+    return [*told, *_edges(found), *found.runs.notes, *([left_out] if left_out else [])]
 
 
 def _verdicts(one: Comparison, found: Findings) -> str:
@@ -66,6 +80,56 @@ def _verdicts(one: Comparison, found: Findings) -> str:
         told = "all undecided" if counted["undecided"] == tested else f"undecided in {counted['undecided']}"
         parts.append(f"{told}{_needed(one.verdicts)}")
     return f"{first} against {second}, {tested} cells: {', '.join(parts)}.{none}"
+
+
+def _at_every_budget(one: Comparison) -> str:
+    """Whether the better arm is the same whatever the tuning's budget."""
+    if not one.budgets:
+        return ""
+    most = max(curve.budgets[-1] for curve in one.budgets)
+    turned = [curve for curve in one.budgets if not curve.holds]
+    if not turned:
+        number = len(one.budgets)
+        where = f"in all {number} cells" if number > 2 else "in both cells" if number == 2 else "here"
+        return f"Tuning: {where} the same arm is ahead at every budget from 1 to {most} configurations."
+    parts = []
+    for curve in turned[:MOST_NAMES]:
+        at = curve.turns_at
+        how = (
+            "by fresh seeds the other arm is ahead"
+            if at is None
+            else f"up to {at} of {curve.budgets[-1]} configurations"
+        )
+        parts.append(f"{levels_in_words(curve.row.levels)} ({how})")
+    more = f" and {len(turned) - MOST_NAMES} more" if len(turned) > MOST_NAMES else ""
+    return (
+        f"Tuning: which arm is ahead depends on the budget in {len(turned)} of {len(one.budgets)} cells: "
+        f"{'; '.join(parts)}{more}."
+    )
+
+
+def _nuisance(found: Findings) -> str:
+    """What the margins average over."""
+    said = found.runs.terms.get("nuisance", {})
+    drawn = "; ".join(f"{key} from {text}" for key, text in said.items())
+    return f"Margins average over {drawn}: drawn for each seed, the same in every arm." if drawn else ""
+
+
+def _edges(found: Findings) -> list[str]:
+    """What was chosen at the end of its space: a wider one might have done better."""
+    said, choices = found.runs.terms.get("tune", {}), found.runs.choices
+    told = []
+    for key in dict.fromkeys(key for one in choices for key in one.edges):
+        its = [one for one in choices if key in one.edges]
+        cells = [
+            f"{levels_in_words(one.cell)} ({one.edges[key]}, {shown(one.values[key])})" for one in its[:MOST_NAMES]
+        ]
+        more = f" and {len(its) - MOST_NAMES} more" if len(its) > MOST_NAMES else ""
+        told.append(
+            f"Chosen at the edge of its space, {key} from {said['space'][key]}: {'; '.join(cells)}{more}. "
+            "A wider space might do better there."
+        )
+    return told
 
 
 def _inference(found: Findings) -> str:
@@ -202,3 +266,12 @@ def _p(effect: Effect) -> float:
 
 def _or(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def levels_in_words(levels: Mapping[str, Any]) -> str:
+    """A cell's levels in a row.
+
+    >>> levels_in_words({"bits": 1, "norm": "bn"})
+    'bits 1, norm bn'
+    """
+    return ", ".join(f"{key} {shown(level)}" for key, level in levels.items() if level is not None) or "all trials"

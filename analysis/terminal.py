@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from analysis import tables
+from analysis import tables, tuning
 from analysis.findings import Comparison, Findings
 from analysis.formats import shown
 from analysis.matched import split_constants
@@ -34,6 +34,9 @@ def show(found: Findings, told: Sequence[str], warned: Sequence[str]) -> None:
         _margins(console, one, found, "margin")
     for one in found.gaps:
         _margins(console, one, found, "gap")
+    if runs.choices:
+        _say(console, f"study {runs.study}, tuning. {tuning.asked_in_words(runs)}")
+        _table(console, tuning.spent_shown(runs).head(MOST_ROWS), [*runs.factors, "chosen"])
     numbers = claims.counts(found.claims)
     rulings = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.rulings]
     for line in (*told, *warned, *rulings, *([f"Printed numbers: {numbers}."] if numbers else [])):

@@ -74,6 +74,8 @@ def verdicts(
         why = _diverged(word, cell_fell)
         if why:
             found.append(Verdict("undecided", False, *p_values, why=why))
+        elif word == "undecided" and one.most_seeds is not None:
+            found.append(Verdict(word, False, *p_values, why=f"{one.n} seeds do not decide"))
         elif word == "undecided":
             alone = one.p_difference is not None and one.p_difference < ALPHA
             more = more_seeds(

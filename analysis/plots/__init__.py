@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from analysis.findings import Findings
-from analysis.plots import costs, epochs, factors, margins
+from analysis.plots import budgets, costs, epochs, factors, margins
 from analysis.plots.style import save
 
 
@@ -33,6 +33,7 @@ def _figures(found: Findings) -> dict[str, Figure | None]:
     for place, one in enumerate(found.comparisons):
         if one.has_margin:
             figures[f"margins{f'-{place + 1}' * (place > 0)}"] = margins.margins(one, found)
+        figures[f"budgets{f'-{place + 1}' * (place > 0)}"] = budgets.budgets(one, found)
     figures["gaps"] = factors.gaps(found)
     if found.comparisons and not found.published:
         figures["heatmap"] = factors.heat_map(found.comparisons[0], found)

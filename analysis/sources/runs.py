@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
+
+from ablate.design import PREFERRED
 
 OTHER_OPS = ("norm_ops", "activation_ops", "scale_ops", "add_ops", "pool_ops")
 """Operations on an image beside the convolutions' multiply-adds."""
@@ -25,9 +27,6 @@ BOOKKEEPING = (
     *("acc", "acc_multicrop", "epochs", "artifacts", *COSTS),
 )
 """Columns that describe a row; all others are keys of its config, or factors of a paper."""
-
-PREFERRED = ("norm", ("bn", "srelu"))
-"""The factor and levels that are compared when neither the study nor anybody says which."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,15 @@ def measured(name: str, values: pd.Series, *, lower_is_better: bool = False) -> 
     return Measure(name, "", "", lower_is_better), values / 100
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What tuning chose for a cell. `edges`: keys at an end of what there was to choose from: lowest, or highest."""
+
+    cell: Mapping[str, Any]
+    values: Mapping[str, Any]
+    edges: Mapping[str, str]
+
+
 @dataclass(frozen=True, eq=False)
 class Runs:
     """A study's trials.
@@ -76,6 +84,12 @@ class Runs:
     preferred: the factor and levels to compare when nobody asks for others and the study has them; a study from
         a preset says its own.
     derived: the keys that nobody typed and that take their values from another choice; arms need not agree.
+    nuisance: the keys whose values were drawn for each seed, the same in every arm; margins average over them.
+    terms: what else the study said of how it was asked, by name: its design, what was tuned, how seeds were added.
+    tried: one row per configuration of the study's tuning; None without one. Columns: run_id, outcome ("done", "pruned"
+        or a failure kind), epochs trained, wall_s, valid_acc, valid_loss, acc (on the test, which nothing was chosen
+        by), number (from 0, in the order tried), and one per config key.
+    choices: of each tuned cell, what was chosen.
     parent_run_id: the study's own run in MLflow; None where there is none.
     measure: what acc is.
     notes: what a reader of a report on them must know.
@@ -88,6 +102,10 @@ class Runs:
     factors: Sequence[str]
     preferred: tuple[str, Sequence[Any]] = PREFERRED
     derived: Sequence[str] = ()
+    nuisance: Sequence[str] = ()
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    tried: pd.DataFrame | None = None
+    choices: Sequence[Choice] = ()
     parent_run_id: str | None = None
     measure: Measure = Measure()
     notes: Sequence[str] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from ablate import address
-from ablate.design import ADDED_LATER, OUTSIDE_IDENTITY, Mistake
-from analysis.sources.runs import COSTS, PREFERRED, Runs, measured
+from ablate.design import ADDED_LATER, OUTSIDE_IDENTITY, PREFERRED, Mistake
+from analysis.sources.runs import COSTS, Choice, Runs, measured
 
 TEST_ACC = "test_acc"
 
@@ -37,7 +37,7 @@ def read(client: Any, study: str | None = None, metric: str | None = None, *, lo
         told = f"; with metric= and factors= also {', '.join(others)}" if others else ""
         raise Mistake(f"study={study}: no such study; allowed: {', '.join(sorted(parents))}{told}")
     parent = parents[study]
-    trials = _trials(client, parent.info.experiment_id)
+    trials = _trials(client, parent.info.experiment_id, "trial")
     metrics = sorted({name for run in trials for name in run.data.metrics})
     if metric is not None and trials and metric not in metrics:
         raise Mistake(f"metric={metric}: no trial of study {study} has it; allowed: {', '.join(metrics)}")
@@ -55,11 +55,66 @@ def read(client: Any, study: str | None = None, metric: str | None = None, *, lo
             frame[key] = frame[key].astype(object).where(frame[key].notna(), value)
     said = json.loads(parent.data.tags.get("contrast", "null"))
     preferred = (said["factor"], tuple(said["levels"])) if said else PREFERRED
-    runs = Runs(study, frame, named["factor"], preferred, named["derived"], parent.info.run_id)
+    terms = {
+        tag.removeprefix("terms."): json.loads(text)
+        for tag, text in parent.data.tags.items()
+        if tag.startswith("terms.")
+    }
+    choices = [Choice(**terms.pop(name)) for name in list(terms) if name.startswith("chosen.")]
+    frame, left = _as_chosen(frame, choices)
+    runs = Runs(
+        study,
+        frame,
+        named["factor"],
+        preferred,
+        named["derived"],
+        tuple(terms.get("nuisance", ())),
+        terms,
+        _tried(client, parent.info.experiment_id, terms),
+        choices,
+        parent.info.run_id,
+        notes=[f"Left out: {left} trials of what tuning chose with a smaller budget."] if left else [],
+    )
     if metric in (None, TEST_ACC):
         return runs
     measure, acc = measured(metric, frame["acc"], lower_is_better=lower_is_better)  # the papers speak of test accuracy
     return replace(runs, frame=frame.assign(acc=acc), measure=measure, parent_run_id=None, kind="others")
+
+
+def _as_chosen(frame: pd.DataFrame, choices: Sequence[Choice]) -> tuple[pd.DataFrame, int]:
+    """Without the trials of what tuning chose once and no longer does, and how many these are."""
+    keep = pd.Series(True, index=frame.index)
+    for one in choices:
+        in_cell = _at(frame, one.cell)
+        keep &= ~in_cell | _at(frame, one.values)
+    return frame[keep].reset_index(drop=True), int((~keep).sum())
+
+
+def _at(frame: pd.DataFrame, values: Mapping[str, Any]) -> pd.Series:
+    """Whether each row is at these values; a key that no row has stands at None."""
+    at = pd.Series(True, index=frame.index)
+    for key, value in values.items():
+        column = (
+            frame[key].astype(object).where(frame[key].notna(), None)
+            if key in frame
+            else pd.Series([None] * len(frame))
+        )
+        at &= column.map(lambda there, value=value: there is None if value is None else there == value).to_numpy(bool)
+    return at
+
+
+def _tried(client: Any, experiment_id: str, terms: Mapping[str, Any]) -> pd.DataFrame | None:
+    """The configurations of the study's tuning, in the order in which they began."""
+    if "tune" not in terms:
+        return None
+    runs = _trials(client, experiment_id, "tuning")
+    rows = [
+        _row(run, TEST_ACC)
+        | {"number": number, "epochs": int(run.data.tags.get("epochs", 0))}
+        | {key: run.data.metrics.get(key, float("nan")) for key in ("valid_acc", "valid_loss", "wall_s")}
+        for number, run in enumerate(runs)
+    ]
+    return pd.DataFrame(rows) if rows else None
 
 
 def client(uri: str) -> Any:
@@ -107,9 +162,9 @@ def _parents(client: Any) -> dict[str, Any]:
     return {experiments[run.info.experiment_id]: run for run in runs}
 
 
-def _trials(client: Any, experiment_id: str) -> list[Any]:
+def _trials(client: Any, experiment_id: str, kind: str) -> list[Any]:
     oldest_first = ["attributes.start_time ASC"]
-    return pages(client.search_runs, [experiment_id], "tags.kind = 'trial'", order_by=oldest_first)
+    return pages(client.search_runs, [experiment_id], f"tags.kind = '{kind}'", order_by=oldest_first)
 
 
 def _as_typed(trials: list[Any], tags: Mapping[str, str]) -> list[Any]:

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ablate import session
+from analysis import tuning
+from analysis.contrasts import Contrast
+from analysis.matched import margins
+from analysis.sources.runs import Choice, Runs
+from tests.test_tune import HERE, OPTIMA, SPACE, Fake
+
+LINE = ["-m", "norm=bn,srelu", "bits=1,32", "tune=random", "tune.trials=6", *SPACE, *HERE]
+TRACKED = [word for word in LINE if word != "track=off"]
+
+
+def by_brute_force(ordered, budget):
+    """Every subset of that size in which one was done; the first of it is what would be chosen."""
+    chosen = [
+        next((ordered[place] for place in places if np.isfinite(ordered[place])), None)
+        for places in itertools.combinations(range(len(ordered)), budget)
+    ]
+    return np.mean([acc for acc in chosen if acc is not None])
+
+
+@pytest.mark.parametrize("failed", [0, 1, 3])
+def test_the_expected_best_is_the_mean_over_all_subsets(failed):
+    ordered = np.concatenate([np.random.default_rng(failed).random(7), np.full(failed, np.nan)])
+    found = tuning.expected_best(ordered, len(ordered))
+    assert found == pytest.approx([by_brute_force(ordered, budget) for budget in range(1, len(ordered) + 1)])
+
+
+def test_with_all_of_the_budget_it_is_what_was_chosen_and_with_one_the_mean():
+    ordered = np.array([0.7, 0.9, 0.2])
+    assert tuning.expected_best(ordered, 3)[[0, -1]] == pytest.approx([0.6, 0.7])
+
+
+def trial(norm, seed, acc, lr, **more):
+    row = {"norm": norm, "seed": seed, "outcome": "done", "acc": acc, "recipe.lr": lr, "run_id": f"{norm}{seed}{lr}"}
+    return {**row, "code_version": "1", "machine": "", **more}
+
+
+def tried_at(norm, acc, lr, **more):
+    return trial(norm, 10_000, acc, lr, **({"valid_acc": acc, "valid_loss": 1 - acc} | more))
+
+
+def study(tried, finals):
+    choices = [Choice({"norm": norm}, {"recipe.lr": 0.1}, {}) for norm in ("bn", "srelu")]
+    terms = {"tune": {"metric": "valid_acc", "space": {"recipe.lr": "0.1, 0.2"}}}
+    frame = pd.DataFrame(tried).assign(number=range(len(tried)), epochs=3, wall_s=7.2)
+    return Runs("s", pd.DataFrame(finals), ["norm"], derived=["recipe.lr"], terms=terms, tried=frame, choices=choices)
+
+
+FINALS = [trial(norm, seed, acc + 0.01 * seed, 0.1) for norm, acc in (("bn", 0.8), ("srelu", 0.7)) for seed in range(3)]
+
+
+def test_a_conclusion_that_turns_with_the_budget_is_told_so():
+    bn = [tried_at("bn", acc, acc) for acc in (0.75, 0.74, 0.73, 0.72)]
+    srelu = [tried_at("srelu", acc, acc) for acc in (0.9, 0.6, 0.4, 0.2)]
+    runs = study(bn + srelu, FINALS)
+    contrast = Contrast("norm", "bn", "srelu")
+    (curve,) = tuning.curves(runs, contrast, margins(runs, contrast))
+    assert curve.margin_pp[0] == pytest.approx(100 * (0.735 - 0.525))
+    assert curve.margin_pp[-1] == pytest.approx(100 * (0.75 - 0.9))
+    assert not curve.holds
+    assert curve.turns_at == 2
+    assert (curve.low_pp <= curve.margin_pp).all()
+    assert (curve.margin_pp <= curve.high_pp).all()
+
+
+def test_a_conclusion_that_stands_at_every_budget_holds_unless_the_fresh_seeds_deny_it():
+    tried = [tried_at(norm, acc + more, acc) for norm, more in (("bn", 0.1), ("srelu", 0)) for acc in (0.5, 0.6, 0.7)]
+    contrast = Contrast("norm", "bn", "srelu")
+    for finals, holds in ((FINALS, True), ([{**one, "acc": 1 - one["acc"]} for one in FINALS], False)):
+        runs = study(tried, finals)
+        (curve,) = tuning.curves(runs, contrast, margins(runs, contrast))
+        assert curve.holds is holds
+
+
+def test_choosing_is_by_validation_and_what_counts_is_the_test():
+    tried = [tried_at("bn", 0.9, 0.1, valid_acc=0.5), tried_at("bn", 0.6, 0.2, valid_acc=0.8)]
+    tried += [tried_at("srelu", 0.5, lr) for lr in (0.1, 0.2)]
+    contrast = Contrast("norm", "bn", "srelu")
+    runs = study(tried, FINALS)
+    (curve,) = tuning.curves(runs, contrast, margins(runs, contrast))
+    assert curve.margin_pp[-1] == pytest.approx(10)
+
+
+def test_pruned_and_failed_configurations_are_spent_and_cannot_be_chosen():
+    tried = [tried_at(norm, acc, acc) for norm in ("bn", "srelu") for acc in (0.1, 0.5, 0.6)]
+    tried[1]["outcome"], tried[4]["outcome"] = "pruned", "diverged"
+    table = tuning.spent(study(tried, FINALS))
+    assert table[["tried", "done", "pruned", "diverged"]].to_numpy().tolist() == [[3, 2, 1, 0], [3, 2, 0, 1]]
+    assert table["epochs"].tolist() == [9, 9]
+    assert table["hours"].tolist() == pytest.approx([0.006, 0.006])
+
+
+@pytest.fixture
+def tuned(say, mlflow_db, monkeypatch):
+    monkeypatch.setattr(session, "_train", Fake(OPTIMA))
+    assert say("ablate.run", *TRACKED)[0] == 0
+
+
+def test_mlflow_shows_that_every_cell_started_as_many_and_their_epochs(tuned):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient("sqlite:///mlflow.db")
+    experiment = client.get_experiment_by_name("digits-bits-norm-tuned").experiment_id
+    runs = client.search_runs([experiment], "tags.kind = 'tuning'")
+    by_cell = pd.Series([run.data.tags["cell"] for run in runs]).value_counts()
+    assert by_cell.tolist() == [6] * 4
+    assert {run.data.tags["epochs"] for run in runs} == {"5"}
+    assert len(client.search_runs([experiment], "tags.kind = 'trial'")) == 12
+    assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
+
+
+def test_the_report_tells_what_was_spent_and_chosen_and_the_margin_at_every_budget(tuned, say):
+    status, out, err = say("analysis.report")
+    assert (status, err) == (0, "")
+    assert "Each cell had the same budget, 6 configurations of random search" in out
+    folder = Path("reports/digits-bits-norm-tuned")
+    page = (folder / "index.html").read_text()
+    assert "Tuning: what was spent and chosen" in page
+    assert "The margin at every tuning budget" in page
+    assert (folder / "budgets.svg").is_file()
+    told = json.loads((folder / "report.json").read_text())
+    assert [one["tried"] for one in told["tuning"]] == [6] * 4
+    assert {one["budget"] for one in told["tuning_curves"]} == {1, 2, 3, 4, 5, 6}
+    assert len(told["margins"]) == 2
+    assert all(row["n"] == 3 for row in told["margins"])
+    assert len(pd.read_csv(folder / "tuning-tried.csv")) == 24
+
+
+def test_what_was_chosen_once_and_no_longer_is_makes_no_margin(tuned, say):
+    assert say("ablate.run", *TRACKED, "tune.trials=14")[0] == 0
+    status, out, _ = say("analysis.report")
+    assert status == 0
+    told = json.loads(Path("reports/digits-bits-norm-tuned/report.json").read_text())
+    assert [(row["n"]) for row in told["margins"]] == [3, 3]
+    assert "of what tuning chose with a smaller budget" in out
+    assert [one["tried"] for one in told["tuning"]] == [14] * 4
+
+
+def test_a_choice_at_the_edge_is_warned_of(say, mlflow_db, monkeypatch):
+    monkeypatch.setattr(session, "_train", Fake({"bn": (0.001, 0.9), "srelu": (0.01, 0.9)}))
+    line = ["-m", "norm=bn,srelu", "tune=grid", "tune.space.recipe.lr=0.001,0.01,0.1", *HERE[:1], *HERE[2:]]
+    say("ablate.run", *line)
+    out = say("analysis.report")[1]
+    told = "Chosen at the edge of its space, recipe.lr from 0.001, 0.01, 0.1: norm bn (lowest, 0.001)."
+    assert told in out
