@@ -100,8 +100,8 @@ def show_one(console: Console, study: Study, runs: Path) -> None:
     console.print(table)
     tried = collections.Counter(state(trial, runs) for trial in study.trials if trial.tuning)
     if tried:
-        states = ", ".join(f"{tried[one]} {one}" for one in STATES if tried[one])
-        _line(console, f"tuning: {counted(tried.total(), 'configuration')}: {states}")
+        how = ", ".join(f"{tried[one]} {one}" for one in STATES if tried[one])
+        _line(console, f"tuning: {counted(tried.total(), 'configuration')}: {how}")
     for trial in final.trials:
         end = store.outcome(trial, runs)
         if isinstance(end, Failed):
