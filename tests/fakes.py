@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -104,3 +105,20 @@ class Dies:
             yield done(0.75)
         else:
             yield from well(config, directory)
+
+
+class Killed(BaseException):
+    """Stands for a process that ends between two instructions."""
+
+
+def killed_at(run: Run, number: int) -> Run:
+    """`run`, in a process that is killed after so many events of whatever trials."""
+    seen = itertools.count()
+
+    def dies(config: Mapping[str, Any], directory: Path) -> Iterator[Event]:
+        for event in run(config, directory):
+            yield event
+            if next(seen) == number:
+                raise Killed
+
+    return dies

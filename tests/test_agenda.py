@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,7 +13,8 @@ from ablate import catalogue, sequential, session, store
 from ablate.design import Cell
 from ablate.events import Diverged, Done, Epoch, Started
 from ablate.pairs import pairs
-from tests.test_tune import HERE, Killed
+from tests.fakes import Killed, killed_at
+from tests.test_tune import HERE
 
 MARGINS_PP = {1: 0.3, 8: 0.6, 32: 5.0}
 LINE = ["-m", "norm=bn,srelu", "bits=1,8,32", "seeds=auto", "max_seeds=12", *HERE]
@@ -80,15 +80,8 @@ def test_seeds_are_added_where_the_verdict_is_undecided_and_nowhere_else(fake, s
 @pytest.mark.parametrize("at", [4, 25, 60, 75])
 def test_killed_at_any_point_the_same_line_ends_with_the_same_seeds(fake, say, monkeypatch, at):
     made = fake()
-    run, seen = made.run, itertools.count()
-
-    def dies(config, directory):
-        for event in run(config, directory):
-            yield event
-            if next(seen) == at:
-                raise Killed
-
-    monkeypatch.setattr(made, "run", dies)
+    run = made.run
+    monkeypatch.setattr(made, "run", killed_at(run, at))
     with pytest.raises(Killed):
         say("ablate.run", *LINE)
     monkeypatch.setattr(made, "run", run)

@@ -11,6 +11,7 @@ from ablate import catalogue, nuisance, session, store
 from ablate.design import NUMERICS
 from ablate.events import Diverged, Done, Epoch, Failed, Started
 from ablate.space import Levels, Range
+from tests.fakes import Killed, killed_at
 
 HERE = ["dispatch=in_process", "track=off", "depth=8", "width=1", "recipe.epochs=5"]
 LR = "tune.space.recipe.lr=tag(log,interval(0.001,1))"
@@ -152,24 +153,12 @@ def test_said_again_with_a_larger_budget_it_goes_on_where_it_was(fake, say):
     assert max(Counter(made.trained).values()) == 1
 
 
-class Killed(BaseException):
-    """Stands for a process that ends between two instructions."""
-
-
 @pytest.mark.parametrize("at", [3, 10, 16, 29, 41])
 def test_killed_at_any_point_it_ends_with_the_same_budget_and_trains_nothing_twice(fake, say, monkeypatch, at):
     made = fake()
     line = ["-m", "norm=bn,srelu", "bits=1,32", "tune=tpe", "tune.trials=4", *SPACE, "seeds=1", *HERE]
-    seen = itertools.count()
     run = made.run
-
-    def dies(config, directory):
-        for event in run(config, directory):
-            yield event
-            if next(seen) == at:
-                raise Killed
-
-    monkeypatch.setattr(made, "run", dies)
+    monkeypatch.setattr(made, "run", killed_at(run, at))
     with pytest.raises(Killed):
         say("ablate.run", *line)
     monkeypatch.setattr(made, "run", run)
