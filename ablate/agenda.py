@@ -146,8 +146,9 @@ class Agenda:
         """What each cell chose, and where that lies at the edge of what it could choose from."""
         edges = self.edges
         return {
-            f"chosen.{place}": {"cell": dict(cell.levels), "values": values, "edges": edges[cell]}
-            for place, (cell, values) in enumerate(self.chosen.items())
+            f"chosen.{place}": {"cell": dict(cell.levels), "values": self.chosen[cell], "edges": edges[cell]}
+            for place, cell in enumerate(self.planned.configs)
+            if cell in self.chosen
         }
 
 

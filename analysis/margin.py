@@ -243,7 +243,11 @@ def test_set_error(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[
     Source: for one seed, McNemar's setting, Bonett and Price (2012), Adjusted Wald intervals for a difference of
     binomial proportions based on paired data.
     """
-    by_item = np.mean([a.astype(float) - b for a, b in zip(first, second, strict=True)], axis=0)
+    return item_error(np.mean([a.astype(float) - b for a, b in zip(first, second, strict=True)], axis=0))
+
+
+def item_error(by_item: Floats) -> TestSet:
+    """As `test_set_error`, of (items,) differences in [-1, 1] that are worked out already."""
     items = len(by_item)
     variance = (np.sum(by_item**2) + 2) / (items + 2) - (np.sum(by_item) / (items + 2)) ** 2
     return TestSet(float(100 * np.sqrt(variance / (items + 2))), items)

@@ -71,7 +71,7 @@ def margins(
     shared = [key for key in keys if key not in own]
     unmatched = [key for key in runs.derived if key in frame and key not in keys]
     unmatched = [key for key in unmatched if not key.startswith(f"{contrast.factor}.")]
-    trials = [_trials(arm, [*shared, *own, *unmatched]) for arm in arms]
+    trials = [trials_of(arm, [*shared, *own, *unmatched]) for arm in arms]
     by_cell = [_cells(arm, shared) for arm in trials]
     in_both = by_cell[0].keys() & by_cell[1].keys()
     told_apart = {key for arm in by_cell for cell in in_both for key in _several(arm[cell], unmatched)}
@@ -86,8 +86,14 @@ def margins(
         for first in first_cells:
             for second in second_cells:
                 extra = {key: _either(*(arm[0][key] if arm else None for arm in (first, second))) for key in own}
-                row = _margin_row(
-                    {**levels, **extra}, first, second, contrast, unmatched, equivalence_pp, right or {}, most
+                row = margin_row(
+                    {**levels, **extra},
+                    (first, second),
+                    (f"{contrast.factor}={show(contrast.first)}", f"{contrast.factor}={show(contrast.second)}"),
+                    unmatched,
+                    equivalence_pp=equivalence_pp,
+                    right=right or {},
+                    most_seeds=most,
                 )
                 rows.append(row)
     return _in_order(rows, frame)
@@ -108,32 +114,44 @@ def _in_order(rows: list[MarginRow], frame: pd.DataFrame) -> list[MarginRow]:
     return [rows[at] for at in levels.sort_values(keys, key=lambda c: places(frame, c)).index] if keys else rows
 
 
-def _margin_row(
+def margin_row(
     levels: dict[str, Any],
-    first: Sequence[Row],
-    second: Sequence[Row],
-    contrast: Contrast,
-    unmatched: Sequence[str],
+    arms: tuple[Sequence[Row], Sequence[Row]],
+    names: tuple[str, str],
+    unmatched: Sequence[str] = (),
+    *,
     equivalence_pp: float,
     right: Mapping[str, NDArray[np.bool_]],
     most_seeds: int | None,
 ) -> MarginRow:
+    """Two arms' trials, paired by seed.
+
+    Args:
+        levels: what the row is called.
+        arms: the trials of each.
+        names: what its notes call them.
+        unmatched: keys in which the arms may differ; a note says so.
+        equivalence_pp: the smallest difference of interest.
+        right: as in `margins`.
+        most_seeds: as in `margin`.
+    """
+    first, second = arms
     notes = []
-    for level, arm in ((contrast.first, first), (contrast.second, second)):
+    for name, arm in zip(names, arms, strict=True):
         if not arm:
-            notes.append(f"{contrast.factor}={show(level)}: not run")
+            notes.append(f"{name}: not run")
         ended_badly = Counter(trial["outcome"] for trial in arm if trial["outcome"] != "done")
-        notes += [f"{contrast.factor}={show(level)}: {count} {kind}" for kind, count in ended_badly.most_common()]
+        notes += [f"{name}: {count} {kind}" for kind, count in ended_badly.most_common()]
     for key in unmatched:
         told = [", ".join(map(show, dict.fromkeys(trial[key] for trial in arm))) for arm in (first, second)]
         if told[0] != told[1] and first and second:
             notes.append(f"{key} {told[0]} against {told[1]}")
     done = [{t["seed"]: t for t in arm if t["outcome"] == "done" and not np.isnan(t["acc"])} for arm in (first, second)]
     seeds = sorted(done[0].keys() & done[1].keys())
-    for level, of in zip((contrast.first, contrast.second), done, strict=True):
+    for name, of in zip(names, done, strict=True):
         alone = len(of) - len(seeds)
         if alone and first and second:
-            notes.append(f"{contrast.factor}={show(level)}: {alone} done without a partner of the same seed")
+            notes.append(f"{name}: {alone} done without a partner of the same seed")
     ended = [Counter(trial["outcome"] for trial in arm) for arm in (first, second)]
     diverged = (ended[0]["diverged"], ended[1]["diverged"])
     planned = max(len(first), len(second))
@@ -161,8 +179,8 @@ def _margin_row(
     )
 
 
-def _trials(arm: pd.DataFrame, keys: Sequence[str]) -> list[Row]:
-    """The rows as plain values, an absent key as None."""
+def trials_of(arm: pd.DataFrame, keys: Sequence[str]) -> list[Row]:
+    """The trials as plain values of these keys and their bookkeeping, an absent key as None."""
     columns = [*dict.fromkeys(["seed", "outcome", "acc", "run_id", "code_version", *keys])]
     there = [column for column in columns if column in arm]
     values = arm[there].astype(object)

@@ -64,8 +64,8 @@ def spent(runs: Runs) -> pd.DataFrame:
             | {"tried": len(its), "done": int(counts.get("done", 0))}
             | {kind: int(counts.get(kind, 0)) for kind in kinds}
             | {"epochs": int(its["epochs"].sum()), "hours": its["wall_s"].sum() / 3600}
-            | {"chosen": dict(choice.values), "edges": dict(choice.edges)}
             | {"valid_acc": float(chosen["valid_acc"].iloc[0]) if len(chosen) else np.nan}
+            | {"chosen": dict(choice.values), "edges": dict(choice.edges)}
         )
     return pd.DataFrame(rows)
 
@@ -182,11 +182,11 @@ def spent_shown(runs: Runs) -> pd.DataFrame:
     table = spent(runs)
     table["chosen"] = [words(values, edges) for values, edges in zip(table["chosen"], table["edges"], strict=True)]
     table["hours"] = table["hours"].map(_time)
-    table["validation (%)"] = table["valid_acc"].map(lambda acc: ABSENT if np.isnan(acc) else f"{100 * acc:.2f}")
+    table["valid_acc"] = table["valid_acc"].map(lambda acc: ABSENT if np.isnan(acc) else f"{100 * acc:.2f}")
     for choice in runs.choices:
         for key in choice.cell:
             table[key] = table[key].map(shown)
-    return table.drop(columns=["edges", "valid_acc"]).rename(columns={"hours": "time"})
+    return table.drop(columns=["edges"]).rename(columns={"hours": "time", "valid_acc": "validation (%)"})
 
 
 def _time(hours: float) -> str:

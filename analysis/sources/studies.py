@@ -60,7 +60,8 @@ def read(client: Any, study: str | None = None, metric: str | None = None, *, lo
         for tag, text in parent.data.tags.items()
         if tag.startswith("terms.")
     }
-    choices = [Choice(**terms.pop(name)) for name in list(terms) if name.startswith("chosen.")]
+    names = sorted((name for name in terms if name.startswith("chosen.")), key=lambda name: int(name.partition(".")[2]))
+    choices = [Choice(**terms.pop(name)) for name in names]
     frame, left = _as_chosen(frame, choices)
     runs = Runs(
         study,
