@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from ablate.design import Level, Trial
 from ablate.events import Done, Epoch, Outcome
 from ablate.space import Dimension, Levels
+from ablate.tune import asked
 from ablate.tune.asked import METRICS, TunedCell, Tuning, Values, name_of
 
 TWIN = "twin_of"
@@ -200,8 +201,8 @@ def _sampler(tuning: Tuning, cell: TunedCell, number: int) -> Any:
 
 def _pruner(tuning: Tuning, cell: TunedCell) -> Any:
     if tuning.pruner == "median":
-        first = max(2, min(5, (tuning.trials or 20) // 5))
-        return optuna.pruners.MedianPruner(n_startup_trials=first, n_warmup_steps=max(1, cell.epochs // 5))
+        first = max(2, (tuning.trials or asked.USUAL_TRIALS) // 6)  # that nothing is held against
+        return optuna.pruners.MedianPruner(n_startup_trials=first, n_warmup_steps=max(1, round(0.3 * cell.epochs)))
     if tuning.pruner == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=cell.epochs)
     return optuna.pruners.NopPruner()
