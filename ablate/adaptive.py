@@ -130,7 +130,7 @@ def tuned_cells(
         for cell, one in cells.items()
     ]
     check(tuning, tuned, most_seeds(config))
-    return tuning, tuned
+    return tuning.with_budget(tuned), tuned
 
 
 def most_seeds(config: Mapping[str, Any]) -> int:

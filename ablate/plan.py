@@ -79,8 +79,9 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """How the trials come about that are not in `study` yet."""
-        seeds = max(self.seeds.values())
-        return adaptive.notes(self.tuning, self.tuned, self.maker.drawn, self.auto, seeds, len(self.configs))
+        seeds, drawn = max(self.seeds.values()), self.maker.drawn
+        later = adaptive.notes(self.tuning, self.tuned, drawn, self.auto, seeds, len(self.configs))
+        return [*_of_design(self.study.terms.get("design", {})), *later]
 
 
 def one_trial(composed: Composed) -> Plan:
@@ -139,6 +140,16 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     study = Study(name, levels, [] if tuning else trials, sorted(derived - maker.drawn.keys()), asked.contrast, terms)
     configs = {cell: one.config for cell, one in cells.items()}
     return Plan(study, _settings(config), configs, maker, seeds, tuning, tuned, auto)
+
+
+def _of_design(said: Mapping[str, Any]) -> list[str]:
+    """Around which cell a study's design lies."""
+    told = [
+        f"{name}: {Cell(tuple(said[key].items()))}"
+        for name, key in (("reference", "reference"), ("bare cell", "bare"))
+        if said.get(key)
+    ]
+    return [f"design={said['kind']}, {', '.join(told)}"] if told else []
 
 
 def _pairs(

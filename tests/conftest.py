@@ -10,6 +10,13 @@ import pytest
 from tests.fakes import make_trial
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two Rays at a time would take each other's cores: with pytest-xdist one process runs all that start one."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""

@@ -127,6 +127,12 @@ def test_random_search_tries_the_same_learning_rates_in_every_arm(fake, say):
     assert len(lrs["bn"]) == 5
 
 
+def test_without_a_number_a_small_space_is_tried_whole_and_a_large_one_20_times(planned):
+    small = planned("norm=bn,srelu", "tune=tpe", "tune.space.recipe.lr=0.1,0.2,0.3", SPACE[1])
+    large = planned("norm=bn,srelu", "tune=tpe", *SPACE)
+    assert (small.tuning.trials, large.tuning.trials) == (3, 20)
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
 def test_a_finite_space_is_tried_without_repetition_to_its_last_configuration(fake, say, sampler):
     made = fake()
@@ -301,7 +307,7 @@ TWO = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=4"]
         ([*TWO, LR, "tune.pruner=best"], "tune.pruner=best: allowed: none, median, hyperband"),
         ([*TWO, LR, "tune.storage=nope://x"], "tune.storage=nope://x: "),
         ([*TWO[:3], "tune.trials=9", "tune.space.recipe.lr=0.1,0.2"], "holds 2 configurations; allowed: up to 2"),
-        ([*TWO, "tune.space.norm.temperature=1,2,3,4"], "the space of norm=bn holds 1 configurations"),
+        ([*TWO, "tune.space.norm.temperature=1,2,3,4"], "tune=random: norm=bn has nothing to choose"),
         (["-m", "norm=bn,srelu", "tune=grid", LR], "a grid has levels; allowed: a,b, or tune=random or tpe"),
         (
             ["-m", "norm=bn,srelu", "tune=grid", "tune.space.recipe.lr=0.1,0.2", SPACE[1]],

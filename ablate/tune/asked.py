@@ -42,10 +42,13 @@ class Tuning:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Tuning:
         """From the `tune` of a resolved config."""
-        asked = cls(**{name: config[name] for name in cls.__dataclass_fields__})
-        if asked.trials is None and asked.epochs is None and asked.sampler != "grid":
-            return dataclasses.replace(asked, trials=USUAL_TRIALS)
-        return asked
+        return cls(**{name: config[name] for name in cls.__dataclass_fields__})
+
+    def with_budget(self, cells: Sequence[TunedCell]) -> Tuning:
+        """With the usual number of configurations where none was asked for, or all that the smallest space holds."""
+        if self.trials is not None or self.epochs is not None or self.sampler == "grid":
+            return self
+        return dataclasses.replace(self, trials=int(min(USUAL_TRIALS, *(one.size for one in cells))))
 
     @property
     def prunes(self) -> bool:
@@ -90,6 +93,10 @@ def check(tuning: Tuning, cells: Sequence[TunedCell], seeds: int) -> None:
     if tuning.trials is not None and tuning.epochs is not None:
         raise Mistake(f"tune.trials={tuning.trials} tune.epochs={tuning.epochs}: two budgets; allowed: one of both")
     small = min(cells, key=lambda one: one.size)
+    if small.size < 2:
+        raise Mistake(
+            f"tune={tuning.sampler}: {small.cell} has nothing to choose; allowed: tune.space.KEY of a key it has"
+        )
     if tuning.epochs is not None:
         longest = max(one.epochs for one in cells)
         if tuning.epochs < longest:
