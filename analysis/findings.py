@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.design import Mistake, show
-from analysis import tuning
+from analysis import main_effects, one_factor, tuning
 from analysis.contrasts import Contrast
+from analysis.designs import AROUND, FEW_CELLS, DesignEffects
 from analysis.factors import factors, levels_of
 from analysis.interaction import Effect, Importance, accuracy_importance, effects, margin_importance
 from analysis.matched import MarginRow, margins
@@ -68,9 +69,11 @@ class Histories:
 class Findings:
     """All that a report tells.
 
-    comparisons: empty where nothing varies. gaps: the most bits minus fewer, where the bits vary and are no contrast
-    themselves. importance: of each factor for the accuracy. rulings: on the paper's claims, where the study has its
-    arms. claims: the printed numbers. histories: None for papers.
+    design: the effects that the study's design is there to tell; None of a full grid, and where other contrasts were
+    asked for. comparisons: empty where nothing varies, or nothing is matched. gaps: the most bits minus fewer, where
+    the bits vary and are no contrast themselves. importance: of each factor for the accuracy, unless the design tells
+    it. rulings: on the paper's claims, where the study has its arms. claims: the printed numbers. histories: None for
+    papers.
     """
 
     runs: Runs
@@ -81,6 +84,12 @@ class Findings:
     rulings: Sequence[Ruling] = ()
     claims: Sequence[claims.Claim] = ()
     histories: Histories | None = None
+    design: DesignEffects | None = None
+
+    @property
+    def tested(self) -> int:
+        """How many verdicts the report adjusts together."""
+        return sum(len(one.rows) for one in self.comparisons) + (len(self.design.effects) if self.design else 0)
 
     @property
     def published(self) -> bool:
@@ -100,40 +109,85 @@ def find(
     equivalence_pp: float,
     right: Right | None = None,
     histories: Histories | None = None,
+    by_design: bool = True,
 ) -> Findings:
     """Margins, verdicts, interactions and, of our own studies, what they say to the papers.
+
+    Args:
+        runs: the study.
+        contrasts: what is compared.
+        equivalence_pp: the smallest difference of interest.
+        right: of the trials whose predictions are known.
+        histories: what the first runs recorded by epoch.
+        by_design: whether the effects that the study's design is there to tell come first, if it has one. The contrasts
+            then keep their matched pairs alone; a design that changes one factor at a time replaces them.
 
     Raises:
         Mistake: the runs are a paper's or somebody else's, and no two of them can be compared.
     """
     rows = [margins(runs, one, equivalence_pp=equivalence_pp, right=right) for one in contrasts]
-    if not runs.ours:
+    told = _design_effects(runs, rows, equivalence_pp, right or {}) if by_design else None
+    if told:
+        contrasts, rows = _matched(contrasts, rows) if not told.around else ((), [])
+    elif not runs.ours:
         _check_paired(runs, contrasts, rows)
     rows = [_of_papers(runs, its) for its in rows]
+    of_design = [one.row for one in told.effects] if told else []
+    judged = _judged(runs, [*of_design, *(row for its in rows for row in its)], equivalence_pp)
+    first, rest = judged[: len(of_design)], judged[len(of_design) :]
+    gaps = _gaps(runs, contrasts, equivalence_pp, right)
     return Findings(
         runs,
         equivalence_pp,
-        _comparisons(runs, contrasts, rows, equivalence_pp),
-        _gaps(runs, contrasts, equivalence_pp, right),
-        accuracy_importance(runs.frame, factors(runs)),
+        _comparisons(runs, contrasts, rows, rest),
+        [replace(one, rows=[row for row in one.rows if row.margin]) for one in gaps] if told else gaps,
+        () if told else accuracy_importance(runs.frame, factors(runs)),
         rulings.rulings(runs, equivalence_pp) if runs.ours else (),
         claims.claims(runs) if runs.ours else (),
         histories,
+        replace(told, verdicts=first) if told else None,
+    )
+
+
+def _design_effects(
+    runs: Runs, rows: Sequence[Sequence[MarginRow]], equivalence_pp: float, right: Right
+) -> DesignEffects | None:
+    """The effects that fit the design; main effects too where a part of the grid leaves most margins unmatched."""
+    design = runs.terms.get("design")
+    if not design or runs.kind == "printed":
+        return None
+    cells = [row for its in rows for row in its]
+    if design["kind"] in AROUND:
+        told = one_factor.effects(runs, equivalence_pp=equivalence_pp, right=right)
+    elif design["kind"] in FEW_CELLS or 2 * sum(row.margin is not None for row in cells) < len(cells):
+        told = main_effects.effects(runs, equivalence_pp=equivalence_pp, right=right)
+    else:
+        return None
+    return told if told.effects or told.notes else None
+
+
+def _matched(
+    contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]]
+) -> tuple[list[Contrast], list[list[MarginRow]]]:
+    """The contrasts with a matched pair, and of their rows those whose cells are both in the design."""
+    kept = [[row for row in its if not row.one_sided] for its in rows]
+    held = [place for place, its in enumerate(kept) if its]
+    return [contrasts[place] for place in held], [kept[place] for place in held]
+
+
+def _judged(runs: Runs, rows: Sequence[MarginRow], equivalence_pp: float) -> list[Verdict]:
+    return verdicts(
+        [row.margin for row in rows],
+        equivalence_pp,
+        failed=[row.diverged for row in rows],
+        lower_is_better=runs.measure.lower_is_better,
     )
 
 
 def _comparisons(
-    runs: Runs, contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]], equivalence_pp: float
+    runs: Runs, contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]], judged: Sequence[Verdict]
 ) -> list[Comparison]:
-    cells = [row for its in rows for row in its]
-    all_verdicts = iter(
-        verdicts(
-            [row.margin for row in cells],
-            equivalence_pp,
-            failed=[row.diverged for row in cells],
-            lower_is_better=runs.measure.lower_is_better,
-        )
-    )
+    all_verdicts = iter(judged)
     all_effects = (
         []
         if runs.kind == "printed"

@@ -29,6 +29,7 @@ class MarginRow:
     diverged: how many trials of the first and of the second arm did.
     planned: how many seeds the arm with more of them has, done or not.
     versions: the code that made the runs.
+    one_sided: there is no trial of one arm, done or not.
     """
 
     levels: dict[str, Any]
@@ -42,6 +43,7 @@ class MarginRow:
     diverged: tuple[int, int] = (0, 0)
     planned: int = 0
     versions: Sequence[str] = ()
+    one_sided: bool = False
 
 
 def margins(
@@ -157,7 +159,13 @@ def margin_row(
     planned = max(len(first), len(second))
     if not seeds:
         means = [float(np.mean([t["acc"] for t in of.values()])) if of else None for of in done]
-        return MarginRow(levels, None, means[0], means[1], (), (), notes, diverged=diverged, planned=planned)
+        one_sided = not (first and second)
+        return MarginRow(
+            *(levels, None, means[0], means[1], (), (), notes),
+            diverged=diverged,
+            planned=planned,
+            one_sided=one_sided,
+        )
     pairs = [[of[seed] for seed in seeds] for of in done]
     accs = [[trial["acc"] for trial in arm] for arm in pairs]
     runs = [[trial["run_id"] for trial in arm] for arm in pairs]

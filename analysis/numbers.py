@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import costs, tables, tuning
+from analysis import costs, design_tables, tables, tuning
 from analysis.findings import Comparison, Findings
 from analysis.interaction import Effect, Importance
 from analysis.margin import ALPHA, CONFIDENCE
@@ -28,6 +28,7 @@ def as_json(found: Findings, told: list[str], warned: list[str]) -> str:
         "warnings": warned,
         "outcomes": runs.frame["outcome"].value_counts().to_dict(),
         "code_versions": sorted(set(runs.frame["code_version"])),
+        "design": _design(found),
         "margins": _records(tables.margins_in_full(found.comparisons, found)),
         "interactions": [_effect(one, effect) for one in found.comparisons for effect in one.effects],
         "margin_importance": [
@@ -46,6 +47,30 @@ def as_json(found: Findings, told: list[str], warned: list[str]) -> str:
         "printed": _records(claims.in_full(found.claims)) if found.claims else [],
     }
     return json.dumps(everything, indent=1, default=_plain, allow_nan=False) + "\n"
+
+
+def _design(found: Findings) -> dict[str, Any] | None:
+    """The effects that the study's design is there to tell; null without one."""
+    design = found.design
+    if design is None:
+        return None
+    return {
+        "kind": design.kind,
+        "base": dict(design.base),
+        "base_acc": design.base_acc,
+        "cells": design.cells,
+        "seeds": design.seeds,
+        "resolution": design.resolution,
+        "balanced": design.balanced,
+        "effects": [
+            design_tables.record(design, found, place)
+            | {
+                "by_seed_pp": {str(seed): pp for seed, pp in one.row.by_seed.items()},
+                "aliases": [{"interaction": alias.name, "weight": alias.weight} for alias in one.aliases],
+            }
+            for place, one in enumerate(design.effects)
+        ],
+    }
 
 
 def _effect(one: Comparison, effect: Effect) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from ablate import __version__
-from analysis import costs, numbers, tables, tuning
+from analysis import costs, design_tables, design_words, numbers, tables, tuning
+from analysis.designs import DesignEffects
 from analysis.factors import factors
 from analysis.findings import Comparison, Findings
 from analysis.formats import ABSENT, shown, signed
@@ -21,7 +22,7 @@ from analysis.paper import claims, rulings
 MOST_ROWS = 200
 """Rows of a table on the page; all are in its CSV."""
 
-TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger", "chosen")
+TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger", "chosen", "aliases")
 """Columns of words beside the factors: they stand on the left."""
 
 
@@ -49,9 +50,12 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
         found=found,
         told=told,
         warned=warned,
+        design=_design(found.design, found) if found.design and found.design.effects else None,
+        design_title=design_words.title(found.design, found) if found.design else "",
+        design_base=design_words.base_in_words(found.design, found) if found.design else "",
         comparisons=[(one, _margins(one, found)) for one in found.comparisons],
         effects=[(one, tables.effects(one, found)) for one in found.comparisons if one.effects],
-        errors=[(one, _head(tables.errors(one))) for one in found.comparisons if one.knows_test_set],
+        errors=_errors(found),
         gaps=[(one, _margins(one, found, "gap")) for one in found.gaps],
         accuracies=_head(tables.accuracies(runs)),
         training=_head(costs.training(runs)),
@@ -66,12 +70,25 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
         reproduced=claims.reproduced,
         counts=runs.frame["outcome"].value_counts().to_dict(),
         failures=runs.frame.assign(cell=tables.cell_names(runs))[runs.frame["outcome"] != "done"].to_dict("records"),
-        cells=sum(len(one.rows) for one in found.comparisons),
         most_rows=MOST_ROWS,
         versions=sorted(set(runs.frame["code_version"])),
         release=__version__,
     )
     (folder / "index.html").write_text(html, encoding="utf-8")
+
+
+def _design(design: DesignEffects, found: Findings) -> Table:
+    marked, notes = tables.footnotes(design_tables.shown(design, found))
+    traces = [_trace_of_effect(row) for row in design_tables.rows_with_names(design)[:MOST_ROWS]]
+    return replace(_head(marked), traces=traces, notes=notes)
+
+
+def _errors(found: Findings) -> list[tuple[str, Table]]:
+    """Seeds or test set, of the design's effects and of each contrast."""
+    design = found.design
+    parts = [("Effects", design_tables.rows_with_names(design))] if design and design.knows_test_set else []
+    parts += [(str(one.contrast), list(one.rows)) for one in found.comparisons if one.knows_test_set]
+    return [(title, _head(tables.errors(rows))) for title, rows in parts]
 
 
 def _margins(one: Comparison, found: Findings, name: str = "margin") -> Table:
@@ -100,9 +117,23 @@ def _trace(row: MarginRow, one: Comparison) -> str:
     return f"{where}n = {row.margin.n}; code {', '.join(row.versions) or ABSENT}; " + "; ".join(seeds)
 
 
+def _trace_of_effect(row: MarginRow) -> str:
+    """What an effect rests on: each seed with its estimate, how many runs, and the code."""
+    where = " ".join(map(str, row.levels.values()))
+    if not row.margin:
+        return f"{where}: " + "; ".join(row.notes)
+    seeds = "; ".join(f"seed {seed}: {signed(pp)}" for seed, pp in row.by_seed.items())
+    runs = f"{' '.join(row.first_runs)} minus {' '.join(row.second_runs)}"
+    return f"{where}: n = {row.margin.n}; code {', '.join(row.versions) or ABSENT}; {seeds}; runs {runs}"
+
+
 def _write_tables(found: Findings, folder: Path) -> None:
     """margins, gaps, accuracies and costs: at full precision as CSV, for people as Markdown and LaTeX."""
     runs = found.runs
+    if found.design and found.design.effects:
+        title = design_words.title(found.design, found)
+        shown_ones = [(title, design_tables.shown(found.design, found))]
+        _write(folder, "effects", design_tables.in_full(found.design, found), shown_ones)
     if found.comparisons:
         parts = [(str(one.contrast), tables.margins(one, found)) for one in found.comparisons]
         _write(folder, "margins", tables.margins_in_full(found.comparisons, found), parts)
@@ -148,10 +179,10 @@ def _latex(shown: pd.DataFrame) -> str:
 def _latex_signs(text: str) -> str:
     """Dashes and minus signs as LaTeX sets them.
 
-    >>> _latex_signs("-0.50 to +1.25"), _latex_signs("14-2"), _latex_signs("–")
-    ('$-$0.50 to +1.25', '14-2', '--')
+    >>> _latex_signs("-0.50 to +1.25"), _latex_signs("14-2"), _latex_signs("–"), _latex_signs("− norm x bits")
+    ('$-$0.50 to +1.25', '14-2', '--', '$-$ norm x bits')
     """
-    return re.sub(r"(?<![\w-])[-−](?=\d)", "$-$", text.replace(ABSENT, "--"))
+    return re.sub(r"(?<![\w-])-(?=\d)|−", "$-$", text.replace(ABSENT, "--"))
 
 
 def _numeric(column: pd.Series) -> bool:

@@ -68,20 +68,23 @@ def report(typed: cli.Composed) -> int:
         raise Mistake(f"contrast.equivalence_pp={within}: allowed: the smallest difference of interest, above 0")
     client, runs = _runs(config)
     within = within or runs.terms.get("seeds", {}).get("within_pp", EQUIVALENCE_PP)
-    chosen = contrasts.choose_contrasts(runs, config["contrast"]["factor"], config["contrast"]["levels"])
+    factor, levels = config["contrast"]["factor"], config["contrast"]["levels"]
+    chosen = contrasts.choose_contrasts(runs, factor, levels)
     found = find(
         runs,
         chosen,
         equivalence_pp=within,
         right=predictions.right(client, runs.frame) if client and runs.ours else None,
         histories=_histories(client, runs) if client and runs.ours else None,
+        by_design=factor is None and levels is None,
     )
     folder = Path(config["out"], re.sub(r"[^\w.+-]", "_", runs.study))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"out={config['out']}: {error.strerror}; allowed: a folder, or a name for a new one") from error
-    told, warned = summary.sentences(found), summary.warnings(found, contrasts.left_out(runs, chosen))
+    compared = [one.contrast for one in found.comparisons]
+    told, warned = summary.sentences(found), summary.warnings(found, contrasts.left_out(runs, compared))
     page.write(found, told, warned, folder)
     if client and runs.parent_run_id:
         client.log_artifacts(runs.parent_run_id, str(folder), "report")

@@ -8,6 +8,7 @@ from math import exp
 from typing import Any
 
 from ablate.design import show
+from analysis import design_words
 from analysis.factors import factors
 from analysis.findings import Comparison, Findings
 from analysis.formats import interval, p_is, shown, signed
@@ -33,7 +34,15 @@ def sentences(found: Findings) -> list[str]:
     ]
     return [
         line
-        for line in (*told, _nuisance(found), _inference(found), _not_done(found), _importance(found), _test_set(found))
+        for line in (
+            *design_words.sentences(found),
+            *told,
+            _nuisance(found),
+            _inference(found),
+            _not_done(found),
+            _importance(found),
+            _test_set(found),
+        )
         if line
     ]
 
@@ -55,6 +64,7 @@ def warnings(found: Findings, left_out: str) -> list[str]:
             "Seeds were added until margins were decided: verdicts and intervals of margins hold under that, "
             "while the tests on other factors and the claims take each cell's number of seeds as fixed."
         )
+    told += found.design.notes if found.design else []
     return [*told, *_edges(found), *found.runs.notes, *([left_out] if left_out else [])]
 
 
@@ -223,7 +233,11 @@ def _importance(found: Findings) -> str:
 
 
 def _test_set(found: Findings) -> str:
-    margins = [row.margin for one in found.comparisons for row in one.rows if row.margin]
+    effects = list(zip(found.design.effects, found.design.verdicts, strict=True)) if found.design else []
+    judged = [(one.row, verdict) for one, verdict in effects]
+    judged += [pair for one in found.comparisons for pair in _cells(one)]
+    cell = "effect" if effects else "cell"
+    margins = [row.margin for row, _ in judged if row.margin]
     known = [one for one in margins if one.test_set]
     if not known:
         return ""
@@ -232,15 +246,15 @@ def _test_set(found: Findings) -> str:
     larger = sum(larger_error(one) == "test set" for one in known)
     told = f"All of it is about these test images ({size} of them)"
     if larger:
-        share = f"{larger} of {len(known)} cells" if len(known) > 1 else "this cell"
+        share = f"{larger} of {len(known)} {cell}s" if len(known) > 1 else f"this {cell}"
         told += f": in {share} their sampling error is larger than that of the seeds, "
         told += "so that other images may tell more than other seeds"
-    lost = sum(_within_test_set(row.margin, verdict) for one in found.comparisons for row, verdict in _cells(one))
+    lost = sum(_within_test_set(row.margin, verdict) for row, verdict in judged)
     if lost:
-        told += f". {lost} decided {'cell lies' if lost == 1 else 'cells lie'} within that error (95%)"
+        told += f". {lost} decided {f'{cell} lies' if lost == 1 else f'{cell}s lie'} within that error (95%)"
     same = sum(one.identical for one in known)
     if same:
-        told += f". In {same} {'cell' if same == 1 else 'cells'} all seeds differ by the same; "
+        told += f". In {same} {cell}{'s' * (same != 1)} all seeds differ by the same; "
         told += "the spread is then taken from test-set sampling"
     return f"{told}."
 

@@ -84,11 +84,11 @@ def margins(one: Comparison, found: Findings, name: str = "margin") -> pd.DataFr
     return pd.DataFrame(
         {key: shown(level) for key, level in row.levels.items()}
         | {
-            measure.of(first, measure.unit): _percent(row.first_acc),
-            measure.of(second, measure.unit): _percent(row.second_acc),
+            measure.of(first, measure.unit): percent(row.first_acc),
+            measure.of(second, measure.unit): percent(row.second_acc),
             measure.of(name, measure.points): signed(row.margin.mean_pp) if row.margin else ABSENT,
             "95% interval": interval(row.margin.low_pp, row.margin.high_pp) if row.margin else ABSENT,
-            "n": _n(row),
+            "n": n_of(row),
         }
         | ({"verdict": told[place]} if told and not found.published else {})
         | {"notes": "; ".join(row.notes)}
@@ -102,7 +102,7 @@ def verdicts(one: Comparison, found: Findings) -> list[str]:
     return [in_words(verdict, first, second, found.within) for verdict in one.verdicts]
 
 
-def errors(one: Comparison) -> pd.DataFrame:
+def errors(rows: Sequence[MarginRow]) -> pd.DataFrame:
     """The two sources of uncertainty of each margin, as standard errors: between seeds, and of the test set."""
     return pd.DataFrame(
         {key: shown(level) for key, level in row.levels.items()}
@@ -112,7 +112,7 @@ def errors(one: Comparison) -> pd.DataFrame:
             "test images": f"{row.margin.test_set.items:,}" if row.margin.test_set else ABSENT,
             "larger": larger_error(row.margin) or ABSENT,
         }
-        for row in one.rows
+        for row in rows
         if row.margin
     )
 
@@ -129,8 +129,8 @@ def margins_in_full(comparisons: Sequence[Comparison], found: Findings) -> pd.Da
     return pd.DataFrame(
         row.levels
         | {"factor": one.contrast.factor, "first": one.contrast.first, "second": one.contrast.second}
-        | _numbers(row)
-        | (_judged(one.verdicts[place], words[place]) if words else {})
+        | numbers(row)
+        | (judged(one.verdicts[place], words[place]) if words else {})
         | {
             "notes": "; ".join(row.notes),
             "code_versions": " ".join(row.versions),
@@ -143,7 +143,7 @@ def margins_in_full(comparisons: Sequence[Comparison], found: Findings) -> pd.Da
     )
 
 
-def _numbers(row: MarginRow) -> dict[str, Any]:
+def numbers(row: MarginRow) -> dict[str, Any]:
     one = row.margin
     bca = bca_interval([*row.by_seed.values()]) or (None, None)
     return {
@@ -165,7 +165,7 @@ def _numbers(row: MarginRow) -> dict[str, Any]:
     }
 
 
-def _judged(verdict: Verdict, words: str) -> dict[str, Any]:
+def judged(verdict: Verdict, words: str) -> dict[str, Any]:
     return {
         "p_difference_holm": verdict.p_difference,
         "p_equivalence_holm": verdict.p_equivalence,
@@ -203,11 +203,11 @@ def footnotes(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return marked.rename(columns={"notes": ""}), [f"{letters[note]}: {note}" for note in notes]
 
 
-def _percent(acc: float | None) -> str:
+def percent(acc: float | None) -> str:
     return f"{100 * acc:.2f}" if acc is not None else ABSENT
 
 
-def _n(row: MarginRow) -> str:
+def n_of(row: MarginRow) -> str:
     """How many pairs of seeds, and of how many where some are missing.
 
     A cell that lacks seeds says so, instead of averaging silently.

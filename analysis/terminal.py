@@ -12,7 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from analysis import tables, tuning
+from analysis import design_tables, design_words, tables, tuning
+from analysis.designs import DesignEffects
 from analysis.findings import Comparison, Findings
 from analysis.formats import shown
 from analysis.matched import split_constants
@@ -27,7 +28,9 @@ def show(found: Findings, told: Sequence[str], warned: Sequence[str]) -> None:
     """Print it."""
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
     runs = found.runs
-    if not found.comparisons:
+    if found.design and found.design.effects:
+        _design(console, found.design, found)
+    elif not (found.comparisons or found.design):
         _say(console, f"study {runs.study}: no factor was swept, so there is no margin")
         _table(console, tables.accuracies(runs), runs.frame.columns)
     for one in found.comparisons:
@@ -41,6 +44,16 @@ def show(found: Findings, told: Sequence[str], warned: Sequence[str]) -> None:
     rulings = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.rulings]
     for line in (*told, *warned, *rulings, *([f"Printed numbers: {numbers}."] if numbers else [])):
         _say(console, line)
+
+
+def _design(console: Console, design: DesignEffects, found: Findings) -> None:
+    table, notes = tables.footnotes(design_tables.shown(design, found))
+    _say(console, f"study {found.runs.study}, {design_words.title(design, found)}")
+    _table(console, table.head(MOST_ROWS), ["factor", "levels", "aliases"])
+    if len(table) > MOST_ROWS:
+        _say(console, f"{MOST_ROWS} of {len(table)} effects; the others are in the report's effects.csv.")
+    for note in notes:
+        _say(console, note)
 
 
 def _margins(console: Console, one: Comparison, found: Findings, name: str) -> None:

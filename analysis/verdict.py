@@ -108,10 +108,15 @@ def in_words(verdict: Verdict, first: str, second: str, within: str) -> str:
     if verdict.why:
         return f"undecided: {verdict.why}"
     among = " among all cells" if verdict.alone else ""
-    return f"undecided{among}: {_seeds(verdict.more_seeds)} would decide"
+    return f"undecided{among}: {seeds_in_words(verdict.more_seeds)} would decide"
 
 
-def _seeds(more: int | None) -> str:
+def seeds_in_words(more: int | None) -> str:
+    """How many more would decide.
+
+    >>> seeds_in_words(1), seeds_in_words(187), seeds_in_words(None)
+    ('about 1 more seed', 'about 190 more seeds', 'more than 1000 more seeds')
+    """
     if more is None:
         return "more than 1000 more seeds"
     rounded = more if more <= 20 else round(more, -1 if more < 200 else -2)

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from analysis.findings import Findings
-from analysis.plots import budgets, costs, epochs, factors, margins
+from analysis.plots import budgets, costs, effects, epochs, factors, margins
 from analysis.plots.style import save
 
 
@@ -30,6 +30,8 @@ def save_all(found: Findings, folder: Path) -> list[Drawn]:
 
 def _figures(found: Findings) -> dict[str, Figure | None]:
     figures: dict[str, Figure | None] = {}
+    if found.design and found.design.has_effects:
+        figures["effects"] = effects.effects(found.design, found)
     for place, one in enumerate(found.comparisons):
         if one.has_margin:
             figures[f"margins{f'-{place + 1}' * (place > 0)}"] = margins.margins(one, found)

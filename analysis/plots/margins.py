@@ -68,7 +68,7 @@ def lines(rows: Sequence[MarginRow], contrast: Contrast, found: Findings) -> Fig
     height = sum(0.19 + 0.15 * (1 + label.count("\n")) for label in labels)
     with look():
         figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + height), layout="constrained")
-        _band(axes, found.equivalence_pp, upright=False)
+        band(axes, found.equivalence_pp, upright=False)
         for place, row in enumerate(reversed(rows)):
             if row.margin is None:
                 axes.plot([0], [place], "x", color=INK, markersize=7)
@@ -150,7 +150,7 @@ def _point(place: tuple[str, str, str], rows: Sequence[MarginRow]) -> Point:
 
 
 def _panel(axes: Axes, there: Sequence[Point], xs: Sequence[str], hues: Sequence[str], within: float) -> None:
-    _band(axes, within, upright=True)
+    band(axes, within, upright=True)
     shift = np.linspace(-0.28, 0.28, len(hues)) if len(hues) > 1 else [0.0]
     for place, hue in enumerate(hues):
         its = [one for one in there if one.hue == hue]
@@ -168,7 +168,7 @@ def _panel(axes: Axes, there: Sequence[Point], xs: Sequence[str], hues: Sequence
     axes.grid(axis="x", visible=False)
 
 
-def _band(axes: Axes, within: float, *, upright: bool) -> None:
+def band(axes: Axes, within: float, *, upright: bool) -> None:
     """Zero, and around it what counts as no difference of interest."""
     span, line = (axes.axhspan, axes.axhline) if upright else (axes.axvspan, axes.axvline)
     span(-within, within, color="#808080", alpha=0.18, linewidth=0)
