@@ -79,6 +79,7 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def type_line(command: str, *words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [command, *words])
+        monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist's workers have it
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             commands[command]()
