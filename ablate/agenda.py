@@ -14,6 +14,9 @@ from ablate.design import Cell, Level, Study, Trial
 from ablate.events import Done, Event, Failed, Outcome
 from ablate.plan import Plan
 
+TOLD_AT_ONCE = 100
+"""Trials or seeds named in one of the study's terms: MLflow bounds a tag's length."""
+
 
 class Agenda:
     """The trials of a study, those that are known so far and those that results bring.
@@ -143,13 +146,29 @@ class Agenda:
         return [self.planned.maker.trial(cell, seed, self.chosen.get(cell)) for cell, seed in more]
 
     def _told(self) -> dict[str, Any]:
-        """What each cell chose, and where that lies at the edge of what it could choose from."""
-        edges = self.edges
-        return {
+        """What a report must know of the trials so far: those tried, what was chosen, what was drawn for each seed."""
+        edges, tried, drawn = self.edges, self.tried, self._drawn()
+        chosen = {
             f"chosen.{place}": {"cell": dict(cell.levels), "values": self.chosen[cell], "edges": edges[cell]}
             for place, cell in enumerate(self.planned.configs)
             if cell in self.chosen
         }
+        ids = {place: [one.trial_id for one in its] for place, its in enumerate(tried.values())}
+        parts: dict[str, Any] = {
+            f"tried.{place}.{start}": its[start : start + TOLD_AT_ONCE]
+            for place, its in ids.items()
+            for start in range(0, len(its), TOLD_AT_ONCE)
+        }
+        parts |= {
+            f"drawn.{start}": dict(drawn[start : start + TOLD_AT_ONCE]) for start in range(0, len(drawn), TOLD_AT_ONCE)
+        }
+        return chosen | parts
+
+    def _drawn(self) -> list[tuple[int, dict[str, Level]]]:
+        """The nuisance factors' values of each seed."""
+        keys = self.planned.maker.drawn
+        by_seed = {one.seed: one.values for one in self.trials.values() if not one.tuning} if keys else {}
+        return [(seed, {key: value for key, value in by_seed[seed] if key in keys}) for seed in sorted(by_seed)]
 
 
 def is_to_do(outcome: Outcome | None, retry: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ablate.design import (
 from ablate.grid import Combination, Grid, grid, ours, resolved, settled
 from ablate.pairs import Pair, pairs
 from ablate.preset import Preset, read
+from ablate.space import Space
 from ablate.tune import TunedCell, Tuning
 
 FOR_A_STUDY = (
@@ -130,7 +132,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     seeds = {cell: adaptive.first_seeds(one.config) for cell, one in cells.items()}
     trials = [one for cell in cells for one in maker.trials(cell, [tuning.seed] if tuning else range(seeds[cell]))]
     _refuse_twins(trials)
-    how = ["tuned"] * bool(tuning) + ["nuisance"] * bool(maker.drawn)
+    how = ["tuned"] * bool(tuning) + [f"nuisance-{_digest(maker.drawn)}"] * bool(maker.drawn)
     name = _name(config, levels, [one.choices for one in cells.values()], asked.name, how)
     _refuse_idle(asked, grids)
     derived = set(asked.follows).union(*(one.derived for one in grids))
@@ -140,6 +142,11 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     study = Study(name, levels, [] if tuning else trials, sorted(derived - maker.drawn.keys()), asked.contrast, terms)
     configs = {cell: one.config for cell, one in cells.items()}
     return Plan(study, _settings(config), configs, maker, seeds, tuning, tuned, auto)
+
+
+def _digest(space: Space) -> str:
+    """Tells one space from another in a study's name: margins over one are not to be pooled with those over another."""
+    return hashlib.sha256(repr(sorted(space.items())).encode()).hexdigest()[:6]
 
 
 def _of_design(said: Mapping[str, Any]) -> list[str]:

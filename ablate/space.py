@@ -84,14 +84,17 @@ class Range:
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
     def edge(self, value: Level) -> str:
-        """Where the value lies in the outer twentieth of the range on one side: lowest, or highest."""
+        """Where the value lies in the outer twentieth of the range on one side: lowest, near the highest, and so on."""
         if not _is_number(value):
             return ""
         place, low, high = (float(one) for one in (value, self.low, self.high))  # type: ignore[arg-type]
         if self.log:
             place, low, high = math.log(place), math.log(low), math.log(high)
         share = (place - low) / (high - low)
-        return "lowest" if share < EDGE else "highest" if share > 1 - EDGE else ""
+        if EDGE <= share <= 1 - EDGE:
+            return ""
+        side = "lowest" if share < EDGE else "highest"
+        return side if value in self.ends else f"near the {side}"
 
     def __str__(self) -> str:
         kind = " ".join(word for word, is_so in (("whole", self.whole), ("log", self.log)) if is_so)

@@ -61,7 +61,7 @@ def warnings(found: Findings, left_out: str) -> list[str]:
         )
     if "seeds" in found.runs.terms:
         told.append(
-            "Seeds were added until margins were decided: verdicts and intervals of margins hold under that, "
+            "Seeds were added until margins were decided: verdicts and intervals of margins and gaps hold under that, "
             "while the tests on other factors and the claims take each cell's number of seeds as fixed."
         )
     told += found.design.notes if found.design else []

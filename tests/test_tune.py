@@ -159,6 +159,17 @@ def test_said_again_with_a_larger_budget_it_goes_on_where_it_was(fake, say):
     assert max(Counter(made.trained).values()) == 1
 
 
+def test_said_again_with_a_smaller_budget_the_choice_is_among_the_first_ones(fake, say):
+    fake()
+    line = ["-m", "norm=bn,srelu", "tune=random", LR, "seeds=1", *HERE]
+    _, first, _ = say("ablate.run", *line, "tune.trials=2")
+    say("ablate.run", *line, "tune.trials=9")
+    _, again, _ = say("ablate.run", *line, "tune.trials=2")
+    assert [row for row in again.splitlines() if "recipe.lr " in row] == [
+        row for row in first.splitlines() if "recipe.lr " in row
+    ]
+
+
 @pytest.mark.parametrize("at", [3, 10, 16, 29, 41])
 def test_killed_at_any_point_it_ends_with_the_same_budget_and_trains_nothing_twice(fake, say, monkeypatch, at):
     made = fake()
@@ -343,7 +354,8 @@ def test_nuisance_values_are_the_same_in_every_arm_and_cover_their_space(planned
     sizes, lrs = zip(*(next(iter(values)) for values in drawn.values()), strict=True)
     assert set(Counter(sizes).values()) == {8}
     assert set(Counter(int((lr - 0.01) / 0.0301) for lr in lrs).values()) <= {7, 8, 9}
-    assert made.study.name == "digits-norm-nuisance"
+    assert made.study.name.startswith("digits-norm-nuisance-")
+    assert planned("norm=bn,srelu", "nuisance.recipe.batch_size=32,64", "seeds=24").study.name != made.study.name
 
 
 def test_more_seeds_draw_what_they_would_have_drawn():

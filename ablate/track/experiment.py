@@ -21,6 +21,8 @@ from ablate.events import Done, Outcome, Started
 OURS = "tags.trial_id LIKE 't%'"
 """Runs of trials, those of a tuning among them."""
 
+TERMS = "terms."
+
 TERMINAL = ("FINISHED", "FAILED")
 _PAGE = 500
 _MOST_TAGS = 100  # of one log_batch
@@ -186,12 +188,15 @@ class Experiment:
         if not found:
             return self.client.create_run(self.experiment_id, run_name=self.study.name, tags=tags).info.run_id
         run_id = found[0].info.run_id
+        for tag in found[0].data.tags.keys() - tags.keys():
+            if tag.startswith(TERMS):  # of how it was asked another time
+                self.client.delete_tag(run_id, tag)
         self.client.update_run(run_id, status="RUNNING")
         self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
         return run_id
 
     def _terms(self, study: Study) -> dict[str, str]:
-        return {f"terms.{name}": json.dumps(value) for name, value in study.terms.items()}
+        return {f"{TERMS}{name}": json.dumps(value) for name, value in study.terms.items()}
 
     def _parent_tags(self, asked_at: float) -> dict[str, str]:
         study = self.study

@@ -28,7 +28,8 @@ class CellTuning:
     """One cell's optuna_study, new or gone on with.
 
     A configuration counts as started once a trial of it is handed out. One that comes a second time is told the
-    first one's result and counts no more.
+    first one's result and counts no more. With a smaller budget than an earlier driver had, only as many of the first
+    configurations count as that allows.
     """
 
     def __init__(self, storage: Any, study: str, tuning: Tuning, cell: TunedCell) -> None:
@@ -117,7 +118,8 @@ class CellTuning:
     def best(self) -> Values | None:
         """The configuration with the best `metric`; of equals the smaller loss, then the first. None without any."""
         known = self.optuna_study.get_trials(deepcopy=False)
-        done = [one for one in known if one.user_attrs.get(OUTCOME) == "done"]
+        counted = set(self.numbers.values())
+        done = [one for one in known if one.number in counted and one.user_attrs.get(OUTCOME) == "done"]
         if not done:
             return None
 
@@ -133,9 +135,12 @@ class CellTuning:
             if is_running:
                 self.optuna_study.tell(frozen.number, state=TrialState.FAIL)
             return
+        if self.started >= self.tuning.budget(self.cell):
+            return
         trial = self._trial(frozen.params)
         if trial.trial_id in self.numbers:
-            self._tell_twin(optuna.trial.Trial(self.optuna_study, frozen._trial_id), self.numbers[trial.trial_id])
+            if is_running:
+                self._tell_twin(optuna.trial.Trial(self.optuna_study, frozen._trial_id), self.numbers[trial.trial_id])
             return
         self.numbers[trial.trial_id] = frozen.number
         self.told[trial.trial_id] = max(frozen.intermediate_values, default=0)

@@ -62,7 +62,10 @@ def read(client: Any, study: str | None = None, metric: str | None = None, *, lo
     }
     names = sorted((name for name in terms if name.startswith("chosen.")), key=lambda name: int(name.partition(".")[2]))
     choices = [Choice(**terms.pop(name)) for name in names]
+    tried = [trial_id for name in list(terms) if name.startswith("tried.") for trial_id in terms.pop(name)]
     frame, left = _as_chosen(frame, choices)
+    values = {seed: its for name in list(terms) if name.startswith("drawn.") for seed, its in terms.pop(name).items()}
+    frame, drawn = _as_drawn(frame, {int(seed): its for seed, its in values.items()})
     runs = Runs(
         study,
         frame,
@@ -71,10 +74,13 @@ def read(client: Any, study: str | None = None, metric: str | None = None, *, lo
         named["derived"],
         tuple(terms.get("nuisance", ())),
         terms,
-        _tried(client, parent.info.experiment_id, terms),
+        _tried(client, parent.info.experiment_id, tried),
         choices,
         parent.info.run_id,
-        notes=[f"Left out: {left} trials of what tuning chose with a smaller budget."] if left else [],
+        notes=[
+            *([f"Left out: {left} trials of what tuning chose when it was asked otherwise."] if left else []),
+            *([f"Left out: {drawn} trials whose nuisance values were drawn otherwise."] if drawn else []),
+        ],
     )
     if metric in (None, TEST_ACC):
         return runs
@@ -91,6 +97,16 @@ def _as_chosen(frame: pd.DataFrame, choices: Sequence[Choice]) -> tuple[pd.DataF
     return frame[keep].reset_index(drop=True), int((~keep).sum())
 
 
+def _as_drawn(frame: pd.DataFrame, drawn: Mapping[int, Mapping[str, Any]]) -> tuple[pd.DataFrame, int]:
+    """Without the trials whose nuisance values are others than their seed's now, and how many these are."""
+    if not drawn:
+        return frame, 0
+    keep = pd.Series(False, index=frame.index)
+    for seed, values in drawn.items():
+        keep |= (frame["seed"] == seed) & _at(frame, values)
+    return frame[keep].reset_index(drop=True), int((~keep).sum())
+
+
 def _at(frame: pd.DataFrame, values: Mapping[str, Any]) -> pd.Series:
     """Whether each row is at these values; a key that no row has stands at None."""
     at = pd.Series(True, index=frame.index)
@@ -104,11 +120,12 @@ def _at(frame: pd.DataFrame, values: Mapping[str, Any]) -> pd.Series:
     return at
 
 
-def _tried(client: Any, experiment_id: str, terms: Mapping[str, Any]) -> pd.DataFrame | None:
-    """The configurations of the study's tuning, in the order in which they began."""
-    if "tune" not in terms:
+def _tried(client: Any, experiment_id: str, trial_ids: Sequence[str]) -> pd.DataFrame | None:
+    """The configurations of the study's tuning, as it was asked for last, in the order in which they began."""
+    if not trial_ids:
         return None
-    runs = _trials(client, experiment_id, "tuning")
+    asked = set(trial_ids)
+    runs = [run for run in _trials(client, experiment_id, "tuning") if run.data.tags["trial_id"] in asked]
     rows = [
         _row(run, TEST_ACC)
         | {"number": number, "epochs": int(run.data.tags.get("epochs", 0))}

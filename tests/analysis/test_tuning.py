@@ -142,7 +142,7 @@ def test_what_was_chosen_once_and_no_longer_is_makes_no_margin(tuned, say):
     assert status == 0
     told = json.loads(Path("reports/digits-bits-norm-tuned/report.json").read_text())
     assert [(row["n"]) for row in told["margins"]] == [3, 3]
-    assert "of what tuning chose with a smaller budget" in out
+    assert "of what tuning chose when it was asked otherwise" in out
     assert [one["tried"] for one in told["tuning"]] == [14] * 4
 
 
@@ -153,3 +153,27 @@ def test_a_choice_at_the_edge_is_warned_of(say, mlflow_db, monkeypatch):
     out = say("analysis.report")[1]
     told = "Chosen at the edge of its space, recipe.lr from 0.001, 0.01, 0.1: norm bn (lowest, 0.001)."
     assert told in out
+
+
+def test_another_search_under_the_same_name_is_not_pooled_with_the_first(tuned, say):
+    narrow = ["-m", "norm=bn,srelu", "bits=1,32", "tune=random", "tune.trials=4", *HERE[:1], *HERE[2:]]
+    space = "tune.space.recipe.lr=tag(log,interval(0.001,0.01))"
+    assert say("ablate.run", *narrow, space, "tune.pruner=median")[0] == 0
+    assert say("analysis.report")[0] == 0
+    folder = Path("reports/digits-bits-norm-tuned")
+    told = json.loads((folder / "report.json").read_text())
+    assert [one["tried"] for one in told["tuning"]] == [4] * 4
+    assert pd.read_csv(folder / "tuning-tried.csv")["recipe.lr"].max() <= 0.01
+    assert all(row["n"] == 3 for row in told["margins"])
+
+
+def test_nuisance_values_drawn_otherwise_are_not_pooled(say, mlflow_db, monkeypatch):
+    monkeypatch.setattr(session, "_train", Fake(OPTIMA))
+    line = ["-m", "norm=bn,srelu", "study=one", *HERE[:1], *HERE[2:]]
+    say("ablate.run", *line, "nuisance.recipe.batch_size=64,125", "seeds=4")
+    say("ablate.run", *line, "nuisance.recipe.batch_size=32,100", "seeds=3")
+    _, out, _ = say("analysis.report")
+    (row,) = json.loads(Path("reports/one/report.json").read_text())["margins"]
+    assert row["n"] == 3
+    assert "Left out: 8 trials whose nuisance values were drawn otherwise" in out
+    assert "Margins average over recipe.batch_size from 32, 100" in out
