@@ -149,9 +149,13 @@ class Agenda:
         """What a report must know of the trials so far: those tried, what was chosen, what was drawn for each seed."""
         edges, tried, drawn = self.edges, self.tried, self._drawn()
         chosen = {
-            f"chosen.{place}": {"cell": dict(cell.levels), "values": self.chosen[cell], "edges": edges[cell]}
+            f"chosen.{place}": {
+                "cell": dict(cell.levels),
+                "values": self.chosen.get(cell, {}),
+                "edges": edges.get(cell, {}),
+            }
             for place, cell in enumerate(self.planned.configs)
-            if cell in self.chosen
+            if cell in self.chosen or cell in self.without
         }
         ids = {place: [one.trial_id for one in its] for place, its in enumerate(tried.values())}
         parts: dict[str, Any] = {

@@ -13,13 +13,8 @@ Level = str | int | float | bool | None
 NUMERICS = 2
 """Goes up when the same config would train differently (a mended numerical bug)."""
 
-OUTSIDE_IDENTITY = (
+FOR_A_STUDY = (
     "preset",
-    "scale",
-    "study",
-    "seeds",
-    "max_seeds",
-    "equivalence_pp",
     "design",
     "reference",
     "where",
@@ -27,16 +22,15 @@ OUTSIDE_IDENTITY = (
     "zip",
     "tune",
     "nuisance",
-    "mode",
-    "retry",
-    "fail_fast",
-    "runs",
-    "cost",
-    "checkpoint",
-    "dispatch",
-    "track",
-    "dataset.root",
-    "dataset.workers",
+    "max_seeds",
+    "equivalence_pp",
+)
+"""Keys that mean nothing to one trial."""
+
+OUTSIDE_IDENTITY = (
+    *FOR_A_STUDY,
+    *("scale", "study", "seeds", "mode", "retry", "fail_fast", "runs", "cost", "checkpoint", "dispatch", "track"),
+    *("dataset.root", "dataset.workers"),
 )
 """Keys that say where, how or under which name a trial runs, never what it computes."""
 

@@ -17,6 +17,7 @@ from ablate import adaptive
 from ablate.adaptive import Auto, Maker
 from ablate.cli import Composed
 from ablate.design import (
+    FOR_A_STUDY,
     OUTSIDE_IDENTITY,
     Cell,
     Level,
@@ -30,20 +31,6 @@ from ablate.pairs import Pair, pairs
 from ablate.preset import Preset, read
 from ablate.space import Space
 from ablate.tune import TunedCell, Tuning
-
-FOR_A_STUDY = (
-    "preset",
-    "design",
-    "reference",
-    "where",
-    "when",
-    "zip",
-    "tune",
-    "nuisance",
-    "max_seeds",
-    "equivalence_pp",
-)
-"""Keys that mean nothing to one trial."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,6 @@ class Session:
         self.uri: str | None = planned.settings["track"]["uri"]
         self.tags = {"code_version": code_version}
         self.tracker: track.Tracker | None = None
-        self.display: Display | None = None
 
     def run(self, *, single: bool) -> tuple[bool, track.Undelivered | None]:
         """Run what there is; return whether there was anything, and what kept MLflow from taking it.
@@ -66,6 +65,8 @@ class Session:
         try:
             if to_do:
                 self._follow(to_do, len(settled), single=single)
+            if self.planned.is_adaptive:
+                self._grow([])  # what was chosen last may have brought no trial
             patience_s = track.PATIENCE_S if self.stop.signal is None else STOPPING_PATIENCE_S
         finally:
             complaint = self.tracker.close(patience_s) if self.tracker else None

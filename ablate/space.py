@@ -175,15 +175,6 @@ def size(space: Space) -> float:
     return math.prod(one.size for one in space.values())
 
 
-def words(values: Sequence[tuple[str, Level]]) -> str:
-    """Values as one would type them.
-
-    >>> words([("recipe.lr", 0.1), ("bits", 1)])
-    'recipe.lr=0.1 bits=1'
-    """
-    return " ".join(f"{key}={show(value)}" for key, value in values)
-
-
 def _plain(level: object) -> object:
     """Hydra keeps the quotes of a quoted level."""
     return getattr(level, "text", level)

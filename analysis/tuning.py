@@ -64,7 +64,7 @@ def spent(runs: Runs) -> pd.DataFrame:
             | {"tried": len(its), "done": int(counts.get("done", 0))}
             | {kind: int(counts.get(kind, 0)) for kind in kinds}
             | {"epochs": int(its["epochs"].sum()), "hours": its["wall_s"].sum() / 3600}
-            | {"valid_acc": float(chosen["valid_acc"].iloc[0]) if len(chosen) else np.nan}
+            | {"valid_acc": float(chosen["valid_acc"].iloc[0]) if choice.values and len(chosen) else np.nan}
             | {"chosen": dict(choice.values), "edges": dict(choice.edges)}
         )
     return pd.DataFrame(rows)
@@ -234,6 +234,8 @@ def words(values: Mapping[str, Any], edges: Mapping[str, str]) -> str:
     >>> words({"recipe.lr": 0.1}, {"recipe.lr": "highest"})
     'recipe.lr 0.1 (highest allowed)'
     """
+    if not values:
+        return "none came through"
     return ", ".join(
         f"{key} {show(value)}" + (f" ({edges[key]} allowed)" if key in edges else "") for key, value in values.items()
     )

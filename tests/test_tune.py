@@ -273,6 +273,21 @@ def test_a_choice_at_the_edge_of_its_space_is_told(fake, say):
     assert out.count("allowed") == 1
 
 
+def test_data_that_sets_nothing_aside_is_one_line_though_its_config_does_not_say_so(fake, say, monkeypatch):
+    made = fake()
+    run = made.run
+
+    def without_validation(config, directory):
+        for event in run(config, directory):
+            yield Epoch(epoch=event.epoch, metrics={"train_loss": 0.1}) if isinstance(event, Epoch) else event
+
+    monkeypatch.setattr(made, "run", without_validation)
+    status, _, err = say("ablate.run", "-m", "norm=bn,srelu", "tune=random", "tune.trials=2", LR, *HERE)
+    assert status == 2
+    assert err.startswith("tune.metric=valid_acc: norm=bn tells no valid_acc at the end of an epoch")
+    assert len(err.splitlines()) == 1
+
+
 def test_two_drivers_do_not_tune_one_study_at_once(fake, say):
     from filelock import FileLock
 

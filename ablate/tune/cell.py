@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from ablate.design import Level, Trial
+from ablate.design import Level, Mistake, Trial
 from ablate.events import Done, Epoch, Outcome
 from ablate.space import Dimension, Levels
 from ablate.tune import asked
@@ -88,7 +88,12 @@ class CellTuning:
         found = self.running.get(trial.trial_id)
         if found is None:
             return None
-        value = event.metrics[self.tuning.metric]
+        value = event.metrics.get(self.tuning.metric)
+        if value is None:
+            told = f"{trial.cell} tells no {self.tuning.metric} at the end of an epoch"
+            raise Mistake(
+                f"tune.metric={self.tuning.metric}: {told}; allowed: data that sets images aside to choose by"
+            )
         if event.epoch > self.told[trial.trial_id]:
             self.told[trial.trial_id] = event.epoch
             found.report(value, event.epoch)
@@ -150,7 +155,7 @@ class CellTuning:
 
     def _asked(self, *, fresh: bool) -> Any:
         number = len(self.optuna_study.get_trials(deepcopy=False))
-        self.optuna_study.sampler = _sampler(self.tuning, self.cell, number)
+        self.optuna_study.sampler = _sampler(self.tuning, number)
         if fresh:
             self.optuna_study.enqueue_trial(self._untried())
         return self.optuna_study.ask({key: _distribution(dimension) for key, dimension in self.cell.space.items()})
@@ -195,7 +200,7 @@ def _all(dimension: Dimension) -> list[Level]:
     return list(range(int(dimension.low), int(dimension.high) + 1))
 
 
-def _sampler(tuning: Tuning, cell: TunedCell, number: int) -> Any:
+def _sampler(tuning: Tuning, number: int) -> Any:
     """Seeded by the configuration's number: the same draws in every cell while they are random, and after a restart."""
     seed = random.Random(f"{tuning.seed} {number}").getrandbits(32)
     if tuning.sampler != "tpe":

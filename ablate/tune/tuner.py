@@ -23,7 +23,7 @@ class Tuner:
     """Hands out trials of the cells' tuning, a few of each at a time, and follows their events.
 
     One process at a time tunes a study; what it asked and was told is in the storage, so that the same line goes on
-    after a kill. A context manager.
+    after a kill. `close` lets others.
 
     Args:
         study: its name.
@@ -52,7 +52,6 @@ class Tuner:
         except BaseException:
             self._lock.release()
             raise
-        self._last: dict[str, Epoch] = {}
         self._chosen: set[Cell] = set()
 
     def close(self) -> None:
@@ -74,12 +73,12 @@ class Tuner:
         """Take in an event of one of the tuning's trials; a trial that is to stop is asked to."""
         one = self.cells[trial.cell]
         if isinstance(event, Epoch):
-            self._last[trial.trial_id] = event
             reason = one.report(trial, event)
             if reason:
                 store.prune(trial, self.runs, reason)
         elif outcome := store.outcome_of(event):
-            one.tell(trial, outcome, self._last.pop(trial.trial_id, None))
+            epochs = [told for told in store.history(trial, self.runs) if isinstance(told, Epoch)]
+            one.tell(trial, outcome, epochs[-1] if epochs else None)
 
     def choices(self) -> Iterator[tuple[Cell, Values | None]]:
         """The cells whose tuning is over since the last call, each with what it chose; None where nothing was done."""

@@ -93,7 +93,7 @@ def _as_chosen(frame: pd.DataFrame, choices: Sequence[Choice]) -> tuple[pd.DataF
     keep = pd.Series(True, index=frame.index)
     for one in choices:
         in_cell = _at(frame, one.cell)
-        keep &= ~in_cell | _at(frame, one.values)
+        keep &= ~in_cell | (_at(frame, one.values) & bool(one.values))
     return frame[keep].reset_index(drop=True), int((~keep).sum())
 
 

@@ -177,3 +177,21 @@ def test_nuisance_values_drawn_otherwise_are_not_pooled(say, mlflow_db, monkeypa
     assert row["n"] == 3
     assert "Left out: 8 trials whose nuisance values were drawn otherwise" in out
     assert "Margins average over recipe.batch_size from 32, 100" in out
+
+
+def test_a_cell_in_which_nothing_came_through_stands_in_the_table_of_what_was_spent(say, mlflow_db, monkeypatch):
+    class OneArmDiverges(Fake):
+        def run(self, config, directory):
+            self.diverges_above = 0.0 if config["norm"]["_target_"].endswith("srelu") else 1e9
+            return super().run(config, directory)
+
+    monkeypatch.setattr(session, "_train", OneArmDiverges(OPTIMA))
+    line = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=2", "tune.space.recipe.lr=0.1,0.2", *HERE[:1], *HERE[2:]]
+    assert say("ablate.run", *line)[0] == 1
+    assert say("analysis.report")[0] == 0
+    told = json.loads(Path("reports/digits-norm-tuned/report.json").read_text())
+    assert [(one["norm"], one["tried"], one["done"], one["diverged"]) for one in told["tuning"]] == [
+        ("bn", 2, 2, 0),
+        ("srelu", 2, 0, 2),
+    ]
+    assert "none came through" in Path("reports/digits-norm-tuned/index.html").read_text()
