@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import re
 import socket
+import urllib.error
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ablate import person
 from ablate.design import Mistake
 
 SQLITE = "sqlite:///"
@@ -14,12 +20,18 @@ DEFAULT = f"{SQLITE}mlflow.db"
 ALLOWED = "sqlite:///FILE, http://HOST:PORT, https://HOST, postgresql://..., mysql://..."
 SECONDS_TO_ANSWER = 5.0
 
+CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials"
+
 _DATABASES = ("postgresql", "mysql", "mssql")
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def check(uri: str) -> None:
     """Raise Mistake for a tracking address that cannot work; nothing is created there."""
+    if re.match(r"[^/]*://[^/@]*:[^/@]*@", uri):
+        hidden = re.sub(r"://.*@", "://...@", uri)
+        places = CREDENTIALS if uri.startswith("http") else "PGPASSWORD, ~/.pgpass, or the database's own place for it"
+        raise Mistake(f"track.uri={hidden}: holds a password, which would be kept and shown; allowed: in {places}")
     if uri.startswith(SQLITE):
         _check_file(uri, Path(uri.removeprefix(SQLITE)))
     elif uri.startswith(("http://", "https://")):
@@ -62,7 +74,7 @@ def _check_driver(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
-    """MLflow itself would try for minutes before it said that nobody is there."""
+    """MLflow itself would try for minutes before it said that nobody is there, or that it does not let one in."""
     try:
         parts = urlsplit(uri)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -72,3 +84,27 @@ def _check_server(uri: str) -> None:
         raise Mistake(
             f"track.uri={uri}: no server answers there ({reason}); allowed: a running MLflow server, or {SQLITE}FILE"
         ) from error
+    _check_credentials(uri)
+
+
+def _check_credentials(uri: str) -> None:
+    """Ask the server for as little as it has; whatever else is wrong with it, tracking copes with."""
+    user, password = person.credentials()
+    request = urllib.request.Request(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
+    if user and password:
+        told = base64.b64encode(f"{user}:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {told}")
+    elif token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            return
+        if "Authorization" not in request.headers:
+            why = f"it wants a user and a password, and there are none; allowed: {CREDENTIALS}"
+        else:
+            why = f"it refused {f'user {user}' if user else 'the token'}; allowed: a user and a password that it knows"
+        raise Mistake(f"track.uri={uri}: {why}") from None
+    except OSError:
+        return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 from rich.console import Console
 
 from ablate import (
-    __version__,
     address,
     cli,
+    dispatch,
     machine,
+    person,
     plan,
     preview,
     schema,
@@ -49,24 +51,33 @@ def run(typed: Any) -> int:
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     to_do = [one for one in study.trials if is_to_do(outcomes[one.trial_id], settings["retry"])]
     recipes = [one.config["recipe"] for one in to_do] if not planned.tuning else _recipes(planned)
-    for warning in _warnings(recipes, settings["dispatch"]):
-        console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    if settings["mode"] == "plan":
-        preview.show_plan(console, study, outcomes, to_do, planned.configs, planned.coming, planned.notes)
-        return 0
-    if to_do or planned.is_adaptive:
-        by_dataset = {repr(config["dataset"]): config for config in planned.cell_configs}
-        for config in by_dataset.values():
-            for prepare in schema.hooks(config, "prepare"):
-                prepare(config)
-    _make(runs, settings["runs"])
+    on_cluster = settings["dispatch"]["executor"] == "cluster" and isinstance(typed, plan.Plan)
 
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
+    for warning in _warnings(recipes, settings["dispatch"]) if not on_cluster else ():
+        say(warning, "yellow")
+    if settings["mode"] == "plan":
+        preview.show_plan(console, study, outcomes, to_do, planned.configs, planned.coming, planned.notes)
+        return 0
+    works = bool(to_do) or planned.is_adaptive
+    configs = {repr(config["dataset"]): config for config in planned.cell_configs}.values() if works else ()
+    elsewhere = [config for config in configs if on_cluster and "workers" in config["dataset"]]  # each node reads it
+    for config in configs:
+        for prepare in schema.hooks(config, "prepare") if config not in elsewhere else ():
+            prepare(config)
+    _make(runs, settings["runs"])
     stop = stopping.Stop(runs, lambda text: say(text, "yellow"))
-    with Agenda(planned, runs, machine.slots(settings["dispatch"])) as agenda:
-        session = Session(planned, agenda, runs, stop, console, say, code_version())
+    with contextlib.ExitStack() as joined:
+        cluster = None
+        if on_cluster and works:
+            cluster = joined.enter_context(_cluster(settings["dispatch"], runs, recipes, elsewhere))
+            for warning in cluster.warnings:
+                say(warning, "yellow")
+        slots = cluster.slots(_slot(settings["dispatch"])) if cluster else machine.slots(settings["dispatch"])
+        agenda = joined.enter_context(Agenda(planned, runs, slots))
+        session = Session(planned, agenda, runs, stop, console, say, person.code_version(), cluster)
         try:
             with stop:
                 ran, complaint = session.run(single=not isinstance(typed, plan.Plan))
@@ -95,6 +106,24 @@ def run(typed: Any) -> int:
     _say_what_next(say, planned, outcomes, complaint)
     whole = not agenda.without and all(isinstance(end, Done) for end in outcomes.values())
     return 0 if whole and not complaint else 1
+
+
+def _cluster(
+    how: Mapping[str, Any], runs: Path, recipes: Sequence[Mapping[str, Any]], configs: Sequence[Mapping[str, Any]]
+) -> dispatch.Cluster:
+    unlike = list({repr(one): one for one in recipes}.values())
+    return dispatch.Cluster(
+        how["address"],
+        log=runs / "ray.log",
+        runs=runs,
+        recipes=unlike,
+        reads=[functools.partial(hook, one) for one in configs for hook in schema.hooks(one, "prepare")],
+        on_gpu=how["gpus_per_trial"] != 0,
+    )
+
+
+def _slot(how: Mapping[str, Any]) -> dispatch.Slot:
+    return dispatch.Slot(how["cpus_per_trial"], how["gpus_per_trial"])
 
 
 def _warnings(recipes: Sequence[Mapping[str, Any]], how: Mapping[str, Any]) -> list[str]:
@@ -128,16 +157,6 @@ def _make(runs: Path, typed: str) -> None:
         raise Mistake(
             f"runs={typed}: cannot be made: {error.strerror}; allowed: a folder, or a name for a new one"
         ) from error
-
-
-def code_version() -> str:
-    """The release, and in a git checkout the commit, marked when files differ from it."""
-    package = Path(__file__).resolve().parent
-    if not (package.parent / ".git").exists():
-        return __version__
-    git = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude=*"]
-    described = subprocess.run(git, capture_output=True, text=True, check=False)
-    return f"{__version__}+{described.stdout.strip()}" if described.returncode == 0 else __version__
 
 
 def _say_what_next(

@@ -26,7 +26,7 @@ Schedule = Enum("Schedule", ["warm_restarts", "cosine", "step"])
 Augment = Enum("Augment", ["none", "crop", "light", "cutout", "scale_crop_flip"])
 Moments = Enum("Moments", ["reestimated", "running"])
 Precision = Enum("Precision", ["fp32", "tf32", "bf16", "fp16"])
-Executor = Enum("Executor", ["ray", "in_process"])
+Executor = Enum("Executor", ["ray", "in_process", "cluster"])
 Sampler = Enum("Sampler", ["none", "tpe", "random", "grid"])
 Pruner = Enum("Pruner", ["none", "median", "hyperband"])
 Keep = Enum("Keep", ["none", "weights", "all"])
@@ -54,6 +54,8 @@ class Dispatch:
     cpus_per_trial: float = MISSING
     gpus_per_trial: float | None = None
     max_lost: int = 3
+    address: str | None = None
+    jobs: str | None = None
 
 
 @dataclass
@@ -212,6 +214,12 @@ def check(config: Mapping[str, Any]) -> None:
     checks.micro_batch(config)
     checks.augment(config)
     interval(config["checkpoint"]["every"])
+    if config["dispatch"]["executor"] != "cluster":
+        for key in ("address", "jobs"):
+            if config["dispatch"].get(key) is not None:
+                raise Mistake(
+                    f"dispatch.{key}={config['dispatch'][key]}: for a cluster; allowed: with dispatch=cluster"
+                )
     for hook in hooks(config, "check"):
         hook(config)
 

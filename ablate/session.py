@@ -34,6 +34,7 @@ class Session:
         console: where progress is drawn.
         say: told a line, and its style.
         code_version: a tag of every run.
+        cluster: where trials run; None for this machine.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Session:
         console: Console,
         say: Callable[[str, str], None],
         code_version: str,
+        cluster: dispatch.Cluster | None = None,
     ) -> None:
         self.planned, self.agenda, self.runs, self.stop = planned, agenda, runs, stop
-        self.console, self.say = console, say
+        self.console, self.say, self.cluster = console, say, cluster
         self.uri: str | None = planned.settings["track"]["uri"]
         self.tags = {"code_version": code_version}
         self.tracker: track.Tracker | None = None
@@ -150,8 +152,15 @@ class Session:
             warm=trial.warm,
             bytes_of=lambda one: self._expected.peak_bytes(self.planned.configs[one.cell]),
         )
-        lost = how["max_lost"]
-        return dispatch.on_ray(train, queue, runs=self.runs, slot=slot, max_lost=lost, stopping=stopping, aids=aids)
+        return dispatch.on_ray(
+            *(train, queue),
+            runs=self.runs,
+            slot=slot,
+            max_lost=how["max_lost"],
+            stopping=stopping,
+            aids=aids,
+            cluster=self.cluster,
+        )
 
 
 def _is_unwanted(one: Trial, failed: Failed) -> bool:

@@ -1,4 +1,7 @@
-"""The studies of a runs folder: `python -m ablate.studies`; `study=NAME` shows one, `remove=NAME` removes one."""
+"""The studies of a runs folder: `python -m ablate.studies`; `study=NAME` shows one, `remove=NAME` removes one.
+
+With `jobs=http://HOST:8265` those sent to a cluster, too: `follow=NAME` tells what one says, `stop=NAME` stops it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from rich.table import Table
 
 from ablate import address, catalogue, cli, store
 from ablate.design import Mistake, Study, Trial, show
+from ablate.dispatch.jobs import Job, Jobs
 from ablate.events import Done, Failed
 from ablate.preview import counted
 from ablate.track.remove import remove_experiment
@@ -37,6 +41,9 @@ class StudiesConfig:
 
     study: str | None = None
     remove: str | None = None
+    jobs: str | None = None
+    follow: str | None = None
+    stop: str | None = None
     yes: bool = MISSING
     runs: str = MISSING
     track: WhereConfig = field(default_factory=WhereConfig)
@@ -48,11 +55,23 @@ def main() -> None:
 
 
 def studies(typed: cli.Composed) -> int:
-    """List the studies, show one, or remove one; return exit status 0."""
+    """List the studies, show one, or remove one; return exit status 0, or 1 where one that is followed failed."""
     config = cli.plain(typed, StudiesConfig)
     runs, console = Path(config["runs"]).absolute(), Console(soft_wrap=False)
-    if config["study"] is not None and config["remove"] is not None:
-        raise Mistake(f"study={config['study']} remove={config['remove']}: allowed: one of them")
+    asked = [f"{key}={config[key]}" for key in ("study", "remove", "follow", "stop") if config[key] is not None]
+    if len(asked) > 1:
+        raise Mistake(f"{' '.join(asked)}: allowed: one of them")
+    for key in ("follow", "stop"):
+        if config[key] is not None:
+            if config["jobs"] is None:
+                raise Mistake(
+                    f"{key}={config[key]}: for a study that ablate.submit sent; allowed: with jobs=http://HOST:8265"
+                )
+            return _sent(console, Jobs(config["jobs"], "jobs"), key, config[key])
+    if config["jobs"] is not None and not asked:
+        show_sent(console, Jobs(config["jobs"], "jobs"))
+        if not runs.is_dir():
+            return 0
     if not runs.is_dir():
         raise Mistake(f"runs={config['runs']}: there is no such folder; allowed: the folder of the run directories")
     if config["remove"] is not None:
@@ -62,6 +81,47 @@ def studies(typed: cli.Composed) -> int:
     else:
         show_all(console, runs)
     return 0
+
+
+def show_sent(console: Console, jobs: Jobs) -> None:
+    """A line for each study that was sent to the cluster: who sent it, its state, since when, what it said last."""
+    sent = jobs.all()
+    if not sent:
+        _line(console, f"no studies at {jobs.address} yet; send one: python -m ablate.submit -m norm=bn,srelu")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("sent study", "by", "state", "began", "took", "it said last"):
+        table.add_column(column, overflow="fold" if column == "it said last" else "ellipsis")
+    newest = {one.study: one for one in reversed(sent)}
+    for one in sent:
+        said = jobs.log(one).strip().splitlines() if newest[one.study] is one else []
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.began)) if one.began else ""
+        took = f"{((one.ended or time.time()) - one.began) / 60:.1f} min" if one.began else ""
+        table.add_row(one.study, one.user, one.state, began, took, said[-1].strip() if said else "")
+    console.print(table)
+
+
+def _sent(console: Console, jobs: Jobs, what: str, name: str) -> int:
+    """Follow, or stop, a study that was sent."""
+    job = jobs.latest(name, what)
+    if what == "follow":
+        for said in jobs.follow(job):
+            sys.stdout.write(said)
+            sys.stdout.flush()
+        job = jobs.job(job.job_id)
+        _line(console, f"{_named(job)} is {job.state}")
+        return 0 if job.state == "done" else 1
+    if job.is_over:
+        _line(console, f"{_named(job)} is {job.state} already")
+        return 0
+    _line(console, f"{_named(job)}: running trials write their checkpoints")
+    job = jobs.stop(job)
+    _line(console, f"{_named(job)} is {job.state}; the same line goes on")
+    return 0 if job.is_over else 1
+
+
+def _named(job: Job) -> str:
+    return f"study {job.study} ({job.job_id}), sent by {job.user},"
 
 
 def show_all(console: Console, runs: Path) -> None:

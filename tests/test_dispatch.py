@@ -11,7 +11,7 @@ import pytest
 from ablate import event_log, store
 from ablate.design import Mistake
 from ablate.dispatch import Aids, Slot, in_process, on_ray
-from ablate.dispatch.machine import Machine
+from ablate.dispatch.machine import Machine, Machines
 from ablate.events import Done, Failed, Notice
 from tests.fakes import Dies, diverges_on_seed_two, done, in_slot, make_trial, raises_on_seed_one, started, well
 
@@ -370,14 +370,19 @@ GIB = 2**30
     ],
 )
 def test_a_trial_is_given_its_slot_and_more_where_it_needs_more_memory(slot, needed, asked):
-    assert Machine(cpus=4, gpus=2, memory=16 * GIB, gpu_memory=10 * GIB).share(slot, needed) == asked
+    machine = Machine(cpus=4, gpus=2, memory=16 * GIB, gpu_memory=10 * GIB)
+    assert Machines([machine]).share(slot, needed) == asked
 
 
 @pytest.mark.ray
 def test_trials_that_fit_by_their_fraction_but_not_by_memory_do_not_run_together(tmp_path, monkeypatch):
     """Four at once by their share of the cores; two by memory."""
-    real = Machine.of
-    monkeypatch.setattr(Machine, "of", lambda ray: dataclasses.replace(real(ray), cpus=2))
+    real = Machines.of
+
+    def with_two_cores(ray, gpu_memory):
+        return Machines([dataclasses.replace(one, cpus=2) for one in real(ray, gpu_memory).each])
+
+    monkeypatch.setattr(Machines, "of", with_two_cores)
     memory = []
 
     def half(trial):

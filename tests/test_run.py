@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate import CONF, agenda, run, session, store
+from ablate import CONF, __version__, agenda, person, run, session, store
 from ablate.events import Failed
 from tests.fakes import make_trial
 
@@ -171,7 +171,7 @@ def test_a_trial_that_two_studies_ask_for_is_trained_once_and_stands_in_both(fol
 
 
 def test_the_code_version_names_the_commit():
-    assert run.code_version().startswith(run.__version__)
+    assert person.code_version().startswith(__version__)
 
 
 @pytest.mark.ray

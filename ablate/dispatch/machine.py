@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from ablate.design import Mistake
 from ablate.dispatch.slot import Slot
-from ablate.machine import gpu_bytes
 
 
 @dataclass(frozen=True)
@@ -20,24 +20,45 @@ class Machine:
     memory: float
     gpu_memory: float | None
 
+    def slots(self, slot: Slot) -> int:
+        """Trials that run side by side on it."""
+        fit = self.cpus / slot.cpus
+        return int(min(fit, self.gpus / slot.gpus) if slot.gpus else fit)
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Those that have cores to give: this one, or the nodes of a cluster; none where a cluster grows from nothing."""
+
+    each: Sequence[Machine]
+
     @classmethod
-    def of(cls, ray: Any) -> Machine:
-        there = ray.cluster_resources()
-        gpus = there.get("GPU", 0)
-        return cls(there["CPU"], gpus, there["memory"], min(gpu_bytes(), default=None))
+    def of(cls, ray: Any, gpu_memory: float | None) -> Self:
+        """What runs now."""
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return cls(
+            [Machine(has["CPU"], has.get("GPU", 0), has["memory"], gpu_memory) for has in alive if has.get("CPU")]
+        )
 
     def settled(self, slot: Slot) -> Slot:
-        """The slot with its GPUs settled; raise Mistake when it is larger than the machine."""
-        gpus = min(1, self.gpus) if slot.gpus is None else slot.gpus
-        for key, asked, there in (("cpus", slot.cpus, self.cpus), ("gpus", gpus, self.gpus)):
-            if asked > there:
-                raise Mistake(f"dispatch.{key}_per_trial={asked:g}: allowed: up to {there:g}, what this machine has")
-        return Slot(slot.cpus, gpus)
+        """The slot with its GPUs settled; raise Mistake when it is larger than every machine."""
+        gpus = min(1, max((one.gpus for one in self.each), default=0)) if slot.gpus is None else slot.gpus
+        settled = Slot(slot.cpus, gpus)
+        if self.each and not any(one.slots(settled) for one in self.each):
+            for key, asked, what in (("cpus", slot.cpus, "cpus"), ("gpus", gpus, "gpus")):
+                there = max(getattr(one, what) for one in self.each)
+                if asked > there:
+                    has = "this machine has" if len(self.each) == 1 else "the largest machine has"
+                    raise Mistake(f"dispatch.{key}_per_trial={asked:g}: allowed: up to {there:g}, what {has}")
+            raise Mistake(
+                f"dispatch.cpus_per_trial={slot.cpus:g} dispatch.gpus_per_trial={gpus:g}: no machine has both; "
+                f"allowed: {', '.join(f'{one.cpus:g} and {one.gpus:g}' for one in self.each)}, or less"
+            )
+        return settled
 
     def slots(self, slot: Slot) -> int:
-        """Trials that run side by side."""
-        fit = self.cpus / slot.cpus
-        return max(1, int(min(fit, self.gpus / slot.gpus) if slot.gpus else fit))
+        """Trials that run side by side, at least one."""
+        return max(1, sum(one.slots(slot) for one in self.each))
 
     def share(self, slot: Slot, needed: int | None) -> dict[str, float]:
         """What to ask Ray for: the slot, and more of the GPU, or of the memory, where the trial needs more.
@@ -46,13 +67,21 @@ class Machine:
         same in their order, and keeps their processes.
         """
         asked: dict[str, float] = {"num_cpus": slot.cpus, "num_gpus": slot.gpus or 0}
-        if needed and 0 < (slot.gpus or 0) < 1 and self.gpu_memory:
-            part = math.ceil(20 * needed / self.gpu_memory) / 20
+        fit = [one for one in self.each if one.slots(slot)]
+        if not needed or not fit:
+            return asked
+        gpu_memory = min((one.gpu_memory for one in fit if one.gpu_memory), default=None)
+        if 0 < (slot.gpus or 0) < 1 and gpu_memory:
+            part = math.ceil(20 * needed / gpu_memory) / 20
             asked["num_gpus"] = min(1, max(asked["num_gpus"], part))
-        elif needed and not slot.gpus and needed > self.memory / self.slots(slot):
-            asked["memory"] = min(needed, self.memory)
+        elif not slot.gpus and any(needed > one.memory / one.slots(slot) for one in fit):
+            asked["memory"] = min(needed, max(one.memory for one in fit))
         return asked
 
-    def whole(self) -> dict[str, float]:
-        """All cores, and one GPU where there are any: nothing of ours runs beside it."""
-        return {"num_cpus": self.cpus, "num_gpus": min(1, self.gpus)}
+    def whole(self, slot: Slot) -> dict[str, float]:
+        """All cores of the largest machine that has a slot, and one GPU where it has any, for a trial alone."""
+        fit = [one for one in self.each if one.slots(slot)]
+        if not fit:
+            return self.share(slot, None)
+        largest = max(fit, key=lambda one: (one.gpus > 0) * bool(slot.gpus) * 1e9 + one.memory)
+        return {"num_cpus": largest.cpus, "num_gpus": min(1, largest.gpus)}

@@ -13,14 +13,18 @@ from typing import Any
 
 from ablate import store
 from ablate.design import Trial
-from ablate.dispatch.machine import Machine
+from ablate.dispatch.cluster import Cluster, on_node
+from ablate.dispatch.machine import Machines
 from ablate.dispatch.private_ray import private_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.shared_data import SharedData, call, held
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
 from ablate.events import Event, Failed, Notice
+from ablate.machine import gpu_bytes
 
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_COUNTS = 5.0
+"""Of a cluster's nodes: they come and go."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def on_ray(
     max_lost: int = 3,
     stopping: Callable[[], bool] = never,
     aids: Aids = Aids(),
+    cluster: Cluster | None = None,
 ) -> TrialEvents:
     """Yield every trial's events as they happen.
 
@@ -63,27 +68,44 @@ def on_ray(
         max_lost: deaths of its worker that are forgiven; one more and the trial is `Failed(lost)`.
         stopping: whether to begin no further trial.
         aids: to be faster.
+        cluster: where they run; None for every core and GPU of this machine.
 
     While it runs, sys.stdout and sys.stderr are `runs`/ray.log, for Ray's own messages: whoever draws on
     the terminal takes hold of its stream beforehand.
 
     Raises:
-        Mistake: the slot is larger than this machine.
+        Mistake: the slot is larger than this machine, or than every node.
         NoSpace: the disk is full.
     """
+    if cluster is not None:
+        with cluster.quiet():
+            study = _Study(cluster.ray, run, runs, slot, max_lost, aids, cluster.gpu_memory, cluster)
+            yield from study.events(trials, stopping)
+        return
     with private_ray(runs / "ray.log") as ray:
-        machine = Machine.of(ray)
-        slot = machine.settled(slot)
-        yield from _Study(ray, machine, run, runs, slot, max_lost, aids).events(trials, stopping)
+        gpu_memory = min(gpu_bytes(), default=None)
+        yield from _Study(ray, run, runs, slot, max_lost, aids, gpu_memory).events(trials, stopping)
 
 
 class _Study:
     """The trials of one call: those that wait, those that run."""
 
     def __init__(
-        self, ray: Any, machine: Machine, run: RunInSlot, runs: Path, slot: Slot, max_lost: int, aids: Aids
+        self,
+        ray: Any,
+        run: RunInSlot,
+        runs: Path,
+        slot: Slot,
+        max_lost: int,
+        aids: Aids,
+        gpu_memory: float | None,
+        cluster: Cluster | None = None,
     ) -> None:
-        self.ray, self.machine, self.runs, self.slot, self.max_lost = ray, machine, runs, slot, max_lost
+        self.ray, self.runs, self.max_lost = ray, runs, max_lost
+        self.gpu_memory, self.cluster = gpu_memory, cluster
+        self.machines = Machines.of(ray, gpu_memory)
+        self.counted = time.monotonic()
+        self.slot = slot = self.machines.settled(slot)
         self.run, self.bytes_of = run(slot), aids.bytes_of
         self.asked = time.time()
         self.lost: Counter[str] = Counter()
@@ -94,8 +116,9 @@ class _Study:
             max_calls=0,  # keep the worker process, warm, also where it holds a GPU
             max_retries=0,
         )(_attempt)
-        self.data = SharedData(ray, aids.data)
-        self.slots = machine.slots(slot)
+        here = on_node(ray.get_runtime_context().get_node_id()) if cluster else None
+        self.data = SharedData(ray, aids.data, here)
+        self.slots = self.machines.slots(slot)
         if aids.warm:
             warm = ray.remote(num_cpus=slot.cpus, num_gpus=slot.gpus, max_calls=0, max_retries=0)(call)
             self.warming = [warm.remote(aids.warm) for _ in range(self.slots)]
@@ -120,13 +143,17 @@ class _Study:
     def _begin_trials(self) -> None:
         """Hand Ray those that fit, and as many again, so that no slot waits for us; then, each alone, the rest."""
         self.data.look()
+        if self.cluster and time.monotonic() - self.counted > SECONDS_BETWEEN_COUNTS:
+            self.machines, self.counted = Machines.of(self.ray, self.gpu_memory), time.monotonic()
+            self.slots = self.machines.slots(self.slot)
         while len(self.running) < 2 * self.slots and (trial := self.queue.take(self.data.is_ready)):
             self._begin(trial, alone=False)
         if not self.running and not self.queue and (trial := self.alone.take()):
             self._begin(trial, alone=True)
 
     def _begin(self, trial: Trial, *, alone: bool) -> None:
-        asked_for = self.machine.whole() if alone else self.machine.share(self.slot, self.bytes_of(trial))
+        machines = self.machines
+        asked_for = machines.whole(self.slot) if alone else machines.share(self.slot, self.bytes_of(trial))
         data = self.data.of(trial)
         generator = self.remote.options(**asked_for).remote(self.run, trial, self.runs, self.asked, alone, data)
         self.running[generator] = _Stream(trial, alone)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_SETTINGS = {
+SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every socket on loopback
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what a worker has to say is in the run directory
@@ -20,7 +20,7 @@ _SETTINGS = {
 @contextlib.contextmanager
 def private_ray(log: Path) -> Iterator[Any]:
     """Ray on loopback only, for as long as this lasts. What it prints, from threads too, goes to `log`."""
-    os.environ.update(_SETTINGS)  # before the import
+    os.environ.update(SETTINGS)  # before the import
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         import ray

@@ -10,14 +10,18 @@ from ablate.design import Trial
 
 
 class SharedData:
-    """What trials share, made in a process of its own and kept in Ray's store, whence every worker maps it."""
+    """What trials share, made in a process of its own and kept in Ray's store, whence every worker maps it.
 
-    def __init__(self, ray: Any, make: Callable[[Mapping[str, Any]], Any] | None) -> None:
+    `where` is the node of a cluster that makes it, the driver's, whose files the line is about; None for any.
+    """
+
+    def __init__(self, ray: Any, make: Callable[[Mapping[str, Any]], Any] | None, where: Any = None) -> None:
         self.ray, self.make = ray, make
         self.made: dict[str, Any] = {}
         self.key_of: dict[str, str] = {}
         self.missing: set[str] = set()
-        self.task = ray.remote(num_cpus=0, max_retries=3)(call)
+        how = {"scheduling_strategy": where} if where else {}
+        self.task = ray.remote(num_cpus=0, max_retries=3, **how)(call)
 
     def ask_for(self, trials: Iterable[Trial]) -> None:
         """Have made what these trials need; asking again costs nothing."""

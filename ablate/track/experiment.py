@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import time
 import uuid
@@ -13,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablate import catalogue
+from ablate import catalogue, person
 from ablate.address import SQLITE
 from ablate.design import Study, Trial, show
 from ablate.events import Done, Outcome, Started
@@ -65,7 +64,7 @@ class Experiment:
         self, client: Any, uri: str, study: Study, runs: Path, tags: Mapping[str, str], asked_at: float | None = None
     ) -> None:
         self.client, self.study = client, study
-        self.tags = {"mlflow.user": getpass.getuser(), "mlflow.source.name": "ablate", **tags}
+        self.tags = {"mlflow.user": person.name(), "mlflow.source.name": "ablate", **tags}
         self.held: dict[str, Held] = {}
         self._lock = FileLock(catalogue.folder(runs) / f"{study.name}.mlflow.lock", timeout=_SECONDS_FOR_LOCK)
         self._last_maker = catalogue.folder(runs) / f"{study.name}.mlflow"

@@ -1,0 +1,53 @@
+"""Who runs which code: the tags by which a study's runs can be told from others'."""
+
+from __future__ import annotations
+
+import configparser
+import getpass
+import os
+import subprocess
+from pathlib import Path
+
+from ablate import __version__
+
+USER = "ABLATE_USER"
+CODE_VERSION = "ABLATE_CODE_VERSION"
+"""Set by `ablate.submit` in a study that runs elsewhere: who sent it, and from which commit."""
+
+
+def name() -> str:
+    """Who has sent the study, or else the user of MLflow's server, or else of this machine."""
+    if sent := os.environ.get(USER):
+        return sent
+    if user := credentials()[0]:
+        return user
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, of a user without a name
+        return str(os.getuid())
+
+
+def credentials() -> tuple[str | None, str | None]:
+    """MLflow's user and password: from its two variables, or else from its file, ~/.mlflow/credentials."""
+    user, password = (os.environ.get(f"MLFLOW_TRACKING_{what}") for what in ("USERNAME", "PASSWORD"))
+    if user and password:
+        return user, password
+    file = configparser.ConfigParser(interpolation=None)
+    try:
+        file.read(Path.home() / ".mlflow" / "credentials")
+    except (configparser.Error, OSError, RuntimeError):
+        return user, password
+    held = file["mlflow"] if file.has_section("mlflow") else {}
+    return user or held.get("mlflow_tracking_username"), password or held.get("mlflow_tracking_password")
+
+
+def code_version() -> str:
+    """The release, and in a git checkout the commit, marked when files differ from it."""
+    if sent := os.environ.get(CODE_VERSION):
+        return sent
+    package = Path(__file__).resolve().parent
+    if not (package.parent / ".git").exists():
+        return __version__
+    git = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude=*"]
+    described = subprocess.run(git, capture_output=True, text=True, check=False)
+    return f"{__version__}+{described.stdout.strip()}" if described.returncode == 0 else __version__

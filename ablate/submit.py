@@ -1,0 +1,76 @@
+"""A study that goes on without you: `python -m ablate.submit -m norm=bn,srelu bits=1,32 runs=/shared/runs`.
+
+The line is that of `ablate.run`. It is planned here, so that mistakes are told here, and then run by the cluster's
+head, with the code as it stands here; this machine may be switched off.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ablate import cli, person, plan, schema
+from ablate.design import Mistake
+from ablate.dispatch.jobs import Jobs
+from ablate.preview import counted
+
+SECONDS_FOR_A_WORD = 90.0
+
+
+def main() -> None:
+    schema.register()
+    typed = sys.argv[1:]
+    sent = [*typed, *_unless_typed(typed, "dispatch", "cluster"), *_unless_typed(typed, "track", "server")]
+    sys.argv[1:] = [*typed, *_unless_typed(typed, "dispatch", "cluster"), *_unless_typed(typed, "track", "off")]
+    cli.main("config", lambda planned: submit(planned, sent), sweeps=True)
+
+
+def submit(planned: Any, words: list[str]) -> int:
+    """Send a study; return exit status 0 once it runs there, 1 where it ended at once."""
+    if not isinstance(planned, plan.Plan):
+        raise Mistake("a study is sent; allowed: with -m")
+    settings = planned.settings
+    _check(settings)
+    jobs = Jobs(settings["dispatch"]["jobs"], "dispatch.jobs")
+    job = jobs.send(words, planned.study.name, person.name(), person.code_version())
+    trials = counted(len(planned.study.trials), "trial") if not planned.is_adaptive else "its trials"
+    _say(f"study {planned.study.name}: {trials} sent to {jobs.address} as {job.job_id}")
+    job = jobs.wait_for_word(job, SECONDS_FOR_A_WORD)
+    where = f"jobs={jobs.address}"
+    if job.state in ("failed", "stopped"):
+        said = jobs.log(job).strip().splitlines()
+        _say(f"it ended there at once: {said[-1] if said else job.state}")
+        return 1
+    _say(f"it is {job.state} there. Next: python -m ablate.studies {where} follow={planned.study.name}")
+    return 0
+
+
+def _check(settings: Any) -> None:
+    executor = settings["dispatch"]["executor"]
+    if executor != "cluster":
+        raise Mistake(f"dispatch={executor}: what is sent runs on the cluster; allowed: dispatch=cluster, or nothing")
+    if settings["mode"] == "plan":
+        raise Mistake("mode=plan: nothing is sent; allowed: python -m ablate.run with mode=plan")
+    if not Path(settings["runs"]).is_absolute():
+        raise Mistake(
+            f"runs={settings['runs']}: read by the cluster's head, in a folder that comes and goes; "
+            "allowed: an absolute path there, which outlives the study"
+        )
+    uri = settings["track"]["uri"]
+    if uri is not None and uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        raise Mistake(f"track.uri={uri}: read by the cluster's head; allowed: track=server, or an absolute path there")
+
+
+def _unless_typed(words: list[str], group: str, option: str) -> list[str]:
+    keys = [word.lstrip("+~").partition("=")[0] for word in words]
+    return [] if any(key in (group, f"{group}.uri") for key in keys) else [f"{group}={option}"]
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
