@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ def run(typed: Any) -> int:
         console.print("Nothing to train: every trial had its outcome already.", highlight=False)
     if stop.asked:
         say(f"Stopped at the first failure (fail_fast=true). {GOES_ON}", "yellow")
-    _say_what_next(say, planned, outcomes, complaint)
+    _say_what_next(say, planned, outcomes, complaint, session.name)
     whole = not agenda.without and all(isinstance(end, Done) for end in outcomes.values())
     return 0 if whole and not complaint else 1
 
@@ -160,7 +161,11 @@ def _make(runs: Path, typed: str) -> None:
 
 
 def _say_what_next(
-    say: Callable[..., None], planned: plan.Plan, outcomes: preview.Outcomes, complaint: track.Undelivered | None
+    say: Callable[..., None],
+    planned: plan.Plan,
+    outcomes: preview.Outcomes,
+    complaint: track.Undelivered | None,
+    experiment: str,
 ) -> None:
     if complaint is not None:
         say(
@@ -175,7 +180,16 @@ def _say_what_next(
     if planned.settings["track"]["uri"] is None:
         say(f"Next: python -m ablate.track study={name}   python -m analysis.report study={name}   mlflow ui")
     else:
-        say(f"Next: python -m analysis.report study={name}   mlflow ui")
+        where = planned.settings["track"]["uri"]
+        ui = f"{where} in a browser" if where.startswith("http") else "mlflow ui"
+        track_it = (
+            "" if where == address.DEFAULT else " track=server" if _is_the_servers(where) else f" track.uri={where}"
+        )
+        say(f"Next: python -m analysis.report study={experiment}{track_it}   {ui}")
+
+
+def _is_the_servers(uri: str) -> bool:
+    return uri == os.environ.get("MLFLOW_TRACKING_URI")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,11 @@ class Session:
         self.tags = {"code_version": code_version}
         self.tracker: track.Tracker | None = None
 
+    @property
+    def name(self) -> str:
+        """Of the study's experiment."""
+        return self.tracker.name if self.tracker else self.planned.study.name
+
     def run(self, *, single: bool) -> tuple[bool, track.Undelivered | None]:
         """Run what there is; return whether there was anything, and what kept MLflow from taking it.
 

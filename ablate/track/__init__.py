@@ -3,6 +3,7 @@
 tracker.py     the thread: a queue, retries, patience
 writer.py      events -> one trial's run
 experiment.py  the study's runs, found or made once, whoever else is making them
+owner.py       whose experiment is whose
 client.py      the way in, and which errors mean that nobody is there
 __main__.py    python -m ablate.track study=NAME
 

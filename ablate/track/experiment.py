@@ -16,6 +16,7 @@ from ablate import catalogue, person
 from ablate.address import SQLITE
 from ablate.design import Study, Trial, show
 from ablate.events import Done, Outcome, Started
+from ablate.track.owner import OWNER, experiment_name
 
 OURS = "tags.trial_id LIKE 't%'"
 """Runs of trials, those of a tuning among them."""
@@ -71,6 +72,7 @@ class Experiment:
         self._me = uuid.uuid4().hex
         self._shared = False  # whether another driver makes runs too
         catalogue.folder(runs).mkdir(parents=True, exist_ok=True)
+        self.name = experiment_name(client, uri, study.name)
         with self._lock:
             self.experiment_id = self._found_or_made(uri)
             self.parent_id = self._parent(asked_at or time.time())
@@ -161,15 +163,15 @@ class Experiment:
     def _found_or_made(self, uri: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        experiment = self.client.get_experiment_by_name(self.study.name)
+        experiment = self.client.get_experiment_by_name(self.name)
         if experiment is None:
             beside = Path(uri.removeprefix(SQLITE)).parent / "mlruns" / self.study.name
             location = beside.as_uri() if uri.startswith(SQLITE) else None
             kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training runs
             try:
-                return self.client.create_experiment(self.study.name, location, kind)
+                return self.client.create_experiment(self.name, location, {**kind, OWNER: person.name()})
             except MlflowException:  # a driver elsewhere was faster, or the request came through although it timed out
-                experiment = self.client.get_experiment_by_name(self.study.name)
+                experiment = self.client.get_experiment_by_name(self.name)
                 if experiment is None:
                     raise
         if experiment.lifecycle_stage != "active":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ablate.address import SQLITE, absolute
 from ablate.design import Mistake
+from ablate.track.owner import experiment_name
 
 
 def remove_experiment(uri: str, name: str) -> bool:
@@ -23,6 +24,7 @@ def remove_experiment(uri: str, name: str) -> bool:
 
     try:
         client = connect(absolute(uri))
+        name = experiment_name(client, uri, name)
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             return False

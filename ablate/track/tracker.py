@@ -86,6 +86,11 @@ class Tracker:
         """How many trials were written to their end."""
         return len(self._writer.delivered) if self._writer else 0
 
+    @property
+    def name(self) -> str:
+        """Of the study's experiment, once MLflow has been reached."""
+        return self._writer.experiment.name if self._writer else self._study.name
+
     def record(self, trial: Trial, event: Event) -> None:
         """Have the event written; returns at once. Raises the mistake that kept the thread from opening the store."""
         if self._mistake is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate import address
+from ablate import address, person
 from ablate.design import ADDED_LATER, OUTSIDE_IDENTITY, PREFERRED, Mistake
 from analysis.sources.runs import COSTS, Choice, Runs, measured
 
@@ -31,7 +31,8 @@ def read(client: Any, study: str | None = None, metric: str | None = None, *, lo
     if not parents:
         raise Mistake("no study here yet; run one first: python -m ablate.run -m norm=bn,srelu bits=1,32")
     if study is None:
-        study = max(parents, key=lambda name: float(parents[name].data.tags["last_said"]))
+        own = {name for name, run in parents.items() if run.data.tags.get("mlflow.user") == person.name()}
+        study = max(own or parents, key=lambda name: float(parents[name].data.tags["last_said"]))
     if study not in parents:
         others = sorted(one.name for one in pages(client.search_experiments) if one.name not in (*parents, "Default"))
         told = f"; with metric= and factors= also {', '.join(others)}" if others else ""
