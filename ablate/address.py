@@ -99,6 +99,7 @@ def _check_credentials(uri: str) -> None:
     try:
         urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code not in (401, 403):
             return
         if "Authorization" not in request.headers:

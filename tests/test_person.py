@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import getpass
+import http.server
+import threading
+
+import pytest
+
+from ablate import address, person
+from ablate.design import Mistake
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch, tmp_path):
+    for name in (*("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"), person.USER):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_one_is_who_sent_the_study_or_mlflows_user_or_this_machines(monkeypatch):
+    assert person.name() == getpass.getuser()
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "mia")
+    assert person.name() == "mia"
+    monkeypatch.setenv(person.USER, "noa")
+    assert person.name() == "noa"
+
+
+def test_a_user_without_a_name_is_their_number(monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: {}["uid"])
+    assert person.name().isdigit()
+
+
+def test_credentials_are_read_from_mlflows_file_where_its_variables_lack_them(monkeypatch, tmp_path):
+    assert person.credentials() == (None, None)
+    (tmp_path / ".mlflow").mkdir()
+    file = tmp_path / ".mlflow" / "credentials"
+    file.write_text("[mlflow]\nmlflow_tracking_username = mia\nmlflow_tracking_password = a%b\n")
+    assert person.credentials() == ("mia", "a%b")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "noa")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    assert person.credentials() == ("noa", "secret")
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """MLflow's door: it knows mia, whose password is right."""
+
+    def do_GET(self):
+        self.send_response(200 if self.headers.get("Authorization") == "Basic bWlhOnJpZ2h0" else 401)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{made.server_port}"
+        made.shutdown()
+        thread.join()
+
+
+def test_a_server_with_logins_tells_a_missing_password_from_a_wrong_one_and_takes_the_right_one(server, monkeypatch):
+    with pytest.raises(Mistake, match="it wants a user and a password, and there are none; allowed: MLFLOW_TRACKING"):
+        address.check(server)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "mia")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    with pytest.raises(Mistake, match="it refused user mia") as refused:
+        address.check(server)
+    assert "wrong" not in str(refused.value)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right")
+    address.check(server)
+
+
+@pytest.mark.parametrize("uri", ["http://mia:s3cret@host:5000", "postgresql://mia:s3cret@host/db"])
+def test_a_password_in_an_address_is_refused_and_not_shown(uri):
+    with pytest.raises(Mistake, match="holds a password, which would be kept and shown") as refused:
+        address.check(uri)
+    assert "s3cret" not in str(refused.value)

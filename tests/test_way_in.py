@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import socket
+from concurrent import futures
+
+import pytest
+
+from ablate.design import Mistake
+from ablate.dispatch import way_in
+
+TOKEN = "7" * 64
+
+
+class Head:
+    """What answers where a cluster's head listens: it lets in whoever has the token."""
+
+    def __init__(self, token):
+        import grpc
+        from ray.core.generated import gcs_service_pb2 as messages
+        from ray.core.generated import gcs_service_pb2_grpc as services
+
+        class Service(services.NodeInfoGcsServiceServicer):
+            def GetClusterId(self, request, context):
+                if token and dict(context.invocation_metadata()).get("authorization") != f"Bearer {token}":
+                    context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+                return messages.GetClusterIdReply()
+
+        self.server = grpc.server(futures.ThreadPoolExecutor(2))
+        services.add_NodeInfoGcsServiceServicer_to_server(Service(), self.server)
+        self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        self.server.start()
+
+
+@pytest.fixture
+def head():
+    made = Head(TOKEN)
+    yield made
+    made.server.stop(None).wait()
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch, tmp_path):
+    """No token, no Ray, and an empty home."""
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(way_in, "CURRENT", tmp_path / "ray_current_cluster")
+
+
+def test_the_right_token_is_let_in_from_each_of_its_three_places(head, tmp_path, monkeypatch):
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text(TOKEN)
+    assert way_in.check(head.address) == head.address
+    (tmp_path / "elsewhere").write_text(f"{TOKEN}\n")
+    (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "elsewhere"))
+    assert way_in.check(head.address) == head.address
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / ".ray" / "auth_token"))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    assert way_in.check(head.address) == head.address
+
+
+def test_a_wrong_token_is_told_from_a_missing_one_and_neither_is_shown(head, monkeypatch):
+    with pytest.raises(Mistake, match="the cluster wants a token, and there is none"):
+        way_in.check(head.address)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    with pytest.raises(Mistake, match="the cluster refused the token") as refused:
+        way_in.check(head.address)
+    assert "000" not in str(refused.value)
+
+
+def test_a_cluster_without_tokens_lets_everyone_in():
+    open_head = Head(None)
+    try:
+        assert way_in.check(open_head.address) == open_head.address
+    finally:
+        open_head.server.stop(None).wait()
+
+
+def test_nobody_there_is_told_from_somebody_else_there():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(way_in, "SECONDS_TO_ANSWER", 0.5)
+            with pytest.raises(Mistake, match="something answers there, but no Ray"):
+                way_in.check(f"127.0.0.1:{port}")
+    with pytest.raises(Mistake, match=rf"no Ray answers at 127.0.0.1:{port} \(Connection refused\)"):
+        way_in.check(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("ray://head:10001", "dispatch.address=ray://head:10001: Ray Client does not stream what trials tell; "),
+        ("head", "dispatch.address=head: allowed: auto, or HOST:PORT"),
+        ("head:port", "dispatch.address=head:port: allowed: auto, or HOST:PORT"),
+        ("auto", "dispatch.address=auto: no Ray runs on this machine; allowed: ray start "),
+    ],
+)
+def test_what_is_no_address_is_told_what_is(address, told):
+    with pytest.raises(Mistake) as refused:
+        way_in.found(address)
+    assert str(refused.value).startswith(told)
+
+
+def test_auto_is_the_cluster_that_this_machine_belongs_to(monkeypatch):
+    way_in.CURRENT.write_text("10.0.0.7:6379")
+    assert way_in.found("auto") == ("10.0.0.7", 6379)
+    monkeypatch.setenv("RAY_ADDRESS", "[::1]:6380")
+    assert way_in.found("auto") == ("::1", 6380)
