@@ -1,9 +1,11 @@
 # make demo: a first study, from nothing to its report.   make test: every check that CI runs.
+# make up: MLflow for many people and a Ray cluster, in containers.   make down: ends them, and keeps what they hold.
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
+COMPOSE := docker compose --file docker/compose.yaml
 
-.PHONY: demo test clean
+.PHONY: demo test up down clean
 .SILENT:
 
 demo: .venv/installed
@@ -16,6 +18,16 @@ test: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term
+
+up: export ABLATE_REVISION = $(shell git describe --always --dirty --exclude='*' 2>/dev/null || echo unknown)
+up:
+	docker/secrets.sh
+	$(COMPOSE) up --detach --build --wait
+	echo "MLflow: http://127.0.0.1:5000, user admin, its password in docker/secrets/mlflow_admin_password; Ray: http://127.0.0.1:8265, its token in docker/secrets/ray_token"
+	echo "Studies are started in: $(COMPOSE) exec client bash"
+
+down:
+	$(COMPOSE) down
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, not {sys.version.split()[0]}")'
