@@ -19,7 +19,7 @@ test: .venv/installed-dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term
 
-up: export ABLATE_REVISION = $(shell git describe --always --dirty --exclude='*' 2>/dev/null || echo unknown)
+up: export ABLATE_REVISION = $(shell git describe --always --dirty --exclude='*' 2>/dev/null)
 up:
 	docker/secrets.sh
 	$(COMPOSE) up --detach --build --wait

@@ -28,10 +28,7 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 def check(uri: str) -> None:
     """Raise Mistake for a tracking address that cannot work; nothing is created there."""
-    if re.match(r"[^/]*://[^/@]*:[^/@]*@", uri):
-        hidden = re.sub(r"://.*@", "://...@", uri)
-        places = CREDENTIALS if uri.startswith("http") else "PGPASSWORD, ~/.pgpass, or the database's own place for it"
-        raise Mistake(f"track.uri={hidden}: holds a password, which would be kept and shown; allowed: in {places}")
+    refuse_password("track.uri", uri)
     if uri.startswith(SQLITE):
         _check_file(uri, Path(uri.removeprefix(SQLITE)))
     elif uri.startswith(("http://", "https://")):
@@ -40,6 +37,14 @@ def check(uri: str) -> None:
         _check_driver(uri)
     else:
         raise Mistake(f"track.uri={uri}: allowed: {ALLOWED}")
+
+
+def refuse_password(key: str, uri: str) -> None:
+    """Raise Mistake for an address with a password in it: addresses are kept, and shown."""
+    if re.match(r"[^/]*://[^/@]*:[^/@]*@", uri):
+        hidden = re.sub(r"://.*@", "://...@", uri)
+        places = CREDENTIALS if uri.startswith("http") else "PGPASSWORD, ~/.pgpass, or the database's own place for it"
+        raise Mistake(f"{key}={hidden}: holds a password, which would be kept and shown; allowed: in {places}")
 
 
 def absolute(uri: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from ablate import __version__
 
 USER = "ABLATE_USER"
-CODE_VERSION = "ABLATE_CODE_VERSION"
-"""Set by `ablate.submit` in a study that runs elsewhere: who sent it, and from which commit."""
+REVISION = "ABLATE_REVISION"
+"""Who sent a study, and from which commit: set by `ablate.submit` where it runs; the second in an image too."""
 
 
 def name() -> str:
@@ -43,8 +43,8 @@ def credentials() -> tuple[str | None, str | None]:
 
 def code_version() -> str:
     """The release, and in a git checkout the commit, marked when files differ from it."""
-    if sent := os.environ.get(CODE_VERSION):
-        return sent
+    if commit := os.environ.get(REVISION):
+        return f"{__version__}+{commit}"
     package = Path(__file__).resolve().parent
     if not (package.parent / ".git").exists():
         return __version__

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ablate import cli, person, plan, schema
+from ablate import cli, plan, schema
 from ablate.design import Mistake
 from ablate.dispatch.jobs import Jobs
 from ablate.preview import counted
@@ -33,7 +33,7 @@ def submit(planned: Any, words: list[str]) -> int:
     settings = planned.settings
     _check(settings)
     jobs = Jobs(settings["dispatch"]["jobs"], "dispatch.jobs")
-    job = jobs.send(words, planned.study.name, person.name(), person.code_version())
+    job = jobs.send(words, planned.study.name)
     trials = counted(len(planned.study.trials), "trial") if not planned.is_adaptive else "its trials"
     _say(f"study {planned.study.name}: {trials} sent to {jobs.address} as {job.job_id}")
     job = jobs.wait_for_word(job, SECONDS_FOR_A_WORD)

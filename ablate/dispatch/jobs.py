@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablate import person
 from ablate.design import Mistake
 from ablate.dispatch import bundle, way_in
 from ablate.dispatch.cluster import JOB
@@ -79,14 +80,15 @@ class Jobs:
             why = "the cluster refused the token" if token else "the cluster wants a token, and there is none"
             raise Mistake(f"{key}={address}: {why}; allowed: the cluster's own, in {way_in.TOKENS}") from error
 
-    def send(self, words: Sequence[str], study: str, user: str, code_version: str) -> Job:
+    def send(self, words: Sequence[str], study: str) -> Job:
         """Have the cluster's head run the line, with the code as it stands here; return at once."""
         job_id = f"{re.sub(r'[^A-Za-z0-9_-]', '-', study)}-{secrets.token_hex(4)}"
+        user, revision = person.name(), person.code_version().partition("+")[2]
         line = shlex.join(["python", "-m", "ablate.run", *words])
         variables = {
             JOB: "1",
-            "ABLATE_USER": user,
-            "ABLATE_CODE_VERSION": code_version,
+            person.USER: user,
+            person.REVISION: revision,
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "110",
             "RAY_JOB_STOP_SIGNAL": "SIGTERM",
