@@ -166,7 +166,7 @@ def network(
     """A namespace for each container, a bridge for each network, a cable between; each container's /etc/hosts."""
     for name in names:
         ip("netns", "add", netns(name))
-        undo.callback(ip, "netns", "del", netns(name))  # and its cables with it
+        undo.callback(ip, "netns", "del", netns(name))
         ip("-n", netns(name), "link", "set", "lo", "up")
     addresses: dict[str, dict[str, str]] = {}
     for number, (net, how) in enumerate(sorted(networks.items())):
@@ -180,6 +180,7 @@ def network(
         for place, name in enumerate(members):
             near, far = f"{OURS}v{number}x{place}", f"eth{number}"
             ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", netns(name))
+            undo.callback(ip, "link", "del", near)
             ip("link", "set", near, "master", bridge, "up")
             ip("-n", netns(name), "addr", "add", f"{addresses[net][name]}/24", "dev", far)
             ip("-n", netns(name), "link", "set", far, "up")
