@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ablate import store
+from ablate import storage, store
 from ablate.design import Cell, Level, Study, Trial
 from ablate.events import Done, Event, Failed, Outcome
 from ablate.plan import Plan
@@ -27,9 +27,10 @@ class Agenda:
         planned: the study's plan.
         runs: folder of the run directories.
         slots: trials that run side by side.
+        place: where the run directories are, if not in `runs`.
     """
 
-    def __init__(self, planned: Plan, runs: Path, slots: float) -> None:
+    def __init__(self, planned: Plan, runs: Path, slots: float, place: storage.Place | None = None) -> None:
         self.planned = planned
         self.trials: dict[str, Trial] = {one.trial_id: one for one in planned.study.trials}
         self.chosen: dict[Cell, dict[str, Level]] = {}
@@ -40,7 +41,7 @@ class Agenda:
             from ablate.tune.tuner import Tuner, at_once  # Optuna takes a third of a second
 
             most = at_once(slots, len(planned.tuned))
-            self._tuner = Tuner(planned.study.name, planned.tuning, planned.tuned, runs, most)
+            self._tuner = Tuner(planned.study.name, planned.tuning, planned.tuned, runs, most, place)
 
     def __enter__(self) -> Self:
         return self

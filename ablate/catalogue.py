@@ -28,20 +28,23 @@ class Remembered:
     """A study as its lines asked for it: every trial they named, the factors of the last one.
 
     `uri` is where its MLflow is, None for one that was never tracked; `asked_at` when it was asked for last; `tags`
-    what its runs were tagged with.
+    what its runs were tagged with; `storage` the URL of its run directories, None where they are in the folder.
     """
 
     study: Study
     uri: str | None
     asked_at: float
     tags: Mapping[str, str]
+    storage: str | None = None
 
 
 def folder(runs: Path) -> Path:
     return runs / "studies"
 
 
-def remember(study: Study, runs: Path, uri: str | None, tags: Mapping[str, str] | None = None) -> None:
+def remember(
+    study: Study, runs: Path, uri: str | None, tags: Mapping[str, str] | None = None, storage: str | None = None
+) -> None:
     """Write down what the study asks for, beside what was asked under its name before."""
     folder(runs).mkdir(parents=True, exist_ok=True)
     path = folder(runs) / f"{study.name}.json"
@@ -56,6 +59,7 @@ def remember(study: Study, runs: Path, uri: str | None, tags: Mapping[str, str] 
             "asked_at": time.time(),
             "uri": uri or (before and before.uri),
             "tags": dict(tags or {}),
+            "storage": storage,
             "factors": factors,
             "derived": list(study.derived),
             "contrast": contrast,
@@ -163,7 +167,7 @@ def _read(path: Path) -> Remembered:
     contrast = (said["contrast"][0], said["contrast"][1]) if said["contrast"] else None
     trials = _unpacked(said["config"], said["cells"])
     study = Study(said["name"], said["factors"], trials, said["derived"], contrast, said.get("terms", {}))
-    return Remembered(study, said["uri"], said["asked_at"], said["tags"])
+    return Remembered(study, said["uri"], said["asked_at"], said["tags"], said.get("storage"))
 
 
 def _common(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

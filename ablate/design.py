@@ -29,7 +29,20 @@ FOR_A_STUDY = (
 
 OUTSIDE_IDENTITY = (
     *FOR_A_STUDY,
-    *("scale", "study", "seeds", "mode", "retry", "fail_fast", "runs", "cost", "checkpoint", "dispatch", "track"),
+    *(
+        "scale",
+        "study",
+        "seeds",
+        "mode",
+        "retry",
+        "fail_fast",
+        "runs",
+        "storage",
+        "cost",
+        "checkpoint",
+        "dispatch",
+        "track",
+    ),
     *("dataset.root", "dataset.workers"),
 )
 """Keys that say where, how or under which name a trial runs, never what it computes."""

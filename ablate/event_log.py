@@ -45,6 +45,15 @@ def last(path: Path) -> dict[str, Any] | None:
             line = last_line(log).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
+    return _without_predictions(line)
+
+
+def last_of(content: bytes) -> dict[str, Any] | None:
+    """As `last`, of a log that is at hand."""
+    return _without_predictions(content.rstrip(b"\n").rpartition(b"\n")[2].decode("utf-8", "replace"))
+
+
+def _without_predictions(line: str) -> dict[str, Any] | None:
     start, end = line.find(_PREDICTIONS), line.rfind("]")
     return _parse(line[:start] + line[end + 1 :] if 0 <= start < end else line)
 

@@ -13,7 +13,7 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
-from ablate import CONF, schema, store, trial
+from ablate import CONF, schema, storage, store, trial
 from ablate.design import ADDED_LATER, Cell, Level, Mistake, Trial, flatten, show
 from ablate.events import Done, Failed
 from ablate.grid import resolved
@@ -24,8 +24,10 @@ NETWORKS = {"WideResNet": "wide ResNet", "ImageNetResNet": "ImageNet's ResNet"}
 def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
     """The config and the run directory of a trial whose weights are kept there.
 
+    Those of a trial whose run directory is in an object store are fetched when they are first needed.
+
     Raises:
-        Mistake: there is no such trial in `runs`, or it has no weights.
+        Mistake: there is no such trial in `runs`, or it has no weights, or they cannot be fetched.
     """
     if not runs.is_dir():
         raise Mistake(f"runs={runs}: there is no such folder; allowed: the folder of the run directories")
@@ -37,18 +39,27 @@ def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
     directory = runs / trial_id
     config = json.loads((directory / "config.json").read_text())
     if not (directory / trial.WEIGHTS).is_file():
+        try:
+            storage.bring_weights(directory)
+        except storage.Away as away:
+            raise Mistake(f"trial={trial_id}: its weights are at {storage.pointer(directory)}: {away}") from away
+    if not (directory / trial.WEIGHTS).is_file():
         raise Mistake(f"trial={trial_id}: {_without_weights(trial_id, config, runs)}")
     return config, directory
 
 
 def _without_weights(trial_id: str, config: Mapping[str, Any], runs: Path) -> str:
+    elsewhere = storage.root(runs / trial_id)
+    where = {"runs": str(runs)} | ({"storage": elsewhere} if elsewhere else {})
     try:
-        again = f"python -m ablate.run {line({**config, 'runs': str(runs)})}"
+        again = f"python -m ablate.run {line({**config, **where})}"
     except Mistake as mistake:
         again = f"the line that made it ({mistake})"
     outcome = store.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), runs)
     if isinstance(outcome, Done):
         remove = f"rm -r {shlex.quote(str(runs / trial_id))}"
+        if elsewhere:
+            remove = f"remove {elsewhere}/{trial_id}/ and {remove}"
         return f"its weights were not kept (checkpoint.keep=none); to train it again: {remove}; {again}"
     if isinstance(outcome, Failed):
         return f"it failed ({outcome.kind}), so there are no weights; to try again: {again} retry=failed"

@@ -22,6 +22,7 @@ from ablate import (
     preview,
     schema,
     stopping,
+    storage,
     store,
     track,
 )
@@ -49,6 +50,10 @@ def run(typed: Any) -> int:
     runs = _runs_folder(settings["runs"])
     if settings["track"]["uri"] is not None:
         address.check(settings["track"]["uri"])
+    place = storage.place(settings["storage"], runs)
+    place.check(writing=settings["mode"] == "run")
+    with storage.away_told(place):
+        place.refresh(study.trials)
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     to_do = [one for one in study.trials if is_to_do(outcomes[one.trial_id], settings["retry"])]
     recipes = [one.config["recipe"] for one in to_do] if not planned.tuning else _recipes(planned)
@@ -63,22 +68,25 @@ def run(typed: Any) -> int:
         preview.show_plan(console, study, outcomes, to_do, planned.configs, planned.coming, planned.notes)
         return 0
     works = bool(to_do) or planned.is_adaptive
-    configs = {repr(config["dataset"]): config for config in planned.cell_configs}.values() if works else ()
-    elsewhere = [config for config in configs if on_cluster and "workers" in config["dataset"]]  # each node reads it
-    for config in configs:
-        for prepare in schema.hooks(config, "prepare") if config not in elsewhere else ():
-            prepare(config)
+    reads = _readers(planned.cell_configs) if works else {}
+    for read, everywhere in reads.items():
+        if not (on_cluster and everywhere):
+            read()
     _make(runs, settings["runs"])
-    stop = stopping.Stop(runs, lambda text: say(text, "yellow"))
+    stop = stopping.Stop(runs, lambda text: say(text, "yellow"), place)
     with contextlib.ExitStack() as joined:
         cluster = None
         if on_cluster and works:
-            cluster = joined.enter_context(_cluster(settings["dispatch"], runs, recipes, elsewhere))
+            needs = [read for read, everywhere in reads.items() if everywhere]
+            if settings["storage"] is not None:
+                needs.append(functools.partial(place.check, writing=True))
+            shared = runs if settings["storage"] is None else None
+            cluster = joined.enter_context(_cluster(settings["dispatch"], runs / "ray.log", shared, recipes, needs))
             for warning in cluster.warnings:
                 say(warning, "yellow")
         slots = cluster.slots(_slot(settings["dispatch"])) if cluster else machine.slots(settings["dispatch"])
-        agenda = joined.enter_context(Agenda(planned, runs, slots))
-        session = Session(planned, agenda, runs, stop, console, say, person.code_version(), cluster)
+        agenda = joined.enter_context(Agenda(planned, runs, slots, place))
+        session = Session(planned, agenda, runs, stop, console, say, person.code_version(), place, cluster)
         try:
             with stop:
                 ran, complaint = session.run(single=not isinstance(typed, plan.Plan))
@@ -87,6 +95,9 @@ def run(typed: Any) -> int:
             return stop.exit_status
         except store.NoSpace as full:
             say(f"{full}. Free some space. {GOES_ON}", "red")
+            return 1
+        except storage.Away as away:
+            say(f"storage={place.url}: {away}. {GOES_ON}", "red")
             return 1
     study = agenda.final
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
@@ -109,18 +120,26 @@ def run(typed: Any) -> int:
     return 0 if whole and not complaint else 1
 
 
+def _readers(configs: Sequence[Mapping[str, Any]]) -> dict[Callable[[], None], bool]:
+    """What gets each data set ready, and whether every machine that trains on it must do so: others are read once."""
+    unlike = {repr(config["dataset"]): config for config in configs}
+    return {
+        functools.partial(hook, config): "workers" in config["dataset"]
+        for config in unlike.values()
+        for hook in schema.hooks(config, "prepare")
+    }
+
+
 def _cluster(
-    how: Mapping[str, Any], runs: Path, recipes: Sequence[Mapping[str, Any]], configs: Sequence[Mapping[str, Any]]
+    how: Mapping[str, Any],
+    log: Path,
+    shared: Path | None,
+    recipes: Sequence[Mapping[str, Any]],
+    needs: Sequence[Callable[[], None]],
 ) -> dispatch.Cluster:
     unlike = list({repr(one): one for one in recipes}.values())
-    return dispatch.Cluster(
-        how["address"],
-        log=runs / "ray.log",
-        runs=runs,
-        recipes=unlike,
-        reads=[functools.partial(hook, one) for one in configs for hook in schema.hooks(one, "prepare")],
-        on_gpu=how["gpus_per_trial"] != 0,
-    )
+    on_gpu = how["gpus_per_trial"] != 0
+    return dispatch.Cluster(how["address"], log=log, runs=shared, recipes=unlike, reads=needs, on_gpu=on_gpu)
 
 
 def _slot(how: Mapping[str, Any]) -> dispatch.Slot:

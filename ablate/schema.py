@@ -110,6 +110,7 @@ class Config:
     retry: Retry = MISSING
     fail_fast: bool = MISSING
     runs: str = MISSING
+    storage: str | None = None
     cost: bool = MISSING
     checkpoint: Checkpoint = MISSING
     dispatch: Dispatch = MISSING

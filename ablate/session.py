@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ablate import address, catalogue, dispatch, schema, stopping, store, track, trial
+from ablate import address, catalogue, dispatch, schema, stopping, storage, store, track, trial
 from ablate.agenda import Agenda
 from ablate.design import Mistake, Trial
 from ablate.dispatch import Slot
@@ -34,6 +34,7 @@ class Session:
         console: where progress is drawn.
         say: told a line, and its style.
         code_version: a tag of every run.
+        place: where the run directories are; `runs` mirrors it.
         cluster: where trials run; None for this machine.
     """
 
@@ -46,9 +47,10 @@ class Session:
         console: Console,
         say: Callable[[str, str], None],
         code_version: str,
+        place: storage.Place,
         cluster: dispatch.Cluster | None = None,
     ) -> None:
-        self.planned, self.agenda, self.runs, self.stop = planned, agenda, runs, stop
+        self.planned, self.agenda, self.runs, self.stop, self.place = planned, agenda, runs, stop, place
         self.console, self.say, self.cluster = console, say, cluster
         self.uri: str | None = planned.settings["track"]["uri"]
         self.tags = {"code_version": code_version}
@@ -90,6 +92,8 @@ class Session:
             Display(self.console, to_do, max(total - settled, len(to_do)), is_open=is_open) as display,
         ):
             for one, event in events:
+                if store.outcome_of(event):
+                    self.place.refresh([one])  # whoever is told of it may read what came before
                 if self.tracker:
                     self.tracker.record(one, event)
                 display.show(one, event)
@@ -106,6 +110,7 @@ class Session:
         """The trials that are to run, and those whose outcome was there, with those that this brings."""
         to_do, settled = [], []
         waiting, retry = collections.deque(trials), self.planned.settings["retry"]
+        self.place.refresh(waiting)
         while waiting:
             one = waiting.popleft()
             if not self.agenda.is_over(one, store.outcome(one, self.runs), retry):
@@ -114,7 +119,9 @@ class Session:
             settled.append(one)
             if self.planned.is_adaptive:
                 for event in store.history(one, self.runs):
-                    waiting.extend(self.agenda.follow(one, event))
+                    brought = self.agenda.follow(one, event)
+                    self.place.refresh(brought)
+                    waiting.extend(brought)
         return to_do, settled
 
     def _grow(self, settled: Sequence[Trial]) -> None:
@@ -124,13 +131,16 @@ class Session:
             self.tracker.grow(self.agenda.study, settled)
 
     def _remember(self) -> None:
-        catalogue.remember(self.agenda.study, self.runs, self.uri and address.absolute(self.uri), self.tags)
+        uri = self.uri and address.absolute(self.uri)
+        catalogue.remember(self.agenda.study, self.runs, uri, self.tags, self.place.url)
 
     def _track(self, settled: Sequence[Trial]) -> track.Tracker | None:
         if self.uri is None:
             return None
         study, tags = self.agenda.study, self.tags
-        return track.Tracker(self.uri, study, runs=self.runs, settled=settled, tags=tags, warn=self._warn)
+        return track.Tracker(
+            self.uri, study, runs=self.runs, settled=settled, tags=tags, warn=self._warn, place=self.place
+        )
 
     def _warn(self, line: str) -> None:
         self.say(line, "yellow")
@@ -147,11 +157,11 @@ class Session:
     def _events(self, queue: dispatch.Queue, *, in_process: bool) -> dispatch.TrialEvents:
         how, kept = self.planned.settings["dispatch"], self.planned.settings["checkpoint"]
         slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"])
-        care = trial.Care(*schema.interval(kept["every"]), kept["keep"], self.stop.path)
+        care = trial.Care(*schema.interval(kept["every"]), kept["keep"], self.place.seen_by_trials(self.stop.path))
         train = functools.partial(_train, care, self.planned.settings["cost"])
         stopping = self.stop.is_asked
         if in_process:
-            return dispatch.in_process(train, queue, runs=self.runs, slot=slot, stopping=stopping)
+            return dispatch.in_process(train, queue, runs=self.runs, slot=slot, stopping=stopping, place=self.place)
         aids = dispatch.Aids(
             data=trial.dataset,
             warm=trial.warm,
@@ -164,6 +174,7 @@ class Session:
             max_lost=how["max_lost"],
             stopping=stopping,
             aids=aids,
+            place=self.place,
             cluster=self.cluster,
         )
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from ablate import storage
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -23,13 +25,14 @@ class Stop:
     Args:
         runs: the folder, there already, that trials see too.
         say: told to the user at the first signal.
+        place: where the run directories are, if not in `runs`.
     """
 
-    def __init__(self, runs: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, runs: Path, say: Callable[[str], None], place: storage.Place | None = None) -> None:
         self.path = runs / f".stop-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
         self.asked = False
         self.signal: int | None = None
-        self._say = say
+        self._say, self._place = say, place or storage.Folder(runs)
         self._before: dict[int, Any] = {}
         self._times = 0
 
@@ -43,12 +46,15 @@ class Stop:
         for number, handler in self._before.items():  # after one, what is left to say is not to be interrupted
             signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
         self.path.unlink(missing_ok=True)
+        if self.asked:
+            self._place.forget_stop()
 
     def ask(self) -> None:
         """Have trials stop between two batches, and no other begin."""
         self.asked = True
         with contextlib.suppress(OSError):  # on a full disk they stop by themselves
             self.path.touch()
+        self._place.ask_to_stop()
 
     def is_asked(self) -> bool:
         return self.asked

@@ -10,11 +10,12 @@ runs/<trial_id>/prune             why a tuning has the trial stop, until it does
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ablate.design import Mistake, Trial
 from ablate.events import Diverged, Done, Epoch, Event, Failed, Notice, Outcome, Started, from_dict
 
 CLAIM = "claim"
+CONFIG = "config.json"
 LOG = "events.jsonl"
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-previous.pt")
 WEIGHTS = "weights.pt"
@@ -72,23 +74,31 @@ def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, a
     """
     directory = runs / trial.trial_id
     lock = FileLock(directory / CLAIM)
-    try:
+    with full_disk_told(directory):
         directory.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise Claimed(trial.trial_id) from None
         try:
-            yield from _attempt(run, trial, directory, time.time() if asked is None else asked, alone)
+            yield from events(run, trial, directory, time.time() if asked is None else asked, alone)
         finally:
             lock.release()
+
+
+@contextlib.contextmanager
+def full_disk_told(directory: Path) -> Iterator[None]:
+    """Raises NoSpace for an error behind which is a full disk."""
+    try:
+        yield
     except Exception as error:
         if full := _full_disk(error):
             raise NoSpace(f"{full.strerror}: {directory}") from error
         raise
 
 
-def _attempt(run: Run, trial: Trial, directory: Path, asked: float, alone: bool) -> Iterator[Event]:
+def events(run: Run, trial: Trial, directory: Path, asked: float, alone: bool) -> Generator[Event, None, None]:
+    """What `attempt` does once the trial is claimed, however that is done, in its run directory."""
     lines = event_log.lines(directory / LOG)
     told = _lineage(lines)
     ended = outcome_of(told[-1]) if told else None
@@ -103,7 +113,7 @@ def _attempt(run: Run, trial: Trial, directory: Path, asked: float, alone: bool)
         yield event
     if over:
         return
-    _write_config(directory / "config.json", trial.config)
+    write_config(directory / CONFIG, trial.config)
     (directory / PRUNE).unlink(missing_ok=True)  # of an earlier attempt, or of a tuning's that is over
     number = 1 + max((line["attempt"] for line in lines), default=0)
     started = any(isinstance(event, Started) for event in told)
@@ -242,7 +252,8 @@ def _full_disk(error: BaseException | None) -> OSError | None:
     return None
 
 
-def _write_config(path: Path, config: Mapping[str, Any]) -> None:
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Whole, or not there."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(config, indent=2) + "\n")
     temporary.replace(path)

@@ -10,7 +10,7 @@ import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ablate import address, catalogue, cli, store
+from ablate import address, catalogue, cli, storage, store
 from ablate.design import Mistake, Study, Trial, show
 from ablate.dispatch.jobs import Job, Jobs
 from ablate.events import Done, Failed
@@ -77,7 +77,7 @@ def studies(typed: cli.Composed) -> int:
     if config["remove"] is not None:
         remove(console, config["remove"], runs, config["track"]["uri"], yes=config["yes"])
     elif config["study"] is not None:
-        show_one(console, catalogue.recall(config["study"], runs).study, runs)
+        show_one(console, catalogue.recall(config["study"], runs), runs)
     else:
         show_all(console, runs)
     return 0
@@ -136,7 +136,9 @@ def show_all(console: Console, runs: Path) -> None:
         table.add_column(column, justify="right")
     for name in names:
         asked = catalogue.recall(name, runs)
-        states = collections.Counter(state(trial, runs) for trial in asked.study.trials)
+        place = _brought(console, asked, runs)
+        claimed = place.claimed(trial.trial_id for trial in asked.study.trials)
+        states = collections.Counter(state(trial, runs, claimed) for trial in asked.study.trials)
         size, last = _on_disk(asked.study.trials, runs)
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, asked.asked_at)))
         counts = (str(states[one]) for one in STATES)
@@ -144,8 +146,10 @@ def show_all(console: Console, runs: Path) -> None:
     console.print(table)
 
 
-def show_one(console: Console, study: Study, runs: Path) -> None:
+def show_one(console: Console, asked: catalogue.Remembered, runs: Path) -> None:
     """The cells of a study with their trials by state, then each failure with its reason."""
+    study = asked.study
+    claimed = _brought(console, asked, runs).claimed(trial.trial_id for trial in study.trials)
     final = dataclasses.replace(study, trials=[trial for trial in study.trials if not trial.tuning])
     factors, cells = cells_of(final)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -154,11 +158,11 @@ def show_one(console: Console, study: Study, runs: Path) -> None:
     for column in STATES:
         table.add_column(column, justify="right")
     for levels, trials in cells.items():
-        states = collections.Counter(state(trial, runs) for trial in trials)
+        states = collections.Counter(state(trial, runs, claimed) for trial in trials)
         table.add_row(*levels, *(str(states[one]) for one in STATES))
     _line(console, f"study {study.name}: {counted(len(cells), 'cell')}, {counted(len(final.trials), 'trial')}")
     console.print(table)
-    tried = collections.Counter(state(trial, runs) for trial in study.trials if trial.tuning)
+    tried = collections.Counter(state(trial, runs, claimed) for trial in study.trials if trial.tuning)
     if tried:
         how = ", ".join(f"{tried[one]} {one}" for one in STATES if tried[one])
         _line(console, f"tuning: {counted(tried.total(), 'configuration')}: {how}")
@@ -189,7 +193,10 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
         Mistake: a trial of it runs, there is nobody to ask, or its MLflow cannot be opened; nothing is removed.
     """
     asked = catalogue.recall(name, runs)
-    running = [trial.trial_id for trial in asked.study.trials if store.is_claimed(trial.trial_id, runs)]
+    place = storage.place(asked.storage, runs)
+    place.check(writing=False)
+    with storage.away_told(place):
+        running = sorted(place.claimed((trial.trial_id for trial in asked.study.trials), surely=True))
     if running:
         raise Mistake(
             f"remove={name}: {counted(len(running), 'trial')} of it run now, such as {running[0]}; stop it first"
@@ -210,23 +217,30 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
             _line(console, "Nothing is removed.")
             return
     removed = remove_experiment(where, name)
+    with storage.away_told(place):
+        place.remove(trial.trial_id for trial in own)
     for trial in own:
         shutil.rmtree(runs / trial.trial_id, ignore_errors=True)
     catalogue.forget(name, runs)
     _line(console, f"Removed {what}{', and its experiment' if removed else ''}.")
 
 
-def state(trial: Trial, runs: Path) -> str:
-    """One of STATES. A lost trial is only interrupted: saying its line again goes on with it.
+def state(trial: Trial, runs: Path, claimed: Collection[str]) -> str:
+    """One of STATES; `claimed` are the trials that somebody works on.
 
-    A configuration that a tuning pruned is done with.
+    A lost trial is only interrupted: saying its line again goes on with it. A configuration that a tuning pruned is
+    done with.
     """
     end = store.outcome(trial, runs)
     if isinstance(end, Done) or (trial.tuning and isinstance(end, Failed) and end.kind == "pruned"):
         return "done"
-    if store.is_claimed(trial.trial_id, runs):
+    if trial.trial_id in claimed:
         return "running"
     return "failed" if isinstance(end, Failed) and not store.to_go_on(end) else "to do"
+
+
+def _brought(console: Console, asked: catalogue.Remembered, runs: Path) -> storage.Place:
+    return storage.brought(asked.storage, asked.study.trials, runs, lambda told: _line(console, told, "yellow"))
 
 
 def _on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:

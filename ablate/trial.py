@@ -26,7 +26,8 @@ class Care:
 
     epochs, minutes: between two checkpoints; one of both is None.
     keep: what stays of a trial that is done: "none", its "weights", or "all", the last checkpoint too.
-    stop: once this file exists, the trial writes a checkpoint and stops between two batches.
+    stop: once this file exists, the trial writes a checkpoint and stops between two batches; relative to the
+        run directory, unless absolute.
     """
 
     epochs: int | None = None
@@ -70,7 +71,8 @@ def run(
         Pruned: a tuning asked it to stop.
     """
     care = care or Care()
-    if care.stop and care.stop.exists():
+    stop = care.stop and directory / care.stop
+    if stop and stop.exists():
         raise Stopped
     import torch
 
@@ -104,7 +106,7 @@ def run(
         return {"training": training.state(), "history": history, "pending": pending, **so_far}
 
     checkpoints = Checkpoints(directory, epochs=care.epochs, minutes=care.minutes)
-    keeper = Keeper(checkpoints, care.stop, directory / PRUNE, state)
+    keeper = Keeper(checkpoints, stop, directory / PRUNE, state)
     found, complaints = checkpoints.load()
     peak_before = 0
     if found is not None:

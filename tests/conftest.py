@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import buckets
 from tests.fakes import make_trial
 
 
@@ -38,6 +39,21 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mlflow_db(folder: Path, empty_mlflow: Path) -> Path:
     """An empty working directory, but for MLflow's database."""
     return shutil.copy(empty_mlflow, folder / "mlflow.db")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of an S3 on loopback, which the environment names too."""
+    with buckets.s3_server() as address:
+        yield address
+
+
+@pytest.fixture(params=["memory", "s3"])
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty place in an object store."""
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    return buckets.fresh_url(request.param)
 
 
 @pytest.fixture

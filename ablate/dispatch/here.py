@@ -6,14 +6,20 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ablate import store
+from ablate import storage, store
 from ablate.design import Trial
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
 
 
 def in_process(
-    run: RunInSlot, trials: Iterable[Trial], *, runs: Path, slot: Slot, stopping: Callable[[], bool] = never
+    run: RunInSlot,
+    trials: Iterable[Trial],
+    *,
+    runs: Path,
+    slot: Slot,
+    stopping: Callable[[], bool] = never,
+    place: storage.Place | None = None,
 ) -> TrialEvents:
     """Yield every trial's events as they happen.
 
@@ -25,10 +31,12 @@ def in_process(
         runs: folder of the run directories.
         slot: what each trial is given.
         stopping: whether to begin no further trial.
+        place: where the run directories are, if not in `runs`.
 
     Raises:
         NoSpace: the disk is full.
     """
+    place = place or storage.Folder(runs)
     queue, asked = Queue.of(trials), time.time()
     while queue and not stopping():
         trial = queue.take()
@@ -36,7 +44,7 @@ def in_process(
             queue.wait()
             continue
         try:
-            for event in store.attempt(run(slot), trial, runs, asked=asked, alone=True):
+            for event in place.attempt(run(slot), trial, asked=asked, alone=True):
                 yield trial, event
         except store.Claimed:
             queue.put_off(trial)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate import store
+from ablate import storage, store
 from ablate.design import Trial
 from ablate.dispatch.cluster import Cluster, on_node
 from ablate.dispatch.machine import Machines
@@ -52,6 +52,7 @@ def on_ray(
     stopping: Callable[[], bool] = never,
     aids: Aids = Aids(),
     cluster: Cluster | None = None,
+    place: storage.Place | None = None,
 ) -> TrialEvents:
     """Yield every trial's events as they happen.
 
@@ -69,6 +70,7 @@ def on_ray(
         stopping: whether to begin no further trial.
         aids: to be faster.
         cluster: where they run; None for every core and GPU of this machine.
+        place: where the run directories are, if not in `runs`.
 
     While it runs, sys.stdout and sys.stderr are `runs`/ray.log, for Ray's own messages: whoever draws on
     the terminal takes hold of its stream beforehand.
@@ -79,12 +81,14 @@ def on_ray(
     """
     if cluster is not None:
         with cluster.quiet():
-            study = _Study(cluster.ray, run, runs, slot, max_lost, aids, cluster.gpu_memory, cluster)
+            where = place or storage.Folder(runs)
+            study = _Study(cluster.ray, run, runs, slot, max_lost, aids, where, cluster.gpu_memory, cluster)
             yield from study.events(trials, stopping)
         return
     with private_ray(runs / "ray.log") as ray:
         gpu_memory = min(gpu_bytes(), default=None)
-        yield from _Study(ray, run, runs, slot, max_lost, aids, gpu_memory).events(trials, stopping)
+        study = _Study(ray, run, runs, slot, max_lost, aids, place or storage.Folder(runs), gpu_memory)
+        yield from study.events(trials, stopping)
 
 
 class _Study:
@@ -98,10 +102,11 @@ class _Study:
         slot: Slot,
         max_lost: int,
         aids: Aids,
+        place: storage.Place,
         gpu_memory: float | None,
         cluster: Cluster | None = None,
     ) -> None:
-        self.ray, self.runs, self.max_lost = ray, runs, max_lost
+        self.ray, self.runs, self.max_lost, self.place = ray, runs, max_lost, place
         self.gpu_memory, self.cluster = gpu_memory, cluster
         self.machines = Machines.of(ray, gpu_memory)
         self.counted = time.monotonic()
@@ -155,7 +160,7 @@ class _Study:
         machines = self.machines
         asked_for = machines.whole(self.slot) if alone else machines.share(self.slot, self.bytes_of(trial))
         data = self.data.of(trial)
-        generator = self.remote.options(**asked_for).remote(self.run, trial, self.runs, self.asked, alone, data)
+        generator = self.remote.options(**asked_for).remote(self.run, trial, self.place, self.asked, alone, data)
         self.running[generator] = _Stream(trial, alone)
 
     def _next(self, generator: Any, stream: _Stream, stopping: Callable[[], bool]) -> Iterator[Event]:
@@ -168,6 +173,7 @@ class _Study:
             raise store.NoSpace(str(getattr(full, "cause", full))) from None
         except store.Claimed:
             del self.running[generator]
+            self.place.is_claimed(stream.trial.trial_id)  # looked at again and again, it shows when that process died
             yield from self._put_off(stream)
         except errors.OutOfMemoryError:
             del self.running[generator]
@@ -183,9 +189,10 @@ class _Study:
     def _ended(self, stream: _Stream, *, died: bool) -> Iterator[Event]:
         """What became of a trial whose stream ended without an outcome."""
         trial = stream.trial
+        self.place.refresh([trial])
         if store.is_over(store.outcome(trial, self.runs), self.asked, stream.alone):
             yield from self._told(stream, store.history(trial, self.runs)[-1])
-        elif store.is_claimed(trial.trial_id, self.runs):
+        elif self.place.is_claimed(trial.trial_id, by_others=True):
             yield from self._put_off(stream)
         elif self.lost[trial.trial_id] < self.max_lost:
             self.lost[trial.trial_id] += 1
@@ -194,7 +201,7 @@ class _Study:
         else:
             times = self.max_lost + 1
             reason = f"its worker process died {times} time{'s' * (times > 1)}"
-            yield store.mark(trial, self.runs, Failed(kind="lost", reason=reason))
+            yield self.place.mark(trial, Failed(kind="lost", reason=reason))
 
     def _put_off(self, stream: _Stream) -> Iterator[Event]:
         trial = stream.trial
@@ -205,7 +212,7 @@ class _Study:
 
     def _out_of_memory(self, stream: _Stream) -> Iterator[Event]:
         reason = "the machine's memory ran out, and Ray ended its process"
-        failed = store.mark(stream.trial, self.runs, Failed(kind="oom", reason=reason, alone=stream.alone))
+        failed = self.place.mark(stream.trial, Failed(kind="oom", reason=reason, alone=stream.alone))
         yield from self._told(stream, failed)
 
     def _told(self, stream: _Stream, event: Event) -> Iterator[Event]:
@@ -224,13 +231,15 @@ class _Stream:
     is_over: bool = False
 
 
-def _attempt(run: store.Run, trial: Trial, runs: Path, asked: float, alone: bool, data: list[Any]) -> Iterator[Event]:
-    """In a worker: `store.attempt`, with the data that Ray's store holds."""
+def _attempt(
+    run: store.Run, trial: Trial, place: storage.Place, asked: float, alone: bool, data: list[Any]
+) -> Iterator[Event]:
+    """In a worker: the place's `attempt`, with the data that Ray's store holds."""
     if data:
         with_data: Any = run
         run = functools.partial(with_data, data=functools.partial(held, data[0]))
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to us all, it is the driver's to answer
     try:
-        yield from store.attempt(run, trial, runs, asked=asked, alone=alone)
+        yield from place.attempt(run, trial, asked=asked, alone=alone)
     finally:
         signal.signal(signal.SIGTERM, before)

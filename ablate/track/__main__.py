@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import address, catalogue, cli, store
+from ablate import address, catalogue, cli, storage, store
 from ablate.design import Mistake
 from ablate.track import Tracker
 
@@ -43,6 +43,7 @@ def deliver(typed: cli.Composed) -> int:
     asked = catalogue.recall(config["study"], runs)
     uri = config["track"]["uri"] or asked.uri or address.DEFAULT
     address.check(uri)
+    place = storage.brought(asked.storage, asked.study.trials, runs, lambda line: _say(line, sys.stderr))
     settled = [trial for trial in asked.study.trials if store.outcome(trial, runs)]
     tracker = Tracker(
         *(uri, asked.study),
@@ -51,6 +52,7 @@ def deliver(typed: cli.Composed) -> int:
         tags=asked.tags,
         warn=lambda line: _say(line, sys.stderr),
         asked_at=asked.asked_at,
+        place=place,
     )
     left = tracker.close()
     if isinstance(left, Mistake):

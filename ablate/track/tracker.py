@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate import store
+from ablate import storage, store
 from ablate.address import absolute
 from ablate.design import Mistake, Study, Trial
 from ablate.events import Event
@@ -50,6 +50,7 @@ class Tracker:
         tags: further tags of every run, such as the code version.
         warn: is told, in one line and once, that MLflow does not answer; and at the end that it is waited for.
         asked_at: when the study was asked for, in seconds since the epoch; now, unless given.
+        place: where the run directories are, if not in `runs`.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class Tracker:
         tags: Mapping[str, str],
         warn: Callable[[str], None] = lambda line: None,
         asked_at: float | None = None,
+        place: storage.Place | None = None,
     ) -> None:
         self._uri, self._study, self._runs, self._settled, self._tags = absolute(uri), study, runs, settled, tags
-        self._warn, self._asked_at = warn, asked_at
+        self._warn, self._asked_at, self._place = warn, asked_at, place or storage.Folder(runs)
         self._queue: queue.SimpleQueue[tuple[Trial, Event | None] | None] = queue.SimpleQueue()
         self._pending: dict[str, tuple[Trial, list[Event]]] = {}  # no events: those on disk
         self._refused: dict[str, str] = {}  # trial_id -> why MLflow does not take it, though it answers
@@ -168,7 +170,7 @@ class Tracker:
         from ablate.track.writer import Writer
 
         experiment = Experiment(connect(self._uri), self._uri, self._study, self._runs, self._tags, self._asked_at)
-        writer = Writer(experiment, self._runs)
+        writer = Writer(experiment, self._runs, self._place)
         for trial in (*writer.lacking(self._settled), *writer.left_running()):
             self._pending.setdefault(trial.trial_id, (trial, []))
         self._writer = writer

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ablate import catalogue, store
+from ablate import catalogue, storage, store
 from ablate.design import Trial, show
 from ablate.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, Started
 from ablate.track.client import is_conflict
@@ -23,8 +23,8 @@ _MAX_PARAMS, _MAX_METRICS = 100, 800  # of one log_batch, which takes 1000 thing
 class Writer:
     """The trials of a study, written to its experiment. `delivered` holds the ids of those written to their end."""
 
-    def __init__(self, experiment: Experiment, runs: Path) -> None:
-        self.experiment, self.client, self.runs = experiment, experiment.client, runs
+    def __init__(self, experiment: Experiment, runs: Path, place: storage.Place) -> None:
+        self.experiment, self.client, self.runs, self.place = experiment, experiment.client, runs, place
         self.open: dict[str, Trial] = {}  # those that this driver began and that have no outcome yet
         self.delivered: set[str] = set()
 
@@ -39,7 +39,7 @@ class Writer:
         known = {trial.trial_id: trial for trial in self.experiment.study.trials}
         ended = []
         for trial_id, held in self.experiment.held.items():
-            if held.status != "RUNNING" or store.is_claimed(trial_id, self.runs):
+            if held.status != "RUNNING" or self._is_claimed(trial_id):
                 continue
             if trial_id not in known:
                 known |= catalogue.known(self.experiment.study.name, self.runs)
@@ -109,6 +109,12 @@ class Writer:
         ended = {trial_id for trial_id, held in self.experiment.held.items() if held.status in TERMINAL}
         whole = all(trial.trial_id in ended for trial in self.experiment.study.trials)
         self.client.set_terminated(self.experiment.parent_id, "FINISHED" if whole else "KILLED")
+
+    def _is_claimed(self, trial_id: str) -> bool:
+        try:
+            return self.place.is_claimed(trial_id)
+        except storage.Away:  # who knows
+            return True
 
     def _began(self, trial: Trial) -> bool:
         return trial.trial_id in self.open and trial.trial_id in self.experiment.held

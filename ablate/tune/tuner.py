@@ -12,7 +12,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend
 
-from ablate import address, store
+from ablate import address, storage, store
 from ablate.design import Cell, Mistake, Trial
 from ablate.events import Epoch, Event, Failed, Outcome
 from ablate.tune.asked import TunedCell, Tuning, Values
@@ -31,14 +31,24 @@ class Tuner:
         cells: in the order of the design.
         runs: folder of the run directories.
         at_once: trials that may run or wait at a time.
+        place: where the run directories are, if not in `runs`.
 
     Raises:
         Mistake: another process is tuning the study, or the storage cannot be opened.
     """
 
-    def __init__(self, study: str, tuning: Tuning, cells: Sequence[TunedCell], runs: Path, at_once: int) -> None:
+    def __init__(
+        self,
+        study: str,
+        tuning: Tuning,
+        cells: Sequence[TunedCell],
+        runs: Path,
+        at_once: int,
+        place: storage.Place | None = None,
+    ) -> None:
         optuna.logging.set_verbosity(logging.ERROR)
         self.tuning, self.runs, self.at_once = tuning, runs, at_once
+        self._place = place or storage.Folder(runs)
         (runs / "studies").mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(runs / "studies" / f"{study}.tune.lock")
         try:
@@ -47,8 +57,8 @@ class Tuner:
             told = "another process is tuning it; allowed: one at a time; say the line again when it is through"
             raise Mistake(f"study={study}: {told}") from None
         try:
-            storage = _storage(tuning.storage, runs / "studies" / f"{study}.optuna")
-            self.cells = {one.cell: CellTuning(storage, study, tuning, one) for one in cells}
+            kept = _storage(tuning.storage, runs / "studies" / f"{study}.optuna")
+            self.cells = {one.cell: CellTuning(kept, study, tuning, one) for one in cells}
         except BaseException:
             self._lock.release()
             raise
@@ -75,7 +85,7 @@ class Tuner:
         if isinstance(event, Epoch):
             reason = one.report(trial, event)
             if reason:
-                store.prune(trial, self.runs, reason)
+                self._place.prune(trial, reason)
         elif outcome := store.outcome_of(event):
             epochs = [told for told in store.history(trial, self.runs) if isinstance(told, Epoch)]
             one.tell(trial, outcome, epochs[-1] if epochs else None)

@@ -1,0 +1,66 @@
+"""Where run directories are: in a folder, or in an object store that every worker reaches. One interface."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from ablate.design import Mistake, Trial
+from ablate.storage.bucket import Bucket
+from ablate.storage.folder import Folder
+from ablate.storage.mirror import bring_weights, pointer, root
+from ablate.storage.objects import Away, check_url
+from ablate.storage.working_copy import WorkingCopy
+
+Place = Folder | Bucket
+
+__all__ = [
+    "Away",
+    "Bucket",
+    "Folder",
+    "Place",
+    "WorkingCopy",
+    "away_told",
+    "bring_weights",
+    "brought",
+    "place",
+    "pointer",
+    "root",
+]
+
+
+def place(url: str | None, runs: Path) -> Place:
+    """The place that `storage=` names: a `Folder` for None.
+
+    Raises:
+        Mistake: not a URL at which trials can be stored; nothing was asked there yet.
+    """
+    if url is None:
+        return Folder(runs)
+    check_url(url)
+    return Bucket(url, runs)
+
+
+@contextlib.contextmanager
+def away_told(found: Place) -> Iterator[None]:
+    """Raises Mistake, in one line, where an object store is away for so long that a command gives up."""
+    try:
+        yield
+    except Away as away:
+        raise Mistake(f"storage={found.url}: {away}; allowed: to say it again when it answers") from away
+
+
+def brought(url: str | None, trials: Iterable[Trial], runs: Path, say: Callable[[str], None]) -> Place:
+    """The place of a study that was asked for before, with `runs` refreshed; what keeps it from that is told in a line.
+
+    For commands that look: what was last known is better than nothing.
+    """
+    found = place(url, runs)
+    try:
+        found.check(writing=False)
+        found.refresh(trials)
+    except (Mistake, Away) as error:
+        say(f"{error}; told is what was last known")
+        return Folder(runs)
+    return found
