@@ -14,7 +14,7 @@ from tests.fakes import make_trial
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two Rays at a time would take each other's cores: with pytest-xdist one process runs all that start one."""
     for item in items:
-        if item.get_closest_marker("ray"):
+        if item.get_closest_marker("ray") or item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.xdist_group("ray"))
 
 

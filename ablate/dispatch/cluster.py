@@ -95,7 +95,6 @@ class Cluster:
 
     def _joined(self, where: str) -> Any:
         os.environ.update({key: value for key, value in SETTINGS.items() if key not in _FOR_A_RAY_OF_OURS})
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # its C++ writes past sys.stderr
         import ray
 
         ours = signal.getsignal(signal.SIGTERM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,13 @@ SETTINGS = {
 
 @contextlib.contextmanager
 def private_ray(log: Path) -> Iterator[Any]:
-    """Ray on loopback only, for as long as this lasts. What it prints, from threads too, goes to `log`."""
-    os.environ.update(SETTINGS)  # before the import
+    """Ray on loopback only, for as long as this lasts, with a token of its own that is in no file.
+
+    What it prints, from threads too, goes to `log`.
+    """
+    own = {**SETTINGS, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    before = {key: os.environ.get(key) for key in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
+    os.environ.update(own)  # before the import
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         import ray
@@ -33,3 +39,5 @@ def private_ray(log: Path) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+            for key, value in before.items():
+                os.environ.pop(key) if value is None else os.environ.update({key: value})

@@ -17,6 +17,7 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the tracker itself tries again; MLflow would for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; a server may accept, and then hang
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a trial, over the progress display
 }
 """MLflow's environment, where the user has not set it."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 STUDY = ["-m", "norm=bn,srelu", "bits=1,8,32", "depth=8", "width=1", "seeds=5", "recipe.epochs=8"]
 """30 trials of a few seconds each on digits."""
