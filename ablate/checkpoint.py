@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ablate.parts.ranks import ALONE, Ranks
 from ablate.store import CHECKPOINTS, Pruned, Stopped
 
 FORMAT = 2
@@ -81,37 +82,58 @@ class Checkpoints:
 class Keeper:
     """Writes a training's checkpoints when they are due, and when it is asked to stop.
 
+    The first rank looks, decides for all and writes; all of them call the same, and stop between the same batches.
+
     Args:
         checkpoints: where they go.
         stop: the file whose existence asks for it; None where nobody can.
         prune: the file that asks for it as a tuning does, and that says why.
-        state: what to keep, as it is now.
+        state: what to keep, as it is now; called on all ranks.
+        ranks: the processes that train.
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, stop: Path | None, prune: Path, state: Callable[[], dict[str, Any]]
+        self,
+        checkpoints: Checkpoints,
+        stop: Path | None,
+        prune: Path,
+        state: Callable[[], dict[str, Any]],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.checkpoints, self._stop, self._prune, self._state = checkpoints, stop, prune, state
-        self._looked = -math.inf
+        self._ranks, self._looked = ranks, -math.inf
 
     def between(self) -> None:
         """Between two batches. Raises Stopped or Pruned, with a checkpoint written, when asked to."""
-        asked = self._asked()
-        if asked or self.checkpoints.is_due():
-            self.checkpoints.save(self._state())
+        asked, due = self._decided(self.checkpoints.is_due())
+        if asked or due:
+            self._save()
         if asked:
             raise asked
 
     def after_epoch(self, epoch: int, *, is_last: bool) -> None:
         """Between an epoch and its evaluation, as `between`."""
-        if self.checkpoints.is_due(epoch) or (is_last and self.checkpoints.age_s() > WORTH_KEEPING_S):
-            self.checkpoints.save(self._state())
+        due = self.checkpoints.is_due(epoch) or (is_last and self.checkpoints.age_s() > WORTH_KEEPING_S)
+        if self._ranks.decided(due):
+            self._save()
         self.between()
 
     def stop_if_asked(self) -> None:
         """Where the state can no longer be kept: raises Stopped or Pruned, and the last checkpoint stands."""
-        if asked := self._asked():
+        asked, _ = self._decided(due=False)
+        if asked:
             raise asked
+
+    def _save(self) -> None:
+        state = self._state()
+        if self._ranks.is_first:
+            self.checkpoints.save(state)
+
+    def _decided(self, due: bool) -> tuple[Stopped | Pruned | None, bool]:
+        """What the first rank was asked for, and whether it says that a checkpoint is due: mostly one small number."""
+        asked = self._asked() if self._ranks.is_first else None
+        choice = self._ranks.decided(2 * (asked is not None) + due)
+        return self._ranks.told(asked) if choice >= 2 else None, bool(choice % 2)
 
     def _asked(self) -> Stopped | Pruned | None:
         """Looks a few times a second: on a shared file system a look can take milliseconds."""

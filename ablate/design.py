@@ -58,6 +58,8 @@ ADDED_LATER: Mapping[str, Level] = {
     "recipe.precision": "fp32",
     "recipe.compile": False,
     "recipe.micro_batch": None,
+    "recipe.shards": 1,
+    "norm.sync": False,
 }
 """Dotted config key -> the value that trials had in effect before the key existed.
 

@@ -136,7 +136,8 @@ def training_bytes(config: Mapping[str, Any]) -> int | None:
     if learned is None or not counts:
         return None
     recipe = config["recipe"]
-    at_once = min(recipe["batch_size"], recipe.get("micro_batch") or recipe["batch_size"])
+    workers = config.get("dispatch", {}).get("workers_per_trial", 1)
+    at_once = -(-min(recipe["batch_size"], recipe.get("micro_batch") or recipe["batch_size"]) // workers)
     a_number = 2 if recipe.get("precision") in ("bf16", "fp16") else 4
     return PROCESS_BYTES + a_number * counts[0](config) * at_once + 4 * 4 * learned
 

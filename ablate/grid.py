@@ -144,6 +144,11 @@ class _Factor:
     may_add: bool
 
 
+def _is_derived(value: Any) -> bool:
+    """Whether it follows another choice; how many processes train a trial is none that a margin is made of."""
+    return isinstance(value, str) and "${" in value.replace("${dispatch.", "")
+
+
 class _Composition:
     """What Hydra composed for one combination of groups; gives the config of each combination of the scalars.
 
@@ -155,7 +160,7 @@ class _Composition:
     def __init__(self, cfg: DictConfig, choices: Mapping[str, str], factors: Sequence[_Factor]):
         unresolved = _plain(cfg, resolve=False)
         self.cfg, self.choices, self.factors = cfg, choices, factors
-        self.derived = {key for key, value in flatten(unresolved).items() if isinstance(value, str) and "${" in value}
+        self.derived = {key for key, value in flatten(unresolved).items() if _is_derived(value)}
         self._free = _free(factors, unresolved)
         self._bound = [factor for factor in factors if factor not in self._free]
         self._resolved: dict[tuple[Any, ...], dict[str, Any]] = {}

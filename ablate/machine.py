@@ -113,9 +113,10 @@ def slots(dispatch: Mapping[str, Any]) -> int:
     """Trials that run at once here."""
     if dispatch["executor"] == "in_process":
         return 1
+    workers = dispatch["workers_per_trial"]
     if kind_of_device(dispatch) == "cuda":
-        return max(1, int(len(gpu_bytes()) / (dispatch["gpus_per_trial"] or 1)))
-    return max(1, int((os.cpu_count() or 1) / dispatch["cpus_per_trial"]))
+        return max(1, int(len(gpu_bytes()) / (workers * (dispatch["gpus_per_trial"] or 1))))
+    return max(1, int((os.cpu_count() or 1) / (workers * dispatch["cpus_per_trial"])))
 
 
 def free_disk_bytes(folder: Path) -> int:

@@ -84,6 +84,9 @@ def one_trial(composed: Composed) -> Plan:
     choices = ours(composed.choices)
     _refuse_smoke(resolved(composed.config)["scale"])
     config = settled(composed.config)
+    workers = config["dispatch"]["workers_per_trial"]
+    if workers > 1:
+        raise Mistake(f"dispatch.workers_per_trial={workers}: without -m a trial runs in this process; allowed: 1")
     cell = Cell(())
     maker = Maker({cell: Combination(config, choices, lambda values: config)}, {})
     trials = [maker.trial(cell, config["seed"])]

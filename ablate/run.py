@@ -143,7 +143,7 @@ def _cluster(
 
 
 def _slot(how: Mapping[str, Any]) -> dispatch.Slot:
-    return dispatch.Slot(how["cpus_per_trial"], how["gpus_per_trial"])
+    return dispatch.Slot(how["cpus_per_trial"], how["gpus_per_trial"], how["workers_per_trial"])
 
 
 def _warnings(recipes: Sequence[Mapping[str, Any]], how: Mapping[str, Any]) -> list[str]:

@@ -46,6 +46,7 @@ class Recipe:
     precision: Precision = MISSING
     compile: bool = MISSING
     micro_batch: int | None = MISSING
+    shards: int = MISSING
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Dispatch:
     executor: Executor = MISSING
     cpus_per_trial: float = MISSING
     gpus_per_trial: float | None = None
+    workers_per_trial: int = 1
     max_lost: int = 3
     address: str | None = None
     jobs: str | None = None
@@ -145,6 +147,8 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "recipe.epochs": _number(1),
     "recipe.batch_size": _number(1),
     "recipe.micro_batch": _number(1),
+    "dispatch.workers_per_trial": _number(1),  # before what follows it
+    "recipe.shards": _number(1),
     "recipe.lr": _number(0, above=True),
     "recipe.lr_floor": _number(0, 1),
     "recipe.momentum": _number(0, 1),
@@ -213,16 +217,24 @@ def check(config: Mapping[str, Any]) -> None:
             raise Mistake(f"{key}={show(flatten(config)[key])}: allowed: {allowed}")
     check_targets(config)
     checks.micro_batch(config)
+    checks.shards(config)
     checks.augment(config)
     interval(config["checkpoint"]["every"])
-    if config["dispatch"]["executor"] != "cluster":
-        for key in ("address", "jobs"):
-            if config["dispatch"].get(key) is not None:
-                raise Mistake(
-                    f"dispatch.{key}={config['dispatch'][key]}: for a cluster; allowed: with dispatch=cluster"
-                )
+    _check_cluster(config["dispatch"], config["storage"])
     for hook in hooks(config, "check"):
         hook(config)
+
+
+def _check_cluster(how: Mapping[str, Any], storage: str | None) -> None:
+    is_cluster, workers = how["executor"] == "cluster", how["workers_per_trial"]
+    for key in ("address", "jobs"):
+        if how.get(key) is not None and not is_cluster:
+            raise Mistake(f"dispatch.{key}={how[key]}: for a cluster; allowed: with dispatch=cluster")
+    if is_cluster and workers > 1 and storage is not None:
+        raise Mistake(
+            f"dispatch.workers_per_trial={workers} storage={storage}: a trial's processes share its run directory; "
+            "allowed with dispatch=cluster: a folder of all machines, in runs="
+        )
 
 
 def interval(every: str) -> tuple[int | None, float | None]:

@@ -156,7 +156,7 @@ class Session:
 
     def _events(self, queue: dispatch.Queue, *, in_process: bool) -> dispatch.TrialEvents:
         how, kept = self.planned.settings["dispatch"], self.planned.settings["checkpoint"]
-        slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"])
+        slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"], 1 if in_process else how["workers_per_trial"])
         care = trial.Care(*schema.interval(kept["every"]), kept["keep"], self.place.seen_by_trials(self.stop.path))
         train = functools.partial(_train, care, self.planned.settings["cost"])
         stopping = self.stop.is_asked

@@ -48,6 +48,10 @@ class Claimed(Exception):
     """Another process is working on the trial."""
 
 
+class Lost(Exception):
+    """A process that trains the trial together with others died: it has no outcome, as if its own had died."""
+
+
 class NoSpace(Exception):
     """The disk that holds the run directories is full: nobody's fault but the disk's, so no trial has failed."""
 
@@ -70,6 +74,7 @@ def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, a
 
     Raises:
         Claimed: another process holds the claim.
+        Lost: a process that trained it together with others died.
         NoSpace: the disk is full.
     """
     directory = runs / trial.trial_id
@@ -221,6 +226,8 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path, 
             yield last
         if outcome_of(last) is None:
             yield Failed(kind="error", reason="the trial ended without saying Done or Failed")
+    except Lost:
+        raise
     except Stopped:
         return
     except Pruned as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from ablate.events import Diverged
+from ablate.parts import shards
 from ablate.parts.augment import Augment
 from ablate.parts.compute import Compute, compiled
 from ablate.parts.loader import Loader
+from ablate.parts.shards import Deal
 
 Schedule = Callable[[int], float]
 
@@ -46,13 +50,17 @@ def _nothing() -> None:
 class Training:
     """SGD with cross-entropy, which can be put down between any two batches and taken up again, to the last bit.
 
+    On ranks each trains on its shard, and every step is that of the whole batch: weights, sums and what is told are
+    the same on all. All of them call the same, between the same batches.
+
     Args:
-        network: (N, C, H, W) float -> (N, classes) logits; as `compute` placed it.
+        network: (N, C, H, W) float -> (N, classes) logits; as `shards.dealt` left and `compute` placed it.
         train: the training split, on the network's device.
         recipe: the last, partial batch of an epoch is trained on.
         order: a CPU generator for the order of the images.
         draws: a generator on the device for augmentation.
         compute: the device and the precision.
+        deal: how each batch is dealt in shards; None for one shard.
     """
 
     def __init__(
@@ -64,11 +72,19 @@ class Training:
         order: torch.Generator,
         draws: torch.Generator,
         compute: Compute,
+        deal: Deal | None = None,
     ) -> None:
         self.network, self.train, self.recipe = network, train, recipe
         self.order, self.draws = order, draws
         self.compute, self.device = compute, compute.device
+        self.deal = deal or Deal()
+        self.ranks = self.deal.ranks
         self.compiled = compiled(network) if recipe.compiled else None
+        self.together = None
+        if self.ranks.count > 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # newer torches have another name for it
+                self.together = DistributedDataParallel(network, broadcast_buffers=False)  # they are shards.settle's
         self.optimizer = sgd(network, recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=compute.precision == "fp16")
         if self.scaler.is_enabled() and recipe.momentum:
@@ -98,7 +114,14 @@ class Training:
         while self.epoch < self.recipe.epochs:
             self.network.train()
             began = time.perf_counter() - self.seconds
-            batches = self.train.batches(self.recipe.batch_size, self.order, skip=self.batch)
+            batches = self.deal.batches(
+                self.train,
+                self.recipe.batch_size,
+                augment=self.recipe.augment,
+                order=self.order,
+                draws=self.draws,
+                skip=self.batch,
+            )
             for images, labels in batches:
                 self.lr = self.recipe.lr * self.recipe.lr_factor(self.epoch * steps_per_epoch + self.batch)
                 self._step(images, labels, self.lr)
@@ -116,10 +139,12 @@ class Training:
             }
             self.epoch += 1
             self._begin()
+            shards.settle(self.network, self.ranks)
             yield told
 
     def state(self) -> dict[str, Any]:
-        """All that training depends on, as tensors and plain values that `restore` takes."""
+        """All that training depends on, as tensors and plain values that `restore` takes, on ranks or on none."""
+        shards.settle(self.network, self.ranks)
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -163,17 +188,20 @@ class Training:
         parts = _parts(len(images), self.recipe.micro_batch)
         # Only whole batches are compiled, in equal parts: another size, as at an epoch's end, would be compiled anew.
         whole = min(self.recipe.batch_size, len(self.train))
-        call = self.compiled if len(images) == whole and len(images) % parts == 0 else None
-        images = self.recipe.augment(images, self.draws)
+        call = self.compiled if len(images) == whole and len(images) % parts == 0 else self.together
         self.optimizer.zero_grad()
         for some, theirs in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
             logits = self.compute.logits(self.network, some, call=call)
-            loss = functional.cross_entropy(logits, theirs)
+            loss = functional.cross_entropy(logits, theirs) if len(some) else logits.sum()  # 0, with its gradients
+            right = (logits.detach().argmax(1) == theirs).sum()
+            loss_sum, correct = self.ranks.summed(loss.detach() * len(some), right)
             if loss.device.type == "cpu":
-                _stop_unless_finite(loss, self.epoch + 1)
-            self._backward(loss * (len(some) / len(images)) if parts > 1 else loss, lr)
-            self.loss_sum += loss.detach() * len(some)
-            self.correct += (logits.detach().argmax(1) == theirs).sum()
+                _stop_unless_finite(loss_sum, self.epoch + 1)  # of all ranks, lest one go on alone
+            # The mean over ranks of gradients of this is the gradient of the batch's mean loss.
+            share = self.ranks.count * len(some) / self.deal.images
+            self._backward(loss * share if share != 1 else loss, lr)
+            self.loss_sum += loss_sum
+            self.correct += correct
         self.optimizer.param_groups[0]["weight_decay"] = lr * self.recipe.weight_decay
         self._update(lr)
 

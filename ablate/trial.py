@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablate import memory
 from ablate.design import Mistake
 from ablate.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
 from ablate.store import PRUNE, WEIGHTS, Stopped
+
+if TYPE_CHECKING:
+    from ablate.parts.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def run(
     care: Care | None = None,
     data: Callable[[], Any] | None = None,
     cost: bool = False,
+    ranks: Ranks | None = None,
 ) -> Iterator[Event]:
     """Train and evaluate one trial, as told by its plain config; yield its events.
 
@@ -55,14 +59,18 @@ def run(
 
     torch is imported here, so that the driver can name this function without paying for it.
 
+    On several ranks all of them run this, each on its shard of every batch. The first alone reads and writes the
+    directory, and its events are the trial's; a checkpoint of theirs is one of a single process, and the reverse.
+
     Args:
         config: the resolved scientific config of a trial, the seed included.
-        directory: the trial's run directory.
-        threads: CPU threads for torch; results on a CPU repeat to the last bit at one thread count.
+        directory: the trial's run directory; only the first rank's matters.
+        threads: CPU threads for torch, of each rank; results on a CPU repeat to the last bit at one thread count.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         care: of checkpoints; None for the usual.
         data: gives the data set of this config, as `dataset` does; None to make it here.
         cost: whether Done also tells what the network costs, as `ablate.cost` measures it.
+        ranks: the processes that train it together, as many as `recipe.shards`; None for this one alone.
 
     Raises:
         Diverged: the training loss is NaN or infinite.
@@ -72,13 +80,16 @@ def run(
     """
     care = care or Care()
     stop = care.stop and directory / care.stop
-    if stop and stop.exists():
+    is_stopped = stop is not None and stop.exists()
+    if ranks.told(is_stopped) if ranks else is_stopped:
         raise Stopped
     import torch
 
     from ablate import scores, train
     from ablate.checkpoint import Checkpoints, Keeper
+    from ablate.parts import shards
     from ablate.parts.compute import Compute
+    from ablate.parts.ranks import ALONE
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -86,6 +97,7 @@ def run(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = config["recipe"]
+    ranks = ranks or ALONE
     yield Started(host=platform.node(), pid=os.getpid(), device=device, threads=threads, epochs=recipe["epochs"])
 
     memory.begin(device)
@@ -93,21 +105,23 @@ def run(
     images = dataset(config) if data is None else data()
     generators = _generators(config["seed"], device)
     compute = Compute(device, recipe["precision"])
-    network = compute.placed(make_network(config, images.channels, images.classes, generators.pop("init")))
+    deal = shards.Deal(recipe["shards"], ranks)
+    network = make_network(config, images.channels, images.classes, generators.pop("init"))
+    network = compute.placed(shards.dealt(network, deal))
     splits = _loaders(images, device, threads=threads, augment=recipe["augment"])
     plan = _recipe(recipe, steps_per_epoch=-(-len(images.train) // recipe["batch_size"]))
-    training = train.Training(network, splits["train"], plan, compute=compute, **generators)
+    training = train.Training(network, splits["train"], plan, compute=compute, deal=deal, **generators)
     told: list[Epoch] = []
     pending: dict[str, float] | None = None  # of the epoch that is trained but not yet told
 
     def state() -> dict[str, Any]:
         history = [to_dict(event) for event in told]
-        so_far = {"wall_s": time.perf_counter() - began, "peak_bytes": memory.peak_bytes(device)}
+        so_far = {"wall_s": time.perf_counter() - began, "peak_bytes": int(ranks.largest(memory.peak_bytes(device)))}
         return {"training": training.state(), "history": history, "pending": pending, **so_far}
 
     checkpoints = Checkpoints(directory, epochs=care.epochs, minutes=care.minutes)
-    keeper = Keeper(checkpoints, stop, directory / PRUNE, state)
-    found, complaints = checkpoints.load()
+    keeper = Keeper(checkpoints, stop, directory / PRUNE, state, ranks)
+    found, complaints = ranks.told(checkpoints.load() if ranks.is_first else None)
     peak_before = 0
     if found is not None:
         training.restore(found["training"])
@@ -126,14 +140,13 @@ def run(
         heed = keeper.stop_if_asked if is_last else keeper.between  # the last one's moments are not training's
         if is_last and recipe["moments"] == "reestimated":
             size, augment = train.part_size(plan), plan.augment
-            scores.reestimate_moments(
-                network, splits["train"], compute, batch_size=size, augment=augment, **generators, between=heed
-            )
+            how = {"batch_size": size, "augment": augment, **generators, "between": heed, "deal": deal}
+            scores.reestimate_moments(network, splits["train"], compute, **how)
         if "valid" in splits:
-            valid = scores.evaluate(network, splits["valid"], compute, heed)
+            valid = scores.evaluate(network, splits["valid"], compute, heed, ranks)
             metrics = metrics | {"valid_loss": valid.loss, "valid_acc": valid.acc}
         if is_last or epoch in restarts:
-            test = scores.evaluate(network, splits["test"], compute, heed)
+            test = scores.evaluate(network, splits["test"], compute, heed, ranks)
         shown = {"restart_test_acc": test.acc} if epoch in restarts else {}
         told.append(Epoch(epoch=epoch, metrics=metrics | shown | {"wall_s": time.perf_counter() - began}))
         pending = None
@@ -142,11 +155,11 @@ def run(
     metrics |= {"test_loss": test.loss, "test_acc": test.acc}
     if "test_crops" in splits:
         heed = keeper.stop_if_asked
-        metrics["test_acc_multicrop"] = scores.multi_crop_acc(network, splits["test_crops"], compute, heed)
-    if care.keep != "none":
+        metrics["test_acc_multicrop"] = scores.multi_crop_acc(network, splits["test_crops"], compute, heed, ranks)
+    metrics["peak_bytes"] = max(peak_before, int(ranks.largest(memory.peak_bytes(device))))
+    if care.keep != "none" and ranks.is_first:
         _keep_weights(network, directory)
-    metrics["peak_bytes"] = max(peak_before, memory.peak_bytes(device))
-    if cost:
+    if cost and ranks.is_first:
         shape = images.channels, images.classes
         metrics |= yield from _cost(config, network, shape, splits["test"].first(), plan, compute)
         epochs_s = [one.metrics["train_s"] for one in told[1:] or told]  # the first one warms the process up
@@ -156,7 +169,7 @@ def run(
         predicted=test.predicted.tolist(),
         labels=images.test.labels.tolist(),
     )
-    if care.keep != "all":
+    if care.keep != "all" and ranks.is_first:
         checkpoints.remove()
 
 

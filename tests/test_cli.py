@@ -62,6 +62,31 @@ MISTAKES = [
         "recipe.compile=true recipe.micro_batch=17",
         "recipe.micro_batch=17: with recipe.compile=true allowed: a divisor of ",
     ),
+    ("-m dispatch.workers_per_trial=0", "dispatch.workers_per_trial=0: allowed: 1 or more"),
+    (
+        "dispatch.workers_per_trial=2",
+        "dispatch.workers_per_trial=2: without -m a trial runs in this process; allowed: 1",
+    ),
+    (
+        "-m dispatch.workers_per_trial=2 dispatch=in_process",
+        "dispatch.workers_per_trial=2: with dispatch=in_process allowed: 1",
+    ),
+    (
+        "-m dispatch.workers_per_trial=2 recipe.shards=2,3",
+        "dispatch.workers_per_trial=2: allowed: 1, or recipe.shards=3",
+    ),
+    (
+        "-m dispatch.workers_per_trial=2 recipe.compile=true",
+        "recipe.compile=true: with dispatch.workers_per_trial=2 allowed: false",
+    ),
+    (
+        "-m dispatch.workers_per_trial=2 dispatch.gpus_per_trial=0.5",
+        "dispatch.gpus_per_trial=0.5: each of dispatch.workers_per_trial=2 has it; allowed: 0, or whole GPUs",
+    ),
+    ("recipe.shards=0", "recipe.shards=0: allowed: 1 or more"),
+    ("recipe.shards=126", "recipe.shards=126: allowed: up to recipe.batch_size=125"),
+    ("recipe.shards=2 recipe.micro_batch=10", "recipe.micro_batch=10: with recipe.shards=2 allowed: null"),
+    ("norm.sync=maybe", "norm.sync=maybe: allowed: true, false"),
     ("recipe.compile=maybe", "recipe.compile=maybe: allowed: true or false"),
     ("dataset.valid_fraction=0.9", "dataset.valid_fraction=0.9: allowed: 0 to 0.5"),
     ("recipe.lr=0", "recipe.lr=0: allowed: a number above 0"),

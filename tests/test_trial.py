@@ -37,6 +37,7 @@ RECIPE = {
     "precision": "fp32",
     "compile": False,
     "micro_batch": None,
+    "shards": 1,
 }
 BN = {"_target_": "ablate.parts.norm.bn", "affine": True, "eps": 1e-5}
 SRELU = {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10}

@@ -21,7 +21,7 @@ class Machine:
     gpu_memory: float | None
 
     def slots(self, slot: Slot) -> int:
-        """Trials that run side by side on it."""
+        """Processes of trials that run side by side on it."""
         fit = self.cpus / slot.cpus
         return int(min(fit, self.gpus / slot.gpus) if slot.gpus else fit)
 
@@ -41,31 +41,49 @@ class Machines:
         )
 
     def settled(self, slot: Slot) -> Slot:
-        """The slot with its GPUs settled; raise Mistake when it is larger than every machine."""
+        """The slot with its GPUs settled; raise Mistake when there is no room for one."""
         gpus = min(1, max((one.gpus for one in self.each), default=0)) if slot.gpus is None else slot.gpus
-        settled = Slot(slot.cpus, gpus)
-        if self.each and not any(one.slots(settled) for one in self.each):
-            for key, asked, what in (("cpus", slot.cpus, "cpus"), ("gpus", gpus, "gpus")):
-                there = max(getattr(one, what) for one in self.each)
-                if asked > there:
-                    has = "this machine has" if len(self.each) == 1 else "the largest machine has"
-                    raise Mistake(f"dispatch.{key}_per_trial={asked:g}: allowed: up to {there:g}, what {has}")
-            raise Mistake(
-                f"dispatch.cpus_per_trial={slot.cpus:g} dispatch.gpus_per_trial={gpus:g}: no machine has both; "
-                f"allowed: {', '.join(f'{one.cpus:g} and {one.gpus:g}' for one in self.each)}, or less"
-            )
+        settled = Slot(slot.cpus, gpus, slot.workers)
+        if self.each and sum(one.slots(settled) for one in self.each) < settled.workers:
+            raise Mistake(self._too_large(settled))
         return settled
+
+    def _too_large(self, slot: Slot) -> str:
+        room = sum(one.slots(slot) for one in self.each)
+        if room and len(self.each) > 1:
+            share = f"dispatch.cpus_per_trial={slot.cpus:g} dispatch.gpus_per_trial={slot.gpus:g}"
+            return f"dispatch.workers_per_trial={slot.workers}: allowed: up to {room} with {share}, on these machines"
+        many = f"with dispatch.workers_per_trial={slot.workers} " if slot.workers > 1 else ""
+        has = "this machine has" if len(self.each) == 1 else "the largest machine has"
+        for key, asked in (("cpus", slot.cpus), ("gpus", slot.gpus or 0)):
+            there = max(getattr(one, key) for one in self.each)
+            if asked * slot.workers > there:
+                parts = 100 if key == "cpus" or slot.workers == 1 else 1  # two processes share no GPU
+                most = math.floor(parts * there / slot.workers) / parts
+                return f"dispatch.{key}_per_trial={asked:g}: {many}allowed: up to {most:g}, what {has}"
+        both = ", ".join(f"{one.cpus:g} and {one.gpus:g}" for one in self.each)
+        asked_for = f"dispatch.cpus_per_trial={slot.cpus:g} dispatch.gpus_per_trial={slot.gpus:g}"
+        return f"{asked_for}: no machine has both; allowed: {both}, or less"
 
     def slots(self, slot: Slot) -> int:
         """Trials that run side by side, at least one."""
-        return max(1, sum(one.slots(slot) for one in self.each))
+        return max(1, sum(one.slots(slot) for one in self.each) // slot.workers)
+
+    def at_once(self, slot: Slot) -> int:
+        """Trials to hand to Ray: as many again as there are slots, so that none waits for us.
+
+        But a trial on several workers holds its claim from the first moment on, while they wait for their slots.
+        """
+        return self.slots(slot) * (2 if slot.workers == 1 else 1)
 
     def share(self, slot: Slot, needed: int | None) -> dict[str, float]:
         """What to ask Ray for: the slot, and more of the GPU, or of the memory, where the trial needs more.
 
         A trial that needs no more than its slot's part asks for no memory: Ray hands out trials that ask for the
-        same in their order, and keeps their processes.
+        same in their order, and keeps their processes. On several workers it only waits for them.
         """
+        if slot.workers > 1:
+            return {"num_cpus": 0, "num_gpus": 0}
         asked: dict[str, float] = {"num_cpus": slot.cpus, "num_gpus": slot.gpus or 0}
         fit = [one for one in self.each if one.slots(slot)]
         if not needed or not fit:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ablate import storage, store
 from ablate.design import Trial
+from ablate.dispatch import gang
 from ablate.dispatch.cluster import Cluster, on_node
 from ablate.dispatch.machine import Machines
 from ablate.dispatch.private_ray import private_ray
@@ -111,7 +112,7 @@ class _Study:
         self.machines = Machines.of(ray, gpu_memory)
         self.counted = time.monotonic()
         self.slot = slot = self.machines.settled(slot)
-        self.run, self.bytes_of = run(slot), aids.bytes_of
+        self.run, self.bytes_of = gang.of(run(slot), slot), aids.bytes_of
         self.asked = time.time()
         self.lost: Counter[str] = Counter()
         self.queue, self.alone = Queue(), Queue()
@@ -123,10 +124,9 @@ class _Study:
         )(_attempt)
         here = on_node(ray.get_runtime_context().get_node_id()) if cluster else None
         self.data = SharedData(ray, aids.data, here)
-        self.slots = self.machines.slots(slot)
-        if aids.warm:
+        if aids.warm and slot.workers == 1:  # Ray Train starts processes of its own
             warm = ray.remote(num_cpus=slot.cpus, num_gpus=slot.gpus, max_calls=0, max_retries=0)(call)
-            self.warming = [warm.remote(aids.warm) for _ in range(self.slots)]
+            self.warming = [warm.remote(aids.warm) for _ in range(self.machines.slots(slot))]
 
     def events(self, trials: Iterable[Trial], stopping: Callable[[], bool]) -> TrialEvents:
         self.queue = Queue.of(trials)
@@ -150,15 +150,16 @@ class _Study:
         self.data.look()
         if self.cluster and time.monotonic() - self.counted > SECONDS_BETWEEN_COUNTS:
             self.machines, self.counted = Machines.of(self.ray, self.gpu_memory), time.monotonic()
-            self.slots = self.machines.slots(self.slot)
-        while len(self.running) < 2 * self.slots and (trial := self.queue.take(self.data.is_ready)):
+        at_once = self.machines.at_once(self.slot)
+        while len(self.running) < at_once and (trial := self.queue.take(self.data.is_ready)):
             self._begin(trial, alone=False)
         if not self.running and not self.queue and (trial := self.alone.take()):
             self._begin(trial, alone=True)
 
     def _begin(self, trial: Trial, *, alone: bool) -> None:
         machines = self.machines
-        asked_for = machines.whole(self.slot) if alone else machines.share(self.slot, self.bytes_of(trial))
+        is_whole = alone and self.slot.workers == 1
+        asked_for = machines.whole(self.slot) if is_whole else machines.share(self.slot, self.bytes_of(trial))
         data = self.data.of(trial)
         generator = self.remote.options(**asked_for).remote(self.run, trial, self.place, self.asked, alone, data)
         self.running[generator] = _Stream(trial, alone)
@@ -178,7 +179,7 @@ class _Study:
         except errors.OutOfMemoryError:
             del self.running[generator]
             yield from self._out_of_memory(stream)
-        except (StopIteration, *lost) as end:  # anything else, such as an ImportError, is everyone's problem
+        except (StopIteration, store.Lost, *lost) as end:  # all else, as an ImportError, is everyone's problem
             del self.running[generator]
             if not stream.is_over and not stopping():
                 yield from self._ended(stream, died=not isinstance(end, StopIteration))

@@ -14,14 +14,18 @@ TrialEvents = Generator[tuple[Trial, Event], None, None]
 
 @dataclass(frozen=True)
 class Slot:
-    """What one trial is given. Fractions share a core or a GPU; gpus=None is one where there is one."""
+    """What one trial is given. Fractions share a core or a GPU; gpus=None is one where there is one.
+
+    With several workers a trial is trained by as many processes, and each of them is given this.
+    """
 
     cpus: float = 1
     gpus: float | None = 0
+    workers: int = 1
 
     @property
     def threads(self) -> int:
-        """Threads of one trial: its cores, rounded down, and at least one."""
+        """Threads of one process: its cores, rounded down, and at least one."""
         return max(1, int(self.cpus))
 
 

@@ -55,6 +55,29 @@ def micro_batch(config: Mapping[str, Any]) -> None:
         )
 
 
+def shards(config: Mapping[str, Any]) -> None:
+    """A batch is dealt to as many processes as train it, or in as many shards in one."""
+    recipe, dispatch = config["recipe"], config["dispatch"]
+    dealt, workers, gpus = recipe["shards"], dispatch["workers_per_trial"], dispatch["gpus_per_trial"]
+    if dealt > recipe["batch_size"]:
+        raise Mistake(f"recipe.shards={dealt}: allowed: up to recipe.batch_size={recipe['batch_size']}")
+    if dealt > 1 and recipe["micro_batch"] is not None:
+        raise Mistake(f"recipe.micro_batch={recipe['micro_batch']}: with recipe.shards={dealt} allowed: null")
+    if workers == 1:
+        return
+    if dispatch["executor"] == "in_process":
+        raise Mistake(f"dispatch.workers_per_trial={workers}: with dispatch=in_process allowed: 1")
+    if workers != dealt:
+        raise Mistake(f"dispatch.workers_per_trial={workers}: allowed: 1, or recipe.shards={dealt}")
+    if recipe["compile"]:
+        raise Mistake(f"recipe.compile=true: with dispatch.workers_per_trial={workers} allowed: false")
+    if gpus is not None and gpus % 1:
+        raise Mistake(
+            f"dispatch.gpus_per_trial={gpus:g}: each of dispatch.workers_per_trial={workers} has it; "
+            "allowed: 0, or whole GPUs"
+        )
+
+
 def augment(config: Mapping[str, Any]) -> None:
     """Scaling, cropping and flipping is done while files are read, and gives images of 224x224 pixels."""
     if config["recipe"]["augment"] != "scale_crop_flip":
@@ -77,6 +100,8 @@ def batch_norm(config: Mapping[str, Any]) -> None:
     affine = config["norm"]["affine"]
     if not isinstance(affine, bool):
         raise Mistake(f"norm.affine={show(affine)}: allowed: true, false")
+    if not isinstance(config["norm"]["sync"], bool):
+        raise Mistake(f"norm.sync={show(config['norm']['sync'])}: allowed: true, false")
     _number("norm.eps", config["norm"]["eps"], above=0)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablate.parts.norm import INPUT_EPS, Arm
+from ablate.parts.norm import INPUT_EPS, Arm, BatchNorm2d
 from ablate.parts.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
 from ablate.parts.wrn import mean_of_pixels, stages
 
@@ -57,7 +57,7 @@ class ImageNetResNet(nn.Module):
         gain = HE_GAIN if residual else PLAIN_GAIN
         conv = functools.partial(Conv2d, bits=bits, generator=generator, gain=gain, padding=padding)
 
-        self.input_norm = nn.BatchNorm2d(channels, eps=INPUT_EPS)
+        self.input_norm = BatchNorm2d(channels, eps=INPUT_EPS, sync=True)
         self.stem = conv(channels, widths[0], 7, stride=2)
         self.pool = MaxPool(padding)
         self.blocks = stages(arm, conv, widths, blocks, residual=residual, padding=padding)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablate.design import Mistake
+from ablate.parts.ranks import ALONE, Ranks
 from ablate.parts.splits import FileSplit, Split
 
 Batch = tuple[Tensor, Tensor]
@@ -30,8 +31,10 @@ class Loader(Protocol):
     def first(self) -> Tensor:
         """One image, (1, C, H, W) uint8, on the device, as batches hold it."""
 
-    def batches(self, size: int, order: torch.Generator | None = None, skip: int = 0) -> Iterator[Batch]:
-        """Every item once, `size` at a time.
+    def batches(
+        self, size: int, order: torch.Generator | None = None, skip: int = 0, ranks: Ranks = ALONE
+    ) -> Iterator[Batch]:
+        """Every item once, `size` at a time; of each batch, this rank's share.
 
         In an order drawn from `order`, a CPU generator; without one, in the split's own. The first `skip`
         batches are left out, as if they had been taken.
@@ -53,12 +56,15 @@ class InMemory:
     def first(self) -> Tensor:
         return self.images[:1]
 
-    def batches(self, size: int, order: torch.Generator | None = None, skip: int = 0) -> Iterator[Batch]:
+    def batches(
+        self, size: int, order: torch.Generator | None = None, skip: int = 0, ranks: Ranks = ALONE
+    ) -> Iterator[Batch]:
         if order is None:
-            yield from list(zip(self.images.split(size), self.labels.split(size), strict=True))[skip:]
+            for images, labels in list(zip(self.images.split(size), self.labels.split(size), strict=True))[skip:]:
+                yield ranks.share(images), ranks.share(labels)
             return
         for items in torch.randperm(len(self), generator=order).to(self.images.device).split(size)[skip:]:
-            yield self.images[items], self.labels[items]
+            yield self.images[ranks.share(items)], self.labels[ranks.share(items)]
 
 
 def on_device(

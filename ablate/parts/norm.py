@@ -25,16 +25,27 @@ class Arm:
     head: Callable[[int], nn.Module]
 
 
-def bn(*, affine: bool, eps: float) -> Arm:
+class BatchNorm2d(nn.BatchNorm2d):
+    """Torch's own. Where a batch is dealt in shards, `sync` asks for the moments of all, not of each.
+
+    It computes nothing of that itself: `ablate.parts.shards.dealt` puts a layer that does in its place.
+    """
+
+    def __init__(self, channels: int, *, eps: float, affine: bool = True, sync: bool = False):
+        super().__init__(channels, eps=eps, affine=affine)
+        self.sync = sync
+
+
+def bn(*, affine: bool, eps: float, sync: bool = False) -> Arm:
     """Batch norm and ReLU; with `affine` the scale and offset are learned. The head's never are.
 
     Source: [WR] section 3.2.1.
     """
 
     def before_conv(channels: int) -> nn.Module:
-        return nn.Sequential(nn.BatchNorm2d(channels, eps=eps, affine=affine), nn.ReLU(inplace=True))
+        return nn.Sequential(BatchNorm2d(channels, eps=eps, affine=affine, sync=sync), nn.ReLU(inplace=True))
 
-    return Arm(before_conv, head=lambda classes: nn.BatchNorm2d(classes, eps=eps, affine=False))
+    return Arm(before_conv, head=lambda classes: BatchNorm2d(classes, eps=eps, affine=False, sync=sync))
 
 
 def srelu(*, floor: float, temperature: float) -> Arm:

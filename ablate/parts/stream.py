@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional
 from ablate.design import Mistake
 from ablate.parts import images
 from ablate.parts.loader import Batch
+from ablate.parts.ranks import ALONE, Ranks
 from ablate.parts.splits import FileSplit
 
 Transform = Callable[[Tensor], Tensor]
@@ -68,8 +69,14 @@ class Streamed:
             raise batch
         return batch[0].to(self.device)
 
-    def batches(self, size: int, order: torch.Generator | None = None, skip: int = 0) -> Iterator[Batch]:
-        """As `Loader` says. Raises Mistake, naming the file, for an image that cannot be read."""
+    def batches(
+        self, size: int, order: torch.Generator | None = None, skip: int = 0, ranks: Ranks = ALONE
+    ) -> Iterator[Batch]:
+        """As `Loader` says; nothing but this rank's share is read.
+
+        Raises:
+            Mistake: an image cannot be read; it names the file.
+        """
         items = seeds = torch.arange(len(self))
         if order is not None:
             items = torch.randperm(len(self), generator=order)
@@ -77,8 +84,9 @@ class Streamed:
         read = DataLoader(
             _Files(self.split, self.transform),
             batch_size=None,  # each index is a batch already
-            sampler=[(i.tolist(), s.tolist()) for i, s in zip(items.split(size), seeds.split(size), strict=True)][
-                skip:
+            sampler=[
+                (ranks.share(some).tolist(), ranks.share(theirs).tolist())
+                for some, theirs in zip(items.split(size)[skip:], seeds.split(size)[skip:], strict=True)
             ],
             num_workers=self.workers,
             pin_memory=self.device != "cpu",
@@ -103,7 +111,8 @@ class _Files(Dataset[tuple[Tensor, Tensor] | Mistake]):
             made = [self._image(item, seed) for item, seed in zip(items, seeds, strict=True)]
         except Mistake as mistake:
             return mistake
-        return torch.stack(made), torch.from_numpy(self.split.labels[items])
+        read = torch.stack(made or [self._image(0, 0)])[: len(made)]  # a rank may have none of a batch
+        return read, torch.from_numpy(self.split.labels[items])
 
     def _image(self, item: int, seed: int) -> Tensor:
         image = functional.pil_to_tensor(images.decoded(self.split.root / self.split.name(item), self.split.mode))

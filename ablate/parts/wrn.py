@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablate.parts.norm import INPUT_EPS, Arm
+from ablate.parts.norm import INPUT_EPS, Arm, BatchNorm2d
 from ablate.parts.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
 
 BASE_CHANNELS = 16
@@ -20,7 +20,8 @@ STAGES = 3
 class WideResNet(nn.Module):
     """Pre-activation wide ResNet without biases or learned shortcuts.
 
-    Raw pixel values, 0 to 255, go in: an input BN with learned scale and offset replaces preprocessing.
+    Raw pixel values, 0 to 255, go in: an input BN with learned scale and offset replaces preprocessing;
+    on shards of a batch it has the moments of the whole, as preprocessing would.
 
     Args:
         arm: what stands before each convolution, and the head.
@@ -64,7 +65,7 @@ class WideResNet(nn.Module):
         gain = HE_GAIN if residual else PLAIN_GAIN
         conv = functools.partial(Conv2d, bits=bits, generator=generator, gain=gain, padding=padding)
 
-        self.input_norm = nn.BatchNorm2d(channels, eps=INPUT_EPS)
+        self.input_norm = BatchNorm2d(channels, eps=INPUT_EPS, sync=True)
         self.stem = conv(channels, widths[0], 3)
         self.blocks = stages(arm, conv, widths, blocks, residual=residual, padding=padding)
         self.before_classifier = arm.before_conv(widths[-1])
