@@ -25,6 +25,8 @@ SECONDS_TO_STOP = 120
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
+_RAYS_OWN = re.compile(r"\d{4}-\S+ \S+\s+INFO job_manager.py|Running entrypoint for job ")
+
 STATES = {"PENDING": "waiting", "RUNNING": "running", "SUCCEEDED": "done", "FAILED": "failed", "STOPPED": "stopped"}
 
 
@@ -123,7 +125,7 @@ class Jobs:
 
     def log(self, job: Job) -> str:
         """All that the study has said so far."""
-        return str(self._client.get_job_logs(job.job_id))
+        return "".join(_own(self._client.get_job_logs(job.job_id)))
 
     def follow(self, job: Job) -> Iterator[str]:
         """Yield what the study says, from its first line, until it is over."""
@@ -132,7 +134,7 @@ class Jobs:
             lines: AsyncIterator[str] = self._client.tail_job_logs(job.job_id)
             while True:
                 try:
-                    yield loop.run_until_complete(anext(lines))
+                    yield from _own(loop.run_until_complete(anext(lines)))
                 except StopAsyncIteration:
                     return
         finally:
@@ -156,6 +158,11 @@ class Jobs:
                 return now
             time.sleep(SECONDS_BETWEEN_LOOKS)
         return self.job(job.job_id)
+
+
+def _own(text: str) -> Iterator[str]:
+    """The lines of a log, without those that Ray puts before a job's."""
+    yield from (line for line in text.splitlines(keepends=True) if not _RAYS_OWN.match(line))
 
 
 def _job(told: Any) -> Job:

@@ -120,12 +120,14 @@ class Service:
         own = self.folder / "hosts" / host
         own.mkdir(parents=True, exist_ok=True)
         Path("/tmp/ray").mkdir(exist_ok=True)
-        script = f"mount --bind {shlex.quote(str(own))} /tmp/ray && hostname {host} && echo up && exec sleep infinity"
+        setup = f"mount --bind {shlex.quote(str(own))} /tmp/ray && hostname {host}"
+        script = f"{setup} && echo up && sleep infinity & wait"  # in a shell: a host's first process buries the dead
         command = ["ip", "netns", "exec", _namespace(host)]
-        command += ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "sh", "-c", script]
+        command += ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "bash", "-c", script]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
+        with process.stdout as told:
+            assert told.readline() == b"up\n"
         self.processes[host] = process
         (self.inits[host],) = _children(process.pid)
 

@@ -180,18 +180,14 @@ def say(cluster, *words, **env):
 def test_a_study_that_was_sent_goes_on_without_its_sender_and_is_shown_and_followed(cluster, folder):
     runs = folder / "shared"
     words = ["-m", "ablate.submit", *QUICK, "study=sent", f"runs={runs}"]
-    client = subprocess.Popen(
-        [sys.executable, *words],
-        env=cluster.environment(RAY_API_SERVER_ADDRESS=cluster.jobs),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert "study sent: 2 trials sent to" in client.stdout.readline()
-    client.send_signal(signal.SIGKILL)
-    client.wait()
+    env = cluster.environment(RAY_API_SERVER_ADDRESS=cluster.jobs)
+    with subprocess.Popen([sys.executable, *words], env=env, stdout=subprocess.PIPE, text=True) as client:
+        assert "study sent: 2 trials sent to" in client.stdout.readline()
+        client.send_signal(signal.SIGKILL)
     followed = say(cluster, "ablate.studies", "follow=sent")
     assert followed.returncode == 0, followed.stdout + followed.stderr
-    assert "2 done" in followed.stdout
+    assert followed.stdout.startswith("2 trials to run\n[1/2] ")
+    assert "is done" in followed.stdout
     assert ended(runs) == 2
     shown = say(cluster, "ablate.studies").stdout
     assert "sent" in shown
