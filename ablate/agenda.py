@@ -31,7 +31,7 @@ class Agenda:
     """
 
     def __init__(self, planned: Plan, runs: Path, slots: float, place: storage.Place | None = None) -> None:
-        self.planned = planned
+        self.planned, self.runs = planned, runs
         self.trials: dict[str, Trial] = {one.trial_id: one for one in planned.study.trials}
         self.chosen: dict[Cell, dict[str, Level]] = {}
         self.without: list[Cell] = []  # cells none of whose configurations came through

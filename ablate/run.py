@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from rich.console import Console
 from ablate import (
     address,
     cli,
-    dispatch,
-    machine,
     person,
     plan,
     preview,
+    ready,
     schema,
     stopping,
     storage,
@@ -27,7 +25,7 @@ from ablate import (
     track,
 )
 from ablate.agenda import Agenda, is_to_do
-from ablate.design import Mistake
+from ablate.design import Mistake, Study
 from ablate.events import Done, Failed
 from ablate.session import Session
 
@@ -56,36 +54,28 @@ def run(typed: Any) -> int:
         place.refresh(study.trials)
     outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
     to_do = [one for one in study.trials if is_to_do(outcomes[one.trial_id], settings["retry"])]
-    recipes = [one.config["recipe"] for one in to_do] if not planned.tuning else _recipes(planned)
-    on_cluster = settings["dispatch"]["executor"] == "cluster" and isinstance(typed, plan.Plan)
+    configs = planned.cell_configs if planned.tuning else [one.config for one in to_do]
+    recipes, how = [config["recipe"] for config in configs], settings["dispatch"]
+    on_cluster = how["executor"] == "cluster" and isinstance(typed, plan.Plan)
 
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    for warning in _warnings(recipes, settings["dispatch"]) if not on_cluster else ():
+    for warning in ready.warnings(recipes, how) if not on_cluster else ():
         say(warning, "yellow")
     if settings["mode"] == "plan":
         preview.show_plan(console, study, outcomes, to_do, planned.configs, planned.coming, planned.notes)
         return 0
     works = bool(to_do) or planned.is_adaptive
-    reads = _readers(planned.cell_configs) if works else {}
-    for read, everywhere in reads.items():
-        if not (on_cluster and everywhere):
-            read()
+    data = ready.Data(planned.cell_configs if works else (), on_cluster=on_cluster)
+    data.read()
     _make(runs, settings["runs"])
     stop = stopping.Stop(runs, lambda text: say(text, "yellow"), place)
-    with contextlib.ExitStack() as joined:
+    with contextlib.ExitStack() as stack:
         cluster = None
         if on_cluster and works:
-            needs = [read for read, everywhere in reads.items() if everywhere]
-            if settings["storage"] is not None:
-                needs.append(functools.partial(place.check, writing=True))
-            shared = runs if settings["storage"] is None else None
-            cluster = joined.enter_context(_cluster(settings["dispatch"], runs / "ray.log", shared, recipes, needs))
-            for warning in cluster.warnings:
-                say(warning, "yellow")
-        slots = cluster.slots(_slot(settings["dispatch"])) if cluster else machine.slots(settings["dispatch"])
-        agenda = joined.enter_context(Agenda(planned, runs, slots, place))
+            cluster = stack.enter_context(ready.joined(how, place, runs, recipes, data, say))
+        agenda = stack.enter_context(Agenda(planned, runs, ready.slots(how, cluster), place))
         session = Session(planned, agenda, runs, stop, console, say, person.code_version(), place, cluster)
         try:
             with stop:
@@ -105,12 +95,7 @@ def run(typed: Any) -> int:
         ended = outcomes | {one.trial_id: store.outcome(one, runs) for one in agenda.study.trials}
         say(f"Stopped: {preview.counts(ended)}. {GOES_ON}", "yellow")
         return stop.exit_status
-    preview.show_outcomes(console, study, outcomes)
-    if planned.tuning:
-        tried = {cell: [store.outcome(one, runs) for one in its] for cell, its in agenda.tried.items()}
-        preview.show_tuning(console, study, tried, {c: list(v.items()) for c, v in agenda.chosen.items()}, agenda.edges)
-    for cell in agenda.without:
-        say(f"{cell}: none of its configurations came through, so there is none to make margins of", "red")
+    _say_how_it_ended(console, say, planned, agenda, study, outcomes)
     if not ran:
         console.print("Nothing to train: every trial had its outcome already.", highlight=False)
     if stop.asked:
@@ -120,44 +105,20 @@ def run(typed: Any) -> int:
     return 0 if whole and not complaint else 1
 
 
-def _readers(configs: Sequence[Mapping[str, Any]]) -> dict[Callable[[], None], bool]:
-    """What gets each data set ready, and whether every machine that trains on it must do so: others are read once."""
-    unlike = {repr(config["dataset"]): config for config in configs}
-    return {
-        functools.partial(hook, config): "workers" in config["dataset"]
-        for config in unlike.values()
-        for hook in schema.hooks(config, "prepare")
-    }
-
-
-def _cluster(
-    how: Mapping[str, Any],
-    log: Path,
-    shared: Path | None,
-    recipes: Sequence[Mapping[str, Any]],
-    needs: Sequence[Callable[[], None]],
-) -> dispatch.Cluster:
-    unlike = list({repr(one): one for one in recipes}.values())
-    on_gpu = how["gpus_per_trial"] != 0
-    return dispatch.Cluster(how["address"], log=log, runs=shared, recipes=unlike, reads=needs, on_gpu=on_gpu)
-
-
-def _slot(how: Mapping[str, Any]) -> dispatch.Slot:
-    return dispatch.Slot(how["cpus_per_trial"], how["gpus_per_trial"], how["workers_per_trial"])
-
-
-def _warnings(recipes: Sequence[Mapping[str, Any]], how: Mapping[str, Any]) -> list[str]:
-    """What to say before trials run here; raises Mistake where this machine cannot run them."""
-    if not recipes:
-        return []
-    machine.check_gpus(how)
-    kind = machine.kind_of_device(how)
-    told = [machine.check_recipe(recipe, kind) for recipe in {repr(one): one for one in recipes}.values()]
-    return list(dict.fromkeys(warning for warning in told if warning))
-
-
-def _recipes(planned: plan.Plan) -> list[Mapping[str, Any]]:
-    return [config["recipe"] for config in planned.cell_configs]
+def _say_how_it_ended(
+    console: Console,
+    say: Callable[..., None],
+    planned: plan.Plan,
+    agenda: Agenda,
+    study: Study,
+    outcomes: preview.Outcomes,
+) -> None:
+    preview.show_outcomes(console, study, outcomes)
+    if planned.tuning:
+        tried = {cell: [store.outcome(one, agenda.runs) for one in its] for cell, its in agenda.tried.items()}
+        preview.show_tuning(console, study, tried, {c: list(v.items()) for c, v in agenda.chosen.items()}, agenda.edges)
+    for cell in agenda.without:
+        say(f"{cell}: none of its configurations came through, so there is none to make margins of", "red")
 
 
 def _runs_folder(typed: str) -> Path:

@@ -1,0 +1,85 @@
+"""What must hold before trials start: machines that compute so, data that is there, a cluster that lets one in."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate import dispatch, machine, schema, storage
+
+
+def warnings(recipes: Sequence[Mapping[str, Any]], how: Mapping[str, Any]) -> list[str]:
+    """What to say before trials run on this machine; raises Mistake where it cannot run them."""
+    if not recipes:
+        return []
+    machine.check_gpus(how)
+    kind = machine.kind_of_device(how)
+    told = [machine.check_recipe(recipe, kind) for recipe in _unlike(recipes)]
+    return list(dict.fromkeys(warning for warning in told if warning))
+
+
+class Data:
+    """What gets the data sets of a study ready: here, or, of a cluster's trials, where it is streamed from.
+
+    Args:
+        configs: of the study's cells.
+        on_cluster: whether trials run on other machines.
+    """
+
+    def __init__(self, configs: Sequence[Mapping[str, Any]], *, on_cluster: bool) -> None:
+        self._here: list[Callable[[], None]] = []
+        self.everywhere: list[Callable[[], None]] = []
+        for config in {repr(config["dataset"]): config for config in configs}.values():
+            is_streamed = "workers" in config["dataset"]
+            hooks = [functools.partial(hook, config) for hook in schema.hooks(config, "prepare")]
+            (self.everywhere if on_cluster and is_streamed else self._here).extend(hooks)
+
+    def read(self) -> None:
+        """Get ready what this machine reads. Raises Mistake where it cannot."""
+        for read in self._here:
+            read()
+
+
+@contextlib.contextmanager
+def joined(
+    how: Mapping[str, Any],
+    place: storage.Place,
+    runs: Path,
+    recipes: Sequence[Mapping[str, Any]],
+    data: Data,
+    say: Callable[[str, str], None],
+) -> Iterator[dispatch.Cluster]:
+    """The cluster that `dispatch.address` names, once each of its machines has said that it can run the trials.
+
+    Raises:
+        Mistake: it lets nobody in, or a machine cannot run them.
+    """
+    is_folder = isinstance(place, storage.Folder)
+    needs = list(data.everywhere)
+    if not is_folder:
+        needs.append(functools.partial(place.check, writing=True))
+    with dispatch.Cluster(
+        how["address"],
+        log=runs / "ray.log",
+        runs=runs if is_folder else None,
+        recipes=_unlike(recipes),
+        reads=needs,
+        on_gpu=how["gpus_per_trial"] != 0,
+    ) as cluster:
+        for warning in cluster.warnings:
+            say(warning, "yellow")
+        yield cluster
+
+
+def slots(how: Mapping[str, Any], cluster: dispatch.Cluster | None) -> int:
+    """Trials that run at once; raises Mistake where one is larger than every machine of the cluster."""
+    if cluster is None:
+        return machine.slots(how)
+    return cluster.slots(dispatch.Slot(how["cpus_per_trial"], how["gpus_per_trial"], how["workers_per_trial"]))
+
+
+def _unlike(recipes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return list({repr(one): one for one in recipes}.values())
