@@ -113,7 +113,8 @@ class Service:
             "MLFLOW_TRACKING_USERNAME": "admin",
             "MLFLOW_TRACKING_PASSWORD": self.password,
         }
-        return {**_plain_environment(self.folder), **ours, **more}
+        measured = {key: value for key, value in os.environ.items() if key.startswith("COVERAGE_")}
+        return {**_plain_environment(self.folder), **measured, **ours, **more}
 
     def boot(self, host: str) -> None:
         """Have the host, with a /tmp/ray of its own; Ray looks for others of its kind among the processes it sees."""
@@ -219,7 +220,7 @@ class Service:
             *(f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats"),
         ]
         log = self.folder / f"ray-{host}.log"
-        env = self.environment()
+        env = {key: value for key, value in self.environment().items() if not key.startswith("COVERAGE_")}
         if host not in ("head", "driver"):  # workers need no MLflow
             env = {key: value for key, value in env.items() if not key.startswith("MLFLOW")}
         self.ray_starts[host] = (words, env, log)
