@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import signal
@@ -18,13 +19,19 @@ SETTINGS = {
 }
 
 
+@functools.cache
+def _token() -> str:
+    """One for all Rays of this process: its first is the one that Ray keeps in mind."""
+    return secrets.token_hex(32)
+
+
 @contextlib.contextmanager
 def private_ray(log: Path) -> Iterator[Any]:
     """Ray on loopback only, for as long as this lasts, with a token of its own that is in no file.
 
     What it prints, from threads too, goes to `log`.
     """
-    own = {**SETTINGS, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    own = {**SETTINGS, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
     before = {key: os.environ.get(key) for key in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     os.environ.update(own)  # before the import
     log.parent.mkdir(parents=True, exist_ok=True)
