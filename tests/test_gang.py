@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from ablate import store, trial
 from ablate.design import Cell, Mistake, Trial, flatten, trial_id
 from ablate.dispatch import Aids, Slot, gang, on_ray
 from ablate.dispatch.machine import Machine
+from ablate.dispatch.rank import Mail
 from ablate.events import Done, Epoch, Notice, Started
 from tests.fakes import TIMES
 from tests.test_trial import BN, RECIPE, config
@@ -199,6 +201,17 @@ def test_the_task_of_a_trial_on_workers_asks_for_nothing():
 def test_workers_that_do_not_fit_on_the_machine_are_a_mistake(slot, told):
     with pytest.raises(Mistake, match=told):
         Machine(cpus=2, gpus=1, memory=2**30, gpu_memory=None).settled(slot)
+
+
+def test_mail_that_is_there_is_taken_without_patience_and_in_order():
+    async def taken():
+        mail = Mail()
+        assert await mail.take(0) == []
+        await mail.put("event", 1)
+        await mail.put("raised", 2)
+        return await mail.take(0), await mail.take(0.01)
+
+    assert asyncio.run(taken()) == ([("event", 1), ("raised", 2)], [])
 
 
 def test_one_worker_is_no_gang():

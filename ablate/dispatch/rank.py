@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import signal
@@ -41,10 +42,9 @@ class Mail:
 
     async def take(self, patience_s: float) -> list[tuple[str, Any]]:
         """All there is; where there is none, what comes within so many seconds."""
-        try:
-            await asyncio.wait_for(self.came.wait(), patience_s)
-        except TimeoutError:
-            return []
+        if not self.there:  # a wait of no patience would give up before it looks
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.came.wait(), patience_s)
         found, self.there = self.there, []
         self.came.clear()
         return found
