@@ -5,6 +5,7 @@ runs/<trial_id>/claim             a lock that the working process holds while it
 runs/<trial_id>/events.jsonl      every event of every attempt, in order, one JSON object a line
 runs/<trial_id>/checkpoint.pt     training as it stood; checkpoint-previous.pt, the one before
 runs/<trial_id>/weights.pt        of a trial that is done
+runs/<trial_id>/claim-of-ranks    the same, of the first of several processes that train it
 runs/<trial_id>/prune             why a tuning has the trial stop, until it does
 """
 
