@@ -12,10 +12,14 @@ from tests.fakes import make_trial
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two Rays at a time would take each other's cores: with pytest-xdist one process runs all that start one."""
+    """Two Rays at a time would take each other's cores: with pytest-xdist one process runs all that start one.
+
+    A cluster mostly waits, for others or for its own; there is one of it.
+    """
     for item in items:
-        if item.get_closest_marker("ray") or item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        for group in ("ray", "cluster"):
+            if item.get_closest_marker(group):
+                item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
-STUDY = ["-m", "norm=bn,srelu", "bits=1,8,32", "depth=8", "width=1", "seeds=5", "recipe.epochs=8"]
+STUDY = ["-m", "norm=bn,srelu", "bits=1,8,32", "depth=8", "width=1", "seeds=5", "recipe.epochs=5"]
 """30 trials of a few seconds each on digits."""
 
 QUICK = ["-m", "norm=bn", "depth=8", "width=1", "seeds=2", "recipe.epochs=1", "cost=false"]
