@@ -21,9 +21,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-NET = "10.77.0"
+NUMBER = os.getpid() % 250
+NET = f"10.77.{NUMBER}"
+"""Of this process: others may have a cluster of their own."""
 HOSTS = {"services": 2, "head": 10, "one": 11, "two": 12, "driver": 13}
-BRIDGE = "ablate0"
+BRIDGE = f"ablate{NUMBER}"
 MLFLOW_PORT, RAY_PORT, DASHBOARD_PORT = 5000, 6379, 8265
 OBJECT_STORE_BYTES = 200_000_000
 ROOT = Path(__file__).parents[2]
@@ -162,7 +164,7 @@ class Service:
             *("--auth=scram-sha-256", f"--pwfile={password_file}", "-U", "ablate", "-D", str(data)),
         ]
         subprocess.run(initialise, check=True, capture_output=True, cwd="/")
-        (data / "pg_hba.conf").write_text("local all all scram-sha-256\nhost all all 10.77.0.0/24 scram-sha-256\n")
+        (data / "pg_hba.conf").write_text("local all all scram-sha-256\nhost all all 10.77.0.0/16 scram-sha-256\n")
         address = f"{NET}.{HOSTS['services']}"
         words = [
             *as_postgres,
@@ -303,11 +305,11 @@ def _write_secret(path: Path, text: str) -> None:
 
 
 def _namespace(host: str) -> str:
-    return f"ablate-{host}"
+    return f"ablate{NUMBER}-{host}"
 
 
 def _wire(host: str) -> str:
-    return f"abl-{host}"
+    return f"a{NUMBER}-{host}"
 
 
 def _ip(*words: str) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.service import NET
+
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 STUDY = ["-m", "norm=bn,srelu", "bits=1,8,32", "depth=8", "width=1", "seeds=5", "recipe.epochs=5"]
@@ -133,18 +135,18 @@ REFUSED = {
     "no token": ({"RAY_AUTH_TOKEN_PATH": "/nowhere/token"}, (), "the cluster wants a token, and there is none"),
     "no such head": (
         {},
-        ("dispatch.address=10.77.0.10:6399",),
-        "no Ray answers at 10.77.0.10:6399 (Connection refused)",
+        (f"dispatch.address={NET}.10:6399",),
+        f"no Ray answers at {NET}.10:6399 (Connection refused)",
     ),
-    "no such machine": ({}, ("dispatch.address=10.77.0.99:6379",), "no Ray answers at 10.77.0.99:6379 ("),
-    "Ray Client": ({}, ("dispatch.address=ray://10.77.0.10:10001",), "Ray Client does not stream"),
+    "no such machine": ({}, (f"dispatch.address={NET}.99:6379",), f"no Ray answers at {NET}.99:6379 ("),
+    "Ray Client": ({}, (f"dispatch.address=ray://{NET}.10:10001",), "Ray Client does not stream"),
     "a wrong password": ({"MLFLOW_TRACKING_PASSWORD": "wrong-wrong-wrong"}, (), "it refused user admin"),
     "no password": (
         {"MLFLOW_TRACKING_USERNAME": "", "MLFLOW_TRACKING_PASSWORD": ""},
         (),
         "it wants a user and a password, and there are none",
     ),
-    "no MLflow": ({}, ("track.uri=http://10.77.0.2:5999",), "no server answers there (Connection refused)"),
+    "no MLflow": ({}, (f"track.uri=http://{NET}.2:5999",), "no server answers there (Connection refused)"),
     "too many cores": ({}, ("dispatch.cpus_per_trial=2",), "allowed: up to 1, what the largest machine has"),
 }
 
