@@ -17,6 +17,8 @@ from ablate.design import Mistake
 SQLITE = "sqlite:///"
 DEFAULT = f"{SQLITE}mlflow.db"
 """Where `mlflow ui`, typed without flags, looks."""
+NOT_NAMED = "server"
+"""The address in conf/track/server.yaml where MLFLOW_TRACKING_URI names none."""
 ALLOWED = "sqlite:///FILE, http://HOST:PORT, https://HOST, postgresql://..., mysql://..."
 SECONDS_TO_ANSWER = 5.0
 
@@ -28,6 +30,8 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 def check(uri: str) -> None:
     """Raise Mistake for a tracking address that cannot work; nothing is created there."""
+    if uri == NOT_NAMED:
+        raise Mistake("track=server: MLFLOW_TRACKING_URI is not set; allowed: MLFLOW_TRACKING_URI=http://SERVER:5000")
     refuse_password("track.uri", uri)
     if uri.startswith(SQLITE):
         _check_file(uri, Path(uri.removeprefix(SQLITE)))

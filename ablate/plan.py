@@ -84,6 +84,8 @@ def one_trial(composed: Composed) -> Plan:
     choices = ours(composed.choices)
     _refuse_smoke(resolved(composed.config)["scale"])
     config = settled(composed.config)
+    if config["dispatch"]["executor"] == "cluster":
+        raise Mistake("dispatch=cluster: without -m a trial runs in this process; allowed: with -m")
     workers = config["dispatch"]["workers_per_trial"]
     if workers > 1:
         raise Mistake(f"dispatch.workers_per_trial={workers}: without -m a trial runs in this process; allowed: 1")

@@ -45,6 +45,7 @@ class Data:
 
 @contextlib.contextmanager
 def joined(
+    head: str,
     how: Mapping[str, Any],
     place: storage.Place,
     runs: Path,
@@ -52,7 +53,7 @@ def joined(
     data: Data,
     say: Callable[[str, str], None],
 ) -> Iterator[dispatch.Cluster]:
-    """The cluster that `dispatch.address` names, once each of its machines has said that it can run the trials.
+    """The cluster of the head at HOST:PORT, once each of its machines has said that it can run the trials.
 
     Raises:
         Mistake: it lets nobody in, or a machine cannot run them.
@@ -62,7 +63,7 @@ def joined(
     if not is_folder:
         needs.append(functools.partial(place.check, writing=True))
     with dispatch.Cluster(
-        how["address"],
+        head,
         log=runs / "ray.log",
         runs=runs if is_folder else None,
         recipes=_unlike(recipes),

@@ -14,6 +14,7 @@ from rich.console import Console
 from ablate import (
     address,
     cli,
+    dispatch,
     person,
     plan,
     preview,
@@ -69,12 +70,13 @@ def run(typed: Any) -> int:
     works = bool(to_do) or planned.is_adaptive
     data = ready.Data(planned.cell_configs if works else (), on_cluster=on_cluster)
     data.read()
+    head = dispatch.let_in(how["address"]) if on_cluster and works else None
     _make(runs, settings["runs"])
     stop = stopping.Stop(runs, lambda text: say(text, "yellow"), place)
     with contextlib.ExitStack() as stack:
         cluster = None
-        if on_cluster and works:
-            cluster = stack.enter_context(ready.joined(how, place, runs, recipes, data, say))
+        if head is not None:
+            cluster = stack.enter_context(ready.joined(head, how, place, runs, recipes, data, say))
         agenda = stack.enter_context(Agenda(planned, runs, ready.slots(how, cluster), place))
         session = Session(planned, agenda, runs, stop, console, say, person.code_version(), place, cluster)
         try:

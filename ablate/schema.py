@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from ablate import address
 from ablate.design import Mistake, flatten, show
 from ablate.parts import checks
 
@@ -221,6 +222,8 @@ def check(config: Mapping[str, Any]) -> None:
     checks.augment(config)
     interval(config["checkpoint"]["every"])
     _check_cluster(config["dispatch"], config["storage"])
+    if config["tune"]["storage"] is not None:
+        address.refuse_password("tune.storage", config["tune"]["storage"])
     for hook in hooks(config, "check"):
         hook(config)
 

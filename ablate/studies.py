@@ -27,6 +27,9 @@ from ablate.events import Done, Failed
 from ablate.preview import counted
 from ablate.track.remove import remove_experiment
 
+MOST_LOGS = 20
+"""Of studies that were sent: a look at each takes a moment."""
+
 STATES = ("done", "failed", "running", "to do")
 
 
@@ -91,10 +94,9 @@ def show_sent(console: Console, jobs: Jobs) -> None:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("sent study", "by", "state", "began", "took", "it said last"):
-        table.add_column(column, overflow="fold" if column == "it said last" else "ellipsis")
-    newest = {one.study: one for one in reversed(sent)}
-    for one in sent:
-        said = jobs.log(one).strip().splitlines() if newest[one.study] is one else []
+        table.add_column(column, no_wrap=column != "it said last")
+    for place, one in enumerate(sent):
+        said = jobs.log(one).strip().splitlines() if place < MOST_LOGS else []
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.began)) if one.began else ""
         took = f"{((one.ended or time.time()) - one.began) / 60:.1f} min" if one.began else ""
         table.add_row(one.study, one.user, one.state, began, took, said[-1].strip() if said else "")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ablate import cli, plan, schema
+from ablate import address, cli, plan, schema
 from ablate.design import Mistake
 from ablate.dispatch.jobs import Jobs
 from ablate.preview import counted
@@ -21,9 +21,9 @@ SECONDS_FOR_A_WORD = 90.0
 def main() -> None:
     schema.register()
     typed = sys.argv[1:]
-    sent = [*typed, *_unless_typed(typed, "dispatch", "cluster"), *_unless_typed(typed, "track", "server")]
-    sys.argv[1:] = [*typed, *_unless_typed(typed, "dispatch", "cluster"), *_unless_typed(typed, "track", "off")]
-    cli.main("config", lambda planned: submit(planned, sent), sweeps=True)
+    words = [*typed, *_unless_typed(typed, "dispatch", "cluster"), *_unless_typed(typed, "track", "server")]
+    sys.argv[1:] = words
+    cli.main("config", lambda planned: submit(planned, words), sweeps=True)
 
 
 def submit(planned: Any, words: list[str]) -> int:
@@ -33,6 +33,12 @@ def submit(planned: Any, words: list[str]) -> int:
     settings = planned.settings
     _check(settings)
     jobs = Jobs(settings["dispatch"]["jobs"], "dispatch.jobs")
+    for one in jobs.all():
+        if one.study == planned.study.name and not one.is_over:
+            raise Mistake(
+                f"study={one.study}: sent already, by {one.user}, as {one.job_id}, which is {one.state}; allowed: "
+                f"stop it first, python -m ablate.studies stop={one.study}, or study=NAME of your own"
+            )
     job = jobs.send(words, planned.study.name)
     trials = counted(len(planned.study.trials), "trial") if not planned.is_adaptive else "its trials"
     _say(f"study {planned.study.name}: {trials} sent to {jobs.address} as {job.job_id}")
@@ -58,6 +64,13 @@ def _check(settings: Any) -> None:
             "allowed: an absolute path there, which outlives the study"
         )
     uri = settings["track"]["uri"]
+    if uri == address.NOT_NAMED:
+        raise Mistake(
+            "track=server: MLFLOW_TRACKING_URI is not set here; allowed: "
+            "MLFLOW_TRACKING_URI=http://SERVER:5000, as the cluster's head reaches it; or track=off"
+        )
+    if uri is not None:
+        address.refuse_password("track.uri", uri)
     if uri is not None and uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         raise Mistake(f"track.uri={uri}: read by the cluster's head; allowed: track=server, or an absolute path there")
 

@@ -86,9 +86,10 @@ def report(typed: cli.Composed) -> int:
     compared = [one.contrast for one in found.comparisons]
     told, warned = summary.sentences(found), summary.warnings(found, contrasts.left_out(runs, compared))
     page.write(found, told, warned, folder)
-    if client and runs.parent_run_id:
-        client.log_artifacts(runs.parent_run_id, str(folder), "report")
+    uncopied = studies.keep_copy(client, runs.parent_run_id, folder) if client and runs.parent_run_id else None
     terminal.show(found, told, warned)
+    if uncopied:
+        print(f"MLflow keeps no copy of this report: {uncopied}")  # noqa: T201
     print(f"Report: {folder / 'index.html'}")  # noqa: T201
     return 0
 

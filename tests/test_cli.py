@@ -62,6 +62,16 @@ MISTAKES = [
         "recipe.compile=true recipe.micro_batch=17",
         "recipe.micro_batch=17: with recipe.compile=true allowed: a divisor of ",
     ),
+    ("dispatch=cluster", "dispatch=cluster: without -m a trial runs in this process; allowed: with -m"),
+    ("-m dispatch.address=auto", "dispatch.address=auto: for a cluster; allowed: with dispatch=cluster"),
+    ("-m dispatch=cluster dispatch.address=ray://h:1", "dispatch.address=ray://h:1: Ray Client does not stream"),
+    (
+        "-m dispatch=cluster dispatch.workers_per_trial=2 storage=s3://b/p",
+        "dispatch.workers_per_trial=2 storage=s3://b/p: a trial's processes share its run directory; allowed with ",
+    ),
+    ("track.uri=server", "track=server: MLFLOW_TRACKING_URI is not set; allowed: "),
+    ("track.uri=http://mia:pw@h:5000", "track.uri=http://...@h:5000: holds a password, which would be kept and "),
+    ("-m tune=random tune.storage=mysql://mia:pw@h/d", "tune.storage=mysql://...@h/d: holds a password, "),
     ("-m dispatch.workers_per_trial=0", "dispatch.workers_per_trial=0: allowed: 1 or more"),
     (
         "dispatch.workers_per_trial=2",

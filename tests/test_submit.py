@@ -57,7 +57,7 @@ def client(monkeypatch, folder):
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", lambda address: made)
     monkeypatch.setattr(jobs, "SECONDS_BETWEEN_LOOKS", 0)
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", ADDRESS)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     return made
 
 
@@ -77,7 +77,24 @@ def test_a_line_is_sent_as_typed_with_the_cluster_and_the_server_as_defaults(cli
     (sent,) = client.sent.values()
     assert sent["entrypoint"] == f"python -m ablate.run {LINE} dispatch=cluster track=server"
     assert sent["metadata"]["user"] == sent["env"][person.USER] == person.name()
+    assert sent["env"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
     assert not any("PASSWORD" in key or "TOKEN" in key for key in sent["env"])
+
+
+def test_a_study_that_runs_there_is_not_sent_twice(client, monkeypatch, capsys):
+    type_line(monkeypatch, capsys, LINE)
+    client.looks = 0
+    status, _, err = type_line(monkeypatch, capsys, LINE)
+    assert (status, len(client.sent)) == (2, 1)
+    assert err.startswith(f"study=digits-norm: sent already, by {person.name()}, as digits-norm-")
+
+
+def test_without_a_server_one_must_say_where_it_is_tracked(client, monkeypatch, capsys):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    status, _, err = type_line(monkeypatch, capsys, LINE)
+    assert (status, client.sent) == (2, {})
+    assert err.startswith("track=server: MLFLOW_TRACKING_URI is not set here; allowed: ")
+    assert type_line(monkeypatch, capsys, f"{LINE} track=off")[0] == 0
 
 
 def test_what_is_refused_there_is_told_here(client, monkeypatch, capsys):

@@ -14,16 +14,18 @@ TOKEN = "7" * 64
 class Head:
     """What answers where a cluster's head listens: it lets in whoever has the token."""
 
-    def __init__(self, token):
+    def __init__(self, token, machines=("127.0.0.1", "192.0.2.7")):
         import grpc
+        from ray.core.generated import gcs_pb2
         from ray.core.generated import gcs_service_pb2 as messages
         from ray.core.generated import gcs_service_pb2_grpc as services
 
         class Service(services.NodeInfoGcsServiceServicer):
-            def GetClusterId(self, request, context):
+            def GetAllNodeInfo(self, request, context):
                 if token and dict(context.invocation_metadata()).get("authorization") != f"Bearer {token}":
                     context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
-                return messages.GetClusterIdReply()
+                nodes = [gcs_pb2.GcsNodeInfo(node_manager_address=one, state=0) for one in machines]
+                return messages.GetAllNodeInfoReply(node_info_list=nodes)
 
         self.server = grpc.server(futures.ThreadPoolExecutor(2))
         services.add_NodeInfoGcsServiceServicer_to_server(Service(), self.server)
@@ -75,6 +77,15 @@ def test_a_cluster_without_tokens_lets_everyone_in():
         assert way_in.check(open_head.address) == open_head.address
     finally:
         open_head.server.stop(None).wait()
+
+
+def test_a_machine_that_has_not_joined_is_told_how_to():
+    elsewhere = Head(None, machines=("192.0.2.7",))
+    try:
+        with pytest.raises(Mistake, match="this machine is none of the cluster's; allowed: ray start --address="):
+            way_in.check(elsewhere.address)
+    finally:
+        elsewhere.server.stop(None).wait()
 
 
 def test_nobody_there_is_told_from_somebody_else_there():

@@ -13,5 +13,6 @@ from ablate.dispatch.here import in_process
 from ablate.dispatch.on_ray import Aids, on_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents
+from ablate.dispatch.way_in import check as let_in
 
-__all__ = ["Aids", "Cluster", "Queue", "RunInSlot", "Slot", "TrialEvents", "in_process", "on_ray"]
+__all__ = ["Aids", "Cluster", "Queue", "RunInSlot", "Slot", "TrialEvents", "in_process", "let_in", "on_ray"]

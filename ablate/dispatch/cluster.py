@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ablate.design import Mistake
-from ablate.dispatch import bundle, nodes, way_in
+from ablate.dispatch import bundle, nodes
 from ablate.dispatch.machine import Machines
 from ablate.dispatch.private_ray import SETTINGS
 from ablate.dispatch.slot import Slot
@@ -28,7 +28,7 @@ class Cluster:
     """The cluster at an address, joined while this lasts; every machine of it was asked whether it can run the study.
 
     Args:
-        address: "auto", or HOST:PORT.
+        address: of its head, HOST:PORT, which has let this person in.
         log: a file for what Ray prints.
         runs: the folder of run directories, which every node must see; None where they are elsewhere.
         recipes: of all trials.
@@ -36,7 +36,7 @@ class Cluster:
         on_gpu: whether trials run on GPUs where there are any.
 
     Raises:
-        Mistake: on entering; the cluster does not answer or refuses the token, or a node cannot run the study.
+        Mistake: on entering; a node cannot run the study.
     """
 
     def __init__(
@@ -55,9 +55,8 @@ class Cluster:
         self.ray: Any = None
 
     def __enter__(self) -> Self:
-        where = way_in.check(self.address)
         with self.quiet():
-            self.ray = self._joined(where)
+            self.ray = self._joined()
             try:
                 self.answers = self._asked()
                 nodes.refuse(self.answers)
@@ -93,7 +92,7 @@ class Cluster:
         """Bytes of the smallest GPU of the cluster."""
         return min((held for one in self.answers.values() for held in one.gpu_bytes), default=None)
 
-    def _joined(self, where: str) -> Any:
+    def _joined(self) -> Any:
         os.environ.update({key: value for key, value in SETTINGS.items() if key not in _FOR_A_RAY_OF_OURS})
         import ray
 
@@ -105,7 +104,7 @@ class Cluster:
                 bundle.make(folder, Path.cwd())
                 how["runtime_env"] = {"working_dir": str(folder)}
             try:
-                ray.init(address=where, log_to_driver=False, logging_level="error", **how)
+                ray.init(address=self.address, log_to_driver=False, logging_level="error", **how)
             except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 reason = " ".join(str(error).split())
                 raise Mistake(f"dispatch.address={self.address}: Ray does not let this machine in: {reason}") from error

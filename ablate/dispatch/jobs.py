@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import secrets
 import shlex
@@ -69,7 +70,8 @@ class Jobs:
             from ray.job_submission import JobSubmissionClient
         except ImportError as error:
             raise Mistake(f"{key}={address}: needs Ray's own client (pip install 'ray[default]')") from error
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        for module in ("job.sdk", "dashboard_sdk"):
+            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
         token = way_in.token()
         try:
             self._client = JobSubmissionClient(address)
@@ -96,6 +98,8 @@ class Jobs:
             "RAY_JOB_STOP_SIGNAL": "SIGTERM",
             "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_STOP),
         }
+        if server := os.environ.get("MLFLOW_TRACKING_URI"):
+            variables["MLFLOW_TRACKING_URI"] = server  # user and password are the head's own
         with tempfile.TemporaryDirectory(prefix="ablate-code-") as folder:
             bundle.make(Path(folder), Path.cwd())
             self._client.submit_job(
@@ -115,8 +119,12 @@ class Jobs:
         return _job(self._client.get_job_info(job_id))
 
     def latest(self, name: str, key: str) -> Job:
-        """The latest sent under a study's name, or the one with this id. Raises Mistake where there is none."""
-        jobs = self.all()
+        """One that runs under a study's name, else the latest; or the one with this id.
+
+        Raises:
+            Mistake: there is none.
+        """
+        jobs = sorted(self.all(), key=lambda one: one.is_over)
         for one in jobs:
             if name in (one.study, one.job_id):
                 return one

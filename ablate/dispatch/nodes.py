@@ -13,7 +13,7 @@ from typing import Any
 from ablate import machine
 from ablate.design import Mistake
 
-ALIKE = ("ray", "torch", "torchvision", "numpy", "hydra-core", "omegaconf")
+ALIKE = ("ray", "torch", "torchvision", "numpy", "scikit-learn", "hydra-core", "omegaconf")
 """Libraries whose version decides what a trial computes, or whether it is understood."""
 
 

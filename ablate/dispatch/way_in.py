@@ -48,16 +48,23 @@ def check(address: str) -> str:
     """
     host, port = found(address)
     typed, own = f"dispatch.address={address}", token()
+    if own and os.environ.get("RAY_AUTH_MODE") is None:
+        os.environ["RAY_AUTH_MODE"] = "token"  # as Ray's own commands do where there is one; read as Ray is imported
     try:
         socket.create_connection((host, port), SECONDS_TO_ANSWER).close()
     except OSError as error:
         reason = error.strerror or str(error)
         raise Mistake(f"{typed}: no Ray answers at {host}:{port} ({reason}); allowed: {ALLOWED}") from error
-    refused = _refused(host, port, own)
-    if refused and not own:
+    nodes = _nodes(host, port, own)
+    if nodes is None and not own:
         raise Mistake(f"{typed}: the cluster wants a token, and there is none; allowed: the cluster's, in {TOKENS}")
-    if refused:
+    if nodes is None:
         raise Mistake(f"{typed}: the cluster refused the token; allowed: the cluster's own, in {TOKENS}")
+    if not any(map(_is_here, nodes)):
+        raise Mistake(
+            f"{typed}: this machine is none of the cluster's; allowed: ray start --address={host}:{port} here first, "
+            "with --num-cpus=0 where no trials are to run; from any other machine: python -m ablate.submit -m ..."
+        )
     return f"{host}:{port}"
 
 
@@ -74,10 +81,14 @@ def token() -> str | None:
         raise Mistake(f"{path}: the Ray token cannot be read: {error.strerror}") from error
 
 
-def _refused(host: str, port: int, token: str | None) -> bool:
-    """Whether the head refuses the token; raises Mistake where something else answers."""
+def _nodes(host: str, port: int, token: str | None) -> list[str] | None:
+    """The addresses of the machines that are there, None where the head refuses the token.
+
+    Raises:
+        Mistake: something else answers.
+    """
     if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
-        return False  # Ray itself says what it thinks of the certificates
+        return ["127.0.0.1"]  # Ray itself says what it thinks of the certificates
     import grpc
     from ray.core.generated import gcs_service_pb2 as messages
     from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
@@ -85,16 +96,25 @@ def _refused(host: str, port: int, token: str | None) -> bool:
     headers = [("authorization", f"Bearer {token}")] if token else []
     with grpc.insecure_channel(f"{host}:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
-            NodeInfoGcsServiceStub(channel).GetClusterId(
-                messages.GetClusterIdRequest(), timeout=SECONDS_TO_ANSWER, metadata=headers
+            told = NodeInfoGcsServiceStub(channel).GetAllNodeInfo(
+                messages.GetAllNodeInfoRequest(), timeout=SECONDS_TO_ANSWER, metadata=headers
             )
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-                return True
+                return None
             raise Mistake(
                 f"dispatch.address={host}:{port}: something answers there, but no Ray ({error.code().name}); "
                 f"allowed: {ALLOWED}"
             ) from error
-    if token and os.environ.get("RAY_AUTH_MODE") is None:
-        os.environ["RAY_AUTH_MODE"] = "token"  # as Ray's own commands do where there is a token
-    return False
+    return [node.node_manager_address for node in told.node_info_list if node.state == node.ALIVE]
+
+
+def _is_here(address: str) -> bool:
+    """Whether the address is one of this machine's: no other can be bound."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True

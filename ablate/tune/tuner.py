@@ -12,7 +12,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend
 
-from ablate import address, storage, store
+from ablate import storage, store
 from ablate.design import Cell, Mistake, Trial
 from ablate.events import Epoch, Event, Failed, Outcome
 from ablate.tune.asked import TunedCell, Tuning, Values
@@ -124,7 +124,6 @@ class _Lock:
 
 def _storage(asked: str | None, usual: Path) -> Any:
     if asked is not None and "://" in asked:
-        address.refuse_password("tune.storage", asked)
         try:
             return optuna.storages.RDBStorage(asked)
         except Exception as error:  # SQLAlchemy's and each driver's own

@@ -165,6 +165,23 @@ def client(uri: str) -> Any:
     return found
 
 
+def keep_copy(client: Any, run_id: str, folder: Path) -> str | None:
+    """Log the report to the study's parent run; return why not, where MLflow does not let this person."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        client.log_artifacts(run_id, str(folder), "report")
+    except (MlflowException, RequestException) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status is None and isinstance(error, MlflowException):
+            status = error.get_http_status_code()
+        if status in (401, 403):
+            return "the study is another person's"
+        return str(error).partition("\n")[0][:200]
+    return None
+
+
 def is_ours(client: Any, study: str | None) -> bool:
     """Whether a study was made by `ablate.run`, rather than being another experiment in the same MLflow."""
     return study is None or study in _parents(client) or client.get_experiment_by_name(study) is None
