@@ -14,7 +14,7 @@ import pytest
 from ablate import store, trial
 from ablate.design import Cell, Mistake, Trial, flatten, trial_id
 from ablate.dispatch import Aids, Slot, gang, on_ray
-from ablate.dispatch.machine import Machine
+from ablate.dispatch.machine import Machine, Machines
 from ablate.dispatch.rank import Mail
 from ablate.events import Done, Epoch, Notice, Started
 from tests.fakes import TIMES
@@ -182,12 +182,12 @@ CASES = [
 
 
 def test_as_many_trials_begin_as_there_are_slots_for_all_their_workers():
-    machine = Machine(cpus=2, gpus=2, memory=2**30, gpu_memory=None)
-    assert [machine.at_once(slot) for slot, _ in CASES] == [most for _, most in CASES]
+    machines = Machines([Machine(cpus=2, gpus=2, memory=2**30, gpu_memory=None)])
+    assert [machines.at_once(slot) for slot, _ in CASES] == [most for _, most in CASES]
 
 
 def test_the_task_of_a_trial_on_workers_asks_for_nothing():
-    assert Machine(2, 0, 2**30, None).share(Slot(1, 0, 2), 2**40) == {"num_cpus": 0, "num_gpus": 0}
+    assert Machines([Machine(2, 0, 2**30, None)]).share(Slot(1, 0, 2), 2**40) == {"num_cpus": 0, "num_gpus": 0}
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_the_task_of_a_trial_on_workers_asks_for_nothing():
 )
 def test_workers_that_do_not_fit_on_the_machine_are_a_mistake(slot, told):
     with pytest.raises(Mistake, match=told):
-        Machine(cpus=2, gpus=1, memory=2**30, gpu_memory=None).settled(slot)
+        Machines([Machine(cpus=2, gpus=1, memory=2**30, gpu_memory=None)]).settled(slot)
 
 
 def test_mail_that_is_there_is_taken_without_patience_and_in_order():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -24,7 +25,7 @@ from tests.fakes import TIMES, Dies, diverges_on_seed_two, in_slot, raises_on_se
 from tests.test_resume import made, numbers
 
 LINE = [
-    *("-m", "norm=bn", "bits=1,32", "seeds=1", "depth=8", "width=1"),
+    *("-m", "norm=bn", "bits=1,32", "seeds=1", "depth=8", "width=3"),
     *("recipe.epochs=8", "checkpoint.every=1", "cost=false"),
 ]
 EVERY_BATCH = trial.Care(minutes=1e-9, stop=Path("stop"))
@@ -176,7 +177,20 @@ def typed_elsewhere(*words, **settings):
     return done.returncode, done.stdout, done.stderr
 
 
-def working_with_a_checkpoint(url, seconds=90):
+@contextlib.contextmanager
+def started(*line):
+    """A driver in a process of its own, which says what it says in told.txt, and ends with this."""
+    with Path("told.txt").open("w") as told:
+        command = [sys.executable, "-m", "ablate.run", *line]
+        driver = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, env=environment())
+        try:
+            yield driver
+        finally:
+            driver.kill()
+            driver.wait()
+
+
+def working_with_a_checkpoint(url, seconds=240):
     """The first trial that is trained on and has a checkpoint stored, and the process that is at it."""
     there, end = Objects(url), time.monotonic() + seconds
     while time.monotonic() < end:
@@ -222,11 +236,9 @@ def undisturbed(tmp_path_factory):
 def test_a_study_in_an_object_store_survives_a_kill_and_goes_on_from_any_machine(folder, s3, undisturbed):
     url = buckets.fresh_url("s3")
     there = f"storage={url}"
-    line = [sys.executable, "-m", "ablate.run", *LINE, "track=off", there]
-    with Path("told.txt").open("w") as told:
-        driver = subprocess.Popen(line, stdout=told, stderr=subprocess.STDOUT, env=environment())
+    with started(*LINE, "track=off", there) as driver:
         killed = kill_a_worker(url)
-        assert driver.wait(120) == 0, Path("told.txt").read_text()
+        assert driver.wait(240) == 0, Path("told.txt").read_text()
     assert "its worker process died; it is tried again" in Path("told.txt").read_text()
     assert results("runs") == undisturbed
     assert f"{killed}/claims/000002.json" in Objects(url).names()
@@ -257,9 +269,7 @@ def test_a_study_in_an_object_store_survives_a_kill_and_goes_on_from_any_machine
 @pytest.mark.timeout(400)
 def test_asked_to_stop_it_stores_a_checkpoint_gives_the_claim_back_and_goes_on_elsewhere(folder, s3, undisturbed):
     url = buckets.fresh_url("s3")
-    line = [sys.executable, "-m", "ablate.run", *LINE, "track=off", "dispatch=in_process", f"storage={url}"]
-    with Path("told.txt").open("w") as told:
-        driver = subprocess.Popen(line, stdout=told, stderr=subprocess.STDOUT, env=environment())
+    with started(*LINE, "track=off", "dispatch=in_process", f"storage={url}") as driver:
         trial_id = working_with_a_checkpoint(url)[0]
         driver.send_signal(signal.SIGINT)
         assert driver.wait(60) == 130, Path("told.txt").read_text()
