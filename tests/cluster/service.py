@@ -83,6 +83,7 @@ class Service:
     network: Network
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     inits: dict[str, int] = field(default_factory=dict)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     nodes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ray_starts: dict[str, tuple[list[str], dict[str, str], Path]] = field(default_factory=dict)
 
@@ -143,9 +144,11 @@ class Service:
     ) -> subprocess.Popen[bytes]:
         """Start a command on a host."""
         with log.open("ab") as file:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.on(host, words), env=env, stdout=file, stderr=subprocess.STDOUT, cwd=cwd or self.folder
             )
+        self.started.append(process)
+        return process
 
     def start_postgres(self) -> None:
         data, port = self.folder / "postgres", 5432
@@ -244,6 +247,8 @@ class Service:
     def end(self) -> None:
         for name in list(self.processes):
             self.kill(name)
+        for process in self.started:
+            process.wait(timeout=30)  # their hosts are gone
 
 
 @contextlib.contextmanager

@@ -93,6 +93,7 @@ def test_a_node_killed_a_node_cut_off_and_mlflow_restarted_cost_time_and_no_tria
         until(lambda: cluster.start_ray_again("two") or driver.poll() is not None, 500)
     finally:
         driver.kill()
+        driver.wait()
     lost_s = time.monotonic() - began - calm_s
     text = told.read_text()
     assert driver.returncode == 0, text
