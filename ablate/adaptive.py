@@ -9,8 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate import nuisance, preview, space
-from ablate.design import NUMERICS, OUTSIDE_IDENTITY, Cell, Level, Mistake, Trial, flatten, science, trial_id
+from ablate import nuisance, space
+from ablate.core import text
+from ablate.core.errors import UsageError
+from ablate.core.identity import NUMERICS, OUTSIDE_IDENTITY, flatten, science, trial_id
+from ablate.core.levels import Level
+from ablate.core.study import Cell, Trial
 from ablate.grid import Combination
 from ablate.pairs import Pair
 from ablate.schema import FIRST_SEEDS
@@ -39,7 +43,7 @@ class Maker:
         self._shared = {cell: _shared(one.config, one.choices) for cell, one in cells.items()}
 
     def trial(self, cell: Cell, seed: int, values: Mapping[str, Level] | None = None, *, tuning: bool = False) -> Trial:
-        """One trial; `values` replace the cell's own. Raises Mistake for one that is not allowed."""
+        """One trial; `values` replace the cell's own. Raises UsageError for one that is not allowed."""
         asked = nuisance.draw(self.drawn, seed) | dict(values or {})
         one = self.cells[cell]
         config, params = _shared(one.settle(asked), one.choices) if asked else self._shared[cell]
@@ -59,7 +63,7 @@ def taken(lines: Sequence[Sequence[str]]) -> tuple[dict[str, Space], list[list[s
     """What the lines let tuning and nuisance factors draw from, by node, and the lines without it.
 
     Raises:
-        Mistake: a word is of another form, or the lines of a preset differ in it.
+        UsageError: a word is of another form, or the lines of a preset differ in it.
     """
     found: dict[str, list[Space]] = {node: [] for node in SPACES}
     left = []
@@ -71,7 +75,7 @@ def taken(lines: Sequence[Sequence[str]]) -> tuple[dict[str, Space], list[list[s
         left.append(rest)
     for node, spaces in found.items():
         if any(one != spaces[0] for one in spaces):
-            raise Mistake(f"{node}: the preset's lines differ in it; allowed: the same for all, in its `common`")
+            raise UsageError(f"{node}: the preset's lines differ in it; allowed: the same for all, in its `common`")
     return {node: spaces[0] for node, spaces in found.items()}, left
 
 
@@ -82,7 +86,9 @@ def nuisance_space(drawn: Space, cells: Mapping[Cell, Combination], factors: Ite
         _check_key(typed, key, cells, factors)
         for cell, one in cells.items():
             if key not in one.flat:
-                raise Mistake(f"{typed}: {cell} has no such key, and every arm is to get the same; allowed: one of all")
+                raise UsageError(
+                    f"{typed}: {cell} has no such key, and every arm is to get the same; allowed: one of all"
+                )
             _check_values(typed, key, dimension.ends, one)
     return drawn
 
@@ -93,30 +99,30 @@ def tuned_cells(
     """What tuning a line asks for: None, and no cells, without any.
 
     Raises:
-        Mistake: a key, a value or the budget is not allowed.
+        UsageError: a key, a value or the budget is not allowed.
     """
     if config["tune"]["sampler"] == "none":
         if asked:
-            raise Mistake(
+            raise UsageError(
                 f"tune.space.{next(iter(asked))}: with tune=none nothing is tuned; allowed: tune=tpe, random or grid"
             )
         return None, []
     tuning, cells = Tuning.of(config["tune"]), maker.cells
     if not asked:
-        raise Mistake(f"tune={tuning.sampler}: what may it choose from? allowed: tune.space.recipe.lr={space.FORMS}")
+        raise UsageError(f"tune={tuning.sampler}: what may it choose from? allowed: tune.space.recipe.lr={space.FORMS}")
     for key, dimension in asked.items():
         typed = f"tune.space.{key}={dimension}"
         _check_key(typed, key, cells, factors)
         if key in maker.drawn:
-            raise Mistake(f"{typed}: nuisance.{key} draws it; allowed: one of both")
+            raise UsageError(f"{typed}: nuisance.{key} draws it; allowed: one of both")
         if key.startswith("dataset."):
-            raise Mistake(f"{typed}: it changes what one chooses by; allowed: keys of the network or the recipe")
+            raise UsageError(f"{typed}: it changes what one chooses by; allowed: keys of the network or the recipe")
         for one in cells.values():
             if key in one.flat:
                 _check_values(typed, key, dimension.ends, one)
     for cell, one in cells.items():
         if one.config["dataset"].get("valid_fraction") == 0:
-            raise Mistake(
+            raise UsageError(
                 f"tune={tuning.sampler}: dataset.valid_fraction=0 leaves {cell} nothing to choose by; allowed: above 0"
             )
     ordered = sorted(asked, key=lambda key: sum(key not in one.flat for one in cells.values()))
@@ -145,14 +151,14 @@ def auto(config: Mapping[str, Any], pairs_of: Callable[[], Sequence[Pair]]) -> A
     """How seeds are added; None where their number is fixed.
 
     Raises:
-        Mistake: there is nothing to decide.
+        UsageError: there is nothing to decide.
     """
     if config["seeds"] != "auto":
         return None
     pairs = pairs_of()
     if not pairs:
         kind = config["design"]["kind"]
-        raise Mistake(f"seeds=auto: no two cells of design={kind} differ in one factor alone; allowed: a number")
+        raise UsageError(f"seeds=auto: no two cells of design={kind} differ in one factor alone; allowed: a number")
     return Auto(FIRST_SEEDS, config["max_seeds"], config["equivalence_pp"], pairs)
 
 
@@ -182,7 +188,7 @@ def notes(
         found.append(
             f"tune={tuning.sampler}: each cell tries {budget} of {'; '.join(sorted(keys))}{prunes}, "
             f"at seed {tuning.seed}, and chooses by {tuning.metric}. "
-            f"Then {preview.counted(seeds, 'fresh seed')} of what it chose."
+            f"Then {text.counted(seeds, 'fresh seed')} of what it chose."
         )
     if drawn:
         keys = {f"{key} {dimension}" for key, dimension in drawn.items()}
@@ -216,23 +222,23 @@ def coming(tuning: Tuning | None, tuned: Sequence[TunedCell], seeds: Mapping[Cel
 def _check_key(typed: str, key: str, cells: Mapping[Cell, Combination], factors: Iterable[str]) -> None:
     keys = list(dict.fromkeys(name for one in cells.values() for name in one.flat))
     if key.split(".")[0] in OUTSIDE_IDENTITY or key in OUTSIDE_IDENTITY or key == "seed":
-        raise Mistake(f"{typed}: it says where or how a trial runs; allowed: keys of the network or the recipe")
+        raise UsageError(f"{typed}: it says where or how a trial runs; allowed: keys of the network or the recipe")
     if key in factors:
-        raise Mistake(f"{typed}: {key} is a factor of this study; allowed: one of both")
+        raise UsageError(f"{typed}: {key} is a factor of this study; allowed: one of both")
     if any(key in one.choices for one in cells.values()):
-        raise Mistake(f"{typed}: a group of options; allowed: a value, as recipe.lr is")
+        raise UsageError(f"{typed}: a group of options; allowed: a value, as recipe.lr is")
     if key not in keys:
         close = difflib.get_close_matches(key, keys, n=1)
         hint = f"did you mean {close[0]}?" if close else "allowed: keys that --cfg job prints"
-        raise Mistake(f"{typed}: no such key; {hint}")
+        raise UsageError(f"{typed}: no such key; {hint}")
 
 
 def _check_values(typed: str, key: str, values: Iterable[Level], one: Combination) -> None:
     for value in values:
         try:
             one.settle({key: value})
-        except Mistake as mistake:
-            raise Mistake(f"{typed}: {mistake}") from mistake
+        except UsageError as mistake:
+            raise UsageError(f"{typed}: {mistake}") from mistake
 
 
 def _shared(config: Mapping[str, Any], choices: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Level]]:

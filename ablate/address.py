@@ -11,8 +11,8 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ablate import person
-from ablate.design import Mistake
+from ablate.core import provenance
+from ablate.core.errors import UsageError
 
 SQLITE = "sqlite:///"
 DEFAULT = f"{SQLITE}mlflow.db"
@@ -29,9 +29,11 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def check(uri: str) -> None:
-    """Raise Mistake for a tracking address that cannot work; nothing is created there."""
+    """Raise UsageError for a tracking address that cannot work; nothing is created there."""
     if uri == NOT_NAMED:
-        raise Mistake("track=server: MLFLOW_TRACKING_URI is not set; allowed: MLFLOW_TRACKING_URI=http://SERVER:5000")
+        raise UsageError(
+            "track=server: MLFLOW_TRACKING_URI is not set; allowed: MLFLOW_TRACKING_URI=http://SERVER:5000"
+        )
     refuse_password("track.uri", uri)
     if uri.startswith(SQLITE):
         _check_file(uri, Path(uri.removeprefix(SQLITE)))
@@ -40,15 +42,15 @@ def check(uri: str) -> None:
     elif uri.startswith(_DATABASES):
         _check_driver(uri)
     else:
-        raise Mistake(f"track.uri={uri}: allowed: {ALLOWED}")
+        raise UsageError(f"track.uri={uri}: allowed: {ALLOWED}")
 
 
 def refuse_password(key: str, uri: str) -> None:
-    """Raise Mistake for an address with a password in it: addresses are kept, and shown."""
+    """Raise UsageError for an address with a password in it: addresses are kept, and shown."""
     if re.match(r"[^/]*://[^/@]*:[^/@]*@", uri):
         hidden = re.sub(r"://.*@", "://...@", uri)
         places = CREDENTIALS if uri.startswith("http") else "PGPASSWORD, ~/.pgpass, or the database's own place for it"
-        raise Mistake(f"{key}={hidden}: holds a password, which would be kept and shown; allowed: in {places}")
+        raise UsageError(f"{key}={hidden}: holds a password, which would be kept and shown; allowed: in {places}")
 
 
 def absolute(uri: str) -> str:
@@ -58,13 +60,13 @@ def absolute(uri: str) -> str:
 
 def _check_file(uri: str, path: Path) -> None:
     if path.is_dir() or not path.name:
-        raise Mistake(f"track.uri={uri}: {path} is a folder; allowed: {ALLOWED}")
+        raise UsageError(f"track.uri={uri}: {path} is a folder; allowed: {ALLOWED}")
     if not path.absolute().parent.is_dir():
-        raise Mistake(f"track.uri={uri}: {path.absolute().parent} is not a folder; allowed: {ALLOWED}")
+        raise UsageError(f"track.uri={uri}: {path.absolute().parent} is not a folder; allowed: {ALLOWED}")
     if path.is_file() and path.stat().st_size:
         with path.open("rb") as file:
             if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
-                raise Mistake(f"track.uri={uri}: {path} is a file, but not an SQLite database")
+                raise UsageError(f"track.uri={uri}: {path} is a file, but not an SQLite database")
 
 
 def _check_driver(uri: str) -> None:
@@ -75,9 +77,9 @@ def _check_driver(uri: str) -> None:
     try:
         make_url(uri).get_dialect().import_dbapi()
     except ArgumentError as error:
-        raise Mistake(f"track.uri={uri}: not a database's address; allowed: {ALLOWED}") from error
+        raise UsageError(f"track.uri={uri}: not a database's address; allowed: {ALLOWED}") from error
     except ModuleNotFoundError as error:
-        raise Mistake(
+        raise UsageError(
             f"track.uri={uri}: its driver {error.name} is not installed; allowed: a database whose driver is"
         ) from error
 
@@ -90,7 +92,7 @@ def _check_server(uri: str) -> None:
         socket.create_connection((parts.hostname or "", port), SECONDS_TO_ANSWER).close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise Mistake(
+        raise UsageError(
             f"track.uri={uri}: no server answers there ({reason}); allowed: a running MLflow server, or {SQLITE}FILE"
         ) from error
     _check_credentials(uri)
@@ -98,7 +100,7 @@ def _check_server(uri: str) -> None:
 
 def _check_credentials(uri: str) -> None:
     """Ask the server for as little as it has; whatever else is wrong with it, tracking copes with."""
-    user, password = person.credentials()
+    user, password = provenance.credentials()
     request = urllib.request.Request(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
     if user and password:
         told = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -115,6 +117,6 @@ def _check_credentials(uri: str) -> None:
             why = f"it wants a user and a password, and there are none; allowed: {CREDENTIALS}"
         else:
             why = f"it refused {f'user {user}' if user else 'the token'}; allowed: a user and a password that it knows"
-        raise Mistake(f"track.uri={uri}: {why}") from None
+        raise UsageError(f"track.uri={uri}: {why}") from None
     except OSError:
         return

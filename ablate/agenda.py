@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from ablate import storage, store
-from ablate.design import Cell, Level, Study, Trial
-from ablate.events import Done, Event, Failed, Outcome
+from ablate.core.events import Done, Event, Failed, Outcome
+from ablate.core.levels import Level
+from ablate.core.study import Cell, Study, Trial
 from ablate.plan import Plan
 
 TOLD_AT_ONCE = 100

@@ -16,7 +16,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablate.design import OUTSIDE_IDENTITY, Cell, Mistake, Study, Trial, flatten
+from ablate.core.errors import UsageError
+from ablate.core.identity import OUTSIDE_IDENTITY, flatten
+from ablate.core.study import Cell, Study, Trial
 
 VERSION = 1
 ENDINGS = (".json", ".lock", ".mlflow", ".mlflow.lock", ".optuna", ".optuna.lock", ".tune.lock")
@@ -78,12 +80,12 @@ def recall(name: str, runs: Path) -> Remembered:
     """The study of that name.
 
     Raises:
-        Mistake: there is none, naming those there are.
+        UsageError: there is none, naming those there are.
     """
     path = folder(runs) / f"{name}.json"
     if not name or not path.is_file():
         held = ", ".join(names(runs)) or "none yet; say a study's line first: python -m ablate.run -m ..."
-        raise Mistake(f"study={name}: not in {runs}/; allowed: {held}")
+        raise UsageError(f"study={name}: not in {runs}/; allowed: {held}")
     return _read(path)
 
 
@@ -161,9 +163,9 @@ def _read(path: Path) -> Remembered:
     try:
         said = json.loads(path.read_text())
     except ValueError as error:
-        raise Mistake(f"{path}: damaged ({error}); remove it, and say the study's lines again") from error
+        raise UsageError(f"{path}: damaged ({error}); remove it, and say the study's lines again") from error
     if said["version"] > VERSION:
-        raise Mistake(f"{path}: written by a later release; allowed: version {VERSION}")
+        raise UsageError(f"{path}: written by a later release; allowed: version {VERSION}")
     contrast = (said["contrast"][0], said["contrast"][1]) if said["contrast"] else None
     trials = _unpacked(said["config"], said["cells"])
     study = Study(said["name"], said["factors"], trials, said["derived"], contrast, said.get("terms", {}))

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from ablate.core.errors import Pruned, Stopped
 from ablate.parts.ranks import ALONE, Ranks
-from ablate.store import CHECKPOINTS, Pruned, Stopped
+from ablate.store import CHECKPOINTS
 
 FORMAT = 2
 """Goes up when what a checkpoint holds changes; one of another format is not used."""

@@ -18,8 +18,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError
 
 from ablate import CONF
-from ablate.design import FOR_THE_PLAN_ONLY, Mistake
-from ablate.expression import quoted
+from ablate.core.errors import UsageError
+from ablate.core.expression import quoted
+from ablate.core.identity import FOR_THE_PLAN_ONLY
 
 DESIGN_KEYS = "design.fraction with design=fractional, design.cells and design.seed with design=random"
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
@@ -47,7 +48,7 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
         sys.exit(command(_typed(config_name)))
     try:
         if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
-            raise Mistake("-m: this command does one thing a line; allowed: the same without -m")
+            raise UsageError("-m: this command does one thing a line; allowed: the same without -m")
         _refuse_keys_around_m(sys.argv[1:])
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing and exiting with 1
         try:
@@ -55,7 +56,7 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
         finally:
             del os.environ["HYDRA_FULL_ERROR"]
         sys.exit(command(typed))
-    except (Mistake, HydraException, OmegaConfBaseException, YAMLError) as error:
+    except (UsageError, HydraException, OmegaConfBaseException, YAMLError) as error:
         print(_one_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
@@ -67,14 +68,14 @@ def plain(composed: Composed, schema: type) -> dict[str, Any]:
     """The resolved config; `schema` is the dataclass of its root, since Hydra lets +key=value in beyond it.
 
     Raises:
-        Mistake: a key that the schema does not have.
+        UsageError: a key that the schema does not have.
     """
     config = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
     assert isinstance(config, dict)
     known = [one.name for one in fields(schema)]
     for key, value in config.items():
         if key not in known:
-            raise Mistake(f"{key!s}={value}: no such key; allowed: {', '.join(known)}")
+            raise UsageError(f"{key!s}={value}: no such key; allowed: {', '.join(known)}")
     return {str(key): value for key, value in config.items()}
 
 
@@ -83,7 +84,7 @@ def _refuse_keys_around_m(words: Sequence[str]) -> None:
     at = next((place for place, word in enumerate(words) if word in ("-m", "--multirun")), None)
     keys = ["=" in word and not word.startswith("-") for word in words]
     if at and any(keys[:at]) and any(keys[at:]):
-        raise Mistake("-m: keys stand before it and after it; allowed: -m first, then the keys")
+        raise UsageError("-m: keys stand before it and after it; allowed: -m first, then the keys")
 
 
 def _typed(config_name: str) -> Any:
@@ -100,10 +101,12 @@ def _typed(config_name: str) -> Any:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(keep)()
     except ValueError as error:  # Hydra raises a bare ValueError for these
         if str(error).startswith("Config group override must be a string"):
-            raise Mistake(f"a group cannot be null: {' '.join(sys.argv[1:])}; allowed: one of its options") from error
+            raise UsageError(
+                f"a group cannot be null: {' '.join(sys.argv[1:])}; allowed: one of its options"
+            ) from error
         if not str(error).startswith("Only one of --run"):
             raise
-        raise Mistake("--cfg, --info and --run go without -m; with -m, mode=plan shows what would run") from error
+        raise UsageError("--cfg, --info and --run go without -m; with -m, mode=plan shows what would run") from error
     if not handed:
         sys.exit(0)
     return handed[0]
@@ -130,7 +133,7 @@ def _one_line(error: BaseException, *, sweeps: bool) -> str:
         return f"{_as_typed(override[1])}: this design has no such key; allowed: {DESIGN_KEYS}"
     if override:
         return refused(_as_typed(override[1]), error)
-    return " ".join(text.split()) if isinstance(error, Mistake) else " ".join(_first(error).split())
+    return " ".join(text.split()) if isinstance(error, UsageError) else " ".join(_first(error).split())
 
 
 def refused(typed: str, error: BaseException, holder: str | None = None) -> str:

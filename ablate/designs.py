@@ -12,7 +12,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from ablate.design import Mistake, show
+from ablate.core.errors import UsageError
+from ablate.core.levels import show
 
 Point = tuple[int, ...]
 
@@ -35,7 +36,7 @@ def points(design: Mapping[str, Any], sizes: Mapping[str, int], reference: Point
         reference: the place of each factor's reference level.
 
     Raises:
-        Mistake: these factors have no such design; the message says what is allowed.
+        UsageError: these factors have no such design; the message says what is allowed.
     """
     kind = design.get("kind")
     if kind in ("full", "random"):
@@ -48,7 +49,7 @@ def points(design: Mapping[str, Any], sizes: Mapping[str, int], reference: Point
         return _folded(_fraction(design.get("fraction"), _varied(sizes)), sizes, reference)
     if kind == "screening":
         return _folded(_screening(_varied(sizes)), sizes, reference)
-    raise Mistake(
+    raise UsageError(
         f"design.kind={kind}: allowed: full, one_factor, leave_one_out, add_one_in, fractional, screening, random"
     )
 
@@ -84,16 +85,16 @@ def draw(
     """`cells` points of those kept, drawn without replacement, the reference first. With more cells, those and more.
 
     Raises:
-        Mistake: `cells` or `seed` is not a number that is allowed.
+        UsageError: `cells` or `seed` is not a number that is allowed.
     """
     count, seed = design.get("cells"), design.get("seed")
     if not _is_whole(seed):
-        raise Mistake(f"design.seed={show(seed)}: allowed: a whole number")
+        raise UsageError(f"design.seed={show(seed)}: allowed: a whole number")
     others = (point for point in _shuffled(seed, list(sizes.values())) if point != reference and keeps(point))
     wanted = count if _is_whole(count) and count >= 1 else None
     drawn = [reference, *itertools.islice(others, wanted and wanted - 1)]
     if len(drawn) != wanted:
-        raise Mistake(f"design.cells={show(count)}: allowed: a number of cells, 1 to {len(drawn)}")
+        raise UsageError(f"design.cells={show(count)}: allowed: a number of cells, 1 to {len(drawn)}")
     return drawn
 
 
@@ -140,7 +141,7 @@ def _exchanged(reference: int, first: int, code: int) -> int:
 
 def _fraction(fraction: Any, sizes: Mapping[str, int]) -> list[Point]:
     if not _is_whole(fraction) or fraction < 2:
-        raise Mistake(
+        raise UsageError(
             f"design.fraction={show(fraction)}: allowed: 2, 4, ...: one half, one quarter, ... of the full grid"
         )
     if set(sizes.values()) <= {2}:
@@ -148,7 +149,7 @@ def _fraction(fraction: Any, sizes: Mapping[str, int]) -> list[Point]:
     rows = _subset(fraction, sizes)
     if rows is None:
         allowed = [other for other in range(2, 1 + max(sizes.values())) if _subset(other, sizes)]
-        raise Mistake(f"design.fraction={fraction}: allowed for {_told(sizes)}: {_listed(allowed)}")
+        raise UsageError(f"design.fraction={fraction}: allowed for {_told(sizes)}: {_listed(allowed)}")
     return rows
 
 
@@ -156,7 +157,7 @@ def _regular(fraction: int, factors: int) -> list[Point]:
     """The regular fraction of highest resolution, of two-level factors."""
     allowed = [2**left_out for left_out in range(1, factors) if _can_leave_out(left_out, factors)]
     if fraction not in allowed:
-        raise Mistake(f"design.fraction={fraction}: allowed for {factors} factors of two levels: {_listed(allowed)}")
+        raise UsageError(f"design.fraction={fraction}: allowed for {factors} factors of two levels: {_listed(allowed)}")
     from pydoe import fracfact
 
     words = generators(factors, fraction.bit_length() - 1)
@@ -259,9 +260,9 @@ def _screening(sizes: Mapping[str, int]) -> list[Point]:
     """
     for name, size in sizes.items():
         if size > 2:
-            raise Mistake(f"design=screening: {name} has {size} levels; allowed: factors of two levels")
+            raise UsageError(f"design=screening: {name} has {size} levels; allowed: factors of two levels")
     if not sizes:
-        raise Mistake("design=screening: no factor has two levels; allowed: factors of two levels, as norm=bn,srelu")
+        raise UsageError("design=screening: no factor has two levels; allowed: factors of two levels, as norm=bn,srelu")
     from pydoe import pbdesign
 
     for columns in itertools.count(len(sizes)):

@@ -14,8 +14,11 @@ from hydra.utils import instantiate
 from omegaconf import MISSING
 from rich.console import Console
 
-from ablate import cli, finished, machine, schema, trial
-from ablate.design import FOR_THE_PLAN_ONLY, Mistake, show
+from ablate import cli, finished, schema, trial
+from ablate.core import hardware
+from ablate.core.errors import UsageError
+from ablate.core.identity import FOR_THE_PLAN_ONLY
+from ablate.core.levels import show
 
 Device = Enum("Device", ["auto", "cpu", "cuda"])
 
@@ -61,7 +64,7 @@ def evaluate(typed: cli.Composed) -> int:
     """Print what the network is, and its test accuracy; return exit status 0."""
     config = cli.plain(typed, EvaluateConfig)
     if (config["weights"] is None) == (config["trial"] is None):
-        raise Mistake(
+        raise UsageError(
             f"weights={show(config['weights'])} trial={show(config['trial'])}: allowed: one of them, trial=ID of a "
             "finished trial, or weights=FILE: what ablate.export wrote, or the authors' CIFAR10_allparams.mat"
         )
@@ -71,7 +74,7 @@ def evaluate(typed: cli.Composed) -> int:
         made = _ours(config["trial"], its_config, directory)
     elif not Path(config["weights"]).is_file():
         what = "is a folder" if Path(config["weights"]).is_dir() else "there is no such file"
-        raise Mistake(f"weights={config['weights']}: {what}; allowed: a file")
+        raise UsageError(f"weights={config['weights']}: {what}; allowed: a file")
     else:
         made = _read(config["weights"])
     name, dataset = typed.choices["dataset"], config["dataset"]
@@ -100,7 +103,7 @@ def _chosen(typed: cli.Composed, composed: Mapping[str, Any], own: Mapping[str, 
     for key in changed:
         if key not in own:
             allowed = ", ".join(name for name in own if name != "_target_")
-            raise Mistake(f"dataset.{key}: the trial's own data set has no such key; allowed: {allowed}")
+            raise UsageError(f"dataset.{key}: the trial's own data set has no such key; allowed: {allowed}")
     return own["_target_"].rpartition(".")[2], {**own, **{key: composed[key] for key in changed}}
 
 
@@ -109,7 +112,7 @@ def _device(typed: str, made: Trained) -> str:
 
     if typed == "cuda" and (not torch.cuda.is_available() or made.on_cpu):
         why = f"{made.typed} computes on the CPU" if made.on_cpu else "torch finds no GPU"
-        raise Mistake(f"device=cuda: {why}; allowed: cpu, auto")
+        raise UsageError(f"device=cuda: {why}; allowed: cpu, auto")
     return "cuda" if typed != "cpu" and torch.cuda.is_available() and not made.on_cpu else "cpu"
 
 
@@ -130,7 +133,7 @@ def _read(file: str) -> Trained:
     elif path.suffix == ".c":
         network, card = c_source.read(path)
     else:
-        raise Mistake(f"{typed}: allowed: a file that ends in .safetensors, .onnx, .c or .mat")
+        raise UsageError(f"{typed}: allowed: a file that ends in .safetensors, .onnx, .c or .mat")
     return Trained(
         *(network, card.shape[0], card.classes, typed),
         words=f"{path.name}: {card.trial_id}, {finished.words(card.config)}",
@@ -161,7 +164,7 @@ def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:
     if made.channels == data.channels and (made.classes == data.classes or (by_index and made.classes > data.classes)):
         return
     theirs = f"folders up to {data.classes - 1}" if by_index else str(data.classes)
-    raise Mistake(
+    raise UsageError(
         f"{made.typed}: for images of {made.channels} channels and {made.classes} classes; "
         f"dataset={name} has {data.channels} and {theirs}"
     )
@@ -175,13 +178,13 @@ def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: s
     from ablate.parts.compute import Compute
     from ablate.parts.loader import on_device
 
-    precision = made.precision if made.precision in machine.precisions(device) else "fp32"
+    precision = made.precision if made.precision in hardware.precisions(device) else "fp32"
     compute, threads = Compute(device, precision), torch.get_num_threads()
     network, test = compute.placed(made.network), on_device(data.test, device, threads=threads)
     shape = tuple(test.first().shape[1:])
     if made.shape not in (None, shape):
         theirs, own = ("x".join(map(str, one)) for one in (shape, made.shape))
-        raise Mistake(f"{made.typed}: for images of {own} numbers; dataset={name} has {theirs}")
+        raise UsageError(f"{made.typed}: for images of {own} numbers; dataset={name} has {theirs}")
     found = scores.evaluate(network, test, compute)
     elsewhere = f", trained at {made.precision}, evaluated at {precision}" * (made.precision != precision)
     told = [

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from ablate.events import Done, Event, Failed, to_dict
+from ablate.core.events import Done, Event, Failed, to_dict
 
 _BLOCK_BYTES = 65536
 _PREDICTIONS = ', "predicted": ['

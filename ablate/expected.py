@@ -14,8 +14,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablate import CONF, history, machine, schema
-from ablate.design import FOR_THE_PLAN_ONLY, science, trial_id
+from ablate import CONF, history, schema
+from ablate.core import hardware
+from ablate.core.identity import FOR_THE_PLAN_ONLY, science, trial_id
 
 PROCESS_BYTES = 400 * 2**20
 """What a process with torch holds before it trains anything."""
@@ -41,7 +42,7 @@ class Expectations:
 
         Else the seconds per multiply-add of the most similar trials there, times this one's multiply-adds.
         """
-        kind = machine.kind_of_device(config["dispatch"])
+        kind = hardware.kind_of_device(config["dispatch"])
         if not self._past.kinds.get(kind):
             return None
         twins = self._past.seconds.get((_cell(config), kind))
@@ -60,7 +61,7 @@ class Expectations:
 
     def peak_bytes(self, config: Mapping[str, Any]) -> int | None:
         """The most that the same cell's trials held, on the same kind of device; else `training_bytes`."""
-        kind = machine.kind_of_device(config["dispatch"])
+        kind = hardware.kind_of_device(config["dispatch"])
         measured = self._past.kinds and self._past.peak_bytes.get((_cell(config), kind))
         return measured or training_bytes(config)
 

@@ -15,8 +15,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from ablate import __version__, address, catalogue, cli, finished, schema, store, trial
-from ablate.design import Cell, Mistake, Trial
-from ablate.events import Done
+from ablate.core.errors import UsageError
+from ablate.core.events import Done
+from ablate.core.study import Cell, Trial
 
 Format = Enum("Format", ["packed", "onnx", "c"])
 
@@ -59,26 +60,26 @@ def export(typed: cli.Composed) -> int:
     _check_name(config)
     if config["register"] is not None:
         if not config["register"] or set(config["register"]) & set("/:"):
-            raise Mistake(f"register={config['register']}: allowed: a name without / and :")
+            raise UsageError(f"register={config['register']}: allowed: a name without / and :")
         address.check(config["track"]["uri"])
     folder = Path(config["to"]) / trial_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(config, trial_id, its_config, directory, folder)
     except OSError as error:
-        raise Mistake(f"to={config['to']}: cannot be written: {error.strerror}; allowed: a folder") from error
+        raise UsageError(f"to={config['to']}: cannot be written: {error.strerror}; allowed: a folder") from error
     return 0
 
 
 def _trial_id(config: Mapping[str, Any], runs: Path) -> str:
     if config["trial"] is None:
-        raise Mistake("trial=: allowed: the id of a finished trial, or best with study=NAME")
+        raise UsageError("trial=: allowed: the id of a finished trial, or best with study=NAME")
     if config["trial"] != BEST:
         if config["study"] is not None:
-            raise Mistake(f"trial={config['trial']} study={config['study']}: allowed: study= with trial=best alone")
+            raise UsageError(f"trial={config['trial']} study={config['study']}: allowed: study= with trial=best alone")
         return str(config["trial"])
     if config["study"] is None:
-        raise Mistake(f"trial=best: of which study? allowed: study={', '.join(catalogue.names(runs)) or 'NAME'}")
+        raise UsageError(f"trial=best: of which study? allowed: study={', '.join(catalogue.names(runs)) or 'NAME'}")
     study = catalogue.recall(config["study"], runs).study
     final = [one for one in study.trials if not one.tuning]
     scores = {}
@@ -87,9 +88,9 @@ def _trial_id(config: Mapping[str, Any], runs: Path) -> str:
         if isinstance(end, Done):
             scores[one.trial_id] = end.metrics.get("valid_acc", math.nan)
     if not scores:
-        raise Mistake(f"trial=best study={study.name}: none of its {len(final)} trials is done")
+        raise UsageError(f"trial=best study={study.name}: none of its {len(final)} trials is done")
     if any(map(math.isnan, scores.values())):
-        raise Mistake(
+        raise UsageError(
             f"trial=best study={study.name}: its trials set no images aside to choose by (dataset.valid_fraction=0), "
             "and a choice by test accuracy would spoil it; allowed: trial=ID"
         )
@@ -100,7 +101,7 @@ def _check_name(config: Mapping[str, Any]) -> None:
     from ablate.deploy.c_source import IDENTIFIER
 
     if not IDENTIFIER.fullmatch(config["name"]):
-        raise Mistake(f"name={config['name']}: allowed: up to 40 lower-case letters, digits and _, a letter first")
+        raise UsageError(f"name={config['name']}: allowed: up to 40 lower-case letters, digits and _, a letter first")
 
 
 def _write(
@@ -119,7 +120,7 @@ def _write(
     images, truth = next(iter(test.batches(EXAMPLES)))
     end = store.outcome(Trial(Cell(()), its_config["seed"], its_config, {}, trial_id), Path(config["runs"]))
     if not isinstance(end, Done):
-        raise Mistake(f"trial={trial_id}: it has not finished; say its line again, then this one")
+        raise UsageError(f"trial={trial_id}: it has not finished; say its line again, then this one")
     card = Card(
         trial_id=trial_id,
         config=its_config,

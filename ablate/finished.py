@@ -14,8 +14,12 @@ import hydra
 from omegaconf import OmegaConf
 
 from ablate import CONF, schema, storage, store, trial
-from ablate.design import ADDED_LATER, Cell, Level, Mistake, Trial, flatten, show
-from ablate.events import Done, Failed
+from ablate.core import errors
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Failed
+from ablate.core.identity import ADDED_LATER, flatten
+from ablate.core.levels import Level, show
+from ablate.core.study import Cell, Trial
 from ablate.grid import resolved
 
 NETWORKS = {"WideResNet": "wide ResNet", "ImageNetResNet": "ImageNet's ResNet"}
@@ -27,24 +31,24 @@ def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
     Those of a trial whose run directory is in an object store are fetched when they are first needed.
 
     Raises:
-        Mistake: there is no such trial in `runs`, or it has no weights, or they cannot be fetched.
+        UsageError: there is no such trial in `runs`, or it has no weights, or they cannot be fetched.
     """
     if not runs.is_dir():
-        raise Mistake(f"runs={runs}: there is no such folder; allowed: the folder of the run directories")
+        raise UsageError(f"runs={runs}: there is no such folder; allowed: the folder of the run directories")
     ids = sorted(path.parent.name for path in runs.glob("*/config.json"))
     if trial_id not in ids:
         close = difflib.get_close_matches(trial_id, ids) or [one for one in ids if one.startswith(trial_id)][:3]
         held = f"did you mean {' or '.join(close)}?" if close else f"its {len(ids)} trials are named by their ids"
-        raise Mistake(f"trial={trial_id}: not in {runs}/; {held}")
+        raise UsageError(f"trial={trial_id}: not in {runs}/; {held}")
     directory = runs / trial_id
     config = json.loads((directory / "config.json").read_text())
     if not (directory / trial.WEIGHTS).is_file():
         try:
             storage.bring_weights(directory)
-        except storage.Away as away:
-            raise Mistake(f"trial={trial_id}: its weights are at {storage.pointer(directory)}: {away}") from away
+        except errors.StorageUnavailable as away:
+            raise UsageError(f"trial={trial_id}: its weights are at {storage.pointer(directory)}: {away}") from away
     if not (directory / trial.WEIGHTS).is_file():
-        raise Mistake(f"trial={trial_id}: {_without_weights(trial_id, config, runs)}")
+        raise UsageError(f"trial={trial_id}: {_without_weights(trial_id, config, runs)}")
     return config, directory
 
 
@@ -53,7 +57,7 @@ def _without_weights(trial_id: str, config: Mapping[str, Any], runs: Path) -> st
     where = {"runs": str(runs)} | ({"storage": elsewhere} if elsewhere else {})
     try:
         again = f"python -m ablate.run {line({**config, **where})}"
-    except Mistake as mistake:
+    except UsageError as mistake:
         again = f"the line that made it ({mistake})"
     outcome = store.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), runs)
     if isinstance(outcome, Done):
@@ -81,7 +85,7 @@ def line(config: Mapping[str, Any]) -> str:
     """What to type after `python -m ablate.run` for the one trial with this config.
 
     Raises:
-        Mistake: a part of it is none of conf/'s, but one of somebody's own.
+        UsageError: a part of it is none of conf/'s, but one of somebody's own.
     """
     typed = [f"{group}={_option(group, config[group])}" for group in schema.GROUPS_WITH_A_TARGET]
     typed += [f"{name}={show(config[name])}" for name in ("bits", "depth", "width", "seed")]
@@ -104,7 +108,7 @@ def _option(group: str, values: Mapping[str, Any]) -> str:
         if option["_target_"] == values["_target_"]:
             alike[file.stem] = sum(option.get(key) == value for key, value in values.items())
     if not alike:
-        raise Mistake(f"its {group}, {values['_target_']}, is none of conf/'s")
+        raise UsageError(f"its {group}, {values['_target_']}, is none of conf/'s")
     return max(alike, key=lambda name: alike[name])
 
 

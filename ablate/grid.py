@@ -22,7 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ablate import schema
 from ablate.cli import DESIGN_KEYS, refused
-from ablate.design import OUTSIDE_IDENTITY, Level, Mistake, flatten, show
+from ablate.core.errors import UsageError
+from ablate.core.identity import OUTSIDE_IDENTITY, flatten
+from ablate.core.levels import Level, show
 from ablate.references import references
 from ablate.selection import KEYS, Selection, asked, exactly
 
@@ -34,7 +36,7 @@ class Combination:
     """One level of every swept key of a grid: its resolved config, and what was chosen for each group.
 
     What is equal in two configs may be one object in both: never change it. `settle` gives the config with further
-    values in it, resolved and checked; it raises Mistake for one that is not allowed here.
+    values in it, resolved and checked; it raises UsageError for one that is not allowed here.
     """
 
     config: Mapping[str, Any]
@@ -120,17 +122,17 @@ def _design(loader: ConfigLoader, master: DictConfig, overrides: Sequence[Overri
     options = ", ".join(sorted(loader.get_group_options("design", ObjectType.CONFIG)))
     for one in said:
         if one.is_sweep_override():
-            raise Mistake(f"{one.input_line}: a study has one design; allowed: one of {options}")
+            raise UsageError(f"{one.input_line}: a study has one design; allowed: one of {options}")
     cfg = loader.load_sweep_config(master, [str(one.input_line) for one in said if one.key_or_group == "design"])
     choice = cfg.hydra.runtime.choices.get("design")
     values = OmegaConf.to_container(cfg.design, resolve=True) if choice and "design" in cfg else None
     if not isinstance(values, dict) or "kind" not in values:
-        raise Mistake(f"{' '.join(str(one.input_line) for one in said)}: allowed: one of {options}")
+        raise UsageError(f"{' '.join(str(one.input_line) for one in said)}: allowed: one of {options}")
     design = {str(key): value for key, value in values.items()}
     for one in said:
         key = one.key_or_group.partition(".")[2]
         if key and (key == "kind" or key not in design):
-            raise Mistake(f"{one.input_line}: this design has no such key; allowed: {DESIGN_KEYS}")
+            raise UsageError(f"{one.input_line}: this design has no such key; allowed: {DESIGN_KEYS}")
         if key:
             design[key] = one.value()
     return design
@@ -170,7 +172,7 @@ class _Composition:
         """The resolved config at these levels, checked. It shares with others what is equal in them."""
         try:
             return _settled(self._patched(level_of), identified)
-        except (Mistake, OmegaConfBaseException):
+        except (UsageError, OmegaConfBaseException):
             self._set_all(level_of)
             return _settled(resolved(self.cfg), identified)
 
@@ -240,18 +242,18 @@ def _factor(loader: ConfigLoader, override: Override, zipped: Collection[str]) -
     """The levels of one key; of a zipped one some may be there twice."""
     name = override.key_or_group
     if name == "seeds":
-        raise Mistake(f"{override.input_line}: seeds is the number of replicates; allowed: one whole number")
+        raise UsageError(f"{override.input_line}: seeds is the number of replicates; allowed: one whole number")
     if name.split(".")[0] in OUTSIDE_IDENTITY or name in OUTSIDE_IDENTITY:
-        raise Mistake(f"{override.input_line}: {name} says where or how a trial runs; it cannot be a factor")
+        raise UsageError(f"{override.input_line}: {name} says where or how a trial runs; it cannot be a factor")
     if not override.is_discrete_sweep():
-        raise Mistake(f"{override.input_line}: allowed: a,b  range(1,4)  choice(a,b)  glob(*)")
+        raise UsageError(f"{override.input_line}: allowed: a,b  range(1,4)  choice(a,b)  glob(*)")
     is_group = bool(loader.get_group_options(name, ObjectType.CONFIG))
     texts = list(override.sweep_string_iterator())
     if name not in zipped:
         texts = list(dict.fromkeys(texts))
     if not texts:
         options = loader.get_group_options(name, ObjectType.CONFIG)
-        raise Mistake(f"{override.input_line}: no level matches; allowed: {', '.join(sorted(options))}")
+        raise UsageError(f"{override.input_line}: no level matches; allowed: {', '.join(sorted(options))}")
     if is_group:
         return _Factor(name, texts, is_group=True, may_add=False)
     parser = OverridesParser.create()
@@ -262,7 +264,7 @@ def _factor(loader: ConfigLoader, override: Override, zipped: Collection[str]) -
 def _refuse_seed(overrides: Iterable[Override]) -> None:
     for override in overrides:
         if override.key_or_group == "seed":
-            raise Mistake(f"{override.input_line}: seed is for one trial, without -m; with -m say seeds=N")
+            raise UsageError(f"{override.input_line}: seed is for one trial, without -m; with -m say seeds=N")
 
 
 def _set(cfg: DictConfig, factor: _Factor, value: Any, choices: Mapping[str, str]) -> None:
@@ -271,7 +273,7 @@ def _set(cfg: DictConfig, factor: _Factor, value: Any, choices: Mapping[str, str
     except OmegaConfBaseException as error:
         group = factor.name.partition(".")[0]
         holder = f"{group}={choices[group]}" if group in choices else None
-        raise Mistake(refused(f"{factor.name}={show(value)}", error, holder)) from error
+        raise UsageError(refused(f"{factor.name}={show(value)}", error, holder)) from error
 
 
 def _without_hydra(composed: DictConfig) -> tuple[DictConfig, dict[str, str]]:
@@ -286,7 +288,7 @@ def ours(choices: Mapping[str, str]) -> dict[str, str]:
     ours = {group: choice for group, choice in choices.items() if choice and not group.startswith("hydra/")}
     for group in GROUPS:
         if group not in ours:  # taken out with ~, or several options in brackets, which Hydra merges into one config
-            raise Mistake(f"{group}: allowed: one of its options; levels of a factor are -m {group}=a,b")
+            raise UsageError(f"{group}: allowed: one of its options; levels of a factor are -m {group}=a,b")
     return ours
 
 
@@ -294,7 +296,7 @@ def settled(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config, checked, with what identifies a data set of somebody's own files.
 
     Raises:
-        Mistake: a value is not allowed.
+        UsageError: a value is not allowed.
     """
     return _settled(resolved(cfg), {})
 

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator
 
-from ablate.design import Level
+from ablate.core.levels import Level
 from ablate.space import Space
 
 

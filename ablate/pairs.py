@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ablate.design import PREFERRED, Cell, Level
+from ablate.core.levels import Level
+from ablate.core.study import PREFERRED, Cell
 
 Pair = tuple[Cell, Cell]
 

@@ -16,16 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from ablate import adaptive
 from ablate.adaptive import Auto, Maker
 from ablate.cli import Composed
-from ablate.design import (
-    FOR_A_STUDY,
-    OUTSIDE_IDENTITY,
-    Cell,
-    Level,
-    Mistake,
-    Study,
-    Trial,
-    show,
-)
+from ablate.core.errors import UsageError
+from ablate.core.identity import FOR_A_STUDY, OUTSIDE_IDENTITY
+from ablate.core.levels import Level, show
+from ablate.core.study import Cell, Study, Trial
 from ablate.grid import Combination, Grid, grid, ours, resolved, settled
 from ablate.pairs import Pair, pairs
 from ablate.preset import Preset, read
@@ -78,17 +72,17 @@ def one_trial(composed: Composed) -> Plan:
     for typed in composed.typed:
         key = re.split(r"[=@]", typed.lstrip("+~"), maxsplit=1)[0].split(".")[0]
         if key == "seeds":
-            raise Mistake(f"{typed}: seeds is for a study, with -m; without -m there is one trial, and seed=N")
+            raise UsageError(f"{typed}: seeds is for a study, with -m; without -m there is one trial, and seed=N")
         if key in FOR_A_STUDY:
-            raise Mistake(f"{typed}: {key} is for a study; allowed: with -m")
+            raise UsageError(f"{typed}: {key} is for a study; allowed: with -m")
     choices = ours(composed.choices)
     _refuse_smoke(resolved(composed.config)["scale"])
     config = settled(composed.config)
     if config["dispatch"]["executor"] == "cluster":
-        raise Mistake("dispatch=cluster: without -m a trial runs in this process; allowed: with -m")
+        raise UsageError("dispatch=cluster: without -m a trial runs in this process; allowed: with -m")
     workers = config["dispatch"]["workers_per_trial"]
     if workers > 1:
-        raise Mistake(f"dispatch.workers_per_trial={workers}: without -m a trial runs in this process; allowed: 1")
+        raise UsageError(f"dispatch.workers_per_trial={workers}: without -m a trial runs in this process; allowed: 1")
     cell = Cell(())
     maker = Maker({cell: Combination(config, choices, lambda values: config)}, {})
     trials = [maker.trial(cell, config["seed"])]
@@ -99,7 +93,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     """The plan of a line with -m: every combination of the levels typed, `seeds` trials each; or a preset's.
 
     Raises:
-        Mistake: a level is of the wrong type, out of range, or of a key that cannot be a factor.
+        UsageError: a level is of the wrong type, out of range, or of a key that cannot be a factor.
     """
     asked = _preset(loader, master, arguments)
     spaces, lines = adaptive.taken(asked.lines)
@@ -111,7 +105,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         cell = Cell(tuple((name, combination.level(name)) for name in factors))
         twin = cells.setdefault(cell, combination)
         if twin.config != combination.config:
-            raise Mistake(f"preset={asked.name}: {_two_in_one_cell(cell, twin, combination)}")
+            raise UsageError(f"preset={asked.name}: {_two_in_one_cell(cell, twin, combination)}")
 
     config = combinations[0].config
     maker = Maker(cells, adaptive.nuisance_space(spaces["nuisance"], cells, factors))
@@ -168,10 +162,10 @@ def _preset(loader: ConfigLoader, master: DictConfig, words: Sequence[str]) -> P
     asked = {one.key_or_group: one for one in overrides if one.key_or_group in ("preset", "scale")}
     twice = [word for word, one in zip(words, overrides, strict=True) if one.key_or_group == "preset"]
     if len(twice) > 1:
-        raise Mistake(f"{' '.join(twice)}: allowed: one preset for a study")
+        raise UsageError(f"{' '.join(twice)}: allowed: one preset for a study")
     for name, one in asked.items():
         if one.is_sweep_override():
-            raise Mistake(f"{one.input_line}: {name} is one for a study; allowed: one of its levels")
+            raise UsageError(f"{one.input_line}: {name} is one for a study; allowed: one of its levels")
     preset = asked["preset"].value() if "preset" in asked else None
     if preset is None:
         if "scale" in asked:
@@ -189,12 +183,12 @@ def _refuse_idle(asked: Preset, grids: Sequence[Grid]) -> None:
     typed = {name for one in grids for name in one.typed}
     for key in (*asked.follows, *([asked.contrast[0]] if asked.contrast else [])):
         if key not in typed:
-            raise Mistake(f"preset={asked.name}: its file names {key}, which none of its lines sets")
+            raise UsageError(f"preset={asked.name}: its file names {key}, which none of its lines sets")
 
 
 def _refuse_smoke(scale: Any) -> None:
     if scale == "smoke":
-        raise Mistake("scale=smoke: for a preset; allowed: with -m preset=NAME")
+        raise UsageError("scale=smoke: for a preset; allowed: with -m preset=NAME")
 
 
 def _differing(grids: Sequence[Grid], follows: Sequence[str]) -> list[str]:
@@ -221,7 +215,7 @@ def _refuse_twins(trials: Iterable[Trial]) -> None:
     for trial in trials:
         twin = seen.setdefault(trial.trial_id, trial)
         if twin.cell != trial.cell:
-            raise Mistake(f"{twin.cell} and {trial.cell} are the same network and recipe; drop one of them")
+            raise UsageError(f"{twin.cell} and {trial.cell} are the same network and recipe; drop one of them")
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,5 +237,5 @@ def _name(
         varied = sorted(factor for factor in factors if factor != "dataset")
         return "-".join([datasets, *varied, *([kind] * (kind != "full")), *how])
     if not re.fullmatch(r"\w[\w.+-]{,99}", name):
-        raise Mistake(f"study={show(name)}: allowed: up to 100 letters, digits, and _ . + - after the first")
+        raise UsageError(f"study={show(name)}: allowed: up to 100 letters, digits, and _ . + - after the first")
     return name

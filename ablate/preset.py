@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.design import Level, Mistake
+from ablate.core.errors import UsageError
+from ablate.core.levels import Level
 
 KEYS = ("grids", "common", "smoke", "follows", "contrast")
 
@@ -39,7 +40,7 @@ def read(name: str, values: Any, typed: Sequence[str], *, smoke: bool) -> Preset
     """The lines of a preset, with what was `typed` beside it: that replaces the same keys in every line.
 
     Raises:
-        Mistake: the file lacks `grids`, or has another key or form than those above.
+        UsageError: the file lacks `grids`, or has another key or form than those above.
     """
     held = _checked(name, values)
     grids = [_words(name, "grids", grid) for grid in held["grids"]]
@@ -59,20 +60,20 @@ def read(name: str, values: Any, typed: Sequence[str], *, smoke: bool) -> Preset
 def _checked(name: str, values: Any) -> Mapping[str, Any]:
     where = f"preset={name}: its file's"
     if not isinstance(values, Mapping):
-        raise Mistake(f"preset={name}: its file holds no keys; allowed: {', '.join(KEYS)}")
+        raise UsageError(f"preset={name}: its file holds no keys; allowed: {', '.join(KEYS)}")
     for key in values:
         if key not in KEYS:
-            raise Mistake(f"{where} {key}: no such key; allowed: {', '.join(KEYS)}")
+            raise UsageError(f"{where} {key}: no such key; allowed: {', '.join(KEYS)}")
     if not _is_list_of_text(values.get("grids")) or not values["grids"]:
-        raise Mistake(f"{where} grids: allowed: a list of lines as typed after -m")
+        raise UsageError(f"{where} grids: allowed: a list of lines as typed after -m")
     if not isinstance(values.get("common") or "", str):
-        raise Mistake(f"{where} common: allowed: a line as typed after -m")
+        raise UsageError(f"{where} common: allowed: a line as typed after -m")
     follows = values.get("follows")
     if follows is not None and not _is_list_of_text(follows):
-        raise Mistake(f"{where} follows={follows}: allowed: a list of keys, [recipe.epochs]")
+        raise UsageError(f"{where} follows={follows}: allowed: a list of keys, [recipe.epochs]")
     contrast = values.get("contrast")
     if contrast is not None and not _is_contrast(contrast):
-        raise Mistake(f"{where} contrast={contrast}: allowed: {{factor: norm, levels: [bn, srelu]}}, two levels")
+        raise UsageError(f"{where} contrast={contrast}: allowed: {{factor: norm, levels: [bn, srelu]}}, two levels")
     return values
 
 
@@ -92,21 +93,21 @@ def _words(name: str, key: str, line: str) -> list[str]:
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise Mistake(f"preset={name}: its file's {key}: {line}: {error}") from error
+        raise UsageError(f"preset={name}: its file's {key}: {line}: {error}") from error
     for word in words:
         if _key(word).split(".")[0] in NOT_IN_A_LINE:
-            raise Mistake(f"preset={name}: its file's {key}: {word}: allowed: on the line that one types")
+            raise UsageError(f"preset={name}: its file's {key}: {word}: allowed: on the line that one types")
     return words
 
 
 def _smoke(name: str, held: Any, grids: int) -> Sequence[Sequence[str]]:
     if not held:
-        raise Mistake(f"scale=smoke: preset={name} has no smoke form; allowed: scale=full")
+        raise UsageError(f"scale=smoke: preset={name} has no smoke form; allowed: scale=full")
     lines = [held] * grids if isinstance(held, str) else held
     if not _is_list_of_text(lines):
-        raise Mistake(f"preset={name}: its file's smoke: allowed: a line as typed after -m, or one a grid")
+        raise UsageError(f"preset={name}: its file's smoke: allowed: a line as typed after -m, or one a grid")
     if len(lines) != grids:
-        raise Mistake(f"preset={name}: {len(lines)} smoke lines, {grids} grids; allowed: one a grid, or one for all")
+        raise UsageError(f"preset={name}: {len(lines)} smoke lines, {grids} grids; allowed: one a grid, or one for all")
     return [_words(name, "smoke", line) for line in lines]
 
 

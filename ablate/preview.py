@@ -13,9 +13,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ablate import expected, machine
-from ablate.design import Cell, Level, Study, Trial, show
-from ablate.events import Done, Failed, Outcome
+from ablate import expected
+from ablate.core import hardware
+from ablate.core.events import Done, Failed, Outcome
+from ablate.core.levels import Level, show
+from ablate.core.study import Cell, Study, Trial
+from ablate.core.text import counted, duration, size
 from ablate.expected import Expectations, training_multiply_adds
 
 SHOWN_CELLS = 100
@@ -149,11 +152,6 @@ def counts(outcomes: Outcomes) -> str:
     return ", ".join(told)
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun, in the right number."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _cells_table(study: Study, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for factor in study.factors:
@@ -172,8 +170,8 @@ def _expected(
 ) -> None:
     """One line of hours and disk, and one of the cells that are larger than this machine's memory."""
     first = next(iter(config_of.values()))
-    runs, slots = Path(first["runs"]).absolute(), machine.slots(first["dispatch"])
-    memory = machine.memory_bytes(machine.kind_of_device(first["dispatch"]))
+    runs, slots = Path(first["runs"]).absolute(), hardware.slots(first["dispatch"])
+    memory = hardware.memory_bytes(hardware.kind_of_device(first["dispatch"]))
     expectations = Expectations(runs)
     seconds = [(expectations.seconds(config_of[cell]), trials) for cell, trials in waiting.items()]
     known = [(each, trials) for each, trials in seconds if each is not None]
@@ -181,31 +179,24 @@ def _expected(
     if known:
         total, trials = sum(each * trials for each, trials in known), sum(trials for _, trials in known)
         of = "" if trials == waiting.total() else f" for {trials} of them"
-        parts.append(f"{_hours(total)}{of} by what finished here, {_hours(total / slots)} on {counted(slots, 'slot')}")
+        parts.append(
+            f"{duration(total)}{of} by what finished here, {duration(total / slots)} on {counted(slots, 'slot')}"
+        )
     learned = {cell: expected.parameters(config_of[cell]) or 0 for cell in waiting}
     if any(learned.values()):
         weights = sum(4 * learned[cell] * trials for cell, trials in waiting.items())
         checkpoints = slots * 2 * 2 * 4 * max(learned.values())
-        free = machine.free_disk_bytes(runs)
-        parts.append(f"{_size(weights + checkpoints)} of disk, {_size(free)} free")
+        free = hardware.free_disk_bytes(runs)
+        parts.append(f"{size(weights + checkpoints)} of disk, {size(free)} free")
     if parts:
         _line(console, f"Expected: {'; '.join(parts)}.")
     large = [(cell, peak) for cell in waiting if (peak := expectations.peak_bytes(config_of[cell])) is not None]
     large = [(cell, peak) for cell, peak in large if memory and peak > memory]
     for cell, peak in large[:SHOWN_LARGE]:
-        _line(console, f"Too large: {cell}: {_size(peak)} of memory, {_size(memory or 0)} here", "yellow")
+        _line(console, f"Too large: {cell}: {size(peak)} of memory, {size(memory or 0)} here", "yellow")
     _more(console, len(large) - SHOWN_LARGE, "such cell")
     if large:
         _line(console, "A smaller recipe.micro_batch holds less at once.", "yellow")
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
-
-
-def _size(count: float) -> str:
-    unit, name = next((unit, name) for unit, name in ((1e12, "TB"), (1e9, "GB"), (0, "MB")) if count >= unit)
-    return f"{count / (unit or 1e6):.3g} {name}"
 
 
 def _more(console: Console, count: int, noun: str) -> None:

@@ -10,8 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
-from ablate.design import Trial
-from ablate.events import Done, Epoch, Event, Failed, Notice, Started
+from ablate.core.events import Done, Epoch, Event, Failed, Notice, Started
+from ablate.core.study import Trial
 
 SECONDS_BETWEEN_LINES = 30.0
 

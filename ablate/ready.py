@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate import dispatch, machine, schema, storage
+from ablate import dispatch, schema, storage
+from ablate.core import hardware
 
 
 def warnings(recipes: Sequence[Mapping[str, Any]], how: Mapping[str, Any]) -> list[str]:
-    """What to say before trials run on this machine; raises Mistake where it cannot run them."""
+    """What to say before trials run on this machine; raises UsageError where it cannot run them."""
     if not recipes:
         return []
-    machine.check_gpus(how)
-    kind = machine.kind_of_device(how)
-    told = [machine.check_recipe(recipe, kind) for recipe in _unlike(recipes)]
+    hardware.check_gpus(how)
+    kind = hardware.kind_of_device(how)
+    told = [hardware.check_recipe(recipe, kind) for recipe in _unlike(recipes)]
     return list(dict.fromkeys(warning for warning in told if warning))
 
 
@@ -38,7 +39,7 @@ class Data:
             (self.everywhere if on_cluster and is_streamed else self._here).extend(hooks)
 
     def read(self) -> None:
-        """Get ready what this machine reads. Raises Mistake where it cannot."""
+        """Get ready what this machine reads. Raises UsageError where it cannot."""
         for read in self._here:
             read()
 
@@ -56,7 +57,7 @@ def joined(
     """The cluster of the head at HOST:PORT, once each of its machines has said that it can run the trials.
 
     Raises:
-        Mistake: it lets nobody in, or a machine cannot run them.
+        UsageError: it lets nobody in, or a machine cannot run them.
     """
     is_folder = isinstance(place, storage.Folder)
     needs = list(data.everywhere)
@@ -76,9 +77,9 @@ def joined(
 
 
 def slots(how: Mapping[str, Any], cluster: dispatch.Cluster | None) -> int:
-    """Trials that run at once; raises Mistake where one is larger than every machine of the cluster."""
+    """Trials that run at once; raises UsageError where one is larger than every machine of the cluster."""
     if cluster is None:
-        return machine.slots(how)
+        return hardware.slots(how)
     return cluster.slots(dispatch.Slot(how["cpus_per_trial"], how["gpus_per_trial"], how["workers_per_trial"]))
 
 

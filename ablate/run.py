@@ -11,23 +11,12 @@ from typing import Any
 
 from rich.console import Console
 
-from ablate import (
-    address,
-    cli,
-    dispatch,
-    person,
-    plan,
-    preview,
-    ready,
-    schema,
-    stopping,
-    storage,
-    store,
-    track,
-)
+from ablate import address, cli, dispatch, plan, preview, ready, schema, stopping, storage, store, track
 from ablate.agenda import Agenda, is_to_do
-from ablate.design import Mistake, Study
-from ablate.events import Done, Failed
+from ablate.core import errors, provenance, text
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Failed
+from ablate.core.study import Study
 from ablate.session import Session
 
 GOES_ON = "Nothing that was done is lost: say the same line again to go on."
@@ -78,17 +67,17 @@ def run(typed: Any) -> int:
         if head is not None:
             cluster = stack.enter_context(ready.joined(head, how, place, runs, recipes, data, say))
         agenda = stack.enter_context(Agenda(planned, runs, ready.slots(how, cluster), place))
-        session = Session(planned, agenda, runs, stop, console, say, person.code_version(), place, cluster)
+        session = Session(planned, agenda, runs, stop, console, say, provenance.code_version(), place, cluster)
         try:
             with stop:
                 ran, complaint = session.run(single=not isinstance(typed, plan.Plan))
         except KeyboardInterrupt:
             say(f"Stopped now. {GOES_ON}", "yellow")
             return stop.exit_status
-        except store.NoSpace as full:
+        except errors.DiskFull as full:
             say(f"{full}. Free some space. {GOES_ON}", "red")
             return 1
-        except storage.Away as away:
+        except errors.StorageUnavailable as away:
             say(f"storage={place.url}: {away}. {GOES_ON}", "red")
             return 1
     study = agenda.final
@@ -125,11 +114,11 @@ def _say_how_it_ended(
 
 def _runs_folder(typed: str) -> Path:
     if not typed:
-        raise Mistake("runs=: allowed: a folder, or a name for a new one")
+        raise UsageError("runs=: allowed: a folder, or a name for a new one")
     runs = Path(typed).absolute()
     standing = next(path for path in (runs, *runs.parents) if path.exists())
     if not standing.is_dir():
-        raise Mistake(f"runs={typed}: {standing} is a file; allowed: a folder, or a name for a new one")
+        raise UsageError(f"runs={typed}: {standing} is a file; allowed: a folder, or a name for a new one")
     return runs
 
 
@@ -137,7 +126,7 @@ def _make(runs: Path, typed: str) -> None:
     try:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(
+        raise UsageError(
             f"runs={typed}: cannot be made: {error.strerror}; allowed: a folder, or a name for a new one"
         ) from error
 
@@ -153,7 +142,7 @@ def _say_what_next(
         say(
             f"MLflow at {planned.settings['track']['uri']} did not take everything ({complaint}); "
             "nothing is lost: say the same line again to deliver it, "
-            f"or python -m ablate.track study={planned.study.name}: {preview.counted(complaint.trials, 'trial')}",
+            f"or python -m ablate.track study={planned.study.name}: {text.counted(complaint.trials, 'trial')}",
             style="red",
         )
     if any(isinstance(end, Failed) and not store.to_go_on(end) for end in outcomes.values()):

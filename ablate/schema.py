@@ -17,7 +17,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from ablate import address
-from ablate.design import Mistake, flatten, show
+from ablate.core.errors import UsageError
+from ablate.core.identity import flatten
+from ablate.core.levels import show
 from ablate.parts import checks
 
 Mode = Enum("Mode", ["run", "plan"])
@@ -196,26 +198,26 @@ def register() -> None:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raise Mistake, in one line, for a value out of range or one that a part's own check refuses.
+    """Raise UsageError, in one line, for a value out of range or one that a part's own check refuses.
 
     Args:
         config: resolved and plain, `check` keys of the groups included.
     """
     for key in config:
         if key not in _KEYS:
-            raise Mistake(f"{key}={config[key]}: no such key; allowed: {', '.join(_KEYS)}")
+            raise UsageError(f"{key}={config[key]}: no such key; allowed: {', '.join(_KEYS)}")
     for key in _NEEDED:
         if key not in config:
-            raise Mistake(f"{key}: taken out with ~; allowed: {key}=VALUE")
+            raise UsageError(f"{key}: taken out with ~; allowed: {key}=VALUE")
     for name, inside in _KEYS_OF.items():
         for key in config[name]:
             if key not in inside:
-                raise Mistake(f"{name}.{key}={config[name][key]}: no such key; allowed: {', '.join(inside)}")
+                raise UsageError(f"{name}.{key}={config[name][key]}: no such key; allowed: {', '.join(inside)}")
     for key, (fits, allowed) in _ALLOWED.items():
         holder, _, last = key.rpartition(".")
         value = (config[holder] if holder else config).get(last)
         if value is not None and not fits(value):
-            raise Mistake(f"{key}={show(flatten(config)[key])}: allowed: {allowed}")
+            raise UsageError(f"{key}={show(flatten(config)[key])}: allowed: {allowed}")
     check_targets(config)
     checks.micro_batch(config)
     checks.shards(config)
@@ -232,16 +234,16 @@ def _check_cluster(how: Mapping[str, Any], storage: str | None) -> None:
     is_cluster, workers = how["executor"] == "cluster", how["workers_per_trial"]
     for key in ("address", "jobs"):
         if how.get(key) is not None and not is_cluster:
-            raise Mistake(f"dispatch.{key}={how[key]}: for a cluster; allowed: with dispatch=cluster")
+            raise UsageError(f"dispatch.{key}={how[key]}: for a cluster; allowed: with dispatch=cluster")
     if is_cluster and workers > 1 and storage is not None:
-        raise Mistake(
+        raise UsageError(
             f"dispatch.workers_per_trial={workers} storage={storage}: a trial's processes share its run directory; "
             "allowed with dispatch=cluster: a folder of all machines, in runs="
         )
 
 
 def interval(every: str) -> tuple[int | None, float | None]:
-    """The epochs, or the minutes, of `checkpoint.every`; one of both is None. Raises Mistake for anything else.
+    """The epochs, or the minutes, of `checkpoint.every`; one of both is None. Raises UsageError for anything else.
 
     >>> interval("2"), interval("0.5min")
     ((2, None), (None, 0.5))
@@ -253,20 +255,20 @@ def interval(every: str) -> tuple[int | None, float | None]:
             return epochs, minutes
     except ValueError:
         pass
-    raise Mistake(f"checkpoint.every={every}: allowed: epochs, as in 1, or minutes, as in 5min")
+    raise UsageError(f"checkpoint.every={every}: allowed: epochs, as in 1, or minutes, as in 5min")
 
 
 def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, Any]], Any]]:
     """The functions of the config that the groups' YAML names, in every group that has the key.
 
-    `check` (torch-free) raises Mistake, `prepare` works before a run, `multiply_adds` counts an image's.
+    `check` (torch-free) raises UsageError, `prepare` works before a run, `multiply_adds` counts an image's.
     """
     groups = (value for value in config.values() if isinstance(value, Mapping))
     return [_named(group[name], name) for group in groups if group.get(name)]
 
 
 def check_targets(config: Mapping[str, Any]) -> None:
-    """Raise Mistake where a group names a class or function of a module that is not on the Python path."""
+    """Raise UsageError where a group names a class or function of a module that is not on the Python path."""
     for name in GROUPS_WITH_A_TARGET:
         _check_target(name, config[name])
 
@@ -274,7 +276,7 @@ def check_targets(config: Mapping[str, Any]) -> None:
 def _check_target(name: str, group: Any) -> None:
     """Find the module that a group's `_target_` names, without importing it."""
     if not isinstance(group, Mapping) or "_target_" not in group:
-        raise Mistake(f"{name}={group}: allowed: one of its options, or values with a _target_")
+        raise UsageError(f"{name}={group}: allowed: one of its options, or values with a _target_")
     target = str(group["_target_"])
     module = target.rpartition(".")[0]
     try:
@@ -282,7 +284,7 @@ def _check_target(name: str, group: Any) -> None:
     except ImportError:
         found = False
     if not found:
-        raise Mistake(f"{name}._target_={target}: no such module; allowed: package.module.Name, on the Python path")
+        raise UsageError(f"{name}._target_={target}: no such module; allowed: package.module.Name, on the Python path")
 
 
 @functools.lru_cache
@@ -302,4 +304,4 @@ def _named(path: str, key: str) -> Callable[[Mapping[str, Any]], Any]:
     try:
         return pkgutil.resolve_name(f"{module}:{function}")
     except (ImportError, AttributeError, ValueError) as error:
-        raise Mistake(f"{key}: {path}: no such function ({error})") from error
+        raise UsageError(f"{key}: {path}: no such function ({error})") from error

@@ -9,10 +9,12 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from ablate import designs, expression
-from ablate.design import Level, Mistake, show
+from ablate import designs
+from ablate.core import expression
+from ablate.core.errors import UsageError
+from ablate.core.expression import Expression, quoted, same
+from ablate.core.levels import Level, show
 from ablate.designs import Point
-from ablate.expression import Expression, quoted, same
 
 KEYS = ("where", "when", "zip", "reference")
 
@@ -31,7 +33,7 @@ def asked(overrides: Iterable[Override]) -> Asked:
     """What the words of a line say of these keys; a later word stands in the place of an earlier one.
 
     Raises:
-        Mistake: a word has not the form that its key takes.
+        UsageError: a word has not the form that its key takes.
     """
     found = Asked()
     for override in overrides:
@@ -46,7 +48,7 @@ def asked(overrides: Iterable[Override]) -> Asked:
                 getattr(found, node).update(_by_name(name, value))
             else:
                 allowed = {"where": quoted("where", "norm == bn"), "zip": "zip=[depth,width]"}
-                raise Mistake(f"{typed}: allowed: {allowed.get(node, f'{node}.FACTOR=...')}")
+                raise UsageError(f"{typed}: allowed: {allowed.get(node, f'{node}.FACTOR=...')}")
     return found
 
 
@@ -56,8 +58,8 @@ def _one(override: Override) -> Any:
     if not override.is_sweep_override():
         return override.value()
     if node.lstrip("+").startswith(("where", "when.")):
-        raise Mistake(f"{typed}: allowed in quotes, for the shell too: {quoted(node, text)}")
-    raise Mistake(f"{typed}: allowed: one {'level' if 'reference' in node else 'list in brackets'}")
+        raise UsageError(f"{typed}: allowed in quotes, for the shell too: {quoted(node, text)}")
+    raise UsageError(f"{typed}: allowed: one {'level' if 'reference' in node else 'list in brackets'}")
 
 
 def _by_name(name: str, value: Any) -> dict[str, Any]:
@@ -74,11 +76,11 @@ def _by_name(name: str, value: Any) -> dict[str, Any]:
 def _zips(typed: str, value: Any) -> list[list[str]]:
     zips = [value] if value and _is_list_of_text(value) else value
     if not isinstance(zips, list) or not all(_is_list_of_text(one) and len(one) > 1 for one in zips):
-        raise Mistake(f"{typed}: allowed: two factors or more, zip=[depth,width], or several such lists")
+        raise UsageError(f"{typed}: allowed: two factors or more, zip=[depth,width], or several such lists")
     names = [name for one in zips for name in one]
     for name in names:
         if names.count(name) > 1:
-            raise Mistake(f"{typed}: {name} stands there twice; allowed: once")
+            raise UsageError(f"{typed}: {name} stands there twice; allowed: once")
     return zips
 
 
@@ -130,13 +132,13 @@ class Selection:
         """The points of the cells, in the order of the full grid. A point is the place of each axis' level.
 
         Raises:
-            Mistake: these factors have no such design, or `where` leaves out what it needs, or everything.
+            UsageError: these factors have no such design, or `where` leaves out what it needs, or everything.
         """
         for name, point in self._needed.items():
             if not self._keeps(point):
                 cell = " ".join(f"{factor}={show(level)}" for factor, level in self.levels(point).items())
                 allowed = "another reference, as in reference.FACTOR=LEVEL"
-                raise Mistake(f"where={self.said.where}: leaves out the {name} cell {cell}; allowed: {allowed}")
+                raise UsageError(f"where={self.said.where}: leaves out the {name} cell {cell}; allowed: {allowed}")
         if self.design["kind"] == "random":
             return sorted(designs.draw(self.design, self.sizes, self.reference, self._keeps))
         made: Iterable[Point] = designs.points(self.design, self.sizes, self.center)
@@ -144,7 +146,7 @@ class Selection:
             made = sorted({self._collapsed(point) for point in made})
         kept = [point for point in made if self._keeps(point)]
         if not kept:
-            raise Mistake(f"where={self.said.where}: leaves no cell; allowed: what is true for one at least")
+            raise UsageError(f"where={self.said.where}: leaves no cell; allowed: what is true for one at least")
         return kept
 
     def levels(self, point: Point) -> dict[str, Any]:
@@ -193,25 +195,29 @@ class Selection:
         for name, text in self.said.when.items():
             typed = f"when.{name}={show(text)}"
             if name in groups:
-                raise Mistake(f"{typed}: {name} is a group, and each cell has one; allowed: {_listed(values)}")
+                raise UsageError(f"{typed}: {name} is a group, and each cell has one; allowed: {_listed(values)}")
             if name not in self.factors:
-                raise Mistake(f"{typed}: {name} is not a factor; allowed: {_listed(values)}")
+                raise UsageError(f"{typed}: {name} is not a factor; allowed: {_listed(values)}")
             read[name] = expression.read(f"when.{name}", text, self.factors, self.said.when)
         try:
             order = graphlib.TopologicalSorter({name: one.names & read.keys() for name, one in read.items()})
             return {name: read[name] for name in order.static_order()}
         except graphlib.CycleError as error:
             name = error.args[1][0]
-            raise Mistake(f"when.{name}={read[name].text}: {name} depends on itself; allowed: other factors") from error
+            raise UsageError(
+                f"when.{name}={read[name].text}: {name} depends on itself; allowed: other factors"
+            ) from error
 
     def _reference(self) -> Point:
         """The first level typed of each factor, or what `reference` says."""
         for name, level in self.said.reference.items():
             typed = f"reference.{name}={show(level)}"
             if name not in self.factors:
-                raise Mistake(f"{typed}: {name} is not a factor; allowed: {_listed(list(self.factors))}")
+                raise UsageError(f"{typed}: {name} is not a factor; allowed: {_listed(list(self.factors))}")
             if not any(same(level, one) for one in self.factors[name]):
-                raise Mistake(f"{typed}: not a level of it here; allowed: {', '.join(map(show, self.factors[name]))}")
+                raise UsageError(
+                    f"{typed}: not a level of it here; allowed: {', '.join(map(show, self.factors[name]))}"
+                )
         return tuple(self._reference_of(axis) for axis in self.axes)
 
     def _reference_of(self, axis: _Axis) -> int:
@@ -222,7 +228,7 @@ class Selection:
                 return place
         typed = " ".join(f"reference.{name}={show(level)}" for name, level in wanted.items())
         tuples = ", ".join(f"({', '.join(map(show, levels))})" for levels in axis.levels)
-        raise Mistake(f"{typed}: zip={axis} has no such level; allowed: {tuples}")
+        raise UsageError(f"{typed}: zip={axis} has no such level; allowed: {tuples}")
 
     def _keeps(self, point: Point) -> bool:
         """Whether a point is a cell: `where` is true there, and it is the one that stands for its duplicates."""
@@ -254,11 +260,11 @@ def _axes(factors: Mapping[str, Sequence[Any]], zips: Sequence[Sequence[str]]) -
     zip_of = {name: one for one in zips for name in one}
     for name, one in zip_of.items():
         if name not in factors:
-            raise Mistake(f"zip=[{','.join(one)}]: {name} is not a factor; allowed: {_listed(list(factors))}")
+            raise UsageError(f"zip=[{','.join(one)}]: {name} is not a factor; allowed: {_listed(list(factors))}")
     for one in zips:
         if len({len(factors[name]) for name in one}) > 1:
             told = ", ".join(f"{name} has {len(factors[name])}" for name in one)
-            raise Mistake(f"zip=[{','.join(one)}]: {told} levels; allowed: as many of each")
+            raise UsageError(f"zip=[{','.join(one)}]: {told} levels; allowed: as many of each")
     names = dict.fromkeys(tuple(zip_of.get(name, [name])) for name in factors)
     return [_Axis(one, list(_distinct(zip(*(factors[name] for name in one), strict=True)))) for one in names]
 

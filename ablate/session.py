@@ -12,9 +12,10 @@ from rich.console import Console
 
 from ablate import address, catalogue, dispatch, schema, stopping, storage, store, track, trial
 from ablate.agenda import Agenda
-from ablate.design import Mistake, Trial
+from ablate.core.errors import UsageError
+from ablate.core.events import Failed
+from ablate.core.study import Trial
 from ablate.dispatch import Slot
-from ablate.events import Failed
 from ablate.expected import Expectations
 from ablate.plan import Plan
 from ablate.progress import Display
@@ -79,7 +80,7 @@ class Session:
             patience_s = track.PATIENCE_S if self.stop.signal is None else STOPPING_PATIENCE_S
         finally:
             complaint = self.tracker.close(patience_s) if self.tracker else None
-        if isinstance(complaint, Mistake):
+        if isinstance(complaint, UsageError):
             raise complaint
         return bool(to_do), complaint
 

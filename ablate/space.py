@@ -13,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from ablate.design import Level, Mistake, show
+from ablate.core.errors import UsageError
+from ablate.core.levels import Level, show
 
 DIGITS = 4
 """Significant digits of a number drawn from a range: enough to tell recipes apart, few enough to type again."""
@@ -112,7 +113,7 @@ def taken(words: Sequence[str], prefix: str) -> tuple[Space, list[str]]:
     """The space that the words after a prefix span, and the other words.
 
     Raises:
-        Mistake: a word spans nothing, or a key stands there twice.
+        UsageError: a word spans nothing, or a key stands there twice.
     """
     space: dict[str, Dimension] = {}
     rest = []
@@ -123,13 +124,13 @@ def taken(words: Sequence[str], prefix: str) -> tuple[Space, list[str]]:
             continue
         name = key.lstrip("+").removeprefix(f"{prefix}.")
         if name in space:
-            raise Mistake(f"{word}: {name} stands there twice; allowed: once")
+            raise UsageError(f"{word}: {name} stands there twice; allowed: once")
         if not (name and equals):
-            raise Mistake(f"{word}: allowed: {prefix}.KEY={FORMS}")
+            raise UsageError(f"{word}: allowed: {prefix}.KEY={FORMS}")
         try:
             override = OverridesParser.create().parse_override(f"{name}={word.partition('=')[2]}")
         except HydraException as error:
-            raise Mistake(f"{word}: allowed: {FORMS}") from error
+            raise UsageError(f"{word}: allowed: {FORMS}") from error
         space[name] = _dimension(override, word)
     return space, rest
 
@@ -143,25 +144,25 @@ def _dimension(override: Override, typed: str) -> Dimension:
     elif isinstance(value, list):
         levels = value
     else:
-        raise Mistake(f"{typed}: one value leaves nothing to choose; allowed: {FORMS}")
+        raise UsageError(f"{typed}: one value leaves nothing to choose; allowed: {FORMS}")
     plain = tuple(dict.fromkeys(level for level in map(_plain, levels) if isinstance(level, Level)))
     if any(not isinstance(_plain(level), Level) for level in levels):
-        raise Mistake(f"{typed}: allowed: {FORMS}")
+        raise UsageError(f"{typed}: allowed: {FORMS}")
     if len(plain) < 2:
-        raise Mistake(f"{typed}: one value leaves nothing to choose; allowed: {FORMS}")
+        raise UsageError(f"{typed}: one value leaves nothing to choose; allowed: {FORMS}")
     return Levels(plain)
 
 
 def _range(asked: IntervalSweep, typed: str) -> Range:
     unknown = asked.tags - {"log"}
     if unknown:
-        raise Mistake(f"{typed}: tag {', '.join(sorted(unknown))}; allowed: log")
+        raise UsageError(f"{typed}: tag {', '.join(sorted(unknown))}; allowed: log")
     log = "log" in asked.tags
     low, high = (math.nan if end is None else end for end in (asked.start, asked.end))
     if not -math.inf < low < high < math.inf:
-        raise Mistake(f"{typed}: allowed: interval(LOW,HIGH), the low end below the high one")
+        raise UsageError(f"{typed}: allowed: interval(LOW,HIGH), the low end below the high one")
     if log and low <= 0:
-        raise Mistake(f"{typed}: a range in the logarithm begins above 0; allowed: tag(log,interval(1e-3,1))")
+        raise UsageError(f"{typed}: a range in the logarithm begins above 0; allowed: tag(log,interval(1e-3,1))")
     whole = isinstance(low, int) and isinstance(high, int)
     return Range(low, high, log, whole)
 

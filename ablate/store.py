@@ -23,8 +23,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ablate import event_log
-from ablate.design import Mistake, Trial
-from ablate.events import Diverged, Done, Epoch, Event, Failed, Notice, Outcome, Started, from_dict
+from ablate.core.errors import AlreadyLeased, DiskFull, Diverged, ProcessLost, Pruned, Stopped, UsageError
+from ablate.core.events import Done, Epoch, Event, Failed, Notice, Outcome, Started, from_dict
+from ablate.core.study import Trial
 
 CLAIM = "claim"
 CONFIG = "config.json"
@@ -35,26 +36,6 @@ PRUNE = "prune"
 
 Run = Callable[[Mapping[str, Any], Path], Iterator[Event]]
 """What trains: a config and the run directory in, a trial's events out."""
-
-
-class Stopped(Exception):
-    """Raised by a trial that was asked to stop: it has no outcome, and goes on from its checkpoint another time."""
-
-
-class Pruned(Exception):
-    """Raised by a trial that a tuning stops, with its checkpoint written; as text, why."""
-
-
-class Claimed(Exception):
-    """Another process is working on the trial."""
-
-
-class Lost(Exception):
-    """A process that trains the trial together with others died: it has no outcome, as if its own had died."""
-
-
-class NoSpace(Exception):
-    """The disk that holds the run directories is full: nobody's fault but the disk's, so no trial has failed."""
 
 
 def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, alone: bool = False) -> Iterator[Event]:
@@ -74,9 +55,9 @@ def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, a
         alone: the trial has a whole device to itself.
 
     Raises:
-        Claimed: another process holds the claim.
-        Lost: a process that trained it together with others died.
-        NoSpace: the disk is full.
+        AlreadyLeased: another process holds the claim.
+        ProcessLost: a process that trained it together with others died.
+        DiskFull: the disk is full.
     """
     directory = runs / trial.trial_id
     lock = FileLock(directory / CLAIM)
@@ -85,7 +66,7 @@ def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, a
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise Claimed(trial.trial_id) from None
+            raise AlreadyLeased(trial.trial_id) from None
         try:
             yield from events(run, trial, directory, time.time() if asked is None else asked, alone)
         finally:
@@ -94,12 +75,12 @@ def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, a
 
 @contextlib.contextmanager
 def full_disk_told(directory: Path) -> Iterator[None]:
-    """Raises NoSpace for an error behind which is a full disk."""
+    """Raises DiskFull for an error behind which is a full disk."""
     try:
         yield
     except Exception as error:
         if full := _full_disk(error):
-            raise NoSpace(f"{full.strerror}: {directory}") from error
+            raise DiskFull(f"{full.strerror}: {directory}") from error
         raise
 
 
@@ -227,7 +208,7 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path, 
             yield last
         if outcome_of(last) is None:
             yield Failed(kind="error", reason="the trial ended without saying Done or Failed")
-    except Lost:
+    except ProcessLost:
         raise
     except Stopped:
         return
@@ -245,7 +226,7 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path, 
         )
         yield Failed(
             kind="oom" if out_of_memory else "error",
-            reason=str(error) if isinstance(error, Mistake) else f"{type(error).__name__}: {error}".splitlines()[0],
+            reason=str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}".splitlines()[0],
             traceback=traceback.format_exc(),
             alone=alone,
         )

@@ -21,10 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ablate import address, catalogue, cli, storage, store
-from ablate.design import Mistake, Study, Trial, show
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Failed
+from ablate.core.levels import show
+from ablate.core.study import Study, Trial
+from ablate.core.text import counted, file_size
 from ablate.dispatch.jobs import Job, Jobs
-from ablate.events import Done, Failed
-from ablate.preview import counted
 from ablate.track.remove import remove_experiment
 
 MOST_LOGS = 20
@@ -63,11 +65,11 @@ def studies(typed: cli.Composed) -> int:
     runs, console = Path(config["runs"]).absolute(), Console(soft_wrap=False)
     asked = [f"{key}={config[key]}" for key in ("study", "remove", "follow", "stop") if config[key] is not None]
     if len(asked) > 1:
-        raise Mistake(f"{' '.join(asked)}: allowed: one of them")
+        raise UsageError(f"{' '.join(asked)}: allowed: one of them")
     for key in ("follow", "stop"):
         if config[key] is not None:
             if config["jobs"] is None:
-                raise Mistake(
+                raise UsageError(
                     f"{key}={config[key]}: for a study that ablate.submit sent; allowed: with jobs=http://HOST:8265"
                 )
             return _sent(console, Jobs(config["jobs"], "jobs"), key, config[key])
@@ -76,7 +78,7 @@ def studies(typed: cli.Composed) -> int:
         if not runs.is_dir():
             return 0
     if not runs.is_dir():
-        raise Mistake(f"runs={config['runs']}: there is no such folder; allowed: the folder of the run directories")
+        raise UsageError(f"runs={config['runs']}: there is no such folder; allowed: the folder of the run directories")
     if config["remove"] is not None:
         remove(console, config["remove"], runs, config["track"]["uri"], yes=config["yes"])
     elif config["study"] is not None:
@@ -144,7 +146,7 @@ def show_all(console: Console, runs: Path) -> None:
         size, last = _on_disk(asked.study.trials, runs)
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, asked.asked_at)))
         counts = (str(states[one]) for one in STATES)
-        table.add_row(name, str(len(cells_of(asked.study)[1])), *counts, _bytes(size), when)
+        table.add_row(name, str(len(cells_of(asked.study)[1])), *counts, file_size(size), when)
     console.print(table)
 
 
@@ -192,7 +194,7 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
     """Take a study away: its manifest, the run directories that no other study uses, its MLflow experiment.
 
     Raises:
-        Mistake: a trial of it runs, there is nobody to ask, or its MLflow cannot be opened; nothing is removed.
+        UsageError: a trial of it runs, there is nobody to ask, or its MLflow cannot be opened; nothing is removed.
     """
     asked = catalogue.recall(name, runs)
     place = storage.place(asked.storage, runs)
@@ -200,7 +202,7 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
     with storage.away_told(place):
         running = sorted(place.claimed((trial.trial_id for trial in asked.study.trials), surely=True))
     if running:
-        raise Mistake(
+        raise UsageError(
             f"remove={name}: {counted(len(running), 'trial')} of it run now, such as {running[0]}; stop it first"
         )
     shared = catalogue.shared(name, runs)
@@ -211,10 +213,10 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
     size, _ = _on_disk(own, runs)
     kept = len(asked.study.trials) - len(own)
     stay = f" ({counted(kept, 'trial')} that another study uses stay)" if kept else ""
-    what = f"study {name}: {counted(len(own), 'trial')}, {_bytes(size)}{stay}"
+    what = f"study {name}: {counted(len(own), 'trial')}, {file_size(size)}{stay}"
     if not yes:
         if not sys.stdin.isatty():
-            raise Mistake(f"remove={name}: {what}; there is no terminal to ask at; allowed: with yes=true")
+            raise UsageError(f"remove={name}: {what}; there is no terminal to ask at; allowed: with yes=true")
         if console.input(f"Remove {what}, and its experiment in {where}? Type its name: ", markup=False) != name:
             _line(console, "Nothing is removed.")
             return
@@ -258,19 +260,6 @@ def _on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:
             if path.name == "events.jsonl":
                 last = max(last, held.st_mtime)
     return size, last
-
-
-def _bytes(size: float) -> str:
-    """A size for a person.
-
-    >>> _bytes(999), _bytes(12_345), _bytes(4_200_000_000)
-    ('999 B', '12.3 kB', '4.2 GB')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _line(console: Console, text: str, style: str | None = None) -> None:

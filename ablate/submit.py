@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate import address, cli, plan, schema
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
+from ablate.core.text import counted
 from ablate.dispatch.jobs import Jobs
-from ablate.preview import counted
 
 SECONDS_FOR_A_WORD = 90.0
 
@@ -29,13 +29,13 @@ def main() -> None:
 def submit(planned: Any, words: list[str]) -> int:
     """Send a study; return exit status 0 once it runs there, 1 where it ended at once."""
     if not isinstance(planned, plan.Plan):
-        raise Mistake("a study is sent; allowed: with -m")
+        raise UsageError("a study is sent; allowed: with -m")
     settings = planned.settings
     _check(settings)
     jobs = Jobs(settings["dispatch"]["jobs"], "dispatch.jobs")
     for one in jobs.all():
         if one.study == planned.study.name and not one.is_over:
-            raise Mistake(
+            raise UsageError(
                 f"study={one.study}: sent already, by {one.user}, as {one.job_id}, which is {one.state}; allowed: "
                 f"stop it first, python -m ablate.studies stop={one.study}, or study=NAME of your own"
             )
@@ -55,24 +55,28 @@ def submit(planned: Any, words: list[str]) -> int:
 def _check(settings: Any) -> None:
     executor = settings["dispatch"]["executor"]
     if executor != "cluster":
-        raise Mistake(f"dispatch={executor}: what is sent runs on the cluster; allowed: dispatch=cluster, or nothing")
+        raise UsageError(
+            f"dispatch={executor}: what is sent runs on the cluster; allowed: dispatch=cluster, or nothing"
+        )
     if settings["mode"] == "plan":
-        raise Mistake("mode=plan: nothing is sent; allowed: python -m ablate.run with mode=plan")
+        raise UsageError("mode=plan: nothing is sent; allowed: python -m ablate.run with mode=plan")
     if not Path(settings["runs"]).is_absolute():
-        raise Mistake(
+        raise UsageError(
             f"runs={settings['runs']}: read by the cluster's head, in a folder that comes and goes; "
             "allowed: an absolute path there, which outlives the study"
         )
     uri = settings["track"]["uri"]
     if uri == address.NOT_NAMED:
-        raise Mistake(
+        raise UsageError(
             "track=server: MLFLOW_TRACKING_URI is not set here; allowed: "
             "MLFLOW_TRACKING_URI=http://SERVER:5000, as the cluster's head reaches it; or track=off"
         )
     if uri is not None:
         address.refuse_password("track.uri", uri)
     if uri is not None and uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
-        raise Mistake(f"track.uri={uri}: read by the cluster's head; allowed: track=server, or an absolute path there")
+        raise UsageError(
+            f"track.uri={uri}: read by the cluster's head; allowed: track=server, or an absolute path there"
+        )
 
 
 def _unless_typed(words: list[str], group: str, option: str) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from ablate.events import Diverged
+from ablate.core.errors import Diverged
 from ablate.parts import shards
 from ablate.parts.augment import Augment
 from ablate.parts.compute import Compute, compiled

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate import memory
-from ablate.design import Mistake
-from ablate.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
-from ablate.store import PRUNE, WEIGHTS, Stopped
+from ablate.core.errors import Stopped, UsageError
+from ablate.core.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
+from ablate.core.text import first_line
+from ablate.store import PRUNE, WEIGHTS
 
 if TYPE_CHECKING:
     from ablate.parts.ranks import Ranks
@@ -74,7 +75,7 @@ def run(
 
     Raises:
         Diverged: the training loss is NaN or infinite.
-        Mistake: an image file is damaged.
+        UsageError: an image file is damaged.
         Stopped: it was asked to.
         Pruned: a tuning asked it to stop.
     """
@@ -188,7 +189,7 @@ def trained(config: Mapping[str, Any], directory: Path) -> tuple[Any, int, int]:
     """The network of a trial that is done, in evaluation mode, and its numbers of channels and classes.
 
     Raises:
-        Mistake: the weights in its run directory are damaged, or not those of its network.
+        UsageError: the weights in its run directory are damaged, or not those of its network.
     """
     import torch
 
@@ -198,12 +199,12 @@ def trained(config: Mapping[str, Any], directory: Path) -> tuple[Any, int, int]:
         layers = [value for value in weights.values() if value.dim() > 1]  # in the network's order
         channels, classes = layers[0].shape[1], layers[-1].shape[0]
     except Exception as error:  # torch raises whatever its reader trips over
-        raise Mistake(f"{path}: not the weights of this trial's network ({_first_line(error)})") from error
+        raise UsageError(f"{path}: not the weights of this trial's network ({first_line(error)})") from error
     network = make_network(config, channels, classes)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise Mistake(f"{path}: not the weights of this trial's network ({_first_line(error)})") from error
+        raise UsageError(f"{path}: not the weights of this trial's network ({first_line(error)})") from error
     return network.eval(), channels, classes
 
 
@@ -211,7 +212,7 @@ def dataset(config: Mapping[str, Any]) -> Any:
     """The data set of a trial's config, kept between the trials of one process. Without torch.
 
     Raises:
-        Mistake: a file of it is missing or damaged.
+        UsageError: a file of it is missing or damaged.
     """
     return _dataset(json.dumps(config["dataset"], sort_keys=True))
 
@@ -297,7 +298,7 @@ def _cost(
         found = cost.of_training(lambda: make_network(config, *shape), tuple(image.shape[1:]), plan, compute)
         return found | cost.of_inference(network, image, compute)
     except Exception as error:
-        yield Notice(text=f"its cost was not measured: {type(error).__name__}: {_first_line(error)}")
+        yield Notice(text=f"its cost was not measured: {type(error).__name__}: {first_line(error)}")
         return {}
 
 
@@ -313,10 +314,6 @@ def _epoch(values: Mapping[str, Any]) -> Epoch:
     event = from_dict(values)
     assert isinstance(event, Epoch)
     return event
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__
 
 
 def _generators(seed: int, device: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def load(study: str | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataF
         `frame.attrs["factors"]` names the factors, `frame.attrs["study"]` the study.
 
     Raises:
-        ablate.design.Mistake: no such study, naming those there are.
+        ablate.core.study.UsageError: no such study, naming those there are.
     """
     from analysis.sources import studies
     from analysis.sources.runs import COSTS

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.design import PREFERRED, Mistake, show
+from ablate.core.errors import UsageError
+from ablate.core.levels import show
+from ablate.core.study import PREFERRED
 from analysis.factors import factors, levels_of
 from analysis.sources.runs import Runs
 
@@ -35,15 +37,15 @@ def choose_contrasts(runs: Runs, factor: Any = None, levels: Any = None) -> list
         levels: two levels or more of the factor, or a list of such lists, one a factor; None for all of them.
 
     Raises:
-        Mistake: the study has no such factor or levels, naming those it has.
+        UsageError: the study has no such factor or levels, naming those it has.
     """
     if not isinstance(levels, list | None):
-        raise Mistake(f"contrast.levels={show(levels)}: allowed: a list in brackets: [a,b]")
+        raise UsageError(f"contrast.levels={show(levels)}: allowed: a list in brackets: [a,b]")
     names = factor if isinstance(factor, list) else [factor]
     of_each = levels if isinstance(factor, list) and levels else [levels] * len(names)
     if len(of_each) != len(names) or any(not isinstance(one, list | None) for one in of_each):
         told = ",".join(_listed(one) for one in names)
-        raise Mistake(
+        raise UsageError(
             f"contrast.levels={_listed(levels)}: allowed with contrast.factor=[{told}]: a list for each: [[a,b],[c,d]]"
         )
     found = [one for name, its in zip(names, of_each, strict=True) for one in _contrasts_of(runs, name, its)]
@@ -63,12 +65,12 @@ def _contrasts_of(runs: Runs, factor: str | None, levels: list[Any] | None) -> l
             levels = list(preferred) if runs.preferred != PREFERRED else _first(preferred, levels_of(runs.frame, name))
     if factor not in varying:
         allowed = f"; allowed: {', '.join(varying)}" if varying else ", where nothing varies"
-        raise Mistake(f"contrast.factor={factor}: not varied in study {runs.study}{allowed}")
+        raise UsageError(f"contrast.factor={factor}: not varied in study {runs.study}{allowed}")
     there = levels_of(runs.frame, factor)
     levels = there if levels is None else levels
     unknown = [level for level in levels if not any(level == one and _same_kind(level, one) for one in there)]
     if len(levels) < 2 or len({repr(level) for level in levels}) < len(levels) or unknown:
-        raise Mistake(f"contrast.levels={_listed(levels)}: allowed: two or more of {', '.join(map(show, there))}")
+        raise UsageError(f"contrast.levels={_listed(levels)}: allowed: two or more of {', '.join(map(show, there))}")
     return [Contrast(factor, levels[0], other) for other in levels[1:]]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from ablate import expression
-from ablate.design import Mistake
-from ablate.expression import Expression, same
+from ablate.core import expression
+from ablate.core.errors import UsageError
+from ablate.core.expression import Expression, same
 from analysis.factors import factors
 from analysis.formats import shown
 from analysis.matched import MarginRow, Row, trials_of
@@ -184,7 +184,7 @@ def _conditions(said: Mapping[str, str], typed: Sequence[str], frame: pd.DataFra
         levels = {key: _levels(frame[key], words) for key in typed}
         try:
             found[name] = expression.read(f"when.{name}", text, levels, said)
-        except Mistake:  # it names levels that no trial has
+        except UsageError:  # it names levels that no trial has
             continue
     return found
 

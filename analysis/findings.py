@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablate.design import Mistake, show
+from ablate.core.errors import UsageError
+from ablate.core.levels import show
 from analysis import main_effects, one_factor, tuning
 from analysis.contrasts import Contrast
 from analysis.designs import AROUND, FEW_CELLS, DesignEffects
@@ -123,7 +124,7 @@ def find(
             then keep their matched pairs alone; a design that changes one factor at a time replaces them.
 
     Raises:
-        Mistake: the runs are a paper's or somebody else's, and no two of them can be compared.
+        UsageError: the runs are a paper's or somebody else's, and no two of them can be compared.
     """
     rows = [margins(runs, one, equivalence_pp=equivalence_pp, right=right) for one in contrasts]
     told = _design_effects(runs, rows, equivalence_pp, right or {}) if by_design else None
@@ -226,12 +227,12 @@ def _check_paired(runs: Runs, contrasts: Sequence[Contrast], rows: Sequence[Sequ
         if any(row.margin for row in its):
             continue
         if runs.kind == "printed":
-            raise Mistake(f"source=published, contrast {one}: no two numbers differ in that alone")
+            raise UsageError(f"source=published, contrast {one}: no two numbers differ in that alone")
         seeds = []
         for level in (one.first, one.second):
             arm = runs.frame[runs.frame[one.factor].astype(object).map(lambda value, level=level: value == level)]
             held = sorted(set(arm.loc[arm["outcome"] == "done", "seed"]))
             seeds.append(f"{one.factor}={show(level)} has {', '.join(map(str, held[:8])) or 'none'}")
-        raise Mistake(
+        raise UsageError(
             f"contrast {one}: no two finished runs differ in that alone and share a seed; seeds: {'; '.join(seeds)}"
         )

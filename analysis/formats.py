@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.design import show
+from ablate.core.levels import show
 
 ABSENT = "–"
 

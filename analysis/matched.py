@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablate.design import show
+from ablate.core.levels import show
 from analysis.contrasts import Contrast
 from analysis.factors import factors, places
 from analysis.margin import EQUIVALENCE_PP, Margin, differences_pp, margin, test_set_error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.design import show
+from ablate.core.levels import show
 from analysis.designs import Axis, Cells, DesignEffect, DesignEffects, Levels, mean_acc
 from analysis.matched import Row, margin_row
 from analysis.sources.runs import Runs

@@ -14,7 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from ablate import cli
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from analysis import contrasts, page, summary, tables, terminal
 from analysis.findings import Histories, find
 from analysis.margin import EQUIVALENCE_PP
@@ -62,10 +62,10 @@ def report(typed: cli.Composed) -> int:
     """Write the report that was asked for, print its tables and its path; return exit status 0."""
     config = cli.plain(typed, ReportConfig)
     if not config["out"]:
-        raise Mistake("out=: allowed: a folder, or a name for a new one")
+        raise UsageError("out=: allowed: a folder, or a name for a new one")
     within = config["contrast"]["equivalence_pp"]
     if within is not None and not (math.isfinite(within) and within > 0):
-        raise Mistake(f"contrast.equivalence_pp={within}: allowed: the smallest difference of interest, above 0")
+        raise UsageError(f"contrast.equivalence_pp={within}: allowed: the smallest difference of interest, above 0")
     client, runs = _runs(config)
     within = within or runs.terms.get("seeds", {}).get("within_pp", EQUIVALENCE_PP)
     factor, levels = config["contrast"]["factor"], config["contrast"]["levels"]
@@ -82,7 +82,9 @@ def report(typed: cli.Composed) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(f"out={config['out']}: {error.strerror}; allowed: a folder, or a name for a new one") from error
+        raise UsageError(
+            f"out={config['out']}: {error.strerror}; allowed: a folder, or a name for a new one"
+        ) from error
     compared = [one.contrast for one in found.comparisons]
     told, warned = summary.sentences(found), summary.warnings(found, contrasts.left_out(runs, compared))
     page.write(found, told, warned, folder)
@@ -100,16 +102,18 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
     taken = {"mlflow": ("study", "metric", "factors"), "published": ("path",), "csv": ("path", "metric", "factors")}
     for key in given:
         if key not in taken[source]:
-            raise Mistake(f"{key}={config[key]}: source={source} takes no {key}; allowed: {', '.join(taken[source])}")
+            raise UsageError(
+                f"{key}={config[key]}: source={source} takes no {key}; allowed: {', '.join(taken[source])}"
+            )
     metric = config["metric"] or ""
     if config["lower_is_better"] is None and re.search("loss|err", metric.lower()):
-        raise Mistake(f"metric={metric}: say whether less of it is better: allowed: lower_is_better=true or false")
+        raise UsageError(f"metric={metric}: say whether less of it is better: allowed: lower_is_better=true or false")
     if source == "published":
         return None, published.read(Path(path) if path else published.PUBLISHED)
     if source == "csv":
         missing = [key for key in taken["csv"] if not config[key]]
         if missing:
-            raise Mistake(
+            raise UsageError(
                 f"source=csv needs {', '.join(f'{key}=' for key in missing)}: path=FILE metric=COLUMN factors=[a,b]"
             )
         return None, others.from_csv(Path(path), _asked(config))
@@ -117,12 +121,12 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
     study = config["study"]
     if studies.is_ours(client, study):
         if config["factors"]:
-            raise Mistake(
+            raise UsageError(
                 f"factors={config['factors']}: allowed for runs that ablate did not make; a study says its own"
             )
         return client, studies.read(client, study, config["metric"], lower_is_better=bool(config["lower_is_better"]))
     if not (config["metric"] and config["factors"]):
-        raise Mistake(f"study={study}: ablate did not make it; it needs {others.what_there_is(client, study)}")
+        raise UsageError(f"study={study}: ablate did not make it; it needs {others.what_there_is(client, study)}")
     return client, others.from_mlflow(client, study, _asked(config))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import exp
 from typing import Any
 
-from ablate.design import show
+from ablate.core.levels import show
 from analysis import design_words
 from analysis.factors import factors
 from analysis.findings import Comparison, Findings

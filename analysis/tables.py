@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.design import show
+from ablate.core.levels import show
 from analysis.factors import cells, factors, places
 from analysis.findings import Comparison, Findings
 from analysis.formats import ABSENT, interval, p_value, shown, signed

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablate.design import show
+from ablate.core.levels import show
 from analysis.contrasts import Contrast
 from analysis.formats import ABSENT, shown
 from analysis.margin import CONFIDENCE

@@ -70,7 +70,7 @@ def _ours(*words: str) -> str:
 
 
 def trains_nothing(config: Any, directory: Path, data: Any = None) -> Any:
-    from ablate.events import Done, Epoch, Started
+    from ablate.core.events import Done, Epoch, Started
 
     yield Started(host="here", pid=os.getpid(), device="cpu", threads=1, epochs=EPOCHS)
     for epoch in range(1, EPOCHS + 1):

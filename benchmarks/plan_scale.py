@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 from ablate import catalogue, history
-from ablate.design import Cell, Study, Trial, flatten
+from ablate.core.identity import flatten
+from ablate.core.study import Cell, Study, Trial
 
 ROOT = Path(__file__).resolve().parent.parent
 

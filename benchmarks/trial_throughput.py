@@ -29,7 +29,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from ablate import machine
+from ablate.core import hardware
 from ablate.cost.tensors import saved_bytes
 from ablate.parts import augment, multiply_adds, norm
 from ablate.parts.compute import Compute
@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    precisions = ["fp32"] if machine.lacks_bf16() else ["fp32", "bf16"]
+    precisions = ["fp32"] if hardware.lacks_bf16() else ["fp32", "bf16"]
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {asked.threads} threads")
     if "bf16" not in precisions:
         print("bf16 is not measured: this CPU has no instructions for it")

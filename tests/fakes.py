@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.design import Cell, Trial, flatten, trial_id
+from ablate.core.errors import Diverged
+from ablate.core.events import Done, Epoch, Event, Failed, Started
+from ablate.core.identity import flatten, trial_id
+from ablate.core.study import Cell, Trial
 from ablate.dispatch import Slot
-from ablate.events import Diverged, Done, Epoch, Event, Failed, Started
 from ablate.store import Run
 
 EPOCHS = 3

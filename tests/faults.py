@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate import CONF, event_log
-from ablate.events import OF_EPOCHS
+from ablate.core.events import OF_EPOCHS
 from tests.fakes import TIMES
 
 LINE = ["-m", "norm=bn,gn", "bits=1,32", "seeds=3", "checkpoint.every=1"]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ablate import catalogue, sequential, session, store
-from ablate.design import Cell
-from ablate.events import Diverged, Done, Epoch, Started
+from ablate.core.errors import Diverged
+from ablate.core.events import Done, Epoch, Started
+from ablate.core.study import Cell
 from ablate.pairs import pairs
 from tests.fakes import Killed, killed_at
 from tests.test_tune import HERE

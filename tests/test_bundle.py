@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.dispatch import bundle
 
 
@@ -56,5 +56,5 @@ def test_too_much_to_send_is_told(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "MOST_BYTES", 10)
     (folder / "large.yaml").write_text("x: 12345678901\n")
     (tmp_path / "there").mkdir()
-    with pytest.raises(Mistake, match="too many to send"):
+    with pytest.raises(UsageError, match="too many to send"):
         bundle.make(tmp_path / "there", folder)

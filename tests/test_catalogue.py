@@ -8,7 +8,9 @@ import pytest
 from filelock import FileLock
 
 from ablate import catalogue, store
-from ablate.design import Cell, Mistake, Study, Trial, flatten, trial_id
+from ablate.core.errors import UsageError
+from ablate.core.identity import flatten, trial_id
+from ablate.core.study import Cell, Study, Trial
 from tests.fakes import make_trial
 
 URI = "sqlite:////somewhere/mlflow.db"
@@ -58,11 +60,11 @@ def test_a_second_line_adds_its_trials_and_gives_its_factors(tmp_path):
 
 
 def test_an_unknown_name_is_a_mistake_that_names_those_there_are(tmp_path):
-    with pytest.raises(Mistake, match=r"study=mine: not in .*; allowed: none yet"):
+    with pytest.raises(UsageError, match=r"study=mine: not in .*; allowed: none yet"):
         catalogue.recall("mine", tmp_path)
     catalogue.remember(study(1, name="first"), tmp_path, URI)
     catalogue.remember(study(1, name="second.json"), tmp_path, URI)
-    with pytest.raises(Mistake, match=r"study=mine: not in .*; allowed: first, second\.json$"):
+    with pytest.raises(UsageError, match=r"study=mine: not in .*; allowed: first, second\.json$"):
         catalogue.recall("mine", tmp_path)
 
 
@@ -134,5 +136,5 @@ def test_a_damaged_manifest_is_named(tmp_path):
     catalogue.remember(study(1), tmp_path, URI)
     path = catalogue.folder(tmp_path) / "mine.json"
     path.write_text("{bad")
-    with pytest.raises(Mistake, match=r"mine.json: damaged \(.*\); remove it, and say the study's lines again"):
+    with pytest.raises(UsageError, match=r"mine.json: damaged \(.*\); remove it, and say the study's lines again"):
         catalogue.recall("mine", tmp_path)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from ablate import design
-from ablate.design import Cell, Study, trial_id
+from ablate.core import identity
+from ablate.core.identity import trial_id
+from ablate.core.study import Cell, Study
 from tests.fakes import make_trial
 
 CONFIG = {
@@ -56,14 +57,26 @@ def test_an_id_changes_with_anything_that_changes_the_result(changes):
 
 
 def test_an_id_changes_with_the_numerics_version():
-    assert trial_id(CONFIG, numerics=design.NUMERICS + 1) != trial_id(CONFIG)
+    assert trial_id(CONFIG, numerics=identity.NUMERICS + 1) != trial_id(CONFIG)
 
 
 def test_a_key_added_later_leaves_ids_alone_at_its_earlier_value(monkeypatch):
-    monkeypatch.setattr(design, "ADDED_LATER", {"recipe.ema": None})
+    monkeypatch.setattr(identity, "ADDED_LATER", {"recipe.ema": None})
     at_earlier_value = CONFIG | {"recipe": {**CONFIG["recipe"], "ema": None}}
     at_another = CONFIG | {"recipe": {**CONFIG["recipe"], "ema": 0.99}}
     assert trial_id(at_earlier_value) == trial_id(CONFIG) != trial_id(at_another)
+
+
+def test_a_part_that_moved_keeps_its_trials(monkeypatch):
+    monkeypatch.setattr(identity, "MOVED", {"ablate.elsewhere.bn": CONFIG["norm"]["_target_"]})
+    moved = CONFIG | {"norm": {**CONFIG["norm"], "_target_": "ablate.elsewhere.bn"}}
+    assert trial_id(moved) == trial_id(CONFIG)
+
+
+def test_a_stored_config_names_a_part_where_it_is_now(monkeypatch):
+    monkeypatch.setattr(identity, "MOVED", {"ablate.elsewhere.bn": CONFIG["norm"]["_target_"]})
+    read = identity.at_current_paths(CONFIG)
+    assert read == CONFIG | {"norm": {**CONFIG["norm"], "_target_": "ablate.elsewhere.bn"}}
 
 
 def test_a_true_is_not_a_one():

@@ -9,7 +9,7 @@ import random
 import pytest
 
 from ablate import designs
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 
 SIZES = {"norm": 3, "bits": 2, "depth": 4}
 GRID = list(itertools.product(range(3), range(2), range(4)))
@@ -224,7 +224,7 @@ def test_a_grid_too_large_to_list_is_drawn_from_at_once():
     ],
 )
 def test_a_design_that_cannot_be_had_is_a_mistake_that_says_what_can(design, sizes, told):
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         list(designs.points(design, sizes, (0,) * len(sizes)))
 
 
@@ -240,5 +240,5 @@ def test_a_design_that_cannot_be_had_is_a_mistake_that_says_what_can(design, siz
     ],
 )
 def test_a_random_design_asks_for_a_number_that_there_is(design, told):
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         designs.draw(design, SIZES, (0, 0, 0), lambda point: True)

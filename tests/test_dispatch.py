@@ -9,10 +9,11 @@ import time
 import pytest
 
 from ablate import event_log, store
-from ablate.design import Mistake
+from ablate.core import errors
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Aids, Slot, in_process, on_ray
 from ablate.dispatch.machine import Machine, Machines
-from ablate.events import Done, Failed, Notice
 from tests.fakes import Dies, diverges_on_seed_two, done, in_slot, make_trial, raises_on_seed_one, started, well
 
 
@@ -116,7 +117,7 @@ def test_embedded_ray_listens_on_loopback_only(tmp_path):
 
 @pytest.mark.ray
 def test_a_slot_larger_than_the_machine_is_a_mistake(tmp_path):
-    with pytest.raises(Mistake, match=r"dispatch.cpus_per_trial=4096: allowed: up to \d+"):
+    with pytest.raises(UsageError, match=r"dispatch.cpus_per_trial=4096: allowed: up to \d+"):
         list(on_ray(in_slot(well), [make_trial(0)], runs=tmp_path, slot=Slot(cpus=4096)))
 
 
@@ -177,7 +178,7 @@ class Stops:
 
     def __call__(self, config, directory):
         if self.stop.exists():
-            raise store.Stopped
+            raise errors.Stopped
         yield from well(config, directory)
 
 
@@ -311,7 +312,7 @@ class Makes:
         name = config["dataset"]["name"]
         (self.folder / f"{name}{os.getpid()}made").touch()
         if name == "damaged":
-            raise Mistake("damaged: not a whole file")
+            raise UsageError("damaged: not a whole file")
         return {"a": 1.0, "b": 2.0}[name]
 
 
@@ -343,7 +344,7 @@ def tells_process(config, directory):
 
 
 def test_a_full_disk_is_nobodys_failure(dispatch, trials, tmp_path):
-    with pytest.raises(store.NoSpace, match="No space left on device: "):
+    with pytest.raises(errors.DiskFull, match="No space left on device: "):
         list(dispatch(in_slot(fills_the_disk), trials, runs=tmp_path, slot=Slot()))
     assert store.outcome(trials[0], tmp_path) is None
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from ablate import machine, scores, store, trial
-from ablate.design import Cell, Trial, trial_id
+from ablate import scores, store, trial
+from ablate.core import hardware
+from ablate.core.identity import trial_id
+from ablate.core.study import Cell, Trial
 from ablate.parts import data, folders
 from ablate.parts.compute import Compute
 from ablate.parts.loader import on_device
@@ -142,7 +144,7 @@ def test_a_trial_is_scored_at_its_own_precision_or_where_the_device_lacks_it_at_
     assert told in out
     assert f"loss {end.metrics['test_loss']:.4f}" in out
     assert "fp32" not in out
-    monkeypatch.setattr(machine, "precisions", lambda kind: ("fp32",))
+    monkeypatch.setattr(hardware, "precisions", lambda kind: ("fp32",))
     out = say("ablate.evaluate", f"trial={name}", "device=cpu")[1]
     assert "trained on synthetic, trained at bf16, evaluated at fp32\n" in out
     assert f"loss {end.metrics['test_loss']:.4f}" not in out

@@ -6,15 +6,16 @@ import pstats
 
 import pytest
 
-from ablate import expected, machine, run, store
-from ablate.design import Trial
-from ablate.events import Done, Failed, Started
+from ablate import expected, run, store
+from ablate.core import hardware
+from ablate.core.events import Done, Failed, Started
+from ablate.core.study import Trial
 from ablate.expected import Expectations, training_multiply_adds
 
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    monkeypatch.setattr(machine, "gpu_bytes", tuple)
+    monkeypatch.setattr(hardware, "gpu_bytes", tuple)
 
 
 def store_end(runs, trial: Trial, end, device="cpu"):
@@ -68,7 +69,7 @@ def test_what_a_gpu_took_says_nothing_of_a_core_nor_does_what_failed(planned, fo
     finish(folder / "runs", first, 5, device="cuda")
     store_end(folder / "runs", second, Failed(kind="error", reason="no"))
     assert Expectations(folder / "runs").seconds(made.cell_configs[0]) is None
-    monkeypatch.setattr(machine, "gpu_bytes", lambda: (2**34,))
+    monkeypatch.setattr(hardware, "gpu_bytes", lambda: (2**34,))
     assert Expectations(folder / "runs").seconds(made.cell_configs[0]) == 5
 
 

@@ -20,8 +20,9 @@ import pytest
 import torch
 
 from ablate import catalogue, store, track, trial
-from ablate.design import Cell, Study, Trial, trial_id
-from ablate.events import Failed
+from ablate.core.events import Failed
+from ablate.core.identity import trial_id
+from ablate.core.study import Cell, Study, Trial
 from ablate.parts import data
 from tests.deploy.test_c_source import DIGITS
 from tests.parts.test_files import write_all

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from ablate.design import Mistake
-from ablate.expression import quoted, read, same
+from ablate.core.errors import UsageError
+from ablate.core.expression import quoted, read, same
 
 FACTORS = {
     "norm": ["bn", "srelu", "none"],
@@ -147,7 +147,7 @@ def test_random_expressions_mean_what_python_means():
     ],
 )
 def test_anything_but_comparisons_and_boolean_operators_is_refused(text):
-    with pytest.raises(Mistake, match="allowed") as told:
+    with pytest.raises(UsageError, match="allowed") as told:
         read("where", text, FACTORS)
     assert str(told.value).startswith(f"where={text}: ")
 
@@ -156,7 +156,7 @@ def test_anything_but_comparisons_and_boolean_operators_is_refused(text):
     "text", ["", " ", "norm = bn", "norm ==", "(norm == bn", "norm == bn; bits == 1", "a b", "x\0"]
 )
 def test_an_error_of_grammar_tells_the_quoted_form(text):
-    with pytest.raises(Mistake, match="cannot be read") as told:
+    with pytest.raises(UsageError, match="cannot be read") as told:
         read("where", text, FACTORS)
     assert "in quotes, for the shell too: 'where=\"norm == bn\"'" in str(told.value)
 
@@ -186,20 +186,20 @@ def test_an_error_of_grammar_tells_the_quoted_form(text):
     ],
 )
 def test_a_slip_of_the_pen_is_told_with_what_is_allowed(text, told):
-    with pytest.raises(Mistake) as error:
+    with pytest.raises(UsageError) as error:
         read("where", text, FACTORS)
     assert str(error.value).startswith(told)
 
 
 @pytest.mark.parametrize("text", [5, True, ["norm"], {"norm": "bn"}, 0.5])
 def test_what_is_no_text_is_refused_with_the_quoted_form(text):
-    with pytest.raises(Mistake, match="allowed: an expression in quotes, for the shell too: 'where="):
+    with pytest.raises(UsageError, match="allowed: an expression in quotes, for the shell too: 'where="):
         read("where", text, FACTORS)
 
 
 @pytest.mark.parametrize("text", ["(" * 500 + "norm == bn" + ")" * 500, "not " * 20_000 + "norm == bn"])
 def test_what_is_nested_too_deep_is_one_line(text):
-    with pytest.raises(Mistake, match="allowed: comparisons"):
+    with pytest.raises(UsageError, match="allowed: comparisons"):
         read("where", text, FACTORS)
 
 

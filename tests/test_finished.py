@@ -6,7 +6,8 @@ import shlex
 import pytest
 
 from ablate import finished, store
-from ablate.design import Mistake, trial_id
+from ablate.core.errors import UsageError
+from ablate.core.identity import trial_id
 from tests.fakes import diverges_on_seed_two, make_trial, well
 
 
@@ -79,11 +80,13 @@ def test_a_trial_without_weights_is_a_mistake_that_says_how_to_have_them(planned
         ),
     ):
         keep(trial, runs, run)
-        with pytest.raises(Mistake) as mistake:
+        with pytest.raises(UsageError) as mistake:
             finished.find(trial.trial_id, runs)
         assert str(mistake.value).startswith(f"trial={trial.trial_id}: {told}{runs}")
     (runs / trial.trial_id / "events.jsonl").unlink()
-    with pytest.raises(Mistake, match="it has not finished, so there are no weights; to finish it: python -m ablate"):
+    with pytest.raises(
+        UsageError, match="it has not finished, so there are no weights; to finish it: python -m ablate"
+    ):
         finished.find(trial.trial_id, runs)
 
 
@@ -92,18 +95,18 @@ def test_a_part_of_ones_own_is_named_where_no_line_can_be_said(planned, tmp_path
     keep(trial, tmp_path)
     config = {**trial.config, "norm": {"_target_": "mine.leaky"}}
     (tmp_path / trial.trial_id / "config.json").write_text(json.dumps(config))
-    with pytest.raises(Mistake, match=r"the line that made it \(its norm, mine.leaky, is none of conf/'s\)"):
+    with pytest.raises(UsageError, match=r"the line that made it \(its norm, mine.leaky, is none of conf/'s\)"):
         finished.find(trial.trial_id, tmp_path)
 
 
 def test_an_unknown_id_is_a_mistake_that_names_close_ones_or_how_many_there_are(tmp_path):
     ids = [keep(make_trial(0), tmp_path), keep(make_trial(2), tmp_path, diverges_on_seed_two)]
-    with pytest.raises(Mistake, match=f"trial={ids[0][:-1]}: not in .*; did you mean {ids[0]}"):
+    with pytest.raises(UsageError, match=f"trial={ids[0][:-1]}: not in .*; did you mean {ids[0]}"):
         finished.find(ids[0][:-1], tmp_path)
-    with pytest.raises(Mistake, match=f"trial={ids[1][:4]}: not in .*; did you mean {ids[1]}"):
+    with pytest.raises(UsageError, match=f"trial={ids[1][:4]}: not in .*; did you mean {ids[1]}"):
         finished.find(ids[1][:4], tmp_path)
     for unknown in ("zzz", "..", "."):
-        with pytest.raises(Mistake, match=r"not in .*; its 2 trials are named by their ids"):
+        with pytest.raises(UsageError, match=r"not in .*; its 2 trials are named by their ids"):
             finished.find(unknown, tmp_path)
-    with pytest.raises(Mistake, match=r"runs=.*nowhere: there is no such folder; allowed: the folder of the run"):
+    with pytest.raises(UsageError, match=r"runs=.*nowhere: there is no such folder; allowed: the folder of the run"):
         finished.find(ids[0], tmp_path / "nowhere")

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from ablate import store, trial
-from ablate.design import Cell, Mistake, Trial, flatten, trial_id
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Epoch, Notice, Started
+from ablate.core.identity import flatten, trial_id
+from ablate.core.study import Cell, Trial
 from ablate.dispatch import Aids, Slot, gang, on_ray
 from ablate.dispatch.machine import Machine, Machines
 from ablate.dispatch.rank import Mail
-from ablate.events import Done, Epoch, Notice, Started
 from tests.fakes import TIMES
 from tests.test_trial import BN, RECIPE, config
 
@@ -69,7 +71,7 @@ class Fares:
             try:
                 raise OSError("what lay behind")
             except OSError as error:
-                raise Mistake("an image is damaged") from error
+                raise UsageError("an image is damaged") from error
 
 
 def holder_of(lock):
@@ -199,7 +201,7 @@ def test_the_task_of_a_trial_on_workers_asks_for_nothing():
     ],
 )
 def test_workers_that_do_not_fit_on_the_machine_are_a_mistake(slot, told):
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         Machines([Machine(cpus=2, gpus=1, memory=2**30, gpu_memory=None)]).settled(slot)
 
 

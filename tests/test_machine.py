@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ablate import machine
-from ablate.design import Mistake
+from ablate.core import hardware
+from ablate.core.errors import UsageError
 
 RECIPE = {"precision": "fp32", "compile": False}
 
@@ -13,10 +13,10 @@ RECIPE = {"precision": "fp32", "compile": False}
 @pytest.fixture(autouse=True)
 def fresh():
     """What a machine is like is asked once a process."""
-    for told in (machine._cpu_flags, machine.gpu_bytes, machine.gpu_capabilities):
+    for told in (hardware._cpu_flags, hardware.gpu_bytes, hardware.gpu_capabilities):
         told.cache_clear()
     yield
-    for told in (machine._cpu_flags, machine.gpu_bytes, machine.gpu_capabilities):
+    for told in (hardware._cpu_flags, hardware.gpu_bytes, hardware.gpu_capabilities):
         told.cache_clear()
 
 
@@ -26,7 +26,7 @@ def cpu(monkeypatch, tmp_path):
 
     def is_like(text):
         (tmp_path / "cpuinfo").write_text(text)
-        monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+        monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "cpuinfo")
 
     return is_like
 
@@ -61,9 +61,9 @@ ARM = "processor : 0\nFeatures\t: fp asimd bf16\n"
 )
 def test_a_cpus_precisions_follow_from_its_flags_and_slow_ones_are_warned_of(cpu, info, allowed, slow):
     cpu(info)
-    assert machine.precisions("cpu") == allowed
+    assert hardware.precisions("cpu") == allowed
     for precision in allowed:
-        warning = machine.check_recipe({**RECIPE, "precision": precision}, "cpu")
+        warning = hardware.check_recipe({**RECIPE, "precision": precision}, "cpu")
         assert (warning is not None) == (slow and precision == "bf16")
         assert warning is None or warning.startswith("recipe.precision=bf16: this CPU has no instructions for it")
 
@@ -71,18 +71,18 @@ def test_a_cpus_precisions_follow_from_its_flags_and_slow_ones_are_warned_of(cpu
 def test_a_precision_that_the_device_lacks_is_refused_by_name(cpu):
     cpu(OLD)
     for precision in ("fp16", "tf32"):
-        with pytest.raises(Mistake, match=f"precision={precision}: not on this CPU; allowed here: fp32, bf16$"):
-            machine.check_recipe({**RECIPE, "precision": precision}, "cpu")
+        with pytest.raises(UsageError, match=f"precision={precision}: not on this CPU; allowed here: fp32, bf16$"):
+            hardware.check_recipe({**RECIPE, "precision": precision}, "cpu")
 
 
 def test_the_oldest_gpu_decides_on_the_precisions(gpus):
     gpus("9.0", "8.0")
-    assert machine.precisions("cuda") == ("fp32", "tf32", "bf16", "fp16")
-    machine.gpu_capabilities.cache_clear()
+    assert hardware.precisions("cuda") == ("fp32", "tf32", "bf16", "fp16")
+    hardware.gpu_capabilities.cache_clear()
     gpus("9.0", "7.5")
-    with pytest.raises(Mistake, match=r"precision=bf16: not on this GPU; allowed here: fp32, fp16$"):
-        machine.check_recipe({**RECIPE, "precision": "bf16"}, "cuda")
-    assert machine.gpu_bytes() == (81559 * 2**20,)
+    with pytest.raises(UsageError, match=r"precision=bf16: not on this GPU; allowed here: fp32, fp16$"):
+        hardware.check_recipe({**RECIPE, "precision": "bf16"}, "cuda")
+    assert hardware.gpu_bytes() == (81559 * 2**20,)
 
 
 @pytest.mark.parametrize(
@@ -92,37 +92,37 @@ def test_to_compile_needs_a_compiler_and_says_how_to_get_one(monkeypatch, tmp_pa
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(variable, raising=False)
     compiling = {**RECIPE, "compile": True}
-    with pytest.raises(Mistake, match=f"compile=true: on a [CG]PU needs {named} .* allowed: false$"):
-        machine.check_recipe(compiling, kind)
+    with pytest.raises(UsageError, match=f"compile=true: on a [CG]PU needs {named} .* allowed: false$"):
+        hardware.check_recipe(compiling, kind)
     Path(tmp_path / "mine").write_text("#!/bin/sh\n")
     Path(tmp_path / "mine").chmod(0o755)
     monkeypatch.setenv(variable, "mine")
     headers = tmp_path / "include"
     headers.mkdir()
-    monkeypatch.setattr(machine.sysconfig, "get_path", lambda _name: str(headers))
-    with pytest.raises(Mistake, match="Python's headers"):
-        machine.check_recipe(compiling, kind)
+    monkeypatch.setattr(hardware.sysconfig, "get_path", lambda _name: str(headers))
+    with pytest.raises(UsageError, match="Python's headers"):
+        hardware.check_recipe(compiling, kind)
     (headers / "Python.h").touch()
-    assert machine.check_recipe(compiling, kind) is None
+    assert hardware.check_recipe(compiling, kind) is None
 
 
 def test_what_is_compiled_needs_a_folder_that_can_be_written(monkeypatch, tmp_path):
     compiling = {**RECIPE, "compile": True}
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "new" / "folder"))
-    assert machine.check_recipe(compiling, "cpu") is None
+    assert hardware.check_recipe(compiling, "cpu") is None
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "folder"))
-    with pytest.raises(Mistake, match=r"^TORCHINDUCTOR_CACHE_DIR=.*/file/folder: nothing can be written there"):
-        machine.check_recipe(compiling, "cpu")
-    assert machine.check_recipe(RECIPE, "cpu") is None
+    with pytest.raises(UsageError, match=r"^TORCHINDUCTOR_CACHE_DIR=.*/file/folder: nothing can be written there"):
+        hardware.check_recipe(compiling, "cpu")
+    assert hardware.check_recipe(RECIPE, "cpu") is None
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch, tmp_path, gpus):
     monkeypatch.setenv("PATH", str(tmp_path))
-    machine.check_gpus({"gpus_per_trial": None})
-    machine.check_gpus({"gpus_per_trial": 0})
-    with pytest.raises(Mistake, match=r"dispatch.gpus_per_trial=1: allowed: 0, as nvidia-smi"):
-        machine.check_gpus({"gpus_per_trial": 1})
-    machine.gpu_bytes.cache_clear()
+    hardware.check_gpus({"gpus_per_trial": None})
+    hardware.check_gpus({"gpus_per_trial": 0})
+    with pytest.raises(UsageError, match=r"dispatch.gpus_per_trial=1: allowed: 0, as nvidia-smi"):
+        hardware.check_gpus({"gpus_per_trial": 1})
+    hardware.gpu_bytes.cache_clear()
     gpus("8.0")
-    machine.check_gpus({"gpus_per_trial": 1})
+    hardware.check_gpus({"gpus_per_trial": 1})

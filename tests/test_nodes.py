@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.dispatch import nodes
 from ablate.dispatch.machine import Machine, Machines
 from ablate.dispatch.slot import Slot
@@ -18,7 +18,7 @@ def asked(runs=None, mark="mark", reads=(), recipes=RECIPES):
 
 
 def says(mistake):
-    raise Mistake(mistake)
+    raise UsageError(mistake)
 
 
 def test_a_node_like_this_one_is_taken(tmp_path):
@@ -29,21 +29,21 @@ def test_a_node_like_this_one_is_taken(tmp_path):
 def test_a_node_with_another_version_is_named_with_both():
     answer = nodes.answer(asked())
     other = nodes.Answer(answer.host, {**answer.versions, "torch": "1.0"}, (), None, ())
-    with pytest.raises(Mistake, match=r"torch 1.0 on node 10.0.0.2, .* here; allowed: the same on every machine"):
+    with pytest.raises(UsageError, match=r"torch 1.0 on node 10.0.0.2, .* here; allowed: the same on every machine"):
         nodes.refuse({"10.0.0.1": answer, "10.0.0.2": other})
 
 
 def test_a_node_that_does_not_see_the_runs_folder_is_named(tmp_path):
-    with pytest.raises(Mistake, match="not the folder of that name on the driver"):
+    with pytest.raises(UsageError, match="not the folder of that name on the driver"):
         nodes.refuse({"10.0.0.1": nodes.answer(asked(tmp_path))})
 
 
 def test_a_node_that_cannot_read_the_data_or_compute_so_is_named():
     unread = nodes.answer(asked(reads=[functools.partial(says, "dataset.root=x: not there")]))
-    with pytest.raises(Mistake, match=r"on node a: dataset.root=x: not there"):
+    with pytest.raises(UsageError, match=r"on node a: dataset.root=x: not there"):
         nodes.refuse({"a": unread})
     unable = nodes.answer(asked(recipes=[{**RECIPES[0], "precision": "tf32"}]))
-    with pytest.raises(Mistake, match=r"on node a: recipe.precision=tf32"):
+    with pytest.raises(UsageError, match=r"on node a: recipe.precision=tf32"):
         nodes.refuse({"a": unable})
 
 
@@ -63,9 +63,11 @@ def test_a_gpu_is_given_where_any_machine_has_one():
 
 def test_a_slot_larger_than_every_machine_is_refused_and_one_larger_than_some_is_not():
     assert Machines([SMALL, LARGE]).settled(Slot(16, 0)) == Slot(16, 0)
-    with pytest.raises(Mistake, match=r"dispatch.cpus_per_trial=17: allowed: up to 16, what the largest machine has"):
+    with pytest.raises(
+        UsageError, match=r"dispatch.cpus_per_trial=17: allowed: up to 16, what the largest machine has"
+    ):
         Machines([SMALL, LARGE]).settled(Slot(17, 0))
-    with pytest.raises(Mistake, match=r"cpus_per_trial=8 dispatch.gpus_per_trial=1: no machine has both"):
+    with pytest.raises(UsageError, match=r"cpus_per_trial=8 dispatch.gpus_per_trial=1: no machine has both"):
         Machines([Machine(8, 0, 8e9, None), Machine(2, 1, 8e9, None)]).settled(Slot(8, 1))
 
 

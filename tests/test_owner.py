@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ablate import person
+from ablate.core import provenance
 from ablate.track.owner import OWNER, experiment_name
 
 SERVER = "http://mlflow:5000"
@@ -28,7 +28,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def mia(monkeypatch):
-    monkeypatch.setenv(person.USER, "mia")
+    monkeypatch.setenv(provenance.USER, "mia")
 
 
 @pytest.mark.parametrize(

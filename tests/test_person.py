@@ -6,39 +6,40 @@ import threading
 
 import pytest
 
-from ablate import address, person
-from ablate.design import Mistake
+from ablate import address
+from ablate.core import provenance
+from ablate.core.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch, tmp_path):
-    for name in (*("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"), person.USER):
+    for name in (*("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"), provenance.USER):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
 def test_one_is_who_sent_the_study_or_mlflows_user_or_this_machines(monkeypatch):
-    assert person.name() == getpass.getuser()
+    assert provenance.name() == getpass.getuser()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "mia")
-    assert person.name() == "mia"
-    monkeypatch.setenv(person.USER, "noa")
-    assert person.name() == "noa"
+    assert provenance.name() == "mia"
+    monkeypatch.setenv(provenance.USER, "noa")
+    assert provenance.name() == "noa"
 
 
 def test_a_user_without_a_name_is_their_number(monkeypatch):
     monkeypatch.setattr(getpass, "getuser", lambda: {}["uid"])
-    assert person.name().isdigit()
+    assert provenance.name().isdigit()
 
 
 def test_credentials_are_read_from_mlflows_file_where_its_variables_lack_them(monkeypatch, tmp_path):
-    assert person.credentials() == (None, None)
+    assert provenance.credentials() == (None, None)
     (tmp_path / ".mlflow").mkdir()
     file = tmp_path / ".mlflow" / "credentials"
     file.write_text("[mlflow]\nmlflow_tracking_username = mia\nmlflow_tracking_password = a%b\n")
-    assert person.credentials() == ("mia", "a%b")
+    assert provenance.credentials() == ("mia", "a%b")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "noa")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
-    assert person.credentials() == ("noa", "secret")
+    assert provenance.credentials() == ("noa", "secret")
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -63,11 +64,13 @@ def server():
 
 
 def test_a_server_with_logins_tells_a_missing_password_from_a_wrong_one_and_takes_the_right_one(server, monkeypatch):
-    with pytest.raises(Mistake, match="it wants a user and a password, and there are none; allowed: MLFLOW_TRACKING"):
+    with pytest.raises(
+        UsageError, match="it wants a user and a password, and there are none; allowed: MLFLOW_TRACKING"
+    ):
         address.check(server)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "mia")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
-    with pytest.raises(Mistake, match="it refused user mia") as refused:
+    with pytest.raises(UsageError, match="it refused user mia") as refused:
         address.check(server)
     assert "wrong" not in str(refused.value)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right")
@@ -76,6 +79,6 @@ def test_a_server_with_logins_tells_a_missing_password_from_a_wrong_one_and_take
 
 @pytest.mark.parametrize("uri", ["http://mia:s3cret@host:5000", "postgresql://mia:s3cret@host/db"])
 def test_a_password_in_an_address_is_refused_and_not_shown(uri):
-    with pytest.raises(Mistake, match="holds a password, which would be kept and shown") as refused:
+    with pytest.raises(UsageError, match="holds a password, which would be kept and shown") as refused:
         address.check(uri)
     assert "s3cret" not in str(refused.value)

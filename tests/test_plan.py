@@ -8,7 +8,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ablate import CONF, schema
-from ablate.design import Mistake, flatten
+from ablate.core.errors import UsageError
+from ablate.core.identity import flatten
 
 GROUPS = {folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"}
 OPTIONS = [
@@ -259,7 +260,7 @@ def test_no_group_shares_a_root_values_name():
 
 
 def test_an_unknown_hook_is_named():
-    with pytest.raises(Mistake, match=r"check: ablate\.parts\.checks\.nothing: no such function"):
+    with pytest.raises(UsageError, match=r"check: ablate\.parts\.checks\.nothing: no such function"):
         schema.hooks({"norm": {"check": "ablate.parts.checks.nothing"}}, "check")
 
 

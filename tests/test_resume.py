@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from ablate import checkpoint, event_log, scores, store, train, trial
-from ablate.design import Cell, Trial, flatten, trial_id
-from ablate.events import Done, Epoch, Notice, Started
+from ablate.core.events import Done, Epoch, Notice, Started
+from ablate.core.identity import flatten, trial_id
+from ablate.core.study import Cell, Trial
 from tests.parts.image_files import write_imagenet
 from tests.test_trial import BN, RECIPE, SRELU, config, numbers
 

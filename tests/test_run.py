@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ablate import CONF, __version__, agenda, person, run, session, store
-from ablate.events import Failed
+from ablate import CONF, __version__, agenda, run, session, store
+from ablate.core import provenance
+from ablate.core.events import Failed
 from tests.fakes import make_trial
 
 TINY = "dataset=synthetic dataset.train_items=60 dataset.test_items=20 dataset.classes=2"
@@ -171,7 +172,7 @@ def test_a_trial_that_two_studies_ask_for_is_trained_once_and_stands_in_both(fol
 
 
 def test_the_code_version_names_the_commit():
-    assert person.code_version().startswith(__version__)
+    assert provenance.code_version().startswith(__version__)
 
 
 @pytest.mark.ray

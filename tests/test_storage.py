@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ablate import storage, store
-from ablate.events import Done, Epoch, Failed, Notice, Started, to_dict
+from ablate.core import errors
+from ablate.core.errors import StorageUnavailable
+from ablate.core.events import Done, Epoch, Failed, Notice, Started, to_dict
 from ablate.storage import Bucket, bucket, claims, holding, mirror, objects
-from ablate.storage.objects import Away, Objects
+from ablate.storage.objects import Objects
 from tests.fakes import EPOCHS, done, epoch, make_trial, raises_on_seed_one, started, well
 
 
@@ -86,7 +88,7 @@ def test_of_many_who_attempt_a_trial_at_once_one_trains_and_the_others_are_told_
         ready.wait()
         try:
             return types(place.attempt(run, trial))
-        except store.Claimed:
+        except errors.AlreadyLeased:
             return "claimed"
         finally:
             if len(others := list(ended)) < 7:
@@ -147,14 +149,14 @@ def stops_after_two(config, directory):
     yield started()
     yield epoch(1)
     yield epoch(2)
-    raise store.Stopped
+    raise errors.Stopped
 
 
 def test_a_trial_whose_holder_died_is_claimed_until_its_heart_was_silent_for_long(driver, clock):
     trial = make_trial(0)
     dies(driver(), trial, stops_after_two)
     other = driver()
-    with pytest.raises(store.Claimed):
+    with pytest.raises(errors.AlreadyLeased):
         list(other.attempt(well, trial))
     clock.now += claims.DEAD_AFTER_S
     told = list(other.attempt(well, trial))
@@ -206,7 +208,7 @@ def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(d
     def attempt():
         try:
             heard.extend(first.attempt(zombie, trial))
-        except store.Claimed:
+        except errors.AlreadyLeased:
             outcome.append("claimed")
 
     thread = threading.Thread(target=attempt)
@@ -245,7 +247,7 @@ def test_an_outcome_stored_just_before_another_claimed_the_trial_is_told_by_both
             taken.append(list(second.attempt(lambda *_: trained.append(1) or iter([]), trial)))
 
     monkeypatch.setattr(Objects, "write", write)
-    with pytest.raises(store.Claimed):
+    with pytest.raises(errors.AlreadyLeased):
         list(first.attempt(well, trial))
     assert types(taken[1]) == WHOLE
     assert not trained
@@ -306,7 +308,7 @@ def test_it_goes_on_from_the_checkpoint_that_is_stored_and_keeps_one_alone(drive
         temporary.replace(checkpoint)
         yield started()
         if len(found) < 3:
-            raise store.Stopped
+            raise errors.Stopped
         yield done()
         checkpoint.unlink()
 
@@ -388,7 +390,7 @@ def test_asked_to_stop_the_drivers_trials_stop_and_those_of_others_do_not(driver
     def run(config, directory):
         yield started()
         until(lambda: (directory / first.seen_by_trials("")).exists(), 2)
-        raise store.Stopped
+        raise errors.Stopped
 
     first.ask_to_stop()
     until(lambda: any("stops/" in name for name in first.objects.names()))
@@ -407,7 +409,7 @@ def test_a_tuning_stops_a_trial_and_the_request_does_not_outlive_it(driver, monk
         yield started()
         place.prune(trial, "others are better")
         until((directory / store.PRUNE).exists)
-        raise store.Pruned((directory / store.PRUNE).read_text())
+        raise errors.Pruned((directory / store.PRUNE).read_text())
 
     *_, last = place.attempt(run, trial)
     assert (last.kind, last.reason) == ("pruned", "others are better")
@@ -426,7 +428,7 @@ def test_a_failure_that_the_driver_marks_is_the_truth_and_fences_the_process_tha
         assert zombie.told.wait(60)
         lost = place.mark(trial, Failed(kind="lost", reason="its node was cut off"))
         zombie.may_go_on.set()
-        with pytest.raises(store.Claimed):
+        with pytest.raises(errors.AlreadyLeased):
             cut_off.result(60)
     assert store.outcome(trial, place.runs) == lost
     assert types(place.attempt(well, trial)) == WHOLE
@@ -450,7 +452,7 @@ class Storm:
     def disturbed(self, real):
         def call(*arguments):
             if self.is_on:
-                raise Away("it does not answer")
+                raise StorageUnavailable("it does not answer")
             return real(*arguments)
 
         return call
@@ -528,5 +530,5 @@ def test_what_is_removed_is_gone(driver):
 
 def test_an_object_store_that_does_not_heed_put_if_absent_is_refused(url, monkeypatch):
     monkeypatch.setattr(Objects, "create", lambda self, name, content: self.write(name, content) or True)
-    with pytest.raises(objects.Mistake, match="does not heed put-if-absent"):
+    with pytest.raises(objects.UsageError, match="does not heed put-if-absent"):
         Objects(url).check(writing=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from ablate import CONF, dispatch, event_log, storage, store, trial
+from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Slot
-from ablate.events import Done, Failed, Notice
 from ablate.storage import claims
 from ablate.storage.objects import Objects
 from tests import buckets

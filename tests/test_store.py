@@ -7,8 +7,8 @@ import pytest
 from filelock import FileLock, Timeout
 
 from ablate import store
-from ablate.design import Mistake
-from ablate.events import Done, Epoch, Failed, from_dict, to_dict
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Epoch, Failed, from_dict, to_dict
 from tests.fakes import diverges_on_seed_two, done, epoch, make_trial, raises_on_seed_one, started, well
 
 
@@ -58,7 +58,7 @@ def test_nan_losses_are_told_apart_from_errors(tmp_path):
 def test_a_mistake_found_while_a_trial_runs_is_told_in_its_own_words(tmp_path):
     def run(config, directory):
         yield started()
-        raise Mistake("cat.jpg: not a whole image")
+        raise UsageError("cat.jpg: not a whole image")
 
     *_, failed = store.attempt(run, make_trial(0), tmp_path)
     assert (failed.kind, failed.reason) == ("error", "cat.jpg: not a whole image")

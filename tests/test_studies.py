@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 
 from ablate import catalogue, store, track
-from ablate.design import Cell, Study
-from ablate.events import Failed
+from ablate.core.events import Failed
+from ablate.core.study import Cell, Study
 from tests.fakes import make_trial, raises_on_seed_one, well
 
 URI = "sqlite:///mlflow.db"

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ablate import person, submit
-from ablate.design import Mistake
+from ablate import submit
+from ablate.core import provenance
+from ablate.core.errors import UsageError
 from ablate.dispatch import jobs
 from ablate.dispatch.jobs import Job, Jobs
 
@@ -76,7 +77,7 @@ def test_a_line_is_sent_as_typed_with_the_cluster_and_the_server_as_defaults(cli
     assert f"python -m ablate.studies jobs={ADDRESS} follow=digits-norm" in out
     (sent,) = client.sent.values()
     assert sent["entrypoint"] == f"python -m ablate.run {LINE} dispatch=cluster track=server"
-    assert sent["metadata"]["user"] == sent["env"][person.USER] == person.name()
+    assert sent["metadata"]["user"] == sent["env"][provenance.USER] == provenance.name()
     assert sent["env"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
     assert not any("PASSWORD" in key or "TOKEN" in key for key in sent["env"])
 
@@ -86,7 +87,7 @@ def test_a_study_that_runs_there_is_not_sent_twice(client, monkeypatch, capsys):
     client.looks = 0
     status, _, err = type_line(monkeypatch, capsys, LINE)
     assert (status, len(client.sent)) == (2, 1)
-    assert err.startswith(f"study=digits-norm: sent already, by {person.name()}, as digits-norm-")
+    assert err.startswith(f"study=digits-norm: sent already, by {provenance.name()}, as digits-norm-")
 
 
 def test_without_a_server_one_must_say_where_it_is_tracked(client, monkeypatch, capsys):
@@ -137,9 +138,9 @@ def test_studies_that_were_sent_are_listed_followed_and_stopped(client, say):
     client.looks = 0
     status, out, _ = say("ablate.studies", "stop=one")
     assert (status, client.stopped) == (0, [first])
-    assert f"study one ({first}), sent by {person.name()}, is done" in out
+    assert f"study one ({first}), sent by {provenance.name()}, is done" in out
     status, out, _ = say("ablate.studies", f"follow={second}")
-    assert (status, out) == (0, f"2 trials to run\nstudy two ({second}), sent by {person.name()}, is done\n")
+    assert (status, out) == (0, f"2 trials to run\nstudy two ({second}), sent by {provenance.name()}, is done\n")
     status, _, err = say("ablate.studies", "stop=nobody")
     assert (status, err) == (2, f"stop=nobody: not sent to {ADDRESS}; allowed: two, one\n")
 
@@ -164,7 +165,7 @@ def test_a_cluster_that_does_not_let_one_in_says_why(monkeypatch, raised, told):
         raise raised
 
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", fails)
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         Jobs(ADDRESS, "jobs")
 
 

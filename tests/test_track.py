@@ -10,8 +10,9 @@ import pytest
 from filelock import FileLock
 
 from ablate import store, track
-from ablate.design import Mistake, Study
-from ablate.events import Done, Epoch, Failed, Notice
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Epoch, Failed, Notice
+from ablate.core.study import Study
 from ablate.track.client import connect
 from ablate.track.experiment import Experiment
 from analysis.sources import studies
@@ -326,8 +327,8 @@ def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
 def test_an_address_that_cannot_be_opened_is_a_mistake(study, folder):
     Path("mlflow.db").write_text("SQLite format 3\0 or so it says")
     tracker = track.Tracker(URI, study, runs=folder, settled=(), tags={})
-    assert isinstance(tracker.close(), Mistake)
-    with pytest.raises(Mistake, match="cannot be opened"):
+    assert isinstance(tracker.close(), UsageError)
+    with pytest.raises(UsageError, match="cannot be opened"):
         tracker.record(study.trials[0], done())
 
 

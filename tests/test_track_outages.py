@@ -18,7 +18,8 @@ import mlflow  # here, before any thread does: two that import it at once get ha
 import pytest
 
 from ablate import store, track
-from ablate.design import Mistake, Study
+from ablate.core.errors import UsageError
+from ablate.core.study import Study
 from ablate.track import tracker as tracker_module
 from tests.fakes import EPOCHS, make_trial, well
 
@@ -223,6 +224,6 @@ def test_an_address_where_something_else_answers_is_a_mistake(folder, study):
         try:
             port = web.stdout.readline().decode().split("port ")[1].split()[0]
             tracker = track.Tracker(f"http://127.0.0.1:{port}", study, runs=folder / "runs", settled=(), tags={})
-            assert isinstance(tracker.close(), Mistake)
+            assert isinstance(tracker.close(), UsageError)
         finally:
             web.kill()

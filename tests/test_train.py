@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from ablate import scores, train
-from ablate.events import Diverged
+from ablate.core.errors import Diverged
 from ablate.parts import augment, norm
 from ablate.parts.compute import Compute
 from ablate.parts.loader import InMemory

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ablate import cost, scores, train, trial
-from ablate.events import Diverged, Done, Epoch, Started
+from ablate.core.errors import Diverged
+from ablate.core.events import Done, Epoch, Started
 from ablate.parts import augment, data
 from ablate.parts.compute import Compute
 from ablate.parts.loader import InMemory, on_device

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from ablate import checkpoint, scores, train, trial
-from ablate.events import Diverged, Done, Epoch
+from ablate.core.errors import Diverged, Pruned, Stopped
+from ablate.core.events import Done, Epoch
 from ablate.parts import augment, shards
 from ablate.parts.compute import Compute
 from ablate.parts.ranks import Ranks
 from ablate.parts.shards import Deal
-from ablate.store import CHECKPOINTS, WEIGHTS, Pruned, Stopped, prune
+from ablate.store import CHECKPOINTS, WEIGHTS, prune
 from tests.fakes import TIMES, make_trial
 from tests.gang import on_ranks
 from tests.parts.image_files import config as of_folder

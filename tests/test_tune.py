@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from ablate import catalogue, nuisance, session, store
-from ablate.design import NUMERICS
-from ablate.events import Diverged, Done, Epoch, Failed, Started
+from ablate.core import errors
+from ablate.core.errors import Diverged
+from ablate.core.events import Done, Epoch, Failed, Started
+from ablate.core.identity import NUMERICS
 from ablate.space import Levels, Range
 from tests.fakes import Killed, killed_at
 
@@ -43,7 +45,7 @@ class Fake:
         acc = acc_of(config, self.optima)
         for epoch in range(1, epochs + 1):
             if (directory / store.PRUNE).exists():
-                raise store.Pruned((directory / store.PRUNE).read_text())
+                raise errors.Pruned((directory / store.PRUNE).read_text())
             if config["recipe"]["lr"] > self.diverges_above:
                 raise Diverged("the training loss is nan in epoch 1")
             valid = acc * (0.5 + 0.5 * epoch / epochs)

@@ -5,7 +5,7 @@ from concurrent import futures
 
 import pytest
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.dispatch import way_in
 
 TOKEN = "7" * 64
@@ -63,10 +63,10 @@ def test_the_right_token_is_let_in_from_each_of_its_three_places(head, tmp_path,
 
 
 def test_a_wrong_token_is_told_from_a_missing_one_and_neither_is_shown(head, monkeypatch):
-    with pytest.raises(Mistake, match="the cluster wants a token, and there is none"):
+    with pytest.raises(UsageError, match="the cluster wants a token, and there is none"):
         way_in.check(head.address)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
-    with pytest.raises(Mistake, match="the cluster refused the token") as refused:
+    with pytest.raises(UsageError, match="the cluster refused the token") as refused:
         way_in.check(head.address)
     assert "000" not in str(refused.value)
 
@@ -82,7 +82,7 @@ def test_a_cluster_without_tokens_lets_everyone_in():
 def test_a_machine_that_has_not_joined_is_told_how_to():
     elsewhere = Head(None, machines=("192.0.2.7",))
     try:
-        with pytest.raises(Mistake, match="this machine is none of the cluster's; allowed: ray start --address="):
+        with pytest.raises(UsageError, match="this machine is none of the cluster's; allowed: ray start --address="):
             way_in.check(elsewhere.address)
     finally:
         elsewhere.server.stop(None).wait()
@@ -93,9 +93,9 @@ def test_nobody_there_is_told_from_somebody_else_there():
         port = silent.getsockname()[1]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(way_in, "SECONDS_TO_ANSWER", 0.5)
-            with pytest.raises(Mistake, match="something answers there, but no Ray"):
+            with pytest.raises(UsageError, match="something answers there, but no Ray"):
                 way_in.check(f"127.0.0.1:{port}")
-    with pytest.raises(Mistake, match=rf"no Ray answers at 127.0.0.1:{port} \(Connection refused\)"):
+    with pytest.raises(UsageError, match=rf"no Ray answers at 127.0.0.1:{port} \(Connection refused\)"):
         way_in.check(f"127.0.0.1:{port}")
 
 
@@ -109,7 +109,7 @@ def test_nobody_there_is_told_from_somebody_else_there():
     ],
 )
 def test_what_is_no_address_is_told_what_is(address, told):
-    with pytest.raises(Mistake) as refused:
+    with pytest.raises(UsageError) as refused:
         way_in.found(address)
     assert str(refused.value).startswith(told)
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
+from ablate.core.errors import UsageError
 from ablate.cost import speed, tensors, work
 from ablate.deploy.fold import folded
 from ablate.deploy.graph import graph_of
-from ablate.design import Mistake
 from ablate.parts.compute import Compute
 from ablate.train import Recipe, part_size, sgd
 
@@ -32,7 +32,7 @@ def of_inference(network: nn.Module, images: Tensor, compute: Compute) -> dict[s
     made = folded(network)
     try:
         counted = work.work(graph_of(made, tuple(images.shape[1:])))
-    except Mistake:
+    except UsageError:
         counted = {}
     return {**work.sizes(network, made), **counted, **speed.inference(compute.placed(made), images, compute)}
 

@@ -18,12 +18,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ablate.core.errors import UsageError
 from ablate.deploy import buffers
 from ablate.deploy.card import KEY, Card
 from ablate.deploy.fold import FixedConv2d
 from ablate.deploy.graph import Graph, Map, Op, graph_of
 from ablate.deploy.packed import pack
-from ablate.design import Mistake
 
 TOLERANCE = 1e-3
 """Between the logits of C and of PyTorch, which sum in other orders."""
@@ -47,12 +47,12 @@ def write(network: nn.Module, card: Card, folder: Path, name: str, examples: Exa
     """Write NAME.h, NAME.c and NAME_test.c for a network that `fold.folded` made; return their paths.
 
     Raises:
-        Mistake: the network computes what has no form in C.
+        UsageError: the network computes what has no form in C.
     """
     try:
         program = _Program(_fused(graph_of(network, tuple(card.shape))), network)
-    except Mistake as mistake:
-        raise Mistake(f"format=c: {mistake}; allowed for this network: packed, onnx") from mistake
+    except UsageError as mistake:
+        raise UsageError(f"format=c: {mistake}; allowed for this network: packed, onnx") from mistake
     card_json = re.sub(r"[/?]", lambda found: f"\\u{ord(found[0]):04x}", card.to_json())  # else it could end a comment
     arm = card.config["norm"]["_target_"].rpartition(".")[2]
     about = f"{card.trial_id}: norm {arm}, {card.config['bits']} bit{'s' * (card.config['bits'] > 1)} a weight."
@@ -85,7 +85,7 @@ def read(path: Path) -> tuple[nn.Module, Card]:
     """The network as this machine's C compiler makes it, and its card, from NAME.c with NAME.h beside it.
 
     Raises:
-        Mistake: it is something else, or there is no compiler, or it does not compile.
+        UsageError: it is something else, or there is no compiler, or it does not compile.
     """
     header = path.with_suffix(".h")
     try:
@@ -94,10 +94,10 @@ def read(path: Path) -> tuple[nn.Module, Card]:
             raise ValueError(f"{header.name} says nothing of its network")
         card = Card.from_json(found[1])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Mistake(f"weights={path}: not the C of a model that ablate.export wrote ({error})") from error
+        raise UsageError(f"weights={path}: not the C of a model that ablate.export wrote ({error})") from error
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        raise Mistake(f"weights={path}: needs a C compiler (apt install gcc), and none is here")
+        raise UsageError(f"weights={path}: needs a C compiler (apt install gcc), and none is here")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "network.so"
         made = subprocess.run(
@@ -107,7 +107,7 @@ def read(path: Path) -> tuple[nn.Module, Card]:
             check=False,
         )
         if made.returncode:
-            raise Mistake(f"weights={path}: does not compile ({made.stderr.strip().splitlines()[0]})")
+            raise UsageError(f"weights={path}: does not compile ({made.stderr.strip().splitlines()[0]})")
         loaded = ctypes.CDLL(str(library))
     return CNetwork(getattr(loaded, f"{path.stem}_logits"), card.classes), card
 
@@ -190,7 +190,7 @@ class _Program:
         elif op.kind == "mean":
             yield self._used("mean", source, target, channels, pixels)
         else:
-            raise Mistake(f"the network computes {op.kind}, which has no form in C")
+            raise UsageError(f"the network computes {op.kind}, which has no form in C")
 
     def _used(self, function: str, *arguments: object) -> str:
         self.used.add(function)
@@ -294,7 +294,7 @@ def _as_affine(op: Op) -> Op:
     constant = values["factor"] if values["factor"] is not None else values["offset"]
     by_pixel = constant is not None and max(constant.shape[1:]) > 1
     if by_pixel and values["offset"] is not None:
-        raise Mistake("the network adds a constant to each pixel, which has no form in C")
+        raise UsageError("the network adds a constant to each pixel, which has no form in C")
     return replace(op, kind="affine", values={**values, "by_pixel": by_pixel})
 
 

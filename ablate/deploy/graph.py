@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ablate.core.errors import UsageError
 from ablate.deploy.fold import FixedConv2d
-from ablate.design import Mistake
 
 Shape = tuple[int, ...]
 """Of one image's maps: (C, H, W), or (C,) once the pixels are averaged."""
@@ -65,7 +65,7 @@ def graph_of(network: nn.Module, shape: Shape) -> Graph:
         shape: (C, H, W) of an image.
 
     Raises:
-        Mistake: it computes what has no kind of `Op`, or branches on what it computes.
+        UsageError: it computes what has no kind of `Op`, or branches on what it computes.
     """
     like = next((one for one in network.buffers() if one.is_floating_point()), torch.zeros(0))
     image = torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
@@ -75,7 +75,7 @@ def graph_of(network: nn.Module, shape: Shape) -> Graph:
             exported = torch.export.export(network, (image,))
     except Exception as error:  # of many kinds: it runs the network's own code
         why = str(error).strip().partition("\n")[0]
-        raise Mistake(f"torch.export cannot follow the network ({type(error).__name__}: {why})") from error
+        raise UsageError(f"torch.export cannot follow the network ({type(error).__name__}: {why})") from error
     return _Lowering(exported, dict(network.named_modules()))()
 
 
@@ -124,12 +124,12 @@ class _Lowering:
         elif name in _LOWERED:
             further = ", ".join(f"{key}={value}" for key, value in node.kwargs.items() if key != "dtype")
             if further:
-                raise Mistake(f"the network computes {name} with {further}, which an export has no form for")
+                raise UsageError(f"the network computes {name} with {further}, which an export has no form for")
             _LOWERED[name](self, node)
             if told in _IN_PLACE:
                 self._replace(self._read(node.args[0]), self._read(node))
         else:
-            raise Mistake(f"the network computes {name}, which an export has no form for")
+            raise UsageError(f"the network computes {name}, which an export has no form for")
 
     def _computed(self, node: Any) -> Any:
         """A constant's value; of what depends on a map's shape alone too."""
@@ -171,7 +171,7 @@ class _Lowering:
     def _conv(self, node: Any) -> None:
         image, weight, bias, stride, padding, dilation, groups = _with_defaults(node, _CONV_DEFAULTS)
         if bias is not None or groups != 1 or _pair(dilation) != (1, 1):
-            raise Mistake(
+            raise UsageError(
                 "the network has a convolution with a bias, groups or dilation, which an export has no form for"
             )
         layer = self.modules[self.layers[weight]]
@@ -183,7 +183,7 @@ class _Lowering:
         first, second = node.args[:2]
         if first in self.maps and second in self.maps:
             if self._read(first).shape != self._read(second).shape:
-                raise Mistake("the network adds maps of unlike shapes, which an export has no form for")
+                raise UsageError("the network adds maps of unlike shapes, which an export has no form for")
             self._op("add", node, [first, second])
         else:
             image, constant = (first, second) if first in self.maps else (second, first)
@@ -192,7 +192,7 @@ class _Lowering:
     def _scaled(self, node: Any, *, divides: bool = False) -> None:
         first, second = node.args[:2]
         if second in self.maps and (divides or first in self.maps):
-            raise Mistake("the network multiplies or divides by its maps, which an export has no form for")
+            raise UsageError("the network multiplies or divides by its maps, which an export has no form for")
         image, constant = (first, second) if first in self.maps else (second, first)
         factor = self._number(constant, image)
         layer = self.layers.get(constant, "")
@@ -206,7 +206,7 @@ class _Lowering:
         )
         channels, height, width = self._read(image).shape
         if tuple(value.shape) not in ((channels, 1, 1), (1, height, width), (1, 1, 1)):
-            raise Mistake("the network combines maps with constants in a way that an export has no form for")
+            raise UsageError("the network combines maps with constants in a way that an export has no form for")
         return value
 
     def _floor(self, node: Any) -> None:
@@ -215,20 +215,20 @@ class _Lowering:
     def _average_pool(self, node: Any) -> None:
         image, kernel, stride, padding, ceil, counted, divisor = _with_defaults(node, _POOL_DEFAULTS)
         if ceil or divisor or (counted and any(_pair(padding))):
-            raise Mistake("the network has an average pool that counts its padding, which an export has no form for")
+            raise UsageError("the network has an average pool that counts its padding, which an export has no form for")
         self._op("average_pool", node, [image], **_window(kernel, stride, padding))
 
     def _max_pool(self, node: Any) -> None:
         image, kernel, stride, padding = _with_defaults(node, _POOL_DEFAULTS)[:4]
         if len(node.args) > 4:
-            raise Mistake("the network has a dilated max pool, which an export has no form for")
+            raise UsageError("the network has a dilated max pool, which an export has no form for")
         self._op("max_pool", node, [image], **_window(kernel, stride, padding))
 
     def _pad(self, node: Any) -> None:
         sides = list(node.args[1]) + [0] * (6 - len(node.args[1]))
         value = float(node.args[3]) if len(node.args) > 3 and node.args[3] is not None else 0.0
         if min(sides) < 0 or (len(node.args) > 2 and node.args[2] != "constant"):
-            raise Mistake("the network pads with more than a constant, which an export has no form for")
+            raise UsageError("the network pads with more than a constant, which an export has no form for")
         self._op("pad", node, node.args[:1], sides=sides, value=value)
 
     def _group_norm(self, node: Any) -> None:
@@ -244,12 +244,12 @@ class _Lowering:
         elif where == [-1, 1] and image in self.channels_last:
             self.maps[node] = self.channels_last[image]
         else:
-            raise Mistake("the network moves dimensions of its maps, which an export has no form for")
+            raise UsageError("the network moves dimensions of its maps, which an export has no form for")
 
     def _layer_norm(self, node: Any) -> None:
         image, _, weight, bias, eps = node.args[:5]
         if image not in self.channels_last:
-            raise Mistake("the network has a layer norm over more than channels, which an export has no form for")
+            raise UsageError("the network has a layer norm over more than channels, which an export has no form for")
         before = self.channels_last[image]
         self.maps[node] = self.channels_last[node] = Map(len(self.maps), before.shape)
         values = {"weight": self.constants[weight], "bias": self.constants[bias], "eps": eps}
@@ -257,7 +257,7 @@ class _Lowering:
 
     def _mean(self, node: Any) -> None:
         if sorted(axis % 4 for axis in node.args[1]) != [2, 3] or (len(node.args) > 2 and node.args[2]):
-            raise Mistake("the network averages over more than pixels, which an export has no form for")
+            raise UsageError("the network averages over more than pixels, which an export has no form for")
         self._op("mean", node, node.args[:1])
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ablate.core.errors import UsageError
 from ablate.deploy.card import KEY, Card
-from ablate.design import Mistake
 
 IMAGES, LOGITS = "images", "logits"
 """Names of the input, (N, C, H, W) float32 of pixel values 0 to 255, and of the output, (N, classes) float32."""
@@ -23,7 +23,7 @@ def write(network: nn.Module, card: Card, path: Path) -> None:
     """Write a network that `fold.folded` made, for any number of images; ONNX's own checker has passed it.
 
     Raises:
-        Mistake: ONNX has no form for what the network computes.
+        UsageError: ONNX has no form for what the network computes.
     """
     import onnx
 
@@ -40,7 +40,7 @@ def write(network: nn.Module, card: Card, path: Path) -> None:
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise Mistake(f"format=onnx: ONNX has no form for this network ({str(error).splitlines()[0]})") from error
+        raise UsageError(f"format=onnx: ONNX has no form for this network ({str(error).splitlines()[0]})") from error
     assert program is not None
     model = program.model_proto
     model.metadata_props.add(key=KEY, value=card.to_json())
@@ -52,7 +52,7 @@ def read(path: Path) -> tuple[nn.Module, Card]:
     """The model as a network that onnxruntime computes on the CPU, and its card.
 
     Raises:
-        Mistake: the file is damaged, or something else.
+        UsageError: the file is damaged, or something else.
     """
     import onnxruntime
 
@@ -63,7 +63,7 @@ def read(path: Path) -> tuple[nn.Module, Card]:
         session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         card = Card.from_json(session.get_modelmeta().custom_metadata_map[KEY])
     except Exception as error:  # onnxruntime has no base class for what its parser trips over
-        raise Mistake(f"weights={path}: not an ONNX model that ablate.export wrote ({error})") from error
+        raise UsageError(f"weights={path}: not an ONNX model that ablate.export wrote ({error})") from error
     return OnnxNetwork(session), card
 
 

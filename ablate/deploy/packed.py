@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ablate.core.errors import UsageError
 from ablate.deploy.card import KEY, Card
 from ablate.deploy.fold import FixedConv2d
-from ablate.design import Mistake
 
 CODES = ".codes"
 """After the name of a weight: its codes, `FixedConv2d`'s, least significant bit first, without gaps."""
@@ -48,7 +48,7 @@ def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card
         make: a card's network as `fold.folded` makes it, with any weights.
 
     Raises:
-        Mistake: the file is damaged, or something else.
+        UsageError: the file is damaged, or something else.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -58,9 +58,9 @@ def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card
             card = Card.from_json(told[KEY])
             held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise Mistake(f"weights={path}: not a packed model that ablate.export wrote ({error})") from error
+        raise UsageError(f"weights={path}: not a packed model that ablate.export wrote ({error})") from error
     if digest(held) != told.get(DIGEST):
-        raise Mistake(f"weights={path}: damaged: its numbers are not those that were written")
+        raise UsageError(f"weights={path}: damaged: its numbers are not those that were written")
     network = make(card)
     try:
         for name, layer in _coded(network).items():
@@ -71,7 +71,7 @@ def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card
             held[name] = layer.weight
         network.load_state_dict(held)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise Mistake(f"weights={path}: its tensors are not those of the network it names ({error})") from error
+        raise UsageError(f"weights={path}: its tensors are not those of the network it names ({error})") from error
     return network, card
 
 

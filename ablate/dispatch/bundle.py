@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ablate import CONF
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 
 PACKAGES = ("ablate", "analysis", "hydra_plugins")
 ENDINGS = (".py", ".yaml", ".yml")
@@ -24,7 +24,7 @@ def make(folder: Path, here: Path) -> None:
     The packages with their configs, then the Python and YAML files of the folder where the line was typed.
 
     Raises:
-        Mistake: those are too many to send.
+        UsageError: those are too many to send.
     """
     for package in PACKAGES:
         found = importlib.util.find_spec(package)
@@ -37,7 +37,7 @@ def make(folder: Path, here: Path) -> None:
     for path in _own(here):
         left -= path.stat().st_size
         if left < 0:
-            raise Mistake(
+            raise UsageError(
                 f"{here}: holds more than {MOST_BYTES // 1_000_000} MB of .py and .yaml files, too many to send; "
                 "allowed: a folder with only the parts of the study"
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.dispatch import bundle, nodes
 from ablate.dispatch.machine import Machines
 from ablate.dispatch.private_ray import SETTINGS
@@ -32,11 +32,11 @@ class Cluster:
         log: a file for what Ray prints.
         runs: the folder of run directories, which every node must see; None where they are elsewhere.
         recipes: of all trials.
-        reads: one for each data set that nodes read by themselves; raises Mistake where they cannot.
+        reads: one for each data set that nodes read by themselves; raises UsageError where they cannot.
         on_gpu: whether trials run on GPUs where there are any.
 
     Raises:
-        Mistake: on entering; a node cannot run the study.
+        UsageError: on entering; a node cannot run the study.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Cluster:
         return list(dict.fromkeys(told for one in self.answers.values() for told in one.warnings))
 
     def slots(self, slot: Slot) -> int:
-        """Trials that run side by side now; raises Mistake where one is larger than every node."""
+        """Trials that run side by side now; raises UsageError where one is larger than every node."""
         machines = Machines.of(self.ray, self.gpu_memory)
         return machines.slots(machines.settled(slot))
 
@@ -107,7 +107,9 @@ class Cluster:
                 ray.init(address=self.address, log_to_driver=False, logging_level="error", **how)
             except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 reason = " ".join(str(error).split())
-                raise Mistake(f"dispatch.address={self.address}: Ray does not let this machine in: {reason}") from error
+                raise UsageError(
+                    f"dispatch.address={self.address}: Ray does not let this machine in: {reason}"
+                ) from error
         if ours is not None:
             signal.signal(signal.SIGTERM, ours)  # Ray has put its own there
         return ray
@@ -135,14 +137,14 @@ class Cluster:
         try:
             answer: nodes.Answer = self.ray.get(reference, timeout=SECONDS_FOR_ANSWERS)
         except errors.GetTimeoutError as error:
-            raise Mistake(
+            raise UsageError(
                 f"dispatch=cluster: node {node} did not answer within {SECONDS_FOR_ANSWERS:.0f} s; "
                 "allowed: a cluster whose machines answer (ray status)"
             ) from error
         except errors.RayError as error:
             cause = getattr(error, "cause", None) or error
             told = [line for line in str(cause).splitlines() if line.strip()]
-            raise Mistake(f"dispatch=cluster: node {node} cannot run trials: {told[-1].strip()}") from error
+            raise UsageError(f"dispatch=cluster: node {node} cannot run trials: {told[-1].strip()}") from error
         return answer
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ablate import store
+from ablate.core import errors
+from ablate.core.events import Event
 from ablate.dispatch.rank import Mail, torch_config, train_on_rank
 from ablate.dispatch.slot import Slot
-from ablate.events import Event
 
 TRAIN = "ranks"
 """Folder in the run directory for what Ray Train itself writes: an empty file that tells it that it can."""
@@ -49,7 +50,7 @@ def together(
         **options: what else `run` takes, such as its data.
 
     Raises:
-        Lost: the process of a rank died.
+        ProcessLost: the process of a rank died.
     """
     import ray
 
@@ -125,7 +126,7 @@ def _raise_if_dead(error: Exception | None) -> None:
             if isinstance(behind, exceptions.OutOfMemoryError):
                 raise MemoryError("the machine's memory ran out, and Ray ended the process of a rank")
             if isinstance(behind, exceptions.RayActorError | exceptions.NodeDiedError):
-                raise store.Lost("the process of a rank died") from error
+                raise errors.ProcessLost("the process of a rank died") from error
             behind = getattr(behind, "health_check_failure", None) or behind.__cause__
 
 

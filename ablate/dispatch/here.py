@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ablate import storage, store
-from ablate.design import Trial
+from ablate import storage
+from ablate.core import errors
+from ablate.core.study import Trial
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
 
@@ -34,7 +35,7 @@ def in_process(
         place: where the run directories are, if not in `runs`.
 
     Raises:
-        NoSpace: the disk is full.
+        DiskFull: the disk is full.
     """
     place = place or storage.Folder(runs)
     queue, asked = Queue.of(trials), time.time()
@@ -46,5 +47,5 @@ def in_process(
         try:
             for event in place.attempt(run(slot), trial, asked=asked, alone=True):
                 yield trial, event
-        except store.Claimed:
+        except errors.AlreadyLeased:
             queue.put_off(trial)

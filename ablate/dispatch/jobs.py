@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate import person
-from ablate.design import Mistake
+from ablate.core import provenance
+from ablate.core.errors import UsageError
 from ablate.dispatch import bundle, way_in
 from ablate.dispatch.cluster import JOB
 
@@ -59,40 +59,40 @@ class Jobs:
         key: under which the address was typed, for errors.
 
     Raises:
-        Mistake: nobody answers there, or the token is missing or wrong.
+        UsageError: nobody answers there, or the token is missing or wrong.
     """
 
     def __init__(self, address: str, key: str) -> None:
         self.address = address
         if not re.fullmatch(r"https?://[^/@]+/?", address):
-            raise Mistake(f"{key}={address}: allowed: {ALLOWED}")
+            raise UsageError(f"{key}={address}: allowed: {ALLOWED}")
         try:
             from ray.job_submission import JobSubmissionClient
         except ImportError as error:
-            raise Mistake(f"{key}={address}: needs Ray's own client (pip install 'ray[default]')") from error
+            raise UsageError(f"{key}={address}: needs Ray's own client (pip install 'ray[default]')") from error
         for module in ("job.sdk", "dashboard_sdk"):
             logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
         token = way_in.token()
         try:
             self._client = JobSubmissionClient(address)
         except ConnectionError as error:
-            raise Mistake(f"{key}={address}: no Ray answers there; allowed: {ALLOWED}") from error
+            raise UsageError(f"{key}={address}: no Ray answers there; allowed: {ALLOWED}") from error
         except Exception as error:  # Ray raises a bare RuntimeError for every answer but 200
             if not _is_refusal(error):
                 told = " ".join(str(error).split())[:200]
-                raise Mistake(f"{key}={address}: something answers there, but no Ray ({told})") from error
+                raise UsageError(f"{key}={address}: something answers there, but no Ray ({told})") from error
             why = "the cluster refused the token" if token else "the cluster wants a token, and there is none"
-            raise Mistake(f"{key}={address}: {why}; allowed: the cluster's own, in {way_in.TOKENS}") from error
+            raise UsageError(f"{key}={address}: {why}; allowed: the cluster's own, in {way_in.TOKENS}") from error
 
     def send(self, words: Sequence[str], study: str) -> Job:
         """Have the cluster's head run the line, with the code as it stands here; return at once."""
         job_id = f"{re.sub(r'[^A-Za-z0-9_-]', '-', study)}-{secrets.token_hex(4)}"
-        user, revision = person.name(), person.code_version().partition("+")[2]
+        user, revision = provenance.name(), provenance.code_version().partition("+")[2]
         line = shlex.join(["python", "-m", "ablate.run", *words])
         variables = {
             JOB: "1",
-            person.USER: user,
-            person.REVISION: revision,
+            provenance.USER: user,
+            provenance.REVISION: revision,
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "110",
             "RAY_JOB_STOP_SIGNAL": "SIGTERM",
@@ -122,14 +122,14 @@ class Jobs:
         """One that runs under a study's name, else the latest; or the one with this id.
 
         Raises:
-            Mistake: there is none.
+            UsageError: there is none.
         """
         jobs = sorted(self.all(), key=lambda one: one.is_over)
         for one in jobs:
             if name in (one.study, one.job_id):
                 return one
         held = ", ".join(dict.fromkeys(one.study for one in jobs)) or "none yet; python -m ablate.submit -m ..."
-        raise Mistake(f"{key}={name}: not sent to {self.address}; allowed: {held}")
+        raise UsageError(f"{key}={name}: not sent to {self.address}; allowed: {held}")
 
     def log(self, job: Job) -> str:
         """All that the study has said so far."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.dispatch.slot import Slot
 
 
@@ -41,11 +41,11 @@ class Machines:
         )
 
     def settled(self, slot: Slot) -> Slot:
-        """The slot with its GPUs settled; raise Mistake when there is no room for one."""
+        """The slot with its GPUs settled; raise UsageError when there is no room for one."""
         gpus = min(1, max((one.gpus for one in self.each), default=0)) if slot.gpus is None else slot.gpus
         settled = Slot(slot.cpus, gpus, slot.workers)
         if self.each and sum(one.slots(settled) for one in self.each) < settled.workers:
-            raise Mistake(self._too_large(settled))
+            raise UsageError(self._too_large(settled))
         return settled
 
     def _too_large(self, slot: Slot) -> str:

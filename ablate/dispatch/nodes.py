@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ablate import machine
-from ablate.design import Mistake
+from ablate.core import hardware
+from ablate.core.errors import UsageError
 
 ALIKE = ("ray", "torch", "torchvision", "numpy", "scikit-learn", "hydra-core", "omegaconf")
 """Libraries whose version decides what a trial computes, or whether it is understood."""
@@ -22,7 +22,7 @@ class Question:
     """What a node is asked. runs: the folder of run directories, None where nodes need not see it.
 
     mark: a file in it that the driver has just written. reads: one for each data set that nodes read by themselves,
-    which raises Mistake where they cannot.
+    which raises UsageError where they cannot.
     """
 
     runs: Path | None
@@ -47,15 +47,15 @@ def answer(question: Question) -> Answer:
     """On a node: what it has, and what it lacks."""
     warnings: list[str] = []
     try:
-        kind = "cuda" if question.on_gpu and machine.gpu_bytes() else "cpu"
-        told = [machine.check_recipe(recipe, kind) for recipe in question.recipes]
+        kind = "cuda" if question.on_gpu and hardware.gpu_bytes() else "cpu"
+        told = [hardware.check_recipe(recipe, kind) for recipe in question.recipes]
         warnings = [one for one in told if one]
         complaint = _without_folder(question)
         for read in question.reads:
             read()
-    except Mistake as mistake:
+    except UsageError as mistake:
         complaint = str(mistake)
-    return Answer(socket.gethostname(), versions(), machine.gpu_bytes(), complaint, warnings)
+    return Answer(socket.gethostname(), versions(), hardware.gpu_bytes(), complaint, warnings)
 
 
 def versions() -> dict[str, str]:
@@ -70,17 +70,17 @@ def versions() -> dict[str, str]:
 
 
 def refuse(answers: Mapping[str, Answer]) -> None:
-    """Raise Mistake when a node, by its address, cannot run the study as this machine would."""
+    """Raise UsageError when a node, by its address, cannot run the study as this machine would."""
     ours = versions()
     for node, one in answers.items():
         for name, theirs in one.versions.items():
             if theirs != ours[name]:
-                raise Mistake(
+                raise UsageError(
                     f"dispatch=cluster: {name} {theirs} on node {node}, {ours[name]} here; "
                     "allowed: the same on every machine of the cluster"
                 )
         if one.complaint:
-            raise Mistake(f"on node {node}: {one.complaint}")
+            raise UsageError(f"on node {node}: {one.complaint}")
 
 
 def _without_folder(question: Question) -> str | None:

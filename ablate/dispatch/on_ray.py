@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate import storage, store
-from ablate.design import Trial
+from ablate.core.events import Event, Failed, Notice
+from ablate.core.hardware import gpu_bytes
+from ablate.core.study import Trial
 from ablate.dispatch import gang
 from ablate.dispatch.cluster import Cluster, on_node
 from ablate.dispatch.machine import Machines
@@ -20,8 +22,6 @@ from ablate.dispatch.private_ray import private_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.shared_data import SharedData, call, held
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
-from ablate.events import Event, Failed, Notice
-from ablate.machine import gpu_bytes
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_COUNTS = 5.0
@@ -77,8 +77,8 @@ def on_ray(
     the terminal takes hold of its stream beforehand.
 
     Raises:
-        Mistake: the slot is larger than this machine, or than every node.
-        NoSpace: the disk is full.
+        UsageError: the slot is larger than this machine, or than every node.
+        DiskFull: the disk is full.
     """
     if cluster is not None:
         with cluster.quiet():
@@ -170,16 +170,16 @@ class _Study:
         lost = (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError, errors.LocalRayletDiedError)
         try:
             event = self.ray.get(next(generator))
-        except store.NoSpace as full:
-            raise store.NoSpace(str(getattr(full, "cause", full))) from None
-        except store.Claimed:
+        except errors.DiskFull as full:
+            raise errors.DiskFull(str(getattr(full, "cause", full))) from None
+        except errors.AlreadyLeased:
             del self.running[generator]
             self.place.is_claimed(stream.trial.trial_id)  # looked at again and again, it shows when that process died
             yield from self._put_off(stream)
         except errors.OutOfMemoryError:
             del self.running[generator]
             yield from self._out_of_memory(stream)
-        except (StopIteration, store.Lost, *lost) as end:  # all else, as an ImportError, is everyone's problem
+        except (StopIteration, errors.ProcessLost, *lost) as end:  # all else, as an ImportError, is everyone's problem
             del self.running[generator]
             if not stream.is_over and not stopping():
                 yield from self._ended(stream, died=not isinstance(end, StopIteration))

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from ablate.design import Trial
+from ablate.core.study import Trial
 
 SECONDS_BETWEEN_LOOKS = 1.0
 

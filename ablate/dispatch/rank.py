@@ -14,8 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablate.events import Diverged
-from ablate.store import Pruned, Stopped
+from ablate.core.errors import Diverged, Pruned, Stopped
 
 CLAIM = "claim-of-ranks"
 """In the run directory, a lock of the first rank's: one that lost whoever waited for it writes on for a moment."""

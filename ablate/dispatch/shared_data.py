@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ablate.design import Trial
+from ablate.core.study import Trial
 
 
 class SharedData:

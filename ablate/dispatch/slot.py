@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from ablate import store
-from ablate.design import Trial
-from ablate.events import Event
+from ablate.core.events import Event
+from ablate.core.study import Trial
 
 TrialEvents = Generator[tuple[Trial, Event], None, None]
 

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 
 ALLOWED = "auto, or HOST:PORT of a cluster that this machine belongs to"
 TOKENS = "RAY_AUTH_TOKEN_PATH, RAY_AUTH_TOKEN or ~/.ray/auth_token"
@@ -19,24 +19,24 @@ def found(address: str) -> tuple[str, int]:
     """The host and port of the cluster's head.
 
     Raises:
-        Mistake: it is no such address, or with `auto` no Ray runs on this machine.
+        UsageError: it is no such address, or with `auto` no Ray runs on this machine.
     """
     typed = f"dispatch.address={address}"
     if address.startswith("ray://"):
-        raise Mistake(
+        raise UsageError(
             f"{typed}: Ray Client does not stream what trials tell; allowed: {ALLOWED}; "
             "from any other machine: python -m ablate.submit -m ..."
         )
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or (CURRENT.read_text().strip() if CURRENT.is_file() else "")
         if not address or address == "auto":
-            raise Mistake(
+            raise UsageError(
                 f"{typed}: no Ray runs on this machine; allowed: ray start --address=HOST:PORT here first; "
                 "from any other machine: python -m ablate.submit -m ..."
             )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise Mistake(f"{typed}: allowed: {ALLOWED}")
+        raise UsageError(f"{typed}: allowed: {ALLOWED}")
     return host.strip("[]"), int(port)
 
 
@@ -44,7 +44,7 @@ def check(address: str) -> str:
     """HOST:PORT of the cluster, which answers there and takes this person's token.
 
     Raises:
-        Mistake: nobody answers, or the token is missing or wrong; the token itself is never told.
+        UsageError: nobody answers, or the token is missing or wrong; the token itself is never told.
     """
     host, port = found(address)
     typed, own = f"dispatch.address={address}", token()
@@ -54,14 +54,14 @@ def check(address: str) -> str:
         socket.create_connection((host, port), SECONDS_TO_ANSWER).close()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise Mistake(f"{typed}: no Ray answers at {host}:{port} ({reason}); allowed: {ALLOWED}") from error
+        raise UsageError(f"{typed}: no Ray answers at {host}:{port} ({reason}); allowed: {ALLOWED}") from error
     nodes = _nodes(host, port, own)
     if nodes is None and not own:
-        raise Mistake(f"{typed}: the cluster wants a token, and there is none; allowed: the cluster's, in {TOKENS}")
+        raise UsageError(f"{typed}: the cluster wants a token, and there is none; allowed: the cluster's, in {TOKENS}")
     if nodes is None:
-        raise Mistake(f"{typed}: the cluster refused the token; allowed: the cluster's own, in {TOKENS}")
+        raise UsageError(f"{typed}: the cluster refused the token; allowed: the cluster's own, in {TOKENS}")
     if not any(map(_is_here, nodes)):
-        raise Mistake(
+        raise UsageError(
             f"{typed}: this machine is none of the cluster's; allowed: ray start --address={host}:{port} here first, "
             "with --num-cpus=0 where no trials are to run; from any other machine: python -m ablate.submit -m ..."
         )
@@ -78,14 +78,14 @@ def token() -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Mistake(f"{path}: the Ray token cannot be read: {error.strerror}") from error
+        raise UsageError(f"{path}: the Ray token cannot be read: {error.strerror}") from error
 
 
 def _nodes(host: str, port: int, token: str | None) -> list[str] | None:
     """The addresses of the machines that are there, None where the head refuses the token.
 
     Raises:
-        Mistake: something else answers.
+        UsageError: something else answers.
     """
     if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
         return ["127.0.0.1"]  # Ray itself says what it thinks of the certificates
@@ -102,7 +102,7 @@ def _nodes(host: str, port: int, token: str | None) -> list[str] | None:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 return None
-            raise Mistake(
+            raise UsageError(
                 f"dispatch.address={host}:{port}: something answers there, but no Ray ({error.code().name}); "
                 f"allowed: {ALLOWED}"
             ) from error

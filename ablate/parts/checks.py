@@ -1,6 +1,6 @@
 """What a part asks of a cell's config, told before anything starts and without importing torch.
 
-A YAML file names its check (`check: ablate.parts.checks.wide_resnet`); it raises Mistake.
+A YAML file names its check (`check: ablate.parts.checks.wide_resnet`); it raises UsageError.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ablate.design import Mistake, show
+from ablate.core.errors import UsageError
+from ablate.core.levels import show
 
 
 def wide_resnet(config: Mapping[str, Any]) -> None:
     depth = config["depth"]
     if not 8 <= depth < 10_000 or depth % 6 != 2:
-        raise Mistake(f"depth={depth}: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ... up to 9998")
+        raise UsageError(
+            f"depth={depth}: a wide ResNet has 6n + 2 convolutions; allowed: 8, 14, 20, 26, ... up to 9998"
+        )
     if config["width"] % 1:
-        raise Mistake(
+        raise UsageError(
             f"width={config['width']}: a wide ResNet's stages have 16, 32 and 64 channels times a whole number"
         )
     _residual_and_padding(config)
@@ -26,11 +29,11 @@ def wide_resnet(config: Mapping[str, Any]) -> None:
 def imagenet_resnet(config: Mapping[str, Any]) -> None:
     depth, width = config["depth"], config["width"]
     if not 10 <= depth < 10_000 or depth % 8 != 2:
-        raise Mistake(
+        raise UsageError(
             f"depth={depth}: ImageNet's residual network has 8n + 2 convolutions; allowed: 10, 18, 26, ... up to 9994"
         )
     if 64 * width % 1:
-        raise Mistake(
+        raise UsageError(
             f"width={width}: 64 times the width is the first stage's channels; allowed: 2.5, 1, 0.25, ..., so that "
             "it is a whole number"
         )
@@ -40,9 +43,9 @@ def imagenet_resnet(config: Mapping[str, Any]) -> None:
 def _residual_and_padding(config: Mapping[str, Any]) -> None:
     residual, padding = config["model"]["residual"], config["model"]["padding"]
     if not isinstance(residual, bool):
-        raise Mistake(f"model.residual={show(residual)}: allowed: true, false")
+        raise UsageError(f"model.residual={show(residual)}: allowed: true, false")
     if padding not in ("torch", "tf"):
-        raise Mistake(f"model.padding={show(padding)}: allowed: torch, tf")
+        raise UsageError(f"model.padding={show(padding)}: allowed: torch, tf")
 
 
 def micro_batch(config: Mapping[str, Any]) -> None:
@@ -50,7 +53,7 @@ def micro_batch(config: Mapping[str, Any]) -> None:
     recipe = config["recipe"]
     part, whole = recipe["micro_batch"], recipe["batch_size"]
     if recipe["compile"] and part is not None and part < whole and whole % part:
-        raise Mistake(
+        raise UsageError(
             f"recipe.micro_batch={part}: with recipe.compile=true allowed: a divisor of recipe.batch_size={whole}"
         )
 
@@ -60,19 +63,19 @@ def shards(config: Mapping[str, Any]) -> None:
     recipe, dispatch = config["recipe"], config["dispatch"]
     dealt, workers, gpus = recipe["shards"], dispatch["workers_per_trial"], dispatch["gpus_per_trial"]
     if dealt > recipe["batch_size"]:
-        raise Mistake(f"recipe.shards={dealt}: allowed: up to recipe.batch_size={recipe['batch_size']}")
+        raise UsageError(f"recipe.shards={dealt}: allowed: up to recipe.batch_size={recipe['batch_size']}")
     if dealt > 1 and recipe["micro_batch"] is not None:
-        raise Mistake(f"recipe.micro_batch={recipe['micro_batch']}: with recipe.shards={dealt} allowed: null")
+        raise UsageError(f"recipe.micro_batch={recipe['micro_batch']}: with recipe.shards={dealt} allowed: null")
     if workers == 1:
         return
     if dispatch["executor"] == "in_process":
-        raise Mistake(f"dispatch.workers_per_trial={workers}: with dispatch=in_process allowed: 1")
+        raise UsageError(f"dispatch.workers_per_trial={workers}: with dispatch=in_process allowed: 1")
     if workers != dealt:
-        raise Mistake(f"dispatch.workers_per_trial={workers}: allowed: 1, or recipe.shards={dealt}")
+        raise UsageError(f"dispatch.workers_per_trial={workers}: allowed: 1, or recipe.shards={dealt}")
     if recipe["compile"]:
-        raise Mistake(f"recipe.compile=true: with dispatch.workers_per_trial={workers} allowed: false")
+        raise UsageError(f"recipe.compile=true: with dispatch.workers_per_trial={workers} allowed: false")
     if gpus is not None and gpus % 1:
-        raise Mistake(
+        raise UsageError(
             f"dispatch.gpus_per_trial={gpus:g}: each of dispatch.workers_per_trial={workers} has it; "
             "allowed: 0, or whole GPUs"
         )
@@ -84,13 +87,13 @@ def augment(config: Mapping[str, Any]) -> None:
         return
     allowed = "none, crop, light, cutout"
     if "workers" not in config["dataset"]:
-        raise Mistake(
+        raise UsageError(
             "recipe.augment=scale_crop_flip: for images that are read from folders, as those of imagenet; "
             f"allowed here: {allowed}"
         )
     size = config["dataset"].get("size", 224)
     if size != 224:
-        raise Mistake(
+        raise UsageError(
             "recipe.augment=scale_crop_flip: for images of 224x224 pixels; "
             f"allowed with dataset.size={show(size)}: {allowed}"
         )
@@ -99,16 +102,16 @@ def augment(config: Mapping[str, Any]) -> None:
 def batch_norm(config: Mapping[str, Any]) -> None:
     affine = config["norm"]["affine"]
     if not isinstance(affine, bool):
-        raise Mistake(f"norm.affine={show(affine)}: allowed: true, false")
+        raise UsageError(f"norm.affine={show(affine)}: allowed: true, false")
     if not isinstance(config["norm"]["sync"], bool):
-        raise Mistake(f"norm.sync={show(config['norm']['sync'])}: allowed: true, false")
+        raise UsageError(f"norm.sync={show(config['norm']['sync'])}: allowed: true, false")
     _number("norm.eps", config["norm"]["eps"], above=0)
 
 
 def group_norm(config: Mapping[str, Any]) -> None:
     groups, channels = config["norm"]["groups"], _first_channels(config)
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or channels % groups:
-        raise Mistake(f"norm.groups={show(groups)}: allowed: a divisor of the narrowest stage's {channels} channels")
+        raise UsageError(f"norm.groups={show(groups)}: allowed: a divisor of the narrowest stage's {channels} channels")
     layer_norm(config)
 
 
@@ -137,10 +140,12 @@ def synthetic(config: Mapping[str, Any]) -> None:
     for key, least in smallest.items():
         value = config["dataset"][key]
         if not isinstance(value, int) or value < least:
-            raise Mistake(f"dataset.{key}={show(value)}: allowed: a whole number from {least} up")
+            raise UsageError(f"dataset.{key}={show(value)}: allowed: a whole number from {least} up")
 
 
 def _number(key: str, value: Any, *, above: float = -math.inf) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or value <= above:
-        raise Mistake(f"{key}={show(value)}: allowed: a number" + ("" if above == -math.inf else f" above {above:g}"))
+        raise UsageError(
+            f"{key}={show(value)}: allowed: a number" + ("" if above == -math.inf else f" above {above:g}")
+        )

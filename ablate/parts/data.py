@@ -83,7 +83,7 @@ def imagenet32(*, root: str | None, valid_fraction: float) -> Dataset:
 
 
 def _from_files(name: str, root: str | None, valid_fraction: float) -> Dataset:
-    """A data set of `files`. Raises Mistake, naming the file that is missing or damaged."""
+    """A data set of `files`. Raises UsageError, naming the file that is missing or damaged."""
     train, test = files.load(name, root)
     return _with_valid(Split(*train), Split(*test), valid_fraction, files.SOURCES[name].classes)
 

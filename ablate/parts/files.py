@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.parts import formats
 from ablate.parts.formats import Items
 
@@ -47,11 +47,11 @@ def load(name: str, root: str | None) -> tuple[Items, Items]:
     """The training items and the test items of a data set.
 
     Raises:
-        Mistake: a file is missing or damaged, naming it.
+        UsageError: a file is missing or damaged, naming it.
     """
     folder = find(name, root)
     if folder is None:
-        raise Mistake(_missing(name, root))
+        raise UsageError(_missing(name, root))
     return SOURCES[name].read(folder)
 
 
@@ -64,24 +64,24 @@ def find(name: str, root: str | None) -> Path | None:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raise Mistake when `dataset.root` is given and does not hold the files."""
+    """Raise UsageError when `dataset.root` is given and does not hold the files."""
     name, root = _asked(config)
     if root is not None and find(name, root) is None:
-        raise Mistake(_missing(name, root))
+        raise UsageError(_missing(name, root))
 
 
 def prepare(config: Mapping[str, Any]) -> None:
     """Download the files with torchvision, unless they are here already, and read them once if they are small.
 
     Raises:
-        Mistake: there is no way to the files, or one of them is damaged.
+        UsageError: there is no way to the files, or one of them is damaged.
     """
     name, root = _asked(config)
     if find(name, root) is None:
         _download(name, root)
     folder = find(name, root)
     if folder is None:
-        raise Mistake(_missing(name, root))
+        raise UsageError(_missing(name, root))
     paths = [formats.here(folder, file) for file in SOURCES[name].files]
     if sum(path.stat().st_size for path in paths if path) < MOST_BYTES_TO_READ_TWICE:
         load(name, root)
@@ -94,7 +94,7 @@ def _asked(config: Mapping[str, Any]) -> tuple[str, str | None]:
 def _download(name: str, root: str | None) -> None:
     source = SOURCES[name]
     if source.torchvision is None or root is not None:
-        raise Mistake(_missing(name, root))
+        raise UsageError(_missing(name, root))
     from torchvision import datasets
 
     kind, parts = source.torchvision
@@ -102,7 +102,7 @@ def _download(name: str, root: str | None) -> None:
         for part in parts:
             getattr(datasets, kind)(DOWNLOADS, download=True, **part)
     except (OSError, RuntimeError) as error:
-        raise Mistake(f"{_missing(name, root)} (the download failed: {error})") from error
+        raise UsageError(f"{_missing(name, root)} (the download failed: {error})") from error
 
 
 def _missing(name: str, root: str | None) -> str:

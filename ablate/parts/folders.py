@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ablate.design import FOR_THE_PLAN_ONLY, Mistake, show
+from ablate.core.errors import UsageError
+from ablate.core.identity import FOR_THE_PLAN_ONLY
+from ablate.core.levels import show
 from ablate.parts import files, images
 from ablate.parts.splits import FileSplit, set_aside
 
@@ -82,7 +84,7 @@ class FolderDataset:
         """ImageNet is in colour; other images are grey if all of them are.
 
         Raises:
-            Mistake: one of them is no image, or one differs in size, and they are to be left as they are.
+            UsageError: one of them is no image, or one differs in size, and they are to be left as they are.
         """
         if not self.by_index:
             return "RGB"
@@ -92,7 +94,7 @@ class FolderDataset:
             modes.add(mode)
             first = first or (path, size)
             if self.side is None and size != first[1]:
-                raise Mistake(
+                raise UsageError(
                     f"{path}: {size[0]}x{size[1]} pixels, where {first[0]} has {first[1][0]}x{first[1][1]}; "
                     "allowed: one size, or dataset.size=N to scale and crop them to NxN"
                 )
@@ -104,12 +106,12 @@ class FolderDataset:
             yield from (self.root / part / name / file for name, file in self._items(part))
 
     def refuse_missing(self, *parts: str) -> None:
-        """Raise Mistake when the folder of a split is not there."""
+        """Raise UsageError when the folder of a split is not there."""
         for part in parts:
             if not (self.root / part).is_dir():
                 tests = "test/, or to evaluate the class folders alone, 0/, 1/, ..." if self.by_index else "val/"
                 allowed = f"dataset.root=FOLDER that holds train/ and {tests}"
-                raise Mistake(f"{self.root / part}: there is no such folder; allowed: {allowed}")
+                raise UsageError(f"{self.root / part}: there is no such folder; allowed: {allowed}")
 
     @functools.cached_property
     def _names(self) -> dict[str, list[str]]:
@@ -125,12 +127,12 @@ class FolderDataset:
         for part, names in self._names.items():
             for name in names:
                 if self.by_index and not (name.isascii() and name.isdecimal()):
-                    raise Mistake(f"{self.root / part / name}: a folder's name is its class index: 0, 1, 2, ...")
+                    raise UsageError(f"{self.root / part / name}: a folder's name is its class index: 0, 1, 2, ...")
         (part, names), *others = self._names.items()
         for other, theirs in others:
             for name in sorted({*theirs} - {*names} if self.by_index else {*theirs} ^ {*names}):
                 lacking = part if name in theirs else other
-                raise Mistake(f"{self.root / lacking}: no class folder {name}, which the other images have")
+                raise UsageError(f"{self.root / lacking}: no class folder {name}, which the other images have")
         if self.by_index:
             return {name: int(name) for name in sorted(names, key=int)}
         return {name: label for label, name in enumerate(names)}
@@ -180,21 +182,21 @@ def image_folder(
     content: which images they are, in a trial's config.
     """
     if root is None:
-        raise Mistake("dataset.root=null: allowed: a folder that holds train/ and test/")
+        raise UsageError("dataset.root=null: allowed: a folder that holds train/ and test/")
     folder = Path(str(root))  # Hydra reads a folder named 2024 as a number
     bare = not any((folder / part).is_dir() for part in ("train", "test"))
     return FolderDataset(folder, "." if bare else "test", True, valid_fraction, size, size, workers)
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raise Mistake for a value that is not allowed, or a root that is given and lacks a trial's folders."""
+    """Raise UsageError for a value that is not allowed, or a root that is given and lacks a trial's folders."""
     dataset = config["dataset"]
     for key, least in (("workers", 0), ("size", 1)):
         value = dataset.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise Mistake(f"dataset.{key}={show(value)}: allowed: a whole number from {least} up, or null")
+            raise UsageError(f"dataset.{key}={show(value)}: allowed: a whole number from {least} up, or null")
     if not isinstance(dataset.get("multi_crop", False), bool):
-        raise Mistake(f"dataset.multi_crop={show(dataset['multi_crop'])}: allowed: true, false")
+        raise UsageError(f"dataset.multi_crop={show(dataset['multi_crop'])}: allowed: true, false")
     if dataset["root"] is not None or _is_own(dataset):
         _refuse_missing(config)
 
@@ -203,7 +205,7 @@ def prepare(config: Mapping[str, Any]) -> None:
     """List the folders, and decode every image once if they are few.
 
     Raises:
-        Mistake: a folder is missing, empty or has a wrong name; or, of few images, one is damaged.
+        UsageError: a folder is missing, empty or has a wrong name; or, of few images, one is damaged.
     """
     _refuse_missing(config)
     data = _asked(config) if _trains(config) else _asked(config).tests_alone()

@@ -1,6 +1,6 @@
 """The formats in which image data sets come: their folder -> the training items, and the test items.
 
-Every reader raises Mistake, naming the file, when one is missing or damaged.
+Every reader raises UsageError, naming the file, when one is missing or damaged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 
 Items = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """images (n, channels, height, width), 0 to 255, and labels (n,), class indices."""
@@ -33,16 +33,16 @@ def _content(folder: Path, file: str) -> tuple[Path, bytes]:
     try:
         return path, gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
-        raise Mistake(f"{path}: not a readable file ({error})") from error
+        raise UsageError(f"{path}: not a readable file ({error})") from error
 
 
 def _items(path: Path, images: NDArray[Any], labels: Any, classes: int) -> Items:
     """Refuse what has the format but cannot be the data set."""
     indices = np.asarray(labels).astype(np.int64)
     if images.dtype != np.uint8 or images.ndim != 4 or indices.shape != (len(images),) or not len(images):
-        raise Mistake(f"{path}: {len(indices)} labels for images of shape {images.shape}; it is damaged")
+        raise UsageError(f"{path}: {len(indices)} labels for images of shape {images.shape}; it is damaged")
     if indices.min() < 0 or indices.max() >= classes:
-        raise Mistake(f"{path}: labels from {indices.min()} to {indices.max()}; allowed: {classes} classes")
+        raise UsageError(f"{path}: labels from {indices.min()} to {indices.max()}; allowed: {classes} classes")
     return images, indices
 
 
@@ -57,7 +57,7 @@ def _idx(folder: Path, file: str) -> NDArray[np.uint8]:
     shape = tuple(int(length) for length in np.frombuffer(data[4 : 4 + 4 * axes], ">u4"))
     body = data[4 + 4 * axes :]
     if not axes or len(body) != np.prod(shape):
-        raise Mistake(f"{path}: not a whole IDX file of unsigned bytes ({len(data)} bytes)")
+        raise UsageError(f"{path}: not a whole IDX file of unsigned bytes ({len(data)} bytes)")
     return np.frombuffer(body, np.uint8).reshape(shape).copy()
 
 
@@ -99,7 +99,7 @@ def _cifar(folder: Path, file: str, labels: bytes, classes: int) -> Items:
             batch = _ArraysOnly(stream).load()
         images, indices = batch[b"data"].reshape(-1, 3, 32, 32), batch[labels]
     except (OSError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Mistake(f"{path}: not a whole CIFAR batch ({error})") from error
+        raise UsageError(f"{path}: not a whole CIFAR batch ({error})") from error
     return _items(path, images, indices, classes)
 
 
@@ -124,7 +124,7 @@ def svhn(folder: Path) -> tuple[Items, Items]:
             found = loadmat(path)
             images, labels = found["X"].transpose(3, 2, 0, 1), found["y"][:, 0].astype(np.int64) % 10
         except Exception as error:  # scipy raises whatever its parser trips over
-            raise Mistake(f"{path}: not a whole SVHN file ({error})") from error
+            raise UsageError(f"{path}: not a whole SVHN file ({error})") from error
         return _items(path, np.ascontiguousarray(images), labels, 10)
 
     return part("train"), part("test")
@@ -139,7 +139,7 @@ def imagenet32(folder: Path) -> tuple[Items, Items]:
             with path.open("rb") as stream, np.load(stream) as batch:
                 images, labels = batch["data"].reshape(-1, 3, 32, 32), batch["labels"].astype(np.int64) - 1
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise Mistake(f"{path}: not a whole ImageNet32 batch ({error})") from error
+            raise UsageError(f"{path}: not a whole ImageNet32 batch ({error})") from error
         return _items(path, images, labels, 1000)
 
     return _joined([part(f"train_data_batch_{batch}.npz") for batch in range(1, 11)]), part("val_data.npz")

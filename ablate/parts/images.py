@@ -1,4 +1,4 @@
-"""Image files, read by Pillow, and folders of them. What is wrong is a Mistake, one line that names the file.
+"""Image files, read by Pillow, and folders of them. What is wrong is a UsageError, one line that names the file.
 
 Nothing here imports torch.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 
 GREY = ("1", "L")
 """Pillow's modes of images in one channel of up to 8 bits."""
@@ -38,22 +38,22 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore")  # they are about metadata, which nobody reads
             with Image.open(path) as image:
                 if image.mode[0] in "IF":  # Pillow would clip their values to 255
-                    raise Mistake(f"{path}: an image of mode {image.mode}; allowed: 8 bits a channel")
+                    raise UsageError(f"{path}: an image of mode {image.mode}; allowed: 8 bits a channel")
                 yield image
-    except (Mistake, MemoryError):
+    except (UsageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise Mistake(f"{path}: not an image, or of an unknown format") from error
+        raise UsageError(f"{path}: not an image, or of an unknown format") from error
     except Exception as error:  # Pillow raises whatever its decoders trip over
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise Mistake(f"{path}: not a whole image ({reason})") from error
+        raise UsageError(f"{path}: not a whole image ({reason})") from error
 
 
 def folders(folder: Path) -> list[str]:
     """The folders in a folder; files beside them are no items."""
     classes = [entry.name for entry in _visible(folder) if entry.is_dir()]
     if not classes:
-        raise Mistake(f"{folder}: there is no folder in it; allowed: a folder a class, with its images")
+        raise UsageError(f"{folder}: there is no folder in it; allowed: a folder a class, with its images")
     return classes
 
 
@@ -61,10 +61,10 @@ def files(folder: Path) -> list[str]:
     """The images of one class."""
     inside = _visible(folder)
     if not inside:
-        raise Mistake(f"{folder}: an empty folder; allowed: the images of its class")
+        raise UsageError(f"{folder}: an empty folder; allowed: the images of its class")
     for entry in inside:
         if entry.is_dir():
-            raise Mistake(f"{entry.path}: a folder in the folder of a class; allowed: its images alone")
+            raise UsageError(f"{entry.path}: a folder in the folder of a class; allowed: its images alone")
     return [entry.name for entry in inside]
 
 
@@ -74,4 +74,4 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
-        raise Mistake(f"{folder}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"{folder}: cannot be read: {error.strerror}") from error

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.parts.ranks import ALONE, Ranks
 from ablate.parts.splits import FileSplit, Split
 
@@ -80,12 +80,14 @@ def on_device(
         many_crops: each image comes as its 25 crops, (n, 25, C, H, W).
 
     Raises:
-        Mistake: "scale_crop_flip" of images in memory.
+        UsageError: "scale_crop_flip" of images in memory.
     """
     if isinstance(split, FileSplit):
         return _streamed(split, device, threads, augment, many_crops)
     if augment == "scale_crop_flip":
-        raise Mistake("recipe.augment=scale_crop_flip: for images that are read from folders; this data set is small")
+        raise UsageError(
+            "recipe.augment=scale_crop_flip: for images that are read from folders; this data set is small"
+        )
     return InMemory(_tensor(split.images).to(device), _tensor(split.labels).to(device))
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.parts import images
 from ablate.parts.loader import Batch
 from ablate.parts.ranks import ALONE, Ranks
@@ -63,9 +63,9 @@ class Streamed:
         return len(self.split)
 
     def first(self) -> Tensor:
-        """The first image, read in this process; raises Mistake where it cannot be."""
+        """The first image, read in this process; raises UsageError where it cannot be."""
         batch = _Files(self.split, self.transform)[[0], [0]]
-        if isinstance(batch, Mistake):
+        if isinstance(batch, UsageError):
             raise batch
         return batch[0].to(self.device)
 
@@ -75,7 +75,7 @@ class Streamed:
         """As `Loader` says; nothing but this rank's share is read.
 
         Raises:
-            Mistake: an image cannot be read; it names the file.
+            UsageError: an image cannot be read; it names the file.
         """
         items = seeds = torch.arange(len(self))
         if order is not None:
@@ -93,23 +93,23 @@ class Streamed:
             generator=torch.Generator(),  # for DataLoader's own seeds, which nobody uses
         )
         for batch in read:
-            if isinstance(batch, Mistake):
+            if isinstance(batch, UsageError):
                 raise batch
             yield tuple(part.to(self.device, non_blocking=True) for part in batch)
 
 
 @dataclass(frozen=True)
-class _Files(Dataset[tuple[Tensor, Tensor] | Mistake]):
-    """The items and their seeds -> a batch. A Mistake is returned: DataLoader would wrap a raised one in a stack."""
+class _Files(Dataset[tuple[Tensor, Tensor] | UsageError]):
+    """The items and their seeds -> a batch. A UsageError is returned: DataLoader would wrap a raised one in a stack."""
 
     split: FileSplit
     transform: Transform
 
-    def __getitem__(self, batch: tuple[Sequence[int], Sequence[int]]) -> tuple[Tensor, Tensor] | Mistake:
+    def __getitem__(self, batch: tuple[Sequence[int], Sequence[int]]) -> tuple[Tensor, Tensor] | UsageError:
         items, seeds = batch
         try:
             made = [self._image(item, seed) for item, seed in zip(items, seeds, strict=True)]
-        except Mistake as mistake:
+        except UsageError as mistake:
             return mistake
         read = torch.stack(made or [self._image(0, 0)])[: len(made)]  # a rank may have none of a batch
         return read, torch.from_numpy(self.split.labels[items])

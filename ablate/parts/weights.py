@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.parts.norm import bn
 from ablate.parts.quantize import Conv2d
 from ablate.parts.wrn import BASE_CHANNELS, WideResNet
@@ -23,7 +23,7 @@ def read_mat(path: Path) -> WideResNet:
     the first (4, C) with scale, offset, mean and variance, the others (2, C) with mean and variance.
 
     Raises:
-        Mistake: the file is no MATLAB file, or its arrays are not such a network's.
+        UsageError: the file is no MATLAB file, or its arrays are not such a network's.
 
     Source: the authors' code release.
     """
@@ -32,7 +32,7 @@ def read_mat(path: Path) -> WideResNet:
     try:
         arrays = loadmat(path)
     except Exception as error:  # scipy raises whatever its parser trips over
-        raise Mistake(f"weights={path}: not a readable MATLAB file ({error})") from error
+        raise UsageError(f"weights={path}: not a readable MATLAB file ({error})") from error
     kernels, moments = (_in_order(arrays, kind) for kind in ("conv2d", "batch_normalization"))
     try:
         if not kernels or not moments:
@@ -45,7 +45,7 @@ def read_mat(path: Path) -> WideResNet:
             for target, value in zip([*targets, layer.running_mean, layer.running_var], values, strict=True):
                 _fill(target, value)
     except (ValueError, IndexError, RuntimeError) as error:
-        raise Mistake(f"weights={path}: not the arrays of a wide ResNet with batch norm ({error})") from error
+        raise UsageError(f"weights={path}: not the arrays of a wide ResNet with batch norm ({error})") from error
     return network.eval()
 
 

@@ -6,20 +6,21 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ablate.design import Mistake, Trial
+from ablate.core.errors import StorageUnavailable, UsageError
+from ablate.core.study import Trial
 from ablate.storage.bucket import Bucket
 from ablate.storage.folder import Folder
 from ablate.storage.mirror import bring_weights, pointer, root
-from ablate.storage.objects import Away, check_url
+from ablate.storage.objects import check_url
 from ablate.storage.working_copy import WorkingCopy
 
 Place = Folder | Bucket
 
 __all__ = [
-    "Away",
     "Bucket",
     "Folder",
     "Place",
+    "StorageUnavailable",
     "WorkingCopy",
     "away_told",
     "bring_weights",
@@ -34,7 +35,7 @@ def place(url: str | None, runs: Path) -> Place:
     """The place that `storage=` names: a `Folder` for None.
 
     Raises:
-        Mistake: not a URL at which trials can be stored; nothing was asked there yet.
+        UsageError: not a URL at which trials can be stored; nothing was asked there yet.
     """
     if url is None:
         return Folder(runs)
@@ -44,11 +45,11 @@ def place(url: str | None, runs: Path) -> Place:
 
 @contextlib.contextmanager
 def away_told(found: Place) -> Iterator[None]:
-    """Raises Mistake, in one line, where an object store is away for so long that a command gives up."""
+    """Raises UsageError, in one line, where an object store is away for so long that a command gives up."""
     try:
         yield
-    except Away as away:
-        raise Mistake(f"storage={found.url}: {away}; allowed: to say it again when it answers") from away
+    except StorageUnavailable as away:
+        raise UsageError(f"storage={found.url}: {away}; allowed: to say it again when it answers") from away
 
 
 def brought(url: str | None, trials: Iterable[Trial], runs: Path, say: Callable[[str], None]) -> Place:
@@ -60,7 +61,7 @@ def brought(url: str | None, trials: Iterable[Trial], runs: Path, say: Callable[
     try:
         found.check(writing=False)
         found.refresh(trials)
-    except (Mistake, Away) as error:
+    except (UsageError, StorageUnavailable) as error:
         say(f"{error}; told is what was last known")
         return Folder(runs)
     return found

@@ -21,11 +21,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ablate import event_log, store
-from ablate.design import Trial
-from ablate.events import Done, Event, Failed, Notice, Outcome, Started, from_dict
+from ablate.core import errors
+from ablate.core.errors import StorageUnavailable
+from ablate.core.events import Done, Event, Failed, Notice, Outcome, Started, from_dict
+from ablate.core.study import Trial
 from ablate.storage import claims, mirror
 from ablate.storage.holding import STOP, Holding
-from ablate.storage.objects import Away, Objects, patiently
+from ablate.storage.objects import Objects, patiently
 from ablate.storage.working_copy import CHECKPOINT, FILES, PATIENCE_S, Files, WorkingCopy
 
 SHORT_PATIENCE_S = 10.0
@@ -55,7 +57,7 @@ class Bucket:
         return self.objects.url
 
     def check(self, *, writing: bool) -> None:
-        """Raise Mistake, in one line, when trials cannot be stored there."""
+        """Raise UsageError, in one line, when trials cannot be stored there."""
         self.objects.check(writing=writing)
 
     def attempt(
@@ -72,7 +74,7 @@ class Bucket:
                 directory.mkdir()
                 try:
                     yield from self._attempt(run, trial, directory, asked, alone)
-                except Away as away:
+                except StorageUnavailable as away:
                     yield Notice(text=f"{self.url}: {away}; this attempt ends without an outcome")
 
     def _attempt(self, run: store.Run, trial: Trial, directory: Path, asked: float, alone: bool) -> Iterator[Event]:
@@ -104,8 +106,8 @@ class Bucket:
             holding.files = files
             _move(log, directory / store.LOG)
             if not holding.wait(len(log), PATIENCE_S, urgent=True):
-                raise store.Claimed(trial.trial_id) if holding.is_lost else Away(holding.away)
-            with contextlib.suppress(Away):  # they are of no use, and of no harm
+                raise errors.AlreadyLeased(trial.trial_id) if holding.is_lost else StorageUnavailable(holding.away)
+            with contextlib.suppress(StorageUnavailable):  # they are of no use, and of no harm
                 self.objects.remove(before)
             yield files, holding
         finally:
@@ -151,12 +153,12 @@ class Bucket:
         claim = claims.highest(self.objects, trial_id)
         while True:
             if not by_force and claim and claim.owner != self.owner and self.watch.is_alive(claim):
-                raise store.Claimed(trial_id)
+                raise errors.AlreadyLeased(trial_id)
             number = claim.number + 1 if claim else 1
             if claims.take(self.objects, trial_id, self.owner, number):
                 return WorkingCopy(self.objects, trial_id, number)
             if not by_force:
-                raise store.Claimed(trial_id)
+                raise errors.AlreadyLeased(trial_id)
             claim = claims.Claim(trial_id, number)
 
     def is_claimed(self, trial_id: str, *, by_others: bool = False) -> bool:
@@ -190,7 +192,7 @@ class Bucket:
         """Bring into `runs` what is known of the trials: their logs, and where their weights are.
 
         Raises:
-            Away: the object store has not answered for minutes.
+            StorageUnavailable: the object store has not answered for minutes.
         """
         lacking = [one for one in trials if not mirror.is_settled(one, self.runs)]
         if lacking:
@@ -218,7 +220,7 @@ class Bucket:
 
     def prune(self, trial: Trial, reason: str) -> None:
         """Have a running trial stop, with a checkpoint, soon."""
-        with contextlib.suppress(Away):  # it costs time, no more
+        with contextlib.suppress(StorageUnavailable):  # it costs time, no more
             patiently(lambda: self.objects.write(self._prune(trial.trial_id), reason.encode()), SHORT_PATIENCE_S)
 
     def seen_by_trials(self, stop: Path) -> Path:
@@ -229,17 +231,17 @@ class Bucket:
         """Have this driver's trials stop, soon; returns at once, as a signal's handler must."""
 
         def ask() -> None:
-            with contextlib.suppress(Away):
+            with contextlib.suppress(StorageUnavailable):
                 patiently(lambda: self.objects.write(self._stop, b""), PATIENCE_S)
 
         threading.Thread(target=ask, daemon=True).start()
 
     def forget_stop(self) -> None:
-        with contextlib.suppress(Away):
+        with contextlib.suppress(StorageUnavailable):
             self.objects.remove([self._stop])
 
     def remove(self, trial_ids: Iterable[str]) -> None:
-        """Take trials away for good. Raises Away."""
+        """Take trials away for good. Raises StorageUnavailable."""
         for trial_id in trial_ids:
             self.objects.remove(self.objects.names(trial_id))
 
@@ -255,8 +257,8 @@ def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Fi
     """The events, each as soon as it is stored, in order; training goes on while the object store is away.
 
     Raises:
-        Claimed: somebody else has the trial.
-        Away: the outcome, or the last checkpoint, could not be stored for minutes.
+        AlreadyLeased: somebody else has the trial.
+        StorageUnavailable: the outcome, or the last checkpoint, could not be stored for minutes.
     """
     held: deque[tuple[int, Event]] = deque()
     said = time.monotonic()
@@ -264,7 +266,7 @@ def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Fi
         size = log.stat().st_size
         held.append((size, event))
         if store.outcome_of(event):
-            with contextlib.suppress(Away):
+            with contextlib.suppress(StorageUnavailable):
                 files.flush(PATIENCE_S)
             _wait(holding, size)
         else:
@@ -272,7 +274,7 @@ def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Fi
             wait_s = LONGEST_WAIT_S if begins else PART_OF_TRAINING * (time.monotonic() - said)
             holding.wait(size, min(LONGEST_WAIT_S, wait_s), urgent=begins)
         if holding.is_lost:
-            raise store.Claimed(log.parent.name)
+            raise errors.AlreadyLeased(log.parent.name)
         while held and held[0][0] <= holding.stored:
             yield held.popleft()[1]
         said = time.monotonic()
@@ -284,9 +286,9 @@ def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Fi
 
 
 def _wait(holding: Holding, size: int) -> None:
-    """Until the log is stored. Raises Claimed or Away where it is not."""
+    """Until the log is stored. Raises AlreadyLeased or StorageUnavailable where it is not."""
     if not holding.wait(size, PATIENCE_S, urgent=True):
-        raise store.Claimed if holding.is_lost else Away(holding.away)
+        raise errors.AlreadyLeased if holding.is_lost else StorageUnavailable(holding.away)
 
 
 def _move(content: bytes, path: Path) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate import store
-from ablate.design import Trial
-from ablate.events import Event, Failed, Outcome
+from ablate.core.events import Event, Failed, Outcome
+from ablate.core.study import Trial
 
 
 @dataclass(frozen=True)

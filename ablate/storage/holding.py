@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from ablate import store
-from ablate.design import Trial
+from ablate.core.errors import StorageUnavailable
+from ablate.core.study import Trial
 from ablate.storage import claims
-from ablate.storage.objects import Away
 from ablate.storage.working_copy import Files, WorkingCopy
 
 STOP = "stop"
@@ -48,7 +48,7 @@ class Holding:
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def begin(self) -> None:
-        """Beat, and hear what was asked before, then go on in the thread. Raises Away."""
+        """Beat, and hear what was asked before, then go on in the thread. Raises StorageUnavailable."""
         self._pass()
         self._thread.start()
 
@@ -70,7 +70,7 @@ class Holding:
             self._changed.notify_all()
         self._thread.join(patience_s)
         if not self.is_lost:
-            with contextlib.suppress(Away):
+            with contextlib.suppress(StorageUnavailable):
                 claims.beat(self._copy.objects, self._copy.trial_id, self._copy.number, claims.OVER)
 
     def _work(self) -> None:
@@ -85,7 +85,7 @@ class Holding:
             try:
                 self._pass()
                 self.away = ""
-            except Away as away:
+            except StorageUnavailable as away:
                 self.away = str(away)
             except Exception as error:  # the thread must go on: while it beats nobody else takes the trial
                 self.away = f"{type(error).__name__}: {error}"

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ablate import event_log, store
-from ablate.design import Trial
-from ablate.events import Done, from_dict
+from ablate.core.events import Done, from_dict
+from ablate.core.study import Trial
 from ablate.storage.claims import numbers, stem
 from ablate.storage.objects import Objects
 
@@ -29,7 +29,7 @@ def is_settled(trial: Trial, runs: Path) -> bool:
 
 
 def bring(objects: Objects, trials: Sequence[Trial], runs: Path) -> None:
-    """Bring the logs that have changed into `runs`, each whole. Raises Away.
+    """Bring the logs that have changed into `runs`, each whole. Raises StorageUnavailable.
 
     A log that tells an outcome counts only where its number is still the highest after it was read: else whoever has
     taken the trial over may not have read it.
@@ -62,7 +62,7 @@ def root(directory: Path) -> str | None:
 
 
 def bring_weights(directory: Path) -> None:
-    """Fetch the weights of a trial that is done, where they are stored elsewhere. Raises Away."""
+    """Fetch the weights of a trial that is done, where they are stored elsewhere. Raises StorageUnavailable."""
     if url := pointer(directory):
         Objects(url).download(store.WEIGHTS, directory / store.WEIGHTS)
 

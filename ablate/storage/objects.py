@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ablate.design import Mistake
+from ablate.core.errors import StorageUnavailable, UsageError
 
 PUT_IF_ABSENT = ("s3", "s3a", "memory")
 """Protocols at which an object can be made if absent, by one writer of many. `memory` is of one process: for tests."""
@@ -25,14 +25,10 @@ _LONGEST_DELAY_S = 5.0
 _Given = TypeVar("_Given")
 
 
-class Away(Exception):
-    """The object store does not answer, or refuses, for now; as text, why, in one line."""
-
-
 class Objects:
     """The objects below a URL, by their names relative to it. Picklable; fsspec is imported at the first use.
 
-    Every method but `check` raises Away for whatever keeps it from its work; missing objects are no error.
+    Every method but `check` raises StorageUnavailable when it cannot do its work. A missing object is no error.
 
     Args:
         url: s3://BUCKET/PREFIX, without credentials.
@@ -53,20 +49,20 @@ class Objects:
         return fs, root.rstrip("/")
 
     def check(self, *, writing: bool) -> None:
-        """Raise Mistake, in one line, when objects cannot be listed here, or made if absent."""
+        """Raise UsageError, in one line, when objects cannot be listed here, or made if absent."""
         try:
             self.names("probe")
             if writing:
                 self._probe()
-        except Away as away:
-            raise Mistake(f"storage={self.url}: {away}; allowed: {ALLOWED} that this machine reaches") from away
+        except StorageUnavailable as away:
+            raise UsageError(f"storage={self.url}: {away}; allowed: {ALLOWED} that this machine reaches") from away
 
     def _probe(self) -> None:
         name = f"probe/{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
         first, second = self.create(name, b"1"), self.create(name, b"2")
         self.remove([name])
         if second or not first:
-            raise Away("it does not heed put-if-absent (If-None-Match), by which trials are claimed")
+            raise StorageUnavailable("it does not heed put-if-absent (If-None-Match), by which trials are claimed")
 
     def names(self, prefix: str = "") -> dict[str, str]:
         """Name -> a tag that changes with the content, of all objects below the prefix."""
@@ -163,38 +159,38 @@ class Objects:
 
 
 def check_url(url: str) -> None:
-    """Raise Mistake, in one line and without repeating a password, for a URL at which trials cannot be stored."""
+    """Raise UsageError, in one line and without repeating a password, for a URL at which trials cannot be stored."""
     protocol, _, rest = url.partition("://")
     if "@" in rest or "?" in rest:
-        raise Mistake(
+        raise UsageError(
             f"storage={protocol}://...: nothing but a place belongs in it, no user, password or question mark; "
             f"allowed: {ALLOWED}, with credentials from {CREDENTIALS}"
         )
     if not rest.strip("/"):
-        raise Mistake(f"storage={url}: no URL; allowed: {ALLOWED}")
+        raise UsageError(f"storage={url}: no URL; allowed: {ALLOWED}")
     if protocol == "file":
-        raise Mistake(f"storage={url}: allowed: {ALLOWED}; for a folder, runs=FOLDER")
+        raise UsageError(f"storage={url}: allowed: {ALLOWED}; for a folder, runs=FOLDER")
     from fsspec import get_filesystem_class
     from fsspec.registry import known_implementations
 
     if protocol not in known_implementations:
-        raise Mistake(f"storage={url}: no such protocol as {protocol}://; allowed: {ALLOWED}")
+        raise UsageError(f"storage={url}: no such protocol as {protocol}://; allowed: {ALLOWED}")
     if protocol not in PUT_IF_ABSENT:
         why = f"trials are claimed by put-if-absent, which is not known to work at {protocol}://"
-        raise Mistake(f"storage={url}: {why}; allowed: {ALLOWED}")
+        raise UsageError(f"storage={url}: {why}; allowed: {ALLOWED}")
     try:
         get_filesystem_class(protocol)
     except ImportError as error:
-        raise Mistake(f"storage={url}: its package is not installed; allowed: after pip install s3fs") from error
+        raise UsageError(f"storage={url}: its package is not installed; allowed: after pip install s3fs") from error
 
 
 def patiently(call: Callable[[], _Given], patience_s: float) -> _Given:
-    """What `call` returns, tried again and again, longer apart each time, while it raises Away; then that."""
+    """Return what `call` returns; while it raises StorageUnavailable, try again after longer and longer delays."""
     end, delay_s = time.monotonic() + patience_s, 0.1
     while True:
         try:
             return call()
-        except Away:
+        except StorageUnavailable:
             if time.monotonic() + delay_s > end:
                 raise
         time.sleep(delay_s)
@@ -203,15 +199,15 @@ def patiently(call: Callable[[], _Given], patience_s: float) -> _Given:
 
 @contextlib.contextmanager
 def _away() -> Iterator[None]:
-    """Turns what fsspec and its drivers raise into Away; this machine's own full disk stays what it is."""
+    """Turn errors of fsspec and its drivers into StorageUnavailable, but not the error of a full disk here."""
     try:
         yield
-    except Away:
+    except StorageUnavailable:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Away(why(error)) from error
+        raise StorageUnavailable(why(error)) from error
 
 
 def why(error: Exception) -> str:

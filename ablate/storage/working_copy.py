@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablate.core.errors import StorageUnavailable
 from ablate.storage.claims import stem
-from ablate.storage.objects import Away, Objects, patiently
+from ablate.storage.objects import Objects, patiently
 from ablate.store import CHECKPOINTS, WEIGHTS
 
 CHECKPOINT = CHECKPOINTS[0]
@@ -40,7 +41,7 @@ class WorkingCopy:
         """Bring the checkpoint, then store it and the weights as they change; all of it, where this ends without error.
 
         Raises:
-            Away: the object store has not answered for minutes.
+            StorageUnavailable: the object store has not answered for minutes.
         """
         patiently(lambda: self.objects.download(self.name(CHECKPOINT), directory / CHECKPOINT), PATIENCE_S)
         files = Files(self, directory)
@@ -66,7 +67,7 @@ class Files:
         return self._stored[name] == self._version(name)
 
     def flush(self, patience_s: float) -> None:
-        """Store what there is now. Raises Away when that cannot be done within so long."""
+        """Store what there is now. Raises StorageUnavailable when that cannot be done within so long."""
         patiently(self._store, patience_s)
 
     def end(self) -> None:
@@ -75,7 +76,7 @@ class Files:
 
     def _work(self) -> None:
         while not self._over.wait(SECONDS_BETWEEN_LOOKS):
-            with contextlib.suppress(Away, FileNotFoundError):  # it is tried again at the next look
+            with contextlib.suppress(StorageUnavailable, FileNotFoundError):  # it is tried again at the next look
                 self._store()
 
     def _store(self) -> None:

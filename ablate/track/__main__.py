@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from ablate import address, catalogue, cli, storage, store
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.track import Tracker
 
 
@@ -38,7 +38,7 @@ def deliver(typed: cli.Composed) -> int:
     """Deliver, and say how much in one line; return exit status 0, or 1 when something remains."""
     runs = Path(typed.config.runs).absolute()
     if "study" not in {word.partition("=")[0] for word in typed.typed}:
-        raise Mistake(f"study=: allowed: {', '.join(catalogue.names(runs)) or f'none yet in {runs}/'}")
+        raise UsageError(f"study=: allowed: {', '.join(catalogue.names(runs)) or f'none yet in {runs}/'}")
     config = cli.plain(typed, TrackConfig)
     asked = catalogue.recall(config["study"], runs)
     uri = config["track"]["uri"] or asked.uri or address.DEFAULT
@@ -55,7 +55,7 @@ def deliver(typed: cli.Composed) -> int:
         place=place,
     )
     left = tracker.close()
-    if isinstance(left, Mistake):
+    if isinstance(left, UsageError):
         raise left
     told = f"study {asked.study.name}: {tracker.delivered} of {len(settled)} finished trials delivered to {uri}"
     if left is not None:

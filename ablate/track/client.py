@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from ablate.address import SQLITE
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -35,7 +35,7 @@ def connect(uri: str) -> Any:
     A database that two processes open while it is new, or whose maker is killed, is broken for good.
 
     Raises:
-        Mistake: there is something at the address that cannot be opened.
+        UsageError: there is something at the address that cannot be opened.
         Exception: one that is `away`, when nobody answers there now.
     """
     for name, value in SETTINGS.items():
@@ -60,7 +60,7 @@ def connect(uri: str) -> Any:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         if _is_locked(error) or (uri.startswith("http") and away(error)):
             raise
-        raise Mistake(f"track.uri={uri}: cannot be opened: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"track.uri={uri}: cannot be opened: {str(error).splitlines()[0]}") from error
     return client
 
 

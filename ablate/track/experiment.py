@@ -12,10 +12,12 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablate import catalogue, person
+from ablate import catalogue
 from ablate.address import SQLITE
-from ablate.design import Study, Trial, show
-from ablate.events import Done, Outcome, Started
+from ablate.core import provenance
+from ablate.core.events import Done, Outcome, Started
+from ablate.core.levels import show
+from ablate.core.study import Study, Trial
 from ablate.track.owner import OWNER, experiment_name
 
 OURS = "tags.trial_id LIKE 't%'"
@@ -65,7 +67,7 @@ class Experiment:
         self, client: Any, uri: str, study: Study, runs: Path, tags: Mapping[str, str], asked_at: float | None = None
     ) -> None:
         self.client, self.study = client, study
-        self.tags = {"mlflow.user": person.name(), "mlflow.source.name": "ablate", **tags}
+        self.tags = {"mlflow.user": provenance.name(), "mlflow.source.name": "ablate", **tags}
         self.held: dict[str, Held] = {}
         self._lock = FileLock(catalogue.folder(runs) / f"{study.name}.mlflow.lock", timeout=_SECONDS_FOR_LOCK)
         self._last_maker = catalogue.folder(runs) / f"{study.name}.mlflow"
@@ -169,7 +171,7 @@ class Experiment:
             location = beside.as_uri() if uri.startswith(SQLITE) else None
             kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training runs
             try:
-                return self.client.create_experiment(self.name, location, {**kind, OWNER: person.name()})
+                return self.client.create_experiment(self.name, location, {**kind, OWNER: provenance.name()})
             except MlflowException:  # a driver elsewhere was faster, or the request came through although it timed out
                 experiment = self.client.get_experiment_by_name(self.name)
                 if experiment is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablate import person
+from ablate.core import provenance
 
 OWNER = "ablate.user"
 """Tag of an experiment: who made it."""
@@ -21,6 +21,6 @@ def experiment_name(client: Any, uri: str, study: str) -> str:
     except MlflowException as error:
         if error.get_http_status_code() != 403:
             raise
-        return f"{study}@{person.name()}"  # another's, and not for us to see
-    is_own = found is None or found.tags.get(OWNER, person.name()) == person.name()
-    return study if is_own else f"{study}@{person.name()}"
+        return f"{study}@{provenance.name()}"  # another's, and not for us to see
+    is_own = found is None or found.tags.get(OWNER, provenance.name()) == provenance.name()
+    return study if is_own else f"{study}@{provenance.name()}"

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 
 ARTIFACT = "model"
 """Name of the model among the artifacts of its trial's run."""
@@ -27,7 +27,7 @@ def register(uri: str, name: str, path: Path, trial_id: str, example: Any) -> in
         example: (1, C, H, W) float32, one image's pixel values.
 
     Raises:
-        Mistake: MLflow has no such run, cannot be opened or does not answer.
+        UsageError: MLflow has no such run, cannot be opened or does not answer.
     """
     from ablate.track.client import away, connect, why
 
@@ -40,14 +40,14 @@ def register(uri: str, name: str, path: Path, trial_id: str, example: Any) -> in
     except Exception as error:
         if not away(error):
             raise
-        raise Mistake(f"track.uri={uri}: does not answer ({why(error)}); allowed: a running MLflow") from error
+        raise UsageError(f"track.uri={uri}: does not answer ({why(error)}); allowed: a running MLflow") from error
 
 
 def _run_id(client: Any, uri: str, trial_id: str) -> str:
     ids = [one.experiment_id for one in client.search_experiments()]
     runs = client.search_runs(ids, f"tags.trial_id = '{trial_id}' and tags.kind = 'trial'", max_results=1)
     if not runs:
-        raise Mistake(
+        raise UsageError(
             f"register: MLflow at {uri} has no run of {trial_id}; python -m ablate.track study=NAME delivers it"
         )
     return str(runs[0].info.run_id)
@@ -77,5 +77,5 @@ def _registered(client: Any, name: str, path: Path, run_id: str, example: Any) -
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise Mistake(f"register={name}: {str(error).splitlines()[0]}") from error
+            raise UsageError(f"register={name}: {str(error).splitlines()[0]}") from error
     return int(client.create_model_version(name, f"runs:/{run_id}/{ARTIFACT}", run_id).version)

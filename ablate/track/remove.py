@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from ablate.address import SQLITE, absolute
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.track.owner import experiment_name
 
 
@@ -16,7 +16,7 @@ def remove_experiment(uri: str, name: str) -> bool:
     It gives its name away first, so that a study of the same name starts clean.
 
     Raises:
-        Mistake: MLflow cannot be opened, or does not answer.
+        UsageError: MLflow cannot be opened, or does not answer.
     """
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return False
@@ -35,5 +35,5 @@ def remove_experiment(uri: str, name: str) -> bool:
     except Exception as error:
         if not away(error):
             raise
-        raise Mistake(f"track.uri={uri}: does not answer ({why(error)}); allowed: a running MLflow") from error
+        raise UsageError(f"track.uri={uri}: does not answer ({why(error)}); allowed: a running MLflow") from error
     return True

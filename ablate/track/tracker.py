@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from ablate import storage, store
 from ablate.address import absolute
-from ablate.design import Mistake, Study, Trial
-from ablate.events import Event
+from ablate.core.errors import UsageError
+from ablate.core.events import Event
+from ablate.core.study import Study, Trial
 
 if TYPE_CHECKING:
     from ablate.track.writer import Writer
@@ -73,7 +74,7 @@ class Tracker:
         self._failures: dict[str, tuple[int, int]] = {}  # trial_id -> how many, and what was written before the last
         self._written = 0
         self._writer: Writer | None = None
-        self._mistake: Mistake | None = None
+        self._mistake: UsageError | None = None
         self._reason = ""
         self._closing = threading.Event()
         self._patience_s = PATIENCE_S
@@ -105,7 +106,7 @@ class Tracker:
         for trial in settled:
             self._queue.put((trial, None))
 
-    def close(self, patience_s: float = PATIENCE_S) -> Undelivered | Mistake | None:
+    def close(self, patience_s: float = PATIENCE_S) -> Undelivered | UsageError | None:
         """Wait until everything is written, but no longer than `patience_s` for an MLflow that is away.
 
         None: all is written. The thread's last request to a server that hangs may take its timeout on top.
@@ -128,7 +129,7 @@ class Tracker:
             try:
                 ended = self._step()
                 self._delay_s, self._given_up_at = 0.0, None
-            except Mistake as mistake:
+            except UsageError as mistake:
                 self._mistake, ended = mistake, True
             except Exception as error:
                 ended = not (away(error) and self._wait(why(error)))

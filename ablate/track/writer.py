@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ablate import catalogue, storage, store
-from ablate.design import Trial, show
-from ablate.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, Started
+from ablate.core import errors
+from ablate.core.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, Started
+from ablate.core.levels import show
+from ablate.core.study import Trial
 from ablate.track.client import is_conflict
 from ablate.track.experiment import TERMINAL, Experiment, Held, ms, status_of
 
@@ -113,7 +115,7 @@ class Writer:
     def _is_claimed(self, trial_id: str) -> bool:
         try:
             return self.place.is_claimed(trial_id)
-        except storage.Away:  # who knows
+        except errors.StorageUnavailable:  # who knows
             return True
 
     def _began(self, trial: Trial) -> bool:

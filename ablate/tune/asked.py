@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.design import Cell, Level, Mistake, Trial
+from ablate.core.errors import UsageError
+from ablate.core.levels import Level
+from ablate.core.study import Cell, Trial
 from ablate.space import Range, Space, size
 
 METRICS = {"valid_acc": "maximize", "valid_loss": "minimize"}
@@ -78,7 +80,7 @@ class TunedCell:
 
 
 def check(tuning: Tuning, cells: Sequence[TunedCell], seeds: int) -> None:
-    """Raise Mistake for a budget or a space that cannot be, or that would not be the same for every cell.
+    """Raise UsageError for a budget or a space that cannot be, or that would not be the same for every cell.
 
     Args:
         tuning: what was asked.
@@ -87,23 +89,25 @@ def check(tuning: Tuning, cells: Sequence[TunedCell], seeds: int) -> None:
     """
     if tuning.metric not in METRICS:
         on_test = ": one chooses on the validation images, the test ones are for the report" * ("test" in tuning.metric)
-        raise Mistake(f"tune.metric={tuning.metric}{on_test}; allowed: {', '.join(METRICS)}")
+        raise UsageError(f"tune.metric={tuning.metric}{on_test}; allowed: {', '.join(METRICS)}")
     if tuning.seed < seeds:
-        raise Mistake(f"tune.seed={tuning.seed}: margins are made of seeds 0 to {seeds - 1}; allowed: {seeds} or more")
+        raise UsageError(
+            f"tune.seed={tuning.seed}: margins are made of seeds 0 to {seeds - 1}; allowed: {seeds} or more"
+        )
     if tuning.trials is not None and tuning.epochs is not None:
-        raise Mistake(f"tune.trials={tuning.trials} tune.epochs={tuning.epochs}: two budgets; allowed: one of both")
+        raise UsageError(f"tune.trials={tuning.trials} tune.epochs={tuning.epochs}: two budgets; allowed: one of both")
     small = min(cells, key=lambda one: one.size)
     if small.size < 2:
-        raise Mistake(
+        raise UsageError(
             f"tune={tuning.sampler}: {small.cell} has nothing to choose; allowed: tune.space.KEY of a key it has"
         )
     if tuning.epochs is not None:
         longest = max(one.epochs for one in cells)
         if tuning.epochs < longest:
-            raise Mistake(f"tune.epochs={tuning.epochs}: one trial takes {longest}; allowed: {longest} or more")
+            raise UsageError(f"tune.epochs={tuning.epochs}: one trial takes {longest}; allowed: {longest} or more")
     if tuning.trials is not None and tuning.trials > small.size:
         holds = f"the space of {small.cell or 'the one cell'} holds {small.size} configurations"
-        raise Mistake(f"tune.trials={tuning.trials}: {holds}; allowed: up to {small.size}")
+        raise UsageError(f"tune.trials={tuning.trials}: {holds}; allowed: up to {small.size}")
     if tuning.sampler == "grid":
         _check_grid(tuning, cells)
 
@@ -112,10 +116,12 @@ def _check_grid(tuning: Tuning, cells: Sequence[TunedCell]) -> None:
     for one in cells:
         for key, dimension in one.space.items():
             if isinstance(dimension, Range) and not math.isfinite(dimension.size):
-                raise Mistake(f"tune.space.{key}={dimension}: a grid has levels; allowed: a,b, or tune=random or tpe")
+                raise UsageError(
+                    f"tune.space.{key}={dimension}: a grid has levels; allowed: a,b, or tune=random or tpe"
+                )
     few, many = min(cells, key=lambda one: one.size), max(cells, key=lambda one: one.size)
     if tuning.trials is None and tuning.epochs is None and few.size < many.size:
-        raise Mistake(
+        raise UsageError(
             f"tune=grid: {few.cell} has {few.size} configurations, {many.cell} {many.size}, and every cell is to get "
             f"the same budget; allowed: tune.trials=N, up to {few.size}"
         )

@@ -10,8 +10,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from ablate.design import Level, Mistake, Trial
-from ablate.events import Done, Epoch, Outcome
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Epoch, Outcome
+from ablate.core.levels import Level
+from ablate.core.study import Trial
 from ablate.space import Dimension, Levels
 from ablate.tune import asked
 from ablate.tune.asked import METRICS, TunedCell, Tuning, Values, name_of
@@ -91,7 +93,7 @@ class CellTuning:
         value = event.metrics.get(self.tuning.metric)
         if value is None:
             told = f"{trial.cell} tells no {self.tuning.metric} at the end of an epoch"
-            raise Mistake(
+            raise UsageError(
                 f"tune.metric={self.tuning.metric}: {told}; allowed: data that sets images aside to choose by"
             )
         if event.epoch > self.told[trial.trial_id]:

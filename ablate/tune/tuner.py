@@ -13,8 +13,9 @@ from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend
 
 from ablate import storage, store
-from ablate.design import Cell, Mistake, Trial
-from ablate.events import Epoch, Event, Failed, Outcome
+from ablate.core.errors import UsageError
+from ablate.core.events import Epoch, Event, Failed, Outcome
+from ablate.core.study import Cell, Trial
 from ablate.tune.asked import TunedCell, Tuning, Values
 from ablate.tune.cell import CellTuning
 
@@ -34,7 +35,7 @@ class Tuner:
         place: where the run directories are, if not in `runs`.
 
     Raises:
-        Mistake: another process is tuning the study, or the storage cannot be opened.
+        UsageError: another process is tuning the study, or the storage cannot be opened.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Tuner:
             self._lock.acquire(timeout=0)
         except Timeout:
             told = "another process is tuning it; allowed: one at a time; say the line again when it is through"
-            raise Mistake(f"study={study}: {told}") from None
+            raise UsageError(f"study={study}: {told}") from None
         try:
             kept = _storage(tuning.storage, runs / "studies" / f"{study}.optuna")
             self.cells = {one.cell: CellTuning(kept, study, tuning, one) for one in cells}
@@ -128,7 +129,7 @@ def _storage(asked: str | None, usual: Path) -> Any:
             return optuna.storages.RDBStorage(asked)
         except Exception as error:  # SQLAlchemy's and each driver's own
             first = str(error).partition("\n")[0]
-            raise Mistake(f"tune.storage={asked}: {first}; allowed: a database's address, or a file") from error
+            raise UsageError(f"tune.storage={asked}: {first}; allowed: a database's address, or a file") from error
     path = Path(asked) if asked is not None else usual
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ def _storage(asked: str | None, usual: Path) -> Any:
         lock: Any = _Lock(path.with_name(f"{path.name}.lock"))
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
     except (OSError, ValueError, KeyError) as error:
-        raise Mistake(f"tune.storage={path}: {error}; allowed: a file that Optuna's journal is kept in") from error
+        raise UsageError(f"tune.storage={path}: {error}; allowed: a file that Optuna's journal is kept in") from error
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablate.design import ADDED_LATER, show
+from ablate.core.identity import ADDED_LATER
+from ablate.core.levels import show
 from analysis import formats
 from analysis.factors import cells, factors
 from analysis.margin import Values, t_interval

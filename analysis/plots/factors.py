@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ablate.design import show
+from ablate.core.levels import show
 from analysis.factors import levels_of
 from analysis.findings import Comparison, Findings
 from analysis.formats import shown, signed

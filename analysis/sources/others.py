@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.design import Mistake, show
+from ablate.core.errors import UsageError
+from ablate.core.levels import show
 from analysis.sources.runs import BOOKKEEPING, Runs, measured
 from analysis.sources.studies import experiment_of, level, pages
 
@@ -41,12 +42,12 @@ def from_csv(path: Path, asked: Asked) -> Runs:
     """One row per run. Columns `outcome` (done, diverged, ...), `run_id` and `code_version` are used where they are.
 
     Raises:
-        Mistake: the file cannot be read, lacks a column that was named, or has a row that is no run.
+        UsageError: the file cannot be read, lacks a column that was named, or has a row that is no run.
     """
     _check_asked(asked)
     table = _table(path)
     if table.empty:
-        raise Mistake(f"path={path}: it has no rows; allowed: one row per run")
+        raise UsageError(f"path={path}: it has no rows; allowed: one row per run")
     _check_names(asked, list(table), list(table), f"path={path}: no column", "columns")
     names = [f"row {place}" for place in range(2, len(table) + 2)]  # as an editor counts them
     frame = table[list(asked.factors)].assign(
@@ -60,15 +61,17 @@ def from_csv(path: Path, asked: Asked) -> Runs:
         where = f"path={path}: {names[place]} ({_cell(row, asked)})"
         empty = [key for key in (*asked.factors, "seed") if pd.isna(row[key])]
         if empty:
-            raise Mistake(
+            raise UsageError(
                 f"{where}: {', '.join(empty)} is empty; allowed: a level of each factor and a seed in each row"
             )
         if row["outcome"] == "done" and not abs(row["value"]) < MOST:
             got = show(table[asked.metric].astype(object).iloc[place])
-            raise Mistake(f"{where}: {asked.metric}={got}: allowed: a number; or a column outcome that says diverged")
+            raise UsageError(
+                f"{where}: {asked.metric}={got}: allowed: a number; or a column outcome that says diverged"
+            )
     if not (frame["outcome"] == "done").any():
         held = _some(sorted(set(frame["outcome"])))
-        raise Mistake(f"path={path}: column outcome: no row says done; it has {held}; allowed: done, diverged, ...")
+        raise UsageError(f"path={path}: column outcome: no row says done; it has {held}; allowed: done, diverged, ...")
     known = {*asked.factors, asked.seed, asked.metric, "outcome", "run_id", "code_version"}
     return _runs(path.stem, frame, asked, _unlike(table.drop(columns=[*known & {*table}])))
 
@@ -80,7 +83,7 @@ def _table(path: Path) -> pd.DataFrame:
         other = next((mark for mark in ";\t" if mark in header), None) if len(table.columns) == 1 else None
         table = pd.read_csv(path, sep=other) if other else table
     except (OSError, ValueError) as error:
-        raise Mistake(f"path={path}: cannot be read: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"path={path}: cannot be read: {str(error).splitlines()[0]}") from error
     return table.rename(columns=lambda name: str(name).strip())
 
 
@@ -88,11 +91,13 @@ def _check_asked(asked: Asked) -> None:
     told = f"factors=[{','.join(asked.factors)}]"
     for key in asked.factors:
         if key in RESERVED:
-            raise Mistake(f"{told}: {key} is a word of the report itself; allowed: a column or param of another name")
+            raise UsageError(
+                f"{told}: {key} is a word of the report itself; allowed: a column or param of another name"
+            )
         if key in (asked.metric, asked.seed) or list(asked.factors).count(key) > 1:
-            raise Mistake(f"{told}: {key} is named twice; allowed: metric, seed and each factor apart")
+            raise UsageError(f"{told}: {key} is named twice; allowed: metric, seed and each factor apart")
     if asked.metric == asked.seed:
-        raise Mistake(f"metric={asked.metric}: it is the seed too; allowed: another one, or seed= another one")
+        raise UsageError(f"metric={asked.metric}: it is the seed too; allowed: another one, or seed= another one")
 
 
 def from_mlflow(client: Any, study: str, asked: Asked) -> Runs:
@@ -101,19 +106,21 @@ def from_mlflow(client: Any, study: str, asked: Asked) -> Runs:
     Finished with the metric is done; finished with one that is no finite number is diverged.
 
     Raises:
-        Mistake: no run has such a metric, factor or seed, naming those there are.
+        UsageError: no run has such a metric, factor or seed, naming those there are.
     """
     _check_asked(asked)
     found = pages(client.search_runs, [experiment_of(client, study)], order_by=["attributes.start_time ASC"])
     metrics, params = _keys(run.data.metrics for run in found), _keys(run.data.params for run in found)
     if not found:
-        raise Mistake(f"study={study}: it has no runs")
+        raise UsageError(f"study={study}: it has no runs")
     _check_names(asked, metrics, params, f"study={study}: no run has", "params")
     designed = [run for run in found if {*asked.factors} <= run.data.params.keys()]
     seedless = [run for run in designed if asked.seed not in run.data.params]
     if seedless:
         run = seedless[0].info
-        raise Mistake(f"study={study}: run {run.run_name} ({run.run_id}) has no param {asked.seed}; {_allowed(params)}")
+        raise UsageError(
+            f"study={study}: run {run.run_name} ({run.run_id}) has no param {asked.seed}; {_allowed(params)}"
+        )
     frame = pd.DataFrame([_row(run, asked) for run in designed])
     notes = [f"Left out: runs without {', '.join(asked.factors)}: {len(found) - len(designed)}."]
     others = pd.DataFrame([{k: v for k, v in run.data.params.items() if k in params} for run in designed])
@@ -166,19 +173,19 @@ def _without_repeats(frame: pd.DataFrame, asked: Asked) -> pd.DataFrame:
         if len(done) > 1:
             first, second = done["run_id"].iloc[:2]
             cell = _cell(its.iloc[0].to_dict(), asked)
-            raise Mistake(f"{first} and {second} are both {cell}; allowed: factors=[...] that tell them apart")
+            raise UsageError(f"{first} and {second} are both {cell}; allowed: factors=[...] that tell them apart")
         kept.append((done if len(done) else its.iloc[-1:]).index[0])
     return frame.loc[sorted(kept)].reset_index(drop=True)
 
 
 def _check_names(asked: Asked, metrics: Sequence[str], params: Sequence[str], none: str, kind: str) -> None:
     if asked.metric not in metrics:
-        raise Mistake(f"{none} metric={asked.metric}; allowed: {_some(metrics)}")
+        raise UsageError(f"{none} metric={asked.metric}; allowed: {_some(metrics)}")
     for key in asked.factors:
         if key not in params:
-            raise Mistake(f"{none} {key}, of factors=[{','.join(asked.factors)}]; {_allowed(params)}")
+            raise UsageError(f"{none} {key}, of factors=[{','.join(asked.factors)}]; {_allowed(params)}")
     if asked.seed not in params:
-        raise Mistake(f"{none} seed={asked.seed}; allowed: one of the {kind} {_some(params)}")
+        raise UsageError(f"{none} seed={asked.seed}; allowed: one of the {kind} {_some(params)}")
 
 
 def _unlike(others: pd.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from analysis.sources.runs import Runs
 
 PUBLISHED = Path(__file__).parents[1] / "published.csv"
@@ -17,20 +17,20 @@ def printed(path: Path = PUBLISHED) -> pd.DataFrame:
     """The papers' numbers as they stand in the file, with the crops of each test image that its note states.
 
     Raises:
-        Mistake: the file is not there, lacks a column, or has a value that is not a number.
+        UsageError: the file is not there, lacks a column, or has a value that is not a number.
     """
     needed = ["id", "epochs", "metric", "value", "note", *PUBLISHED_FACTORS[:-1]]
     try:
         rows = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise Mistake(f"path={path}: cannot be read: {error}") from error
+        raise UsageError(f"path={path}: cannot be read: {error}") from error
     missing = [column for column in needed if column not in rows]
     if missing:
-        raise Mistake(f"path={path}: no column {', '.join(missing)}; allowed: the columns of {PUBLISHED.name}")
+        raise UsageError(f"path={path}: no column {', '.join(missing)}; allowed: the columns of {PUBLISHED.name}")
     value = pd.to_numeric(rows["value"], errors="coerce")
     stated = rows[list(PUBLISHED_FACTORS[:-1])].notna().all(axis=1)
     if (value.isna() & stated).any():
-        raise Mistake(f"path={path}: {rows.loc[value.isna() & stated, 'id'].iloc[0]}: its value is not a number")
+        raise UsageError(f"path={path}: {rows.loc[value.isna() & stated, 'id'].iloc[0]}: its value is not a number")
     crops = rows["note"].str.extract(r"(\d+) crops", expand=False)
     return rows.assign(value=value, crops=crops.fillna("1"))
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ablate.design import PREFERRED
+from ablate.core.study import PREFERRED
 
 OTHER_OPS = ("norm_ops", "activation_ops", "scale_ops", "add_ops", "pool_ops")
 """Operations on an image beside the convolutions' multiply-adds."""

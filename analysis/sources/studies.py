@@ -12,8 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from ablate import address, person
-from ablate.design import ADDED_LATER, OUTSIDE_IDENTITY, PREFERRED, Mistake
+from ablate import address
+from ablate.core import provenance
+from ablate.core.errors import UsageError
+from ablate.core.identity import ADDED_LATER, OUTSIDE_IDENTITY
+from ablate.core.study import PREFERRED
 from analysis.sources.runs import COSTS, Choice, Runs, measured
 
 TEST_ACC = "test_acc"
@@ -25,26 +28,26 @@ def read(client: Any, study: str | None = None, metric: str | None = None, *, lo
     `acc` is the test accuracy, or another metric of theirs.
 
     Raises:
-        Mistake: there is no such study, naming those there are, or it has no trials.
+        UsageError: there is no such study, naming those there are, or it has no trials.
     """
     parents = _parents(client)
     if not parents:
-        raise Mistake("no study here yet; run one first: python -m ablate.run -m norm=bn,srelu bits=1,32")
+        raise UsageError("no study here yet; run one first: python -m ablate.run -m norm=bn,srelu bits=1,32")
     if study is None:
-        own = {name for name, run in parents.items() if run.data.tags.get("mlflow.user") == person.name()}
+        own = {name for name, run in parents.items() if run.data.tags.get("mlflow.user") == provenance.name()}
         study = max(own or parents, key=lambda name: float(parents[name].data.tags["last_said"]))
     if study not in parents:
         others = sorted(one.name for one in pages(client.search_experiments) if one.name not in (*parents, "Default"))
         told = f"; with metric= and factors= also {', '.join(others)}" if others else ""
-        raise Mistake(f"study={study}: no such study; allowed: {', '.join(sorted(parents))}{told}")
+        raise UsageError(f"study={study}: no such study; allowed: {', '.join(sorted(parents))}{told}")
     parent = parents[study]
     trials = _trials(client, parent.info.experiment_id, "trial")
     metrics = sorted({name for run in trials for name in run.data.metrics})
     if metric is not None and trials and metric not in metrics:
-        raise Mistake(f"metric={metric}: no trial of study {study} has it; allowed: {', '.join(metrics)}")
+        raise UsageError(f"metric={metric}: no trial of study {study} has it; allowed: {', '.join(metrics)}")
     rows = [_row(run, metric or TEST_ACC) for run in _as_typed(trials, parent.data.tags)]
     if not rows:
-        raise Mistake(f"study={study}: it has no trials yet")
+        raise UsageError(f"study={study}: it has no trials yet")
     named = {
         kind: [tag.removeprefix(f"{kind}.") for tag in parent.data.tags if tag.startswith(f"{kind}.")]
         for kind in ("factor", "derived")
@@ -140,12 +143,12 @@ def client(uri: str) -> Any:
     """An MLflow client that makes no database where there is none.
 
     Raises:
-        Mistake: there is nothing at the address.
+        UsageError: there is nothing at the address.
     """
     address.check(uri)
     path = Path(uri.removeprefix(address.SQLITE))
     if uri.startswith(address.SQLITE) and not path.is_file():
-        raise Mistake(
+        raise UsageError(
             f"track.uri={uri}: there is no {path}; run a study first, in this folder: "
             "python -m ablate.run -m norm=bn,srelu bits=1,32"
         )
@@ -161,7 +164,7 @@ def client(uri: str) -> Any:
         found = MlflowClient(address.absolute(uri))
         found.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise Mistake(f"track.uri={uri}: cannot be opened: {str(error).partition(chr(10))[0]}") from error
+        raise UsageError(f"track.uri={uri}: cannot be opened: {str(error).partition(chr(10))[0]}") from error
     return found
 
 

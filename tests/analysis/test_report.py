@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from ablate import store, track
-from ablate.design import Study
-from ablate.events import Epoch
+from ablate.core.events import Epoch
+from ablate.core.study import Study
 from ablate.track.client import connect
 from analysis.sources import published as printed_numbers
 from tests.fakes import EPOCHS, diverges_on_seed_two, done, make_trial, started, well

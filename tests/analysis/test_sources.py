@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.track.client import connect
 from tests.analysis.test_report import make_study
 from tests.fakes import well
@@ -229,7 +229,7 @@ def test_a_study_is_loaded_as_a_tidy_frame(folder):
     assert frame.columns[:5].tolist() == ["norm", "bits", "seed", "outcome", "acc"]
     assert (len(frame), frame.attrs) == (12, {"study": "mine", "factors": ["norm", "bits"]})
     pd.testing.assert_frame_equal(frame, analysis.load())
-    with pytest.raises(Mistake, match="study=other: no such study; allowed: mine"):
+    with pytest.raises(UsageError, match="study=other: no such study; allowed: mine"):
         analysis.load("other")
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from analysis import contrasts, tables
 from analysis.contrasts import Contrast
 from analysis.factors import factors
@@ -176,7 +176,7 @@ def test_the_default_contrast_is_the_papers_else_the_first_factor():
     ],
 )
 def test_a_contrast_that_is_not_there_is_a_mistake(factor, levels, told):
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         contrasts.choose_contrasts(rows(*study()), factor, levels)
 
 

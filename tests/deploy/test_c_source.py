@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from ablate import store, trial
+from ablate.core.errors import UsageError
+from ablate.core.identity import trial_id
+from ablate.core.study import Cell, Trial
 from ablate.deploy import c_source
 from ablate.deploy.fold import folded
-from ablate.design import Cell, Mistake, Trial, trial_id
 from ablate.parts import data
 from ablate.parts.imagenet_resnet import ImageNetResNet
 from ablate.parts.wrn import WideResNet
@@ -109,7 +111,7 @@ def test_what_has_no_form_in_c_is_told_with_the_forms_that_there_are(tmp_path):
     network = folded(trained("none", 1))
     network.before_classifier = torch.nn.LeakyReLU(0.1)
     told = "format=c: the network computes leaky_relu, which .*; allowed for this network: packed, onnx$"
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         written(network, card(), tmp_path, SHAPES[WideResNet])
 
 
@@ -217,14 +219,14 @@ def test_it_is_read_back_by_this_machines_compiler(tmp_path):
 def test_a_file_that_is_something_else_is_named(tmp_path, spoil, told):
     written(folded(trained("bn", 1)), card(), tmp_path, SHAPES[WideResNet])
     spoil(tmp_path)
-    with pytest.raises(Mistake, match=f"net.c: {told}"):
+    with pytest.raises(UsageError, match=f"net.c: {told}"):
         c_source.read(tmp_path / "net.c")
 
 
 def test_without_a_compiler_one_line_says_so(tmp_path, monkeypatch):
     written(folded(trained("bn", 1)), card(), tmp_path, SHAPES[WideResNet])
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Mistake, match=r"net.c: needs a C compiler \(apt install gcc\), and none is here"):
+    with pytest.raises(UsageError, match=r"net.c: needs a C compiler \(apt install gcc\), and none is here"):
         c_source.read(tmp_path / "net.c")
 
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ablate.core.errors import UsageError
 from ablate.deploy import buffers
 from ablate.deploy.fold import folded
 from ablate.deploy.graph import Graph, Map, Op, graph_of
-from ablate.design import Mistake
 from ablate.parts.imagenet_resnet import ImageNetResNet
 from ablate.parts.wrn import WideResNet
 from tests.deploy.networks import SHAPES, images, trained
@@ -89,7 +89,7 @@ class Own(nn.Module):
     ],
 )
 def test_what_has_no_form_is_named(last, told):
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         graph_of(Own(last).eval(), (1, 8, 8))
 
 
@@ -127,7 +127,7 @@ def test_what_would_be_computed_otherwise_is_refused(compute, told):
         def forward(self, maps: Tensor) -> Tensor:
             return compute(maps)
 
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         graph_of(Own(Last()).eval(), (1, 8, 8))
 
 
@@ -136,7 +136,7 @@ def test_a_network_that_branches_on_its_maps_is_named():
         def forward(self, x: Tensor) -> Tensor:
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(Mistake, match=r"torch.export cannot follow the network \(GuardOnDataDependent"):
+    with pytest.raises(UsageError, match=r"torch.export cannot follow the network \(GuardOnDataDependent"):
         graph_of(Branching(), (1, 8, 8))
 
 

@@ -4,9 +4,9 @@ import onnx
 import pytest
 import torch
 
+from ablate.core.errors import UsageError
 from ablate.deploy import onnx_file
 from ablate.deploy.fold import folded
-from ablate.design import Mistake
 from ablate.parts.imagenet_resnet import ImageNetResNet
 from ablate.parts.wrn import WideResNet
 from tests.deploy.networks import SHAPES, card, images, trained
@@ -36,5 +36,5 @@ def test_imagenets_network_with_tensorflows_padding_too(tmp_path):
 @pytest.mark.parametrize("text", ["", "hello"])
 def test_a_file_that_is_something_else_is_named(tmp_path, text):
     (tmp_path / "x.onnx").write_text(text)
-    with pytest.raises(Mistake, match=r"x.onnx: not an ONNX model that ablate.export wrote"):
+    with pytest.raises(UsageError, match=r"x.onnx: not an ONNX model that ablate.export wrote"):
         onnx_file.read(tmp_path / "x.onnx")

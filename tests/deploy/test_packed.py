@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ablate.core.errors import UsageError
 from ablate.deploy import packed
 from ablate.deploy.fold import folded
-from ablate.design import Mistake
 from ablate.parts.wrn import WideResNet
 from tests.deploy.networks import SHAPES, card, images, made, trained
 from tests.parts.test_networks import ARMS
@@ -56,7 +56,7 @@ def test_a_file_that_is_something_else_is_named(tmp_path, spoil, told):
     path = tmp_path / "x.safetensors"
     packed.write(folded(trained("bn", 1)), card(), path)
     spoil(path)
-    with pytest.raises(Mistake, match=f"^weights={path}: {told}"):
+    with pytest.raises(UsageError, match=f"^weights={path}: {told}"):
         read(path, "bn", 1)
 
 
@@ -66,7 +66,7 @@ def test_a_damaged_number_is_noticed(tmp_path):
     held = bytearray(path.read_bytes())
     held[-100] ^= 1
     path.write_bytes(held)
-    with pytest.raises(Mistake, match=f"^weights={path}: damaged: its numbers are not those that were written$"):
+    with pytest.raises(UsageError, match=f"^weights={path}: damaged: its numbers are not those that were written$"):
         read(path, "bn", 1)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.parts import checks, data
 
 
@@ -51,5 +51,5 @@ def test_synthetic_classes_can_be_told_apart():
 
 @pytest.mark.parametrize("value", [0, -1, None, True, "hot"])
 def test_a_temperature_that_is_no_positive_number_is_refused(value):
-    with pytest.raises(Mistake, match=r"norm.temperature="):
+    with pytest.raises(UsageError, match=r"norm.temperature="):
         checks.shifted_relu({"norm": {"floor": -1, "temperature": value}})

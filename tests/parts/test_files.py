@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.parts import data, files
 
 
@@ -55,13 +55,13 @@ def nowhere(tmp_path, monkeypatch):
 
 
 def test_a_root_without_fashion_mnist_is_a_mistake_with_three_remedies(tmp_path):
-    with pytest.raises(Mistake, match=r"(?s)are not in dataset.root=.*\(1\) apt install.*\(2\).*\(3\)"):
+    with pytest.raises(UsageError, match=r"(?s)are not in dataset.root=.*\(1\) apt install.*\(2\).*\(3\)"):
         files.check(asked("fashion_mnist", tmp_path))
 
 
 @pytest.mark.parametrize("name", files.SOURCES)
 def test_files_that_are_nowhere_are_a_mistake_that_says_where_to_put_what(name, nowhere):
-    with pytest.raises(Mistake, match=f"dataset={name}: its files are not in dataset.root=here") as told:
+    with pytest.raises(UsageError, match=f"dataset={name}: its files are not in dataset.root=here") as told:
         files.check(asked(name, "here"))
     assert files.SOURCES[name].files[0] in str(told.value)
     assert files.SOURCES[name].files[-1] in str(told.value)
@@ -76,12 +76,12 @@ def test_a_download_that_fails_is_a_mistake_with_three_remedies(nowhere, monkeyp
 
     monkeypatch.setattr(datasets, "FashionMNIST", no_internet)
     files.check(asked("fashion_mnist"))
-    with pytest.raises(Mistake, match=r"(?s)\(3\).*the download failed: no route to host"):
+    with pytest.raises(UsageError, match=r"(?s)\(3\).*the download failed: no route to host"):
         files.prepare(asked("fashion_mnist"))
 
 
 def test_what_torchvision_cannot_download_says_where_to_get_it(nowhere):
-    with pytest.raises(Mistake, match=r"dataset=imagenet32: .*allowed: \(1\) fetch the 32x32 npz batches"):
+    with pytest.raises(UsageError, match=r"dataset=imagenet32: .*allowed: \(1\) fetch the 32x32 npz batches"):
         files.prepare(asked("imagenet32"))
 
 
@@ -115,7 +115,7 @@ def test_a_damaged_file_is_named(fashion_folder, damage):
         labels.write_bytes(b"hello, this is text")
     else:
         images.write_bytes(images.read_bytes()[:100])
-    with pytest.raises(Mistake, match=r"train-(labels|images)-idx"):
+    with pytest.raises(UsageError, match=r"train-(labels|images)-idx"):
         files.prepare(asked("fashion_mnist", fashion_folder))
 
 
@@ -180,7 +180,7 @@ def test_a_damaged_file_of_each_format_is_one_line_that_names_it(name, damage, t
     victim.write_bytes(
         {"half of it": content[: len(content) // 2], "text": b"hello, this is text", "empty": b""}[damage]
     )
-    with pytest.raises(Mistake, match=victim.name.replace(".", r"\.")) as told:
+    with pytest.raises(UsageError, match=victim.name.replace(".", r"\.")) as told:
         files.prepare(asked(name, tmp_path))
     assert "\n" not in str(told.value)
 
@@ -188,7 +188,7 @@ def test_a_damaged_file_of_each_format_is_one_line_that_names_it(name, damage, t
 def test_labels_beyond_the_classes_are_refused(tmp_path):
     write_all("cifar10", tmp_path)
     write_cifar(tmp_path, "test_batch", PIXELS[:2], [0, 10], b"labels")
-    with pytest.raises(Mistake, match=r"test_batch: labels from 0 to 10; allowed: 10 classes"):
+    with pytest.raises(UsageError, match=r"test_batch: labels from 0 to 10; allowed: 10 classes"):
         files.load("cifar10", str(tmp_path))
 
 
@@ -199,6 +199,6 @@ def test_a_cifar_file_that_would_run_code_is_refused(tmp_path):
 
     write_all("cifar10", tmp_path)
     (tmp_path / "test_batch").write_bytes(pickle.dumps({b"data": Runs()}))
-    with pytest.raises(Mistake, match="test_batch: not a whole CIFAR batch"):
+    with pytest.raises(UsageError, match="test_batch: not a whole CIFAR batch"):
         files.load("cifar10", str(tmp_path))
     assert not (tmp_path / "ran").exists()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ablate import CONF
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.parts import checks, folders
 from ablate.parts.loader import on_device
 from ablate.parts.splits import Split
@@ -32,7 +32,7 @@ def test_without_a_root_imagenet_is_looked_for_in_data_imagenet(imagenet, tmp_pa
     elsewhere = tmp_path_factory.mktemp("cwd")
     monkeypatch.chdir(elsewhere)
     folders.check(asked(None))  # a plan may be made where the data are not
-    with pytest.raises(Mistake, match=r"data/imagenet/train: there is no such folder; .* holds train/ and val/"):
+    with pytest.raises(UsageError, match=r"data/imagenet/train: there is no such folder; .* holds train/ and val/"):
         folders.prepare(asked(None))
     (elsewhere / "data").mkdir()
     (elsewhere / "data" / "imagenet").symlink_to(imagenet)
@@ -115,7 +115,7 @@ def test_indices_are_numbers_of_any_length_and_may_leave_some_out(tmp_path):
 def test_what_is_wrong_with_ones_own_images_is_told_before_anything_starts(own, change, told):
     folders.prepare(asked(own, "image_folder"))
     change(own)
-    with pytest.raises(Mistake, match=told) as mistake:
+    with pytest.raises(UsageError, match=told) as mistake:
         folders.prepare(asked(own, "image_folder"))
     assert "\n" not in str(mistake.value)
 
@@ -134,7 +134,7 @@ def test_what_is_wrong_with_ones_own_images_is_told_before_anything_starts(own, 
 def test_what_is_wrong_with_imagenet_is_told_before_anything_starts(imagenet, change, told):
     folders.prepare(asked(imagenet))
     change(imagenet)
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         folders.prepare(asked(imagenet))
 
 
@@ -164,7 +164,7 @@ def test_images_that_are_many_are_not_all_decoded_beforehand(imagenet, monkeypat
     ],
 )
 def test_a_value_that_is_not_allowed_is_told_by_the_check(own, name, changes, told):
-    with pytest.raises(Mistake, match=told):
+    with pytest.raises(UsageError, match=told):
         folders.check(asked(own, name, **changes))
 
 
@@ -182,7 +182,7 @@ def test_folders_are_prepared_without_torch(own):
 
 
 def test_ones_own_images_need_a_root_before_a_trial_starts():
-    with pytest.raises(Mistake, match=r"dataset\.root=null: allowed: a folder that holds train/ and test/"):
+    with pytest.raises(UsageError, match=r"dataset\.root=null: allowed: a folder that holds train/ and test/"):
         folders.check(asked(None, "image_folder"))
 
 
@@ -193,7 +193,7 @@ def test_to_evaluate_the_test_images_are_enough(own, imagenet):
     (own / "train").rename(own / "other")
     folders.prepare(asked(own, "image_folder", trains=False))
     assert len(made(own, "image_folder").test) == 4
-    with pytest.raises(Mistake, match="train: there is no such folder"):
+    with pytest.raises(UsageError, match="train: there is no such folder"):
         made(own, "image_folder").train  # noqa: B018
 
 
@@ -202,7 +202,7 @@ def test_to_evaluate_the_training_images_may_be_anything(own):
     folders.prepare(asked(own, "image_folder", trains=False))
     alone = made(own, "image_folder").tests_alone()
     assert (alone.channels, alone.classes, len(alone.test)) == (1, 2, 4)
-    with pytest.raises(Mistake, match="train/cat: a folder's name is its class index"):
+    with pytest.raises(UsageError, match="train/cat: a folder's name is its class index"):
         folders.prepare(asked(own, "image_folder"))
 
 
@@ -212,10 +212,14 @@ def test_scale_crop_flip_is_for_images_from_folders_of_224_pixels():
 
     checks.augment(augmented({"workers": None}))
     checks.augment(augmented({"workers": None, "size": 224}))
-    with pytest.raises(Mistake, match=r"scale_crop_flip: for images that are read from folders.*: none, crop, light"):
+    with pytest.raises(
+        UsageError, match=r"scale_crop_flip: for images that are read from folders.*: none, crop, light"
+    ):
         checks.augment(augmented({"_target_": "ablate.parts.data.digits"}))
     for size in (None, 32):
-        with pytest.raises(Mistake, match=r"scale_crop_flip: for images of 224x224 pixels; allowed with dataset.size="):
+        with pytest.raises(
+            UsageError, match=r"scale_crop_flip: for images of 224x224 pixels; allowed with dataset.size="
+        ):
             checks.augment(augmented({"workers": None, "size": size}))
-    with pytest.raises(Mistake, match="scale_crop_flip"):
+    with pytest.raises(UsageError, match="scale_crop_flip"):
         on_device(Split(np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, np.int64)), "cpu", augment="scale_crop_flip")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 from ablate.parts import checks, norm
 from ablate.parts.imagenet_resnet import ImageNetResNet
 from ablate.parts.norm import bn, gn, ln, none, srelu
@@ -86,7 +86,7 @@ def test_a_shape_that_imagenets_network_cannot_have_is_refused_by_name_and_by_it
         imagenet_network(**changes)
     config = {"depth": 18, "width": 2.5, "model": {"residual": True, "padding": "torch"}}
     checks.imagenet_resnet(config)
-    with pytest.raises(Mistake, match=f"{name}={value}: .*allowed: "):
+    with pytest.raises(UsageError, match=f"{name}={value}: .*allowed: "):
         checks.imagenet_resnet(config | changes)
 
 
@@ -96,9 +96,9 @@ def test_the_groups_of_group_norm_divide_the_channels_of_the_model_chosen():
         return {"model": {"_target_": f"ablate.parts.{model}"}, "width": width, "norm": norm}
 
     checks.group_norm(config("imagenet_resnet.ImageNetResNet", 0.125, 8))
-    with pytest.raises(Mistake, match=r"norm.groups=16: allowed: a divisor of the narrowest stage's 8 channels"):
+    with pytest.raises(UsageError, match=r"norm.groups=16: allowed: a divisor of the narrowest stage's 8 channels"):
         checks.group_norm(config("imagenet_resnet.ImageNetResNet", 0.125, 16))
-    with pytest.raises(Mistake, match=r"norm.groups=32: allowed: a divisor of the narrowest stage's 16 channels"):
+    with pytest.raises(UsageError, match=r"norm.groups=32: allowed: a divisor of the narrowest stage's 16 channels"):
         checks.group_norm(config("wrn.WideResNet", 1, 32))
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from ablate import scores, store, trial
-from ablate.design import Mistake
-from ablate.events import Done, Epoch
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Epoch
 from ablate.parts import folders, stream
 from ablate.parts.compute import Compute
 from ablate.parts.loader import on_device
@@ -127,7 +127,7 @@ def test_the_multi_crop_test_repeats_and_its_positions_differ_between_images(ima
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_image_found_while_streaming_is_named_in_one_line(imagenet, workers):
     halve(imagenet / "train" / CATS / "train_1.JPEG")
-    with pytest.raises(Mistake, match=r"n02/train_1\.JPEG: not a whole image \(image file is truncated") as told:
+    with pytest.raises(UsageError, match=r"n02/train_1\.JPEG: not a whole image \(image file is truncated") as told:
         whole(on_device(made(imagenet, workers=workers).train, "cpu"))
     assert "\n" not in str(told.value)
 

@@ -76,10 +76,6 @@ Outcome = Done | Failed
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Started, Epoch, Notice, Done, Failed)}
 
 
-class Diverged(ArithmeticError):
-    """The training loss is NaN or infinite: raised by a trial, reported as `Failed(diverged)`."""
-
-
 def to_dict(event: Event) -> dict[str, Any]:
     """The event as JSON-ready values.
 

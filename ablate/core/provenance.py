@@ -8,6 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import ablate
 from ablate import __version__
 
 USER = "ABLATE_USER"
@@ -45,7 +46,7 @@ def code_version() -> str:
     """The release, and in a git checkout the commit, marked when files differ from it."""
     if commit := os.environ.get(REVISION):
         return f"{__version__}+{commit}"
-    package = Path(__file__).resolve().parent
+    package = Path(ablate.__file__).resolve().parent
     if not (package.parent / ".git").exists():
         return __version__
     git = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude=*"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.design import Mistake
+from ablate.core.errors import UsageError
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -34,10 +34,10 @@ def kind_of_device(dispatch: Mapping[str, Any]) -> str:
 
 
 def check_gpus(dispatch: Mapping[str, Any]) -> None:
-    """Raise Mistake when a GPU is asked for and none is here; how many there are is Ray's to say."""
+    """Raise UsageError when a GPU is asked for and none is here; how many there are is Ray's to say."""
     asked = dispatch["gpus_per_trial"]
     if asked and not gpu_bytes():
-        raise Mistake(f"dispatch.gpus_per_trial={asked:g}: allowed: 0, as nvidia-smi tells of no GPU here")
+        raise UsageError(f"dispatch.gpus_per_trial={asked:g}: allowed: 0, as nvidia-smi tells of no GPU here")
 
 
 def precisions(kind: str) -> tuple[str, ...]:
@@ -52,20 +52,20 @@ def check_recipe(recipe: Mapping[str, Any], kind: str) -> str | None:
     """What to warn of before trials with this recipe run on a device of this kind, if anything.
 
     Raises:
-        Mistake: it cannot compute so.
+        UsageError: it cannot compute so.
     """
     precision, device = recipe["precision"], "GPU" if kind == "cuda" else "CPU"
     allowed = precisions(kind)
     if precision not in allowed:
-        raise Mistake(f"recipe.precision={precision}: not on this {device}; allowed here: {', '.join(allowed)}")
+        raise UsageError(f"recipe.precision={precision}: not on this {device}; allowed here: {', '.join(allowed)}")
     if recipe["compile"] and not has_compiler(kind):
         language, package = ("C", "gcc") if kind == "cuda" else ("C++", "g++")
-        raise Mistake(
+        raise UsageError(
             f"recipe.compile=true: on a {device} needs a {language} compiler and Python's headers "
             f"(apt install {package} python3-dev), and they are not here; allowed: false"
         )
     if recipe["compile"] and (kept := os.environ.get(COMPILED)) and not _can_write(Path(kept)):
-        raise Mistake(f"{COMPILED}={kept}: nothing can be written there; allowed: a folder for recipe.compile=true")
+        raise UsageError(f"{COMPILED}={kept}: nothing can be written there; allowed: a folder for recipe.compile=true")
     if precision == "bf16" and kind == "cpu" and lacks_bf16():
         return "recipe.precision=bf16: this CPU has no instructions for it: expect about a tenth of fp32's speed."
     return None

@@ -1,7 +1,7 @@
 """`where` and `when`: a comparison of factors with levels, read by a grammar of its own and never run as Python.
 
 An expression compares factors with levels (== != < <= > >= in, not in; chained ones too), and joins comparisons with
-and, or, not and parentheses. A bare word that is no factor is a level. Anything else is a Mistake.
+and, or, not and parentheses. A bare word that is no factor is a level. Anything else is a UsageError.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.design import Mistake, show
+from ablate.core.errors import UsageError
+from ablate.core.levels import show
 
 Holds = Callable[[Mapping[str, Any]], bool]
 """Whether an expression is true, given each factor's level; a factor that is not set counts as null."""
@@ -44,11 +45,11 @@ def read(key: str, text: Any, factors: Mapping[str, Sequence[Any]], optional: Co
     Args:
         key: where it stands: where, or when.FACTOR.
         text: what was typed, without the quotes.
-        factors: the levels of each factor. A level that a factor does not have is a Mistake.
+        factors: the levels of each factor. A level that a factor does not have is a UsageError.
         optional: the factors that may be not set, and then are null.
 
     Raises:
-        Mistake: it is not of the grammar above, or names a factor or a level that there is not.
+        UsageError: it is not of the grammar above, or names a factor or a level that there is not.
 
     >>> holds = read("where", "norm == bn and bits > 1", {"norm": ["bn", "gn"], "bits": [1, 32]}).holds
     >>> [holds({"norm": "bn", "bits": 32}), holds({"norm": "bn", "bits": 1}), holds({"norm": "gn", "bits": 32})]
@@ -57,21 +58,21 @@ def read(key: str, text: Any, factors: Mapping[str, Sequence[Any]], optional: Co
     example = next((f"{name} == {show(levels[0])}" for name, levels in factors.items()), "norm == bn")
     quotes = f"in quotes, for the shell too: {quoted(key, example)}"
     if not isinstance(text, str):
-        raise Mistake(f"{key}={show(text)}: allowed: an expression {quotes}")
+        raise UsageError(f"{key}={show(text)}: allowed: an expression {quotes}")
     reader = _Reader(f"{key}={text}", factors, optional)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise Mistake(f"{key}={text}: cannot be read ({error.msg}); allowed: {_ALLOWED}; {quotes}") from error
+        raise UsageError(f"{key}={text}: cannot be read ({error.msg}); allowed: {_ALLOWED}; {quotes}") from error
     except (ValueError, MemoryError, RecursionError) as error:
-        raise Mistake(f"{key}={text[:80]}: cannot be read; allowed: {_ALLOWED}; {quotes}") from error
+        raise UsageError(f"{key}={text[:80]}: cannot be read; allowed: {_ALLOWED}; {quotes}") from error
     try:
         holds = reader.truth(tree)
         holds({})
     except RecursionError as error:
-        raise Mistake(f"{key}={text[:80]}...: too deep in parentheses; allowed: {_ALLOWED}") from error
+        raise UsageError(f"{key}={text[:80]}...: too deep in parentheses; allowed: {_ALLOWED}") from error
     return Expression(text, frozenset(reader.names), holds)
 
 
@@ -197,21 +198,21 @@ class _Reader:
                 named = f"{side.name}'s level {show(level)}" if isinstance(side, _Factor) else show(level)
                 raise self._mistake(f"{named} is not a number; allowed with < <= > >=: numbers")
 
-    def _no_factor(self, *sides: ast.expr) -> Mistake:
+    def _no_factor(self, *sides: ast.expr) -> UsageError:
         names = [side for side in sides if isinstance(side, ast.Name) and side.id not in _WORDS] or sides
         return self._mistake(f"{self._text(names[0])}: {self._factors()}")
 
     def _factors(self) -> str:
         return f"no such factor; allowed: {', '.join(self.factors) or 'keys with several levels; there is none'}"
 
-    def _refused(self, node: ast.AST) -> Mistake:
+    def _refused(self, node: ast.AST) -> UsageError:
         return self._mistake(f"{self._text(node)}: allowed: {_ALLOWED}")
 
     def _text(self, node: ast.AST) -> str:
         return _dotted(node) or ast.unparse(node)
 
-    def _mistake(self, told: str) -> Mistake:
-        return Mistake(f"{self.typed}: {told}")
+    def _mistake(self, told: str) -> UsageError:
+        return UsageError(f"{self.typed}: {told}")
 
 
 def _dotted(node: ast.AST) -> str:

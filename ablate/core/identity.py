@@ -1,0 +1,142 @@
+"""The identity of a trial: which keys of its config count, and the hash of those."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ablate.core.levels import Level
+
+NUMERICS = 2
+"""Goes up when the same config would train differently (a mended numerical bug)."""
+
+FOR_A_STUDY = (
+    "preset",
+    "design",
+    "reference",
+    "where",
+    "when",
+    "zip",
+    "tune",
+    "nuisance",
+    "max_seeds",
+    "equivalence_pp",
+)
+"""Keys that mean nothing to a single trial."""
+
+OUTSIDE_IDENTITY = (
+    *FOR_A_STUDY,
+    *(
+        "scale",
+        "study",
+        "seeds",
+        "mode",
+        "retry",
+        "fail_fast",
+        "runs",
+        "storage",
+        "cost",
+        "checkpoint",
+        "dispatch",
+        "track",
+    ),
+    *("dataset.root", "dataset.workers"),
+)
+"""Keys that say where, how or under which name a trial runs, never what it computes."""
+
+_INSIDE_THOSE = tuple(f"{key}." for key in OUTSIDE_IDENTITY)
+
+FOR_THE_PLAN_ONLY = ("check", "prepare", "identify", "hints", "shape", "multiply_adds", "parameters", "kept_maps")
+"""Keys of a group's YAML that serve the plan. They are neither part of a trial nor seen by a worker."""
+
+ADDED_LATER: Mapping[str, Level] = {
+    "model.residual": True,
+    "model.padding": "torch",
+    "recipe.precision": "fp32",
+    "recipe.compile": False,
+    "recipe.micro_batch": None,
+    "recipe.shards": 1,
+    "norm.sync": False,
+}
+"""Dotted config key -> the value that trials had in effect before the key existed.
+
+A key is listed here in the commit that adds it, and its value never changes afterwards, even when the
+default does: at that value it stays out of the hash, so that earlier trials keep their identity.
+"""
+
+MOVED: Mapping[str, str] = {}
+"""Where a part of ours is now -> where it was when trials first used it.
+
+The hash, and the params that MLflow shows, use the first path, so that a part that moves keeps its trials. A part is
+listed here in the commit that moves it; when it moves again its key changes and its value stays.
+"""
+
+
+def science(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a cell's config that its trials compute with, without the seed.
+
+    Keys that serve the plan, or that say where and how trials run, are left out.
+    """
+    return {
+        key: {k: v for k, v in value.items() if k not in FOR_THE_PLAN_ONLY} if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in OUTSIDE_IDENTITY and key != "seed"
+    }
+
+
+def trial_id(config: Mapping[str, Any], *, numerics: int = NUMERICS) -> str:
+    """Return the identity of a trial: "t" and 16 hex digits of its resolved scientific config and seed.
+
+    The letter keeps Hydra from reading an all-digit (or `12e4`-like) hash as a number. Two configs that
+    differ only in key order, or in writing 10 as 10.0, are the same trial.
+    """
+    identified = {
+        key: value
+        for key, value in at_first_paths(flatten(config)).items()
+        if key not in OUTSIDE_IDENTITY
+        and not key.startswith(_INSIDE_THOSE)
+        and not (key in ADDED_LATER and ADDED_LATER[key] == value)
+    }
+    text = json.dumps({"numerics": numerics, "config": identified}, sort_keys=True, separators=(",", ":"))
+    return "t" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def at_first_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a flat config in which each `_target_` that has moved stands at the path where it was first."""
+    return {
+        key: MOVED.get(value, value) if isinstance(value, str) and key.endswith("_target_") else value
+        for key, value in flat.items()
+    }
+
+
+def at_current_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored config in which each `_target_` that has moved since stands at the path where it is now."""
+    current = {first: now for now, first in MOVED.items()}
+
+    def moved(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: moved(name, inner) for name, inner in value.items()}
+        return current.get(value, value) if key == "_target_" and isinstance(value, str) else value
+
+    return {key: moved(key, value) for key, value in config.items()}
+
+
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings as one, with dotted keys; whole floats become integers, lists stay values.
+
+    >>> flatten({"norm": {"temperature": 10.0}, "bits": 1})
+    {'norm.temperature': 10, 'bits': 1}
+    """
+    return dict(_leaves(config, ""))
+
+
+def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, float) and value.is_integer():
+            yield f"{prefix}{key}", int(value)
+        else:
+            yield f"{prefix}{key}", value

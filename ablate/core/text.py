@@ -1,0 +1,49 @@
+"""Counts, durations and sizes as text for people."""
+
+from __future__ import annotations
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, in the singular or the plural.
+
+    >>> counted(1, "trial"), counted(2, "trial")
+    ('1 trial', '2 trials')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in hours, or in minutes below one hour.
+
+    >>> duration(90), duration(7200)
+    ('1.5 min', '2.0 h')
+    """
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in MB, GB or TB, with three significant digits.
+
+    >>> size(4_200_000_000)
+    '4.2 GB'
+    """
+    unit, name = next((unit, name) for unit, name in ((1e12, "TB"), (1e9, "GB"), (0, "MB")) if count >= unit)
+    return f"{count / (unit or 1e6):.3g} {name}"
+
+
+def file_size(count: float) -> str:
+    """Return a number of bytes in the largest unit that leaves a number of at least 1.
+
+    >>> file_size(999), file_size(12_345), file_size(4_200_000_000)
+    ('999 B', '12.3 kB', '4.2 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class where it has none."""
+    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__
