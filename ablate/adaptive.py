@@ -199,7 +199,7 @@ def notes(
 
 
 def _saving(asked: Auto, cells: int) -> str:
-    from ablate import sequential
+    from ablate.stats import sequential
 
     each = sequential.expected_seeds(len(asked.pairs), first=asked.first, last=asked.most, within_pp=asked.within_pp)
     needed = round(cells * each)

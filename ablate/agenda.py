@@ -202,7 +202,7 @@ class _Seeds:
 
         A pair is looked at once nothing of it is running.
         """
-        from ablate import sequential
+        from ablate.stats import sequential
 
         rows = [self._differences(pair) for pair in self.auto.pairs]
         undecided = sequential.undecided(

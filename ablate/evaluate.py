@@ -14,7 +14,8 @@ from hydra.utils import instantiate
 from omegaconf import MISSING
 from rich.console import Console
 
-from ablate import cli, finished, schema, trial
+from ablate import finished, schema, trial
+from ablate.cli import app
 from ablate.core import hardware
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY
@@ -57,12 +58,12 @@ class Trained:
 
 def main() -> None:
     ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
-    cli.main("evaluate", evaluate, sweeps=False)
+    app.main("evaluate", evaluate, sweeps=False)
 
 
-def evaluate(typed: cli.Composed) -> int:
+def evaluate(typed: app.Composed) -> int:
     """Print what the network is, and its test accuracy; return exit status 0."""
-    config = cli.plain(typed, EvaluateConfig)
+    config = app.plain(typed, EvaluateConfig)
     if (config["weights"] is None) == (config["trial"] is None):
         raise UsageError(
             f"weights={show(config['weights'])} trial={show(config['trial'])}: allowed: one of them, trial=ID of a "
@@ -94,7 +95,7 @@ def evaluate(typed: cli.Composed) -> int:
     return 0
 
 
-def _chosen(typed: cli.Composed, composed: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+def _chosen(typed: app.Composed, composed: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The data set typed, or else the trial's own, with those of its keys that were typed."""
     keys = [word.lstrip("+~").partition("=")[0] for word in typed.typed]
     if "dataset" in keys:

@@ -14,7 +14,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import __version__, address, catalogue, cli, finished, schema, store, trial
+from ablate import __version__, address, catalogue, finished, schema, store, trial
+from ablate.cli import app
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
@@ -47,12 +48,12 @@ class ExportConfig:
 
 def main() -> None:
     ConfigStore.instance().store(name="export_schema", node=ExportConfig)
-    cli.main("export", export, sweeps=False)
+    app.main("export", export, sweeps=False)
 
 
-def export(typed: cli.Composed) -> int:
+def export(typed: app.Composed) -> int:
     """Write the files, and register the model where one asks for it; return exit status 0."""
-    config = cli.plain(typed, ExportConfig)
+    config = app.plain(typed, ExportConfig)
     runs = Path(config["runs"])
     trial_id = _trial_id(config, runs)
     its_config, directory = finished.find(trial_id, runs)

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ablate import schema
-from ablate.cli import DESIGN_KEYS, refused
+from ablate.cli.hydra_errors import DESIGN_KEYS, refused
 from ablate.core.errors import UsageError
 from ablate.core.identity import OUTSIDE_IDENTITY, flatten
 from ablate.core.levels import Level, show

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ablate import adaptive
 from ablate.adaptive import Auto, Maker
-from ablate.cli import Composed
+from ablate.cli.app import Composed
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_A_STUDY, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show

@@ -11,8 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from ablate import address, cli, dispatch, plan, preview, ready, schema, stopping, storage, store, track
+from ablate import address, dispatch, plan, preview, ready, schema, stopping, storage, store, track
 from ablate.agenda import Agenda, is_to_do
+from ablate.cli import app
 from ablate.core import errors, provenance, text
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Failed
@@ -24,7 +25,7 @@ GOES_ON = "Nothing that was done is lost: say the same line again to go on."
 
 def main() -> None:
     schema.register()
-    cli.main("config", run, sweeps=True)
+    app.main("config", run, sweeps=True)
 
 
 def run(typed: Any) -> int:

@@ -20,7 +20,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ablate import address, catalogue, cli, storage, store
+from ablate import address, catalogue, storage, store
+from ablate.cli import app
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.levels import show
@@ -56,12 +57,12 @@ class StudiesConfig:
 
 def main() -> None:
     ConfigStore.instance().store(name="studies_schema", node=StudiesConfig)
-    cli.main("studies", studies, sweeps=False)
+    app.main("studies", studies, sweeps=False)
 
 
-def studies(typed: cli.Composed) -> int:
+def studies(typed: app.Composed) -> int:
     """List the studies, show one, or remove one; return exit status 0, or 1 where one that is followed failed."""
-    config = cli.plain(typed, StudiesConfig)
+    config = app.plain(typed, StudiesConfig)
     runs, console = Path(config["runs"]).absolute(), Console(soft_wrap=False)
     asked = [f"{key}={config[key]}" for key in ("study", "remove", "follow", "stop") if config[key] is not None]
     if len(asked) > 1:

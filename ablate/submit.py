@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ablate import address, cli, plan, schema
+from ablate import address, plan, schema
+from ablate.cli import app
 from ablate.core.errors import UsageError
 from ablate.core.text import counted
 from ablate.dispatch.jobs import Jobs
@@ -23,7 +24,7 @@ def main() -> None:
     typed = sys.argv[1:]
     words = [*typed, *_unless_typed(typed, "dispatch", "cluster"), *_unless_typed(typed, "track", "server")]
     sys.argv[1:] = words
-    cli.main("config", lambda planned: submit(planned, words), sweeps=True)
+    app.main("config", lambda planned: submit(planned, words), sweeps=True)
 
 
 def submit(planned: Any, words: list[str]) -> int:

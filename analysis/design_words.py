@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ablate.stats.paired import Margin
 from analysis.designs import DesignEffect, DesignEffects, in_words
 from analysis.findings import Findings
 from analysis.formats import interval, signed
-from analysis.margin import Margin
 from analysis.one_factor import ALL_PARTS
 from analysis.verdict import Verdict, seeds_in_words
 

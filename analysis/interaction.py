@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablate.stats.multiple_testing import holm
+from ablate.stats.paired import ALPHA, CONFIDENCE, Floats, t_interval, t_test
 from analysis.factors import levels_of
-from analysis.margin import ALPHA, CONFIDENCE, Floats, holm, t_interval, t_test
 from analysis.matched import MarginRow
 
 

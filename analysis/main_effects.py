@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis import least_squares
+from ablate.stats import least_squares
+from ablate.stats.paired import Floats, TestSet, item_error, margin
 from analysis.designs import Alias, Axis, Cells, DesignEffect, DesignEffects, Levels, mean_acc
-from analysis.margin import Floats, TestSet, item_error, margin
 from analysis.matched import MarginRow, Row
 from analysis.sources.runs import Runs
 

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.core.levels import show
+from ablate.stats.paired import EQUIVALENCE_PP, Margin, differences_pp, margin, test_set_error
 from analysis.contrasts import Contrast
 from analysis.factors import factors, places
-from analysis.margin import EQUIVALENCE_PP, Margin, differences_pp, margin, test_set_error
 from analysis.sources.runs import Runs
 
 Row = dict[str, Any]

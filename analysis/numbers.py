@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.stats.paired import ALPHA, CONFIDENCE
 from analysis import costs, design_tables, tables, tuning
 from analysis.findings import Comparison, Findings
 from analysis.interaction import Effect, Importance
-from analysis.margin import ALPHA, CONFIDENCE
 from analysis.paper import claims
 
 

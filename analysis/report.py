@@ -13,11 +13,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import cli
+from ablate.cli import app
 from ablate.core.errors import UsageError
+from ablate.stats.paired import EQUIVALENCE_PP
 from analysis import contrasts, page, summary, tables, terminal
 from analysis.findings import Histories, find
-from analysis.margin import EQUIVALENCE_PP
 from analysis.sources import others, predictions, published, studies
 from analysis.sources.history import history
 from analysis.sources.runs import Runs
@@ -55,12 +55,12 @@ class ReportConfig:
 
 def main() -> None:
     ConfigStore.instance().store(name="report_schema", node=ReportConfig)
-    cli.main("report", report, sweeps=False)
+    app.main("report", report, sweeps=False)
 
 
-def report(typed: cli.Composed) -> int:
+def report(typed: app.Composed) -> int:
     """Write the report that was asked for, print its tables and its path; return exit status 0."""
-    config = cli.plain(typed, ReportConfig)
+    config = app.plain(typed, ReportConfig)
     if not config["out"]:
         raise UsageError("out=: allowed: a folder, or a name for a new one")
     within = config["contrast"]["equivalence_pp"]

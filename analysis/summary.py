@@ -8,12 +8,12 @@ from math import exp
 from typing import Any
 
 from ablate.core.levels import show
+from ablate.stats.paired import Margin, t_interval
 from analysis import design_words
 from analysis.factors import factors
 from analysis.findings import Comparison, Findings
 from analysis.formats import interval, p_is, shown, signed
 from analysis.interaction import Effect
-from analysis.margin import Margin, t_interval
 from analysis.matched import MarginRow
 from analysis.ratios import LINES, ratios, shown_ratio
 from analysis.tables import cell_names, larger_error

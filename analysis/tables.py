@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from ablate.core.levels import show
+from ablate.stats.paired import Margin, bca_interval
 from analysis.factors import cells, factors, places
 from analysis.findings import Comparison, Findings
 from analysis.formats import ABSENT, interval, p_value, shown, signed
-from analysis.margin import Margin, bca_interval
 from analysis.matched import MarginRow
 from analysis.sources.runs import Runs
 from analysis.verdict import Verdict, in_words

@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.core.levels import show
+from ablate.stats.paired import CONFIDENCE
 from analysis.contrasts import Contrast
 from analysis.formats import ABSENT, shown
-from analysis.margin import CONFIDENCE
 from analysis.matched import MarginRow
 from analysis.sources.runs import Runs
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.margin import ALPHA, Margin, holm, more_seeds
+from ablate.stats.multiple_testing import holm
+from ablate.stats.paired import ALPHA, Margin, more_seeds
 
 Word = Literal["first better", "second better", "equivalent", "undecided", "no margin"]
 

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from analysis.margin import (
+from ablate.stats.multiple_testing import holm
+from ablate.stats.paired import (
     ALPHA,
     BCA_FROM,
     CONFIDENCE,
@@ -35,7 +36,6 @@ from analysis.margin import (
     Floats,
     bca_interval,
     equivalence_tests,
-    holm,
     more_seeds,
     t_intervals,
     t_tests,

@@ -118,7 +118,7 @@ def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, say: Callable[..., tu
     def make(*words: str) -> plan.Plan:
         made = []
         monkeypatch.setattr(run, "run", lambda typed: made.append(typed) or 0)
-        monkeypatch.setattr(run.cli, "main", lambda name, _, main=run.cli.main, **kwargs: main(name, run.run, **kwargs))
+        monkeypatch.setattr(run.app, "main", lambda name, _, main=run.app.main, **kwargs: main(name, run.run, **kwargs))
         status, _, err = say("ablate.run", "-m", *words)
         assert status == 0, err
         return made[0]

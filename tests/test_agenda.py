@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ablate import catalogue, sequential, session, store
+from ablate import catalogue, session, store
 from ablate.core.errors import Diverged
 from ablate.core.events import Done, Epoch, Started
 from ablate.core.study import Cell
 from ablate.pairs import pairs
+from ablate.stats import sequential
 from tests.fakes import Killed, killed_at
 from tests.test_tune import HERE
 

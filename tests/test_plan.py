@@ -112,7 +112,7 @@ def test_resolving_once_for_many_cells_equals_resolving_every_cell(say, monkeypa
         made = []
         with monkeypatch.context() as patch:
             patch.setattr(run, "run", lambda typed: made.append(typed) or 0)
-            patch.setattr(run.cli, "main", lambda name, _, main=run.cli.main, **kwargs: main(name, run.run, **kwargs))
+            patch.setattr(run.app, "main", lambda name, _, main=run.app.main, **kwargs: main(name, run.run, **kwargs))
             status, _, err = say("ablate.run", "-m", "seeds=1", *words)
         seen = [repr((one.study, one.settings, one.cell_configs)) for one in made]
         return status, err, seen

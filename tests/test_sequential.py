@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablate.sequential import (
+from ablate.stats.multiple_testing import holms
+from ablate.stats.sequential import (
     critical_score,
     difference_p,
     equivalence_p,
     expected_seeds,
-    holms,
     interval,
     play,
     undecided,

@@ -10,7 +10,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import address, catalogue, cli, storage, store
+from ablate import address, catalogue, storage, store
+from ablate.cli import app
 from ablate.core.errors import UsageError
 from ablate.track import Tracker
 
@@ -31,15 +32,15 @@ class TrackConfig:
 
 def main() -> None:
     ConfigStore.instance().store(name="track_command_schema", node=TrackConfig)
-    cli.main("track_command", deliver, sweeps=False)
+    app.main("track_command", deliver, sweeps=False)
 
 
-def deliver(typed: cli.Composed) -> int:
+def deliver(typed: app.Composed) -> int:
     """Deliver, and say how much in one line; return exit status 0, or 1 when something remains."""
     runs = Path(typed.config.runs).absolute()
     if "study" not in {word.partition("=")[0] for word in typed.typed}:
         raise UsageError(f"study=: allowed: {', '.join(catalogue.names(runs)) or f'none yet in {runs}/'}")
-    config = cli.plain(typed, TrackConfig)
+    config = app.plain(typed, TrackConfig)
     asked = catalogue.recall(config["study"], runs)
     uri = config["track"]["uri"] or asked.uri or address.DEFAULT
     address.check(uri)

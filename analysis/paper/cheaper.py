@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ablate.stats.paired import t_interval
 from analysis import formats
-from analysis.margin import t_interval
 from analysis.matched import MarginRow
 from analysis.paper.decisions import Decision, Word, fewer, holm_of, sign_of
 from analysis.paper.ruling import evidence

@@ -14,9 +14,9 @@ import pandas as pd
 
 from ablate.core.identity import ADDED_LATER
 from ablate.core.levels import show
+from ablate.stats.paired import Values, t_interval
 from analysis import formats
 from analysis.factors import cells, factors
-from analysis.margin import Values, t_interval
 from analysis.sources.published import PUBLISHED_FACTORS, printed
 from analysis.sources.runs import Runs
 

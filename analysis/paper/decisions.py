@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.margin import ALPHA, EQUIVALENCE_PP, Values, holm, t_interval, t_test
+from ablate.stats.multiple_testing import holm
+from ablate.stats.paired import ALPHA, EQUIVALENCE_PP, Values, t_interval, t_test
 
 Word = Literal["confirmed", "denied", "in part", "undecided", "not tested"]
 

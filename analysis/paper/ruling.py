@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from ablate.stats.paired import Values, t_interval
 from analysis import formats
 from analysis.interaction import Difference
-from analysis.margin import Values, t_interval
 from analysis.paper.decisions import Decision, Word
 
 

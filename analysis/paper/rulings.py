@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ablate.stats.paired import EQUIVALENCE_PP, fails_more
 from analysis import formats
 from analysis.contrasts import Contrast
 from analysis.factors import levels_of
 from analysis.interaction import Difference, difference, levels_with_margins
-from analysis.margin import EQUIVALENCE_PP, fails_more
 from analysis.matched import MarginRow, margins, split_constants
 from analysis.paper import cheaper, ruling, small_batches
 from analysis.paper.decisions import depends, falls, greater, no_consistent_advantage

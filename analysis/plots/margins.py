@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablate.core.levels import show
+from ablate.stats.paired import t_interval
 from analysis.contrasts import Contrast
 from analysis.factors import levels_of
 from analysis.findings import Comparison, Findings
 from analysis.formats import shown
-from analysis.margin import t_interval
 from analysis.matched import MarginRow, split_constants
 from analysis.plots.style import INK, WIDTH, colour, legend_point, look, points, told
 

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from ablate.designs import generators
-from analysis import contrasts, design_tables, design_words, least_squares, page, summary, terminal
+from ablate.stats import least_squares
+from ablate.stats.multiple_testing import holm
+from analysis import contrasts, design_tables, design_words, page, summary, terminal
 from analysis.findings import find
-from analysis.margin import holm
 from analysis.sources.runs import Measure
 from tests.analysis.frames import rows
 

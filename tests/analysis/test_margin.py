@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.margin import (
+from ablate.stats.multiple_testing import holm, holms
+from ablate.stats.paired import (
     BCA_FROM,
     TestSet,
     bca_interval,
     differences_pp,
     equivalence_tests,
     fails_more,
-    holm,
-    holms,
     margin,
     more_seeds,
     t_interval,

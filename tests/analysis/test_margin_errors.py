@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.margin import EQUIVALENCE_PP, equivalence_tests, t_intervals, t_tests
+from ablate.stats.paired import EQUIVALENCE_PP, equivalence_tests, t_intervals, t_tests
 
 STUDIES = 2_000
 

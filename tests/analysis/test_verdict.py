@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.margin import Margin, TestSet, margin
+from ablate.stats.paired import Margin, TestSet, margin
 from analysis.verdict import in_words, verdicts
 
 

@@ -1,118 +1,30 @@
-"""What every command shares: one clear line, and exit status 2, for a mistake in what was typed."""
+"""Errors of Hydra, OmegaConf and YAML, each as one line that says what is allowed."""
 
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, NoReturn
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from ablate import CONF
 from ablate.core.errors import UsageError
 from ablate.core.expression import quoted
 from ablate.core.identity import FOR_THE_PLAN_ONLY
 
 DESIGN_KEYS = "design.fraction with design=fractional, design.cells and design.seed with design=random"
+
+
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+
+
 _NOT_FOR_PEOPLE = ("hydra", "_target_", "_partial_", *FOR_THE_PLAN_ONLY)
 
 
-@dataclass(frozen=True)
-class Composed:
-    """A line without -m: one config, the option chosen for each of its groups, and the keys as typed."""
-
-    config: DictConfig
-    choices: Mapping[str, str]
-    typed: Sequence[str]
-
-
-def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> NoReturn:
-    """Let Hydra read the command line, run `command` on what it made of it, exit with its status.
-
-    `command` is handed a `Composed`, or, with -m, what the app's Sweeper made of the whole line. It runs
-    after Hydra has finished, so that neither its errors nor its exit status are Hydra's to change.
-    Without `sweeps` the command takes no -m. A mistake becomes one line on stderr and exit status 2;
-    HYDRA_FULL_ERROR=1 shows the stack instead.
-    """
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        sys.exit(command(_typed(config_name)))
-    try:
-        if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
-            raise UsageError("-m: this command does one thing a line; allowed: the same without -m")
-        _refuse_keys_around_m(sys.argv[1:])
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing and exiting with 1
-        try:
-            typed = _typed(config_name)
-        finally:
-            del os.environ["HYDRA_FULL_ERROR"]
-        sys.exit(command(typed))
-    except (UsageError, HydraException, OmegaConfBaseException, YAMLError) as error:
-        print(_one_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("Interrupted", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
-
-
-def plain(composed: Composed, schema: type) -> dict[str, Any]:
-    """The resolved config; `schema` is the dataclass of its root, since Hydra lets +key=value in beyond it.
-
-    Raises:
-        UsageError: a key that the schema does not have.
-    """
-    config = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
-    assert isinstance(config, dict)
-    known = [one.name for one in fields(schema)]
-    for key, value in config.items():
-        if key not in known:
-            raise UsageError(f"{key!s}={value}: no such key; allowed: {', '.join(known)}")
-    return {str(key): value for key, value in config.items()}
-
-
-def _refuse_keys_around_m(words: Sequence[str]) -> None:
-    """Hydra's argument parser would blame a key that is fine."""
-    at = next((place for place, word in enumerate(words) if word in ("-m", "--multirun")), None)
-    keys = ["=" in word and not word.startswith("-") for word in words]
-    if at and any(keys[:at]) and any(keys[at:]):
-        raise UsageError("-m: keys stand before it and after it; allowed: -m first, then the keys")
-
-
-def _typed(config_name: str) -> Any:
-    """What Hydra, or our Sweeper, hands the app; exits where Hydra itself answers (--help, --cfg)."""
-    handed: list[Any] = []
-
-    def keep(typed: Any) -> None:
-        if isinstance(typed, DictConfig):
-            asked = HydraConfig.get()
-            typed = Composed(typed, asked.runtime.choices, list(asked.overrides.task))
-        handed.append(typed)
-
-    try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(keep)()
-    except ValueError as error:  # Hydra raises a bare ValueError for these
-        if str(error).startswith("Config group override must be a string"):
-            raise UsageError(
-                f"a group cannot be null: {' '.join(sys.argv[1:])}; allowed: one of its options"
-            ) from error
-        if not str(error).startswith("Only one of --run"):
-            raise
-        raise UsageError("--cfg, --info and --run go without -m; with -m, mode=plan shows what would run") from error
-    if not handed:
-        sys.exit(0)
-    return handed[0]
-
-
-def _one_line(error: BaseException, *, sweeps: bool) -> str:
+def one_line(error: BaseException, *, sweeps: bool) -> str:
     text = str(error)
     if isinstance(error, YAMLError):
         return f"not readable as YAML: {' '.join(text.split())}"

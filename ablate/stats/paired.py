@@ -12,8 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate import sequential
-from ablate.sequential import holms
+from ablate.stats import sequential
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
@@ -90,7 +89,7 @@ def margin(
         equivalence_pp: the smallest difference of interest.
         test_set: what `test_set_error` gives for the two arms.
         most_seeds: up to which seeds were added until they decided; the interval and the tests are then those that
-            hold under looking each time, `ablate.sequential`'s. None where their number was fixed.
+            hold under looking each time, `ablate.stats.sequential`'s. None where their number was fixed.
 
     Raises:
         ValueError: the arms differ in length, are empty, or hold anything but numbers.
@@ -254,18 +253,6 @@ def item_error(by_item: Floats) -> TestSet:
 
 
 test_set_error.__test__ = False  # type: ignore[attr-defined]  # for pytest
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p values adjusted for being tested together; one that is None was no test and stays None.
-
-    >>> [round(p, 2) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-
-    Source: Holm (1979), A simple sequentially rejective multiple test procedure.
-    """
-    adjusted = holms([np.nan if p is None else p for p in p_values])
-    return [None if np.isnan(p) else float(p) for p in adjusted]
 
 
 def more_seeds(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.margin import Floats
+from ablate.stats.paired import Floats
 
 SMALL = 1e-8
 

@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ablate.stats.multiple_testing import holms
+
 FIRST = 3
 ALPHA = 0.05
 CONFIDENCE = 0.95
@@ -173,20 +175,6 @@ def play(
         p_values = _p_value(highest[0], first, last, True), _p_value(highest[1:].min(axis=0), first, last, False)
         shown = np.stack([holms(p) < alpha for p in p_values])
     return shown[0], shown[1], seeds
-
-
-def holms(p_values: Sequence[float] | Floats) -> Floats:
-    """The p values adjusted for being tested together along the last axis; NaN was no test and stays NaN.
-
-    Source: Holm (1979), A simple sequentially rejective multiple test procedure.
-    """
-    held = np.asarray(p_values, dtype=float)
-    order = np.argsort(held, axis=-1)  # NaN comes last
-    tested = np.sum(~np.isnan(held), axis=-1, keepdims=True)
-    multiplied = np.take_along_axis(held, order, axis=-1) * (tested - np.arange(held.shape[-1]))
-    adjusted = np.empty_like(held)
-    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(multiplied, axis=-1), 1.0), axis=-1)
-    return adjusted
 
 
 @lru_cache
