@@ -9,11 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ablate import storage, store
 from ablate.core.events import Done, Event, Failed, Outcome
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Study, Trial
 from ablate.plan import Plan
+from ablate.store import run_directory, run_store
 
 TOLD_AT_ONCE = 100
 """Trials or seeds named in one of the study's terms: MLflow bounds a tag's length."""
@@ -31,7 +31,7 @@ class Agenda:
         place: where the run directories are, if not in `runs`.
     """
 
-    def __init__(self, planned: Plan, runs: Path, slots: float, place: storage.Place | None = None) -> None:
+    def __init__(self, planned: Plan, runs: Path, slots: float, place: run_store.Place | None = None) -> None:
         self.planned, self.runs = planned, runs
         self.trials: dict[str, Trial] = {one.trial_id: one for one in planned.study.trials}
         self.chosen: dict[Cell, dict[str, Level]] = {}
@@ -106,10 +106,10 @@ class Agenda:
         """Take in an event; return the trials that it brings."""
         if trial.tuning:
             self._tuner.follow(trial, event)
-            if store.outcome_of(event) is None:
+            if run_directory.outcome_of(event) is None:
                 return []
             return self._known([*self._winners(), *self._tuner.more()])
-        outcome = store.outcome_of(event)
+        outcome = run_directory.outcome_of(event)
         if self._seeds is None or outcome is None:
             return []
         self._seeds.note(trial, outcome)
@@ -180,7 +180,7 @@ class Agenda:
 def is_to_do(outcome: Outcome | None, retry: str) -> bool:
     """A failed trial is a result, unless it was only interrupted, or one asks to try again."""
     if isinstance(outcome, Failed):
-        return store.to_go_on(outcome, alone=True) or retry == "failed"
+        return run_directory.to_go_on(outcome, alone=True) or retry == "failed"
     return outcome is None
 
 

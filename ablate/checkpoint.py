@@ -14,7 +14,7 @@ import torch
 
 from ablate.core.errors import Pruned, Stopped
 from ablate.parts.ranks import ALONE, Ranks
-from ablate.store import CHECKPOINTS
+from ablate.store.run_directory import CHECKPOINTS
 
 FORMAT = 2
 """Goes up when what a checkpoint holds changes; one of another format is not used."""

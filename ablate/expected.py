@@ -14,9 +14,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablate import CONF, history, schema
+from ablate import CONF, schema
 from ablate.core import hardware
 from ablate.core.identity import FOR_THE_PLAN_ONLY, science, trial_id
+from ablate.store import history
 
 PROCESS_BYTES = 400 * 2**20
 """What a process with torch holds before it trains anything."""

@@ -14,11 +14,12 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import __version__, address, catalogue, finished, schema, store, trial
+from ablate import __version__, address, finished, schema, trial
 from ablate.cli import app
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
+from ablate.store import manifest, run_directory
 
 Format = Enum("Format", ["packed", "onnx", "c"])
 
@@ -80,12 +81,12 @@ def _trial_id(config: Mapping[str, Any], runs: Path) -> str:
             raise UsageError(f"trial={config['trial']} study={config['study']}: allowed: study= with trial=best alone")
         return str(config["trial"])
     if config["study"] is None:
-        raise UsageError(f"trial=best: of which study? allowed: study={', '.join(catalogue.names(runs)) or 'NAME'}")
-    study = catalogue.recall(config["study"], runs).study
+        raise UsageError(f"trial=best: of which study? allowed: study={', '.join(manifest.names(runs)) or 'NAME'}")
+    study = manifest.recall(config["study"], runs).study
     final = [one for one in study.trials if not one.tuning]
     scores = {}
     for one in final:
-        end = store.outcome(one, runs)
+        end = run_directory.outcome(one, runs)
         if isinstance(end, Done):
             scores[one.trial_id] = end.metrics.get("valid_acc", math.nan)
     if not scores:
@@ -119,7 +120,7 @@ def _write(
     network, _, classes = trial.trained(its_config, directory)
     test = on_device(trial.dataset(its_config).test, "cpu")
     images, truth = next(iter(test.batches(EXAMPLES)))
-    end = store.outcome(Trial(Cell(()), its_config["seed"], its_config, {}, trial_id), Path(config["runs"]))
+    end = run_directory.outcome(Trial(Cell(()), its_config["seed"], its_config, {}, trial_id), Path(config["runs"]))
     if not isinstance(end, Done):
         raise UsageError(f"trial={trial_id}: it has not finished; say its line again, then this one")
     card = Card(

@@ -13,7 +13,7 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
-from ablate import CONF, schema, storage, store, trial
+from ablate import CONF, schema, trial
 from ablate.core import errors
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Failed
@@ -21,6 +21,7 @@ from ablate.core.identity import ADDED_LATER, flatten
 from ablate.core.levels import Level, show
 from ablate.core.study import Cell, Trial
 from ablate.grid import resolved
+from ablate.store import mirror, run_directory
 
 NETWORKS = {"WideResNet": "wide ResNet", "ImageNetResNet": "ImageNet's ResNet"}
 
@@ -44,22 +45,22 @@ def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
     config = json.loads((directory / "config.json").read_text())
     if not (directory / trial.WEIGHTS).is_file():
         try:
-            storage.bring_weights(directory)
+            mirror.bring_weights(directory)
         except errors.StorageUnavailable as away:
-            raise UsageError(f"trial={trial_id}: its weights are at {storage.pointer(directory)}: {away}") from away
+            raise UsageError(f"trial={trial_id}: its weights are at {mirror.pointer(directory)}: {away}") from away
     if not (directory / trial.WEIGHTS).is_file():
         raise UsageError(f"trial={trial_id}: {_without_weights(trial_id, config, runs)}")
     return config, directory
 
 
 def _without_weights(trial_id: str, config: Mapping[str, Any], runs: Path) -> str:
-    elsewhere = storage.root(runs / trial_id)
+    elsewhere = mirror.root(runs / trial_id)
     where = {"runs": str(runs)} | ({"storage": elsewhere} if elsewhere else {})
     try:
         again = f"python -m ablate.run {line({**config, **where})}"
     except UsageError as mistake:
         again = f"the line that made it ({mistake})"
-    outcome = store.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), runs)
+    outcome = run_directory.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), runs)
     if isinstance(outcome, Done):
         remove = f"rm -r {shlex.quote(str(runs / trial_id))}"
         if elsewhere:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate import dispatch, schema, storage
+from ablate import dispatch, schema
 from ablate.core import hardware
+from ablate.store import folder, run_store
 
 
 def warnings(recipes: Sequence[Mapping[str, Any]], how: Mapping[str, Any]) -> list[str]:
@@ -48,7 +49,7 @@ class Data:
 def joined(
     head: str,
     how: Mapping[str, Any],
-    place: storage.Place,
+    place: run_store.Place,
     runs: Path,
     recipes: Sequence[Mapping[str, Any]],
     data: Data,
@@ -59,7 +60,7 @@ def joined(
     Raises:
         UsageError: it lets nobody in, or a machine cannot run them.
     """
-    is_folder = isinstance(place, storage.Folder)
+    is_folder = isinstance(place, folder.Folder)
     needs = list(data.everywhere)
     if not is_folder:
         needs.append(functools.partial(place.check, writing=True))

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ablate import address, dispatch, plan, preview, ready, schema, stopping, storage, store, track
+from ablate import address, dispatch, plan, preview, ready, schema, stopping, track
 from ablate.agenda import Agenda, is_to_do
 from ablate.cli import app
 from ablate.core import errors, provenance, text
@@ -19,6 +19,7 @@ from ablate.core.errors import UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.study import Study
 from ablate.session import Session
+from ablate.store import run_directory, run_store
 
 GOES_ON = "Nothing that was done is lost: say the same line again to go on."
 
@@ -39,11 +40,11 @@ def run(typed: Any) -> int:
     runs = _runs_folder(settings["runs"])
     if settings["track"]["uri"] is not None:
         address.check(settings["track"]["uri"])
-    place = storage.place(settings["storage"], runs)
+    place = run_store.place(settings["storage"], runs)
     place.check(writing=settings["mode"] == "run")
-    with storage.away_told(place):
+    with run_store.away_told(place):
         place.refresh(study.trials)
-    outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
+    outcomes = {one.trial_id: run_directory.outcome(one, runs) for one in study.trials}
     to_do = [one for one in study.trials if is_to_do(outcomes[one.trial_id], settings["retry"])]
     configs = planned.cell_configs if planned.tuning else [one.config for one in to_do]
     recipes, how = [config["recipe"] for config in configs], settings["dispatch"]
@@ -82,9 +83,9 @@ def run(typed: Any) -> int:
             say(f"storage={place.url}: {away}. {GOES_ON}", "red")
             return 1
     study = agenda.final
-    outcomes = {one.trial_id: store.outcome(one, runs) for one in study.trials}
+    outcomes = {one.trial_id: run_directory.outcome(one, runs) for one in study.trials}
     if stop.signal is not None:
-        ended = outcomes | {one.trial_id: store.outcome(one, runs) for one in agenda.study.trials}
+        ended = outcomes | {one.trial_id: run_directory.outcome(one, runs) for one in agenda.study.trials}
         say(f"Stopped: {preview.counts(ended)}. {GOES_ON}", "yellow")
         return stop.exit_status
     _say_how_it_ended(console, say, planned, agenda, study, outcomes)
@@ -107,7 +108,7 @@ def _say_how_it_ended(
 ) -> None:
     preview.show_outcomes(console, study, outcomes)
     if planned.tuning:
-        tried = {cell: [store.outcome(one, agenda.runs) for one in its] for cell, its in agenda.tried.items()}
+        tried = {cell: [run_directory.outcome(one, agenda.runs) for one in its] for cell, its in agenda.tried.items()}
         preview.show_tuning(console, study, tried, {c: list(v.items()) for c, v in agenda.chosen.items()}, agenda.edges)
     for cell in agenda.without:
         say(f"{cell}: none of its configurations came through, so there is none to make margins of", "red")
@@ -146,7 +147,7 @@ def _say_what_next(
             f"or python -m ablate.track study={planned.study.name}: {text.counted(complaint.trials, 'trial')}",
             style="red",
         )
-    if any(isinstance(end, Failed) and not store.to_go_on(end) for end in outcomes.values()):
+    if any(isinstance(end, Failed) and not run_directory.to_go_on(end) for end in outcomes.values()):
         say("To try failed trials again: the same line with retry=failed")
     name = planned.study.name
     if planned.settings["track"]["uri"] is None:

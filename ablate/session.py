@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ablate import address, catalogue, dispatch, schema, stopping, storage, store, track, trial
+from ablate import address, dispatch, schema, stopping, track, trial
 from ablate.agenda import Agenda
 from ablate.core.errors import UsageError
 from ablate.core.events import Failed
@@ -19,6 +19,7 @@ from ablate.dispatch import Slot
 from ablate.expected import Expectations
 from ablate.plan import Plan
 from ablate.progress import Display
+from ablate.store import manifest, run_directory, run_store
 
 STOPPING_PATIENCE_S = 5.0
 """How long an MLflow that is away is waited for when one has asked to stop."""
@@ -48,7 +49,7 @@ class Session:
         console: Console,
         say: Callable[[str, str], None],
         code_version: str,
-        place: storage.Place,
+        place: run_store.Place,
         cluster: dispatch.Cluster | None = None,
     ) -> None:
         self.planned, self.agenda, self.runs, self.stop, self.place = planned, agenda, runs, stop, place
@@ -93,7 +94,7 @@ class Session:
             Display(self.console, to_do, max(total - settled, len(to_do)), is_open=is_open) as display,
         ):
             for one, event in events:
-                if store.outcome_of(event):
+                if run_directory.outcome_of(event):
                     self.place.refresh([one])  # whoever is told of it may read what came before
                 if self.tracker:
                     self.tracker.record(one, event)
@@ -114,12 +115,12 @@ class Session:
         self.place.refresh(waiting)
         while waiting:
             one = waiting.popleft()
-            if not self.agenda.is_over(one, store.outcome(one, self.runs), retry):
+            if not self.agenda.is_over(one, run_directory.outcome(one, self.runs), retry):
                 to_do.append(one)
                 continue
             settled.append(one)
             if self.planned.is_adaptive:
-                for event in store.history(one, self.runs):
+                for event in run_directory.history(one, self.runs):
                     brought = self.agenda.follow(one, event)
                     self.place.refresh(brought)
                     waiting.extend(brought)
@@ -133,7 +134,7 @@ class Session:
 
     def _remember(self) -> None:
         uri = self.uri and address.absolute(self.uri)
-        catalogue.remember(self.agenda.study, self.runs, uri, self.tags, self.place.url)
+        manifest.remember(self.agenda.study, self.runs, uri, self.tags, self.place.url)
 
     def _track(self, settled: Sequence[Trial]) -> track.Tracker | None:
         if self.uri is None:
@@ -185,6 +186,6 @@ def _is_unwanted(one: Trial, failed: Failed) -> bool:
     return not one.tuning or failed.kind == "error"
 
 
-def _train(care: trial.Care, cost: bool, slot: Slot) -> store.Run:
+def _train(care: trial.Care, cost: bool, slot: Slot) -> run_directory.Run:
     device = "auto" if slot.gpus is None else "cuda" if slot.gpus else "cpu"
     return functools.partial(trial.run, threads=slot.threads, device=device, care=care, cost=cost)

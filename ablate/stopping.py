@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from ablate import storage
+from ablate.store import folder, run_store
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,11 +28,11 @@ class Stop:
         place: where the run directories are, if not in `runs`.
     """
 
-    def __init__(self, runs: Path, say: Callable[[str], None], place: storage.Place | None = None) -> None:
+    def __init__(self, runs: Path, say: Callable[[str], None], place: run_store.Place | None = None) -> None:
         self.path = runs / f".stop-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
         self.asked = False
         self.signal: int | None = None
-        self._say, self._place = say, place or storage.Folder(runs)
+        self._say, self._place = say, place or folder.Folder(runs)
         self._before: dict[int, Any] = {}
         self._times = 0
 

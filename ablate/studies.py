@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ablate import address, catalogue, storage, store
+from ablate import address
 from ablate.cli import app
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Failed
@@ -28,6 +28,7 @@ from ablate.core.levels import show
 from ablate.core.study import Study, Trial
 from ablate.core.text import counted, file_size
 from ablate.dispatch.jobs import Job, Jobs
+from ablate.store import manifest, run_directory, run_store
 from ablate.track.remove import remove_experiment
 
 MOST_LOGS = 20
@@ -83,7 +84,7 @@ def studies(typed: app.Composed) -> int:
     if config["remove"] is not None:
         remove(console, config["remove"], runs, config["track"]["uri"], yes=config["yes"])
     elif config["study"] is not None:
-        show_one(console, catalogue.recall(config["study"], runs), runs)
+        show_one(console, manifest.recall(config["study"], runs), runs)
     else:
         show_all(console, runs)
     return 0
@@ -131,7 +132,7 @@ def _named(job: Job) -> str:
 
 def show_all(console: Console, runs: Path) -> None:
     """A line a study: its cells, its trials by state, what it holds on disk, when one of its trials last spoke."""
-    names = catalogue.names(runs)
+    names = manifest.names(runs)
     if not names:
         _line(console, f"No study in {runs} yet: python -m ablate.run -m norm=bn,srelu bits=1,32")
         return
@@ -140,7 +141,7 @@ def show_all(console: Console, runs: Path) -> None:
     for column in ("cells", *STATES, "on disk", "last activity"):
         table.add_column(column, justify="right")
     for name in names:
-        asked = catalogue.recall(name, runs)
+        asked = manifest.recall(name, runs)
         place = _brought(console, asked, runs)
         claimed = place.claimed(trial.trial_id for trial in asked.study.trials)
         states = collections.Counter(state(trial, runs, claimed) for trial in asked.study.trials)
@@ -151,7 +152,7 @@ def show_all(console: Console, runs: Path) -> None:
     console.print(table)
 
 
-def show_one(console: Console, asked: catalogue.Remembered, runs: Path) -> None:
+def show_one(console: Console, asked: manifest.Remembered, runs: Path) -> None:
     """The cells of a study with their trials by state, then each failure with its reason."""
     study = asked.study
     claimed = _brought(console, asked, runs).claimed(trial.trial_id for trial in study.trials)
@@ -172,7 +173,7 @@ def show_one(console: Console, asked: catalogue.Remembered, runs: Path) -> None:
         how = ", ".join(f"{tried[one]} {one}" for one in STATES if tried[one])
         _line(console, f"tuning: {counted(tried.total(), 'configuration')}: {how}")
     for trial in final.trials:
-        end = store.outcome(trial, runs)
+        end = run_directory.outcome(trial, runs)
         if isinstance(end, Failed):
             _line(console, f"failed  {trial.trial_id}  {trial}: {end.kind}: {end.reason}", style="red")
 
@@ -197,16 +198,16 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
     Raises:
         UsageError: a trial of it runs, there is nobody to ask, or its MLflow cannot be opened; nothing is removed.
     """
-    asked = catalogue.recall(name, runs)
-    place = storage.place(asked.storage, runs)
+    asked = manifest.recall(name, runs)
+    place = run_store.place(asked.storage, runs)
     place.check(writing=False)
-    with storage.away_told(place):
+    with run_store.away_told(place):
         running = sorted(place.claimed((trial.trial_id for trial in asked.study.trials), surely=True))
     if running:
         raise UsageError(
             f"remove={name}: {counted(len(running), 'trial')} of it run now, such as {running[0]}; stop it first"
         )
-    shared = catalogue.shared(name, runs)
+    shared = manifest.shared(name, runs)
     own = [trial for trial in asked.study.trials if trial.trial_id not in shared]
     where = uri or asked.uri or address.DEFAULT
     if not where.startswith(address.SQLITE) or Path(where.removeprefix(address.SQLITE)).exists():
@@ -222,11 +223,11 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
             _line(console, "Nothing is removed.")
             return
     removed = remove_experiment(where, name)
-    with storage.away_told(place):
+    with run_store.away_told(place):
         place.remove(trial.trial_id for trial in own)
     for trial in own:
         shutil.rmtree(runs / trial.trial_id, ignore_errors=True)
-    catalogue.forget(name, runs)
+    manifest.forget(name, runs)
     _line(console, f"Removed {what}{', and its experiment' if removed else ''}.")
 
 
@@ -236,16 +237,16 @@ def state(trial: Trial, runs: Path, claimed: Collection[str]) -> str:
     A lost trial is only interrupted: saying its line again goes on with it. A configuration that a tuning pruned is
     done with.
     """
-    end = store.outcome(trial, runs)
+    end = run_directory.outcome(trial, runs)
     if isinstance(end, Done) or (trial.tuning and isinstance(end, Failed) and end.kind == "pruned"):
         return "done"
     if trial.trial_id in claimed:
         return "running"
-    return "failed" if isinstance(end, Failed) and not store.to_go_on(end) else "to do"
+    return "failed" if isinstance(end, Failed) and not run_directory.to_go_on(end) else "to do"
 
 
-def _brought(console: Console, asked: catalogue.Remembered, runs: Path) -> storage.Place:
-    return storage.brought(asked.storage, asked.study.trials, runs, lambda told: _line(console, told, "yellow"))
+def _brought(console: Console, asked: manifest.Remembered, runs: Path) -> run_store.Place:
+    return run_store.brought(asked.storage, asked.study.trials, runs, lambda told: _line(console, told, "yellow"))
 
 
 def _on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:

@@ -18,7 +18,7 @@ from ablate import memory
 from ablate.core.errors import Stopped, UsageError
 from ablate.core.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
 from ablate.core.text import first_line
-from ablate.store import PRUNE, WEIGHTS
+from ablate.store.run_directory import PRUNE, WEIGHTS
 
 if TYPE_CHECKING:
     from ablate.parts.ranks import Ranks

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablate import event_log
+from ablate.store import event_log
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOTS = 2

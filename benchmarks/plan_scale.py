@@ -17,9 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from ablate import catalogue, history
 from ablate.core.identity import flatten
 from ablate.core.study import Cell, Study, Trial
+from ablate.store import history, manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,9 +75,9 @@ def remembering_s(cells: int) -> float:
             trials.append(Trial(Cell((("recipe.lr", cell / 7),)), seed, config, flatten(config), f"t{cell}.{seed}"))
     study = Study("large", {"recipe.lr": [cell / 7 for cell in range(cells)]}, trials)
     with tempfile.TemporaryDirectory() as folder:
-        catalogue.remember(study, Path(folder), None)
+        manifest.remember(study, Path(folder), None)
         began = time.process_time()
-        catalogue.remember(study, Path(folder), None)
+        manifest.remember(study, Path(folder), None)
         return time.process_time() - began
 
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ablate import event_log
+from ablate.store import event_log
 
 ROOT = Path(__file__).resolve().parent.parent
 LINE = ["-m", "norm=bn,srelu", "bits=1,32", "seeds=1", "recipe.epochs=1"]

@@ -14,7 +14,7 @@ from ablate.core.events import Done, Epoch, Event, Failed, Started
 from ablate.core.identity import flatten, trial_id
 from ablate.core.study import Cell, Trial
 from ablate.dispatch import Slot
-from ablate.store import Run
+from ablate.store.run_directory import Run
 
 EPOCHS = 3
 

@@ -22,8 +22,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ablate import CONF, event_log
+from ablate import CONF
 from ablate.core.events import OF_EPOCHS
+from ablate.store import event_log
 from tests.fakes import TIMES
 
 LINE = ["-m", "norm=bn,gn", "bits=1,32", "seeds=3", "checkpoint.every=1"]

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ablate import catalogue, session, store
+from ablate import session
 from ablate.core.errors import Diverged
 from ablate.core.events import Done, Epoch, Started
 from ablate.core.study import Cell
 from ablate.pairs import pairs
 from ablate.stats import sequential
+from ablate.store import manifest, run_directory
 from tests.fakes import Killed, killed_at
 from tests.test_tune import HERE
 
@@ -60,7 +61,7 @@ def fake(monkeypatch, folder):
 
 def seeds_of(study=STUDY):
     found = {}
-    for one in catalogue.known(study, Path("runs")).values():
+    for one in manifest.known(study, Path("runs")).values():
         found.setdefault((one.params["norm"], one.params["bits"]), []).append(one.seed)
     return {cell: sorted(seeds) for cell, seeds in found.items()}
 
@@ -91,7 +92,7 @@ def test_killed_at_any_point_the_same_line_ends_with_the_same_seeds(fake, say, m
     broken = seeds_of()
     say("ablate.run", *LINE, "runs=elsewhere")
     whole = {}
-    for one in catalogue.known(STUDY, Path("elsewhere")).values():
+    for one in manifest.known(STUDY, Path("elsewhere")).values():
         whole.setdefault((one.params["norm"], one.params["bits"]), []).append(one.seed)
     assert broken == {cell: sorted(seeds) for cell, seeds in whole.items()}
 
@@ -124,10 +125,10 @@ def test_tuned_cells_get_seeds_where_they_decide_too(fake, say, monkeypatch):
     line = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=4", "tune.space.recipe.lr=0.1,0.05,0.02,0.01"]
     status, out, _ = say("ablate.run", *line, "seeds=auto", "max_seeds=9", *HERE)
     assert status == 0, out
-    trials = catalogue.known("digits-norm-tuned", Path("runs")).values()
+    trials = manifest.known("digits-norm-tuned", Path("runs")).values()
     final = Counter(one.params["norm"] for one in trials if not one.tuning)
     assert len(set(final.values())) == 1
-    assert all(isinstance(store.outcome(one, Path("runs")), Done) for one in trials)
+    assert all(isinstance(run_directory.outcome(one, Path("runs")), Done) for one in trials)
 
 
 @pytest.mark.parametrize(

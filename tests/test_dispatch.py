@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from ablate import event_log, store
 from ablate.core import errors
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Aids, Slot, in_process, on_ray
 from ablate.dispatch.machine import Machine, Machines
+from ablate.store import event_log, run_directory
 from tests.fakes import Dies, diverges_on_seed_two, done, in_slot, make_trial, raises_on_seed_one, started, well
 
 
@@ -42,7 +42,7 @@ def test_events_come_in_order_and_are_stored(dispatch, trials, tmp_path):
     events = list(dispatch(in_slot(well), trials, runs=tmp_path, slot=Slot()))
     for trial in trials:
         mine = [event for other, event in events if other.trial_id == trial.trial_id]
-        assert mine == store.history(trial, tmp_path)
+        assert mine == run_directory.history(trial, tmp_path)
         assert [type(event).__name__ for event in mine] == ["Started", "Epoch", "Epoch", "Epoch", "Done"]
 
 
@@ -82,7 +82,7 @@ def test_the_outcome_of_a_retried_trial_is_never_lost(tmp_path, afterwards, outc
     told = (Done, end.metrics["test_acc"]) if isinstance(end, Done) else (Failed, end.kind, end.reason)
     assert told == outcome
     assert sum(isinstance(event, Done | Failed) for event in mine) == 1
-    assert store.history(make_trial(0), runs)[-1] == end
+    assert run_directory.history(make_trial(0), runs)[-1] == end
     assert isinstance(last_by_seed(events)[1], Done)
 
 
@@ -128,7 +128,7 @@ def test_ray_says_nothing_on_the_terminal(tmp_path, capfd):
 
 
 def test_a_trial_that_another_process_works_on_is_put_off_and_its_result_taken_over(dispatch, trials, tmp_path):
-    others = store.attempt(well, trials[0], tmp_path)
+    others = run_directory.attempt(well, trials[0], tmp_path)
     next(others)
     events = []
     for one, event in dispatch(in_slot(well), trials[:3], runs=tmp_path, slot=Slot()):
@@ -137,22 +137,22 @@ def test_a_trial_that_another_process_works_on_is_put_off_and_its_result_taken_o
             list(others)  # the other one ends
     ended = [one.seed for one, event in events if isinstance(event, Done)]
     assert ended == [1, 2, 0] or ended == [2, 1, 0]
-    assert [event for one, event in events if one.seed == 0 and not isinstance(event, Notice)] == store.history(
+    assert [event for one, event in events if one.seed == 0 and not isinstance(event, Notice)] == run_directory.history(
         trials[0], tmp_path
     )
-    assert {line["attempt"] for line in event_log.lines(tmp_path / trials[0].trial_id / store.LOG)} == {1}
+    assert {line["attempt"] for line in event_log.lines(tmp_path / trials[0].trial_id / run_directory.LOG)} == {1}
 
 
 def test_what_another_driver_saw_fail_meanwhile_is_told_and_not_tried_again(dispatch, trials, tmp_path):
-    others = store.attempt(raises_once_begun, trials[1], tmp_path)
+    others = run_directory.attempt(raises_once_begun, trials[1], tmp_path)
     next(others)
     told = []
     for one, event in dispatch(in_slot(raises_on_seed_one), trials[:2], runs=tmp_path, slot=Slot()):
         told += [event] if one.seed == 1 and not isinstance(event, Notice) else []
         if one.seed == 0 and isinstance(event, Done):
             list(others)
-    assert told == store.history(trials[1], tmp_path)
-    assert {line["attempt"] for line in event_log.lines(tmp_path / trials[1].trial_id / store.LOG)} == {1}
+    assert told == run_directory.history(trials[1], tmp_path)
+    assert {line["attempt"] for line in event_log.lines(tmp_path / trials[1].trial_id / run_directory.LOG)} == {1}
 
 
 def raises_once_begun(config, directory):
@@ -198,7 +198,7 @@ def test_out_of_memory_alone_is_a_result(tmp_path):
     trials = [make_trial(seed) for seed in range(3)]
     last = last_by_seed(on_ray(in_slot(Hungry(tmp_path, never_enough)), trials, runs=tmp_path / "r", slot=Slot()))
     assert (last[1].kind, last[1].reason, last[1].alone) == ("oom", "MemoryError: no room", True)
-    assert [line["attempt"] for line in event_log.lines(tmp_path / "r" / trials[1].trial_id / store.LOG)] == [
+    assert [line["attempt"] for line in event_log.lines(tmp_path / "r" / trials[1].trial_id / run_directory.LOG)] == [
         1,
         1,
         2,
@@ -262,7 +262,7 @@ class DiesOutOfMemory:
         attempts = len((self.folder / "attempts").read_text())
         if attempts == 1:
             yield started()
-            store.mark(make_trial(0), directory.parent, Failed(kind="oom", reason="no room"))
+            run_directory.mark(make_trial(0), directory.parent, Failed(kind="oom", reason="no room"))
         if attempts < 3:
             os.kill(os.getpid(), 9)
         yield from well(config, directory)
@@ -277,7 +277,7 @@ def test_a_process_that_ray_ends_for_memory_is_out_of_memory(tmp_path, monkeypat
     last = events[-1][1]
     assert (last.kind, last.alone) == ("oom", True)
     assert last.reason == "the machine's memory ran out, and Ray ended its process"
-    logged = event_log.lines(tmp_path / make_trial(0).trial_id / store.LOG)
+    logged = event_log.lines(tmp_path / make_trial(0).trial_id / run_directory.LOG)
     assert [line["alone"] for line in logged if line["event"] == "Failed"] == [False, True]
 
 
@@ -346,7 +346,7 @@ def tells_process(config, directory):
 def test_a_full_disk_is_nobodys_failure(dispatch, trials, tmp_path):
     with pytest.raises(errors.DiskFull, match="No space left on device: "):
         list(dispatch(in_slot(fills_the_disk), trials, runs=tmp_path, slot=Slot()))
-    assert store.outcome(trials[0], tmp_path) is None
+    assert run_directory.outcome(trials[0], tmp_path) is None
 
 
 def fills_the_disk(config, directory):

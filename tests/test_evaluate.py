@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from ablate import scores, store, trial
+from ablate import scores, trial
 from ablate.core import hardware
 from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Trial
@@ -19,6 +19,7 @@ from ablate.parts.norm import bn
 from ablate.parts.quantize import Conv2d
 from ablate.parts.weights import read_mat
 from ablate.parts.wrn import WideResNet
+from ablate.store import run_directory
 from tests.parts.image_files import halve, picture
 from tests.parts.test_files import write_all
 from tests.test_trial import RECIPE, SRELU, SYNTHETIC
@@ -117,7 +118,7 @@ def finish(runs, **changes):
     """Train a trial to its end; return its id and its outcome."""
     config = trial_config(**changes)
     one = Trial(Cell(()), config["seed"], config, {}, trial_id(config))
-    *_, end = store.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
+    *_, end = run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
     return one.trial_id, end
 
 

@@ -6,11 +6,12 @@ import pstats
 
 import pytest
 
-from ablate import expected, run, store
+from ablate import expected, run
 from ablate.core import hardware
 from ablate.core.events import Done, Failed, Started
 from ablate.core.study import Trial
 from ablate.expected import Expectations, training_multiply_adds
+from ablate.store import run_directory
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +22,7 @@ def no_gpu(monkeypatch):
 def store_end(runs, trial: Trial, end, device="cpu"):
     """The run directory as a trial leaves it that ended so."""
     began = Started(host="here", pid=1, device=device, threads=1, epochs=1)
-    list(store.attempt(lambda config, directory: iter([began, end]), trial, runs))
+    list(run_directory.attempt(lambda config, directory: iter([began, end]), trial, runs))
 
 
 def finish(runs, trial, seconds, device="cpu", **metrics):

@@ -19,11 +19,12 @@ import onnx
 import pytest
 import torch
 
-from ablate import catalogue, store, track, trial
+from ablate import track, trial
 from ablate.core.events import Failed
 from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Study, Trial
 from ablate.parts import data
+from ablate.store import manifest, run_directory
 from tests.deploy.test_c_source import DIGITS
 from tests.parts.test_files import write_all
 from tests.test_trial import BN, RECIPE, SRELU
@@ -37,9 +38,9 @@ def finish(runs, *, seeds=(0,), epochs=2, dataset=DIGITS, **changes):
         recipe = {**RECIPE, "epochs": epochs, "lr": 0.03, "augment": "none"}
         config = trial_config(seed=seed, dataset=dataset, recipe=recipe, **changes)
         one = Trial(Cell((("seed", seed),)), seed, config, {}, trial_id(config))
-        *_, _ = store.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
+        *_, _ = run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
         made.append(one)
-    catalogue.remember(Study("mine", {}, made), runs, None)
+    manifest.remember(Study("mine", {}, made), runs, None)
     return made
 
 
@@ -58,7 +59,7 @@ def test_every_form_is_written_and_scores_as_the_trial_did(folder, say, norm, fo
     assert (status, err) == (0, "")
     there = folder / "exports" / one.trial_id
     assert sorted(path.name for path in there.iterdir()) == files
-    end = store.outcome(one, folder / "runs")
+    end = run_directory.outcome(one, folder / "runs")
     first, *_, last = out.splitlines()
     assert first.endswith(f"trained on digits, test accuracy {100 * end.metrics['test_acc']:.2f}%")
     status, out, err = say(*last.removeprefix("Next: python -m ").split())
@@ -79,7 +80,7 @@ def test_images_of_another_size_are_refused_where_the_form_takes_one(folder, say
 
 def test_the_best_of_a_study_is_the_best_by_validation(folder, say):
     trials = finish(folder / "runs", seeds=range(3), epochs=1)
-    ends = {one.trial_id: store.outcome(one, folder / "runs") for one in trials}
+    ends = {one.trial_id: run_directory.outcome(one, folder / "runs") for one in trials}
     best = max(ends, key=lambda one: ends[one].metrics["valid_acc"])
     status, out, _ = say("ablate.export", "trial=best", "study=mine", "to=out")
     assert status == 0
@@ -134,7 +135,7 @@ def test_an_export_that_scores_otherwise_than_its_trial_says_so(folder, say):
         if len(weights.dims) == 4:
             weights.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weights), weights.name))
     onnx.save(model, path)
-    acc = store.outcome(one, folder / "runs").metrics["test_acc"]
+    acc = run_directory.outcome(one, folder / "runs").metrics["test_acc"]
     assert say("ablate.evaluate", f"weights={path}")[1].endswith(f"\nits trial had {100 * acc:.2f}%\n")
 
 
@@ -144,16 +145,16 @@ def troubled(tmp_path_factory):
     runs = tmp_path_factory.mktemp("troubled") / "runs"
     whole = finish(runs, epochs=1, dataset={**DIGITS, "valid_fraction": 0})
     done, failed, bare, lost = finish(runs, seeds=range(4), epochs=1)
-    log = runs / lost.trial_id / store.LOG
+    log = runs / lost.trial_id / run_directory.LOG
     log.write_text(
         "".join(f"{line}\n" for line in log.read_text().splitlines() if '"Done"' not in line)
     )  # killed with its weights written
-    catalogue.remember(Study("whole", {}, whole), runs, None)
-    catalogue.forget("mine", runs)
-    catalogue.remember(Study("mine", {}, [done, failed, bare]), runs, None)
+    manifest.remember(Study("whole", {}, whole), runs, None)
+    manifest.forget("mine", runs)
+    manifest.remember(Study("mine", {}, [done, failed, bare]), runs, None)
     for one in (failed, bare):
-        (runs / one.trial_id / store.WEIGHTS).unlink()
-    store.mark(failed, runs, Failed(kind="diverged", reason="nan"))
+        (runs / one.trial_id / run_directory.WEIGHTS).unlink()
+    run_directory.mark(failed, runs, Failed(kind="diverged", reason="nan"))
     ids = {"DONE": done, "FAILED": failed, "BARE": bare, "LOST": lost}
     return runs, {word: one.trial_id for word, one in ids.items()}
 
@@ -204,7 +205,7 @@ def test_a_trial_that_mlflow_does_not_have_cannot_be_registered(mlflow_db, folde
 def test_a_registered_model_is_served_and_answers_with_the_right_classes(mlflow_db, folder, say):
     (one,) = finish(folder / "runs", epochs=3)
     uri = f"sqlite:///{mlflow_db}"
-    study = catalogue.recall("mine", folder / "runs").study
+    study = manifest.recall("mine", folder / "runs").study
     assert track.Tracker(uri, study, runs=folder / "runs", settled=[one], tags={}).close() is None
     line = ("ablate.export", f"trial={one.trial_id}", "format=onnx", "register=digits")
     status, out, err = say(*line)

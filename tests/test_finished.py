@@ -5,9 +5,10 @@ import shlex
 
 import pytest
 
-from ablate import finished, store
+from ablate import finished
 from ablate.core.errors import UsageError
 from ablate.core.identity import trial_id
+from ablate.store import run_directory
 from tests.fakes import diverges_on_seed_two, make_trial, well
 
 
@@ -55,7 +56,7 @@ def test_a_config_from_before_a_key_was_added_has_the_value_that_was_in_effect(p
 
 
 def keep(trial, runs, run=well, weights=False):
-    list(store.attempt(run, trial, runs))
+    list(run_directory.attempt(run, trial, runs))
     if weights:
         (runs / trial.trial_id / "weights.pt").touch()
     return trial.trial_id

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate import store, trial
+from ablate import trial
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Notice, Started
 from ablate.core.identity import flatten, trial_id
@@ -19,6 +19,7 @@ from ablate.core.study import Cell, Trial
 from ablate.dispatch import Aids, Slot, gang, on_ray
 from ablate.dispatch.machine import Machine, Machines
 from ablate.dispatch.rank import Mail
+from ablate.store import run_directory
 from tests.fakes import TIMES
 from tests.test_trial import BN, RECIPE, config
 
@@ -65,7 +66,7 @@ class Fares:
         if which == (IS_BROKEN_OFF, 2, 0):
             (self.folder / "stop").touch()
         if which == (IS_BROKEN_OFF, 3, 0):
-            os.kill(holder_of(directory / store.CLAIM), signal.SIGKILL)
+            os.kill(holder_of(directory / run_directory.CLAIM), signal.SIGKILL)
             time.sleep(60)  # or until Ray ends what is left over
         if which == (RAISES, 1, 1):
             try:
@@ -128,7 +129,7 @@ def test_however_it_is_broken_off_it_goes_on_to_the_numbers_of_one_process(study
         "of earlier ranks there are still []",
     ]
     assert len(pids_of(folder, IS_BROKEN_OFF)) == WORKERS * ATTEMPTS
-    told = store.history(made(IS_BROKEN_OFF), runs)
+    told = run_directory.history(made(IS_BROKEN_OFF), runs)
     assert [type(event) for event in told] == [Started, Epoch, Epoch, Done]
     alone = list(trial.run(made(IS_BROKEN_OFF).config, tmp_path, threads=1, device="cpu"))
     for mine, theirs in zip(numbers(told), numbers(alone), strict=True):
@@ -163,9 +164,9 @@ def test_a_line_trains_on_workers_what_it_trains_without(folder, say):
     configs = [json.loads(path.read_text()) for path in folder.glob("runs/*/config.json")]
     well, diverging = sorted(configs, key=lambda config: config["recipe"]["lr"])
     assert (well["recipe"]["shards"], well["norm"]["sync"]) == (2, True)
-    failed = store.history(as_trial(diverging), folder / "runs")[-1]
+    failed = run_directory.history(as_trial(diverging), folder / "runs")[-1]
     assert (failed.kind, failed.reason[:24]) == ("diverged", "the training loss is nan")
-    done = store.history(as_trial(well), folder / "runs")[-1]
+    done = run_directory.history(as_trial(well), folder / "runs")[-1]
     (folder / "alone").mkdir()
     whole = {**well, "recipe": {**well["recipe"], "shards": 1}}
     *_, alone = trial.run(whole, folder / "alone", threads=1, device="cpu", cost=True)

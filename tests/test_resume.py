@@ -7,10 +7,11 @@ import functools
 import pytest
 import torch
 
-from ablate import checkpoint, event_log, scores, store, train, trial
+from ablate import checkpoint, scores, train, trial
 from ablate.core.events import Done, Epoch, Notice, Started
 from ablate.core.identity import flatten, trial_id
 from ablate.core.study import Cell, Trial
+from ablate.store import event_log, run_directory
 from tests.parts.image_files import write_imagenet
 from tests.test_trial import BN, RECIPE, SRELU, config, numbers
 
@@ -28,7 +29,7 @@ def made(**changes):
 
 
 def attempt(one, runs, care=EVERY_BATCH):
-    return store.attempt(functools.partial(trial.run, threads=1, device="cpu", care=care), one, runs)
+    return run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu", care=care), one, runs)
 
 
 @pytest.fixture
@@ -108,13 +109,13 @@ def test_what_was_told_is_told_again_word_for_word_and_once(tmp_path, killed_aft
     after = list(attempt(made(), tmp_path, EVERY_EPOCH))
     assert after[:2] == before
     assert [type(event) for event in after] == [Started, Epoch, Epoch, Done]
-    assert store.history(made(), tmp_path) == after
+    assert run_directory.history(made(), tmp_path) == after
 
 
 def test_an_epoch_that_the_log_lost_is_told_from_the_checkpoint(tmp_path, killed_after):
     killed_after(5)
     *_, told = until_killed(made(), tmp_path)
-    log = tmp_path / made().trial_id / store.LOG
+    log = tmp_path / made().trial_id / run_directory.LOG
     log.write_text(log.read_text().splitlines(keepends=True)[0])
     killed_after(1000)
     assert list(attempt(made(), tmp_path))[1] == told
@@ -130,8 +131,8 @@ def test_asked_to_stop_it_keeps_what_is_done_and_has_no_outcome(tmp_path, undist
         if isinstance(event, Epoch):
             stop.touch()
     assert [type(event) for event in events] == [Started, Epoch]
-    assert store.outcome(made(), tmp_path / "runs") is None
-    assert (tmp_path / "runs" / made().trial_id / store.CHECKPOINTS[0]).is_file()
+    assert run_directory.outcome(made(), tmp_path / "runs") is None
+    assert (tmp_path / "runs" / made().trial_id / run_directory.CHECKPOINTS[0]).is_file()
     assert list(attempt(made(), tmp_path / "runs", care)) == events  # it does not even begin
     stop.unlink()
     assert numbers(attempt(made(), tmp_path / "runs", care)) == numbers(undisturbed())
@@ -141,7 +142,7 @@ def test_asked_to_stop_it_keeps_what_is_done_and_has_no_outcome(tmp_path, undist
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path, killed_after, undisturbed, damage):
     killed_after(5)
     until_killed(made(), tmp_path)
-    newest = tmp_path / made().trial_id / store.CHECKPOINTS[0]
+    newest = tmp_path / made().trial_id / run_directory.CHECKPOINTS[0]
     whole = newest.read_bytes()
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
@@ -158,7 +159,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path,
 def test_with_both_checkpoints_damaged_it_begins_again_and_says_so(tmp_path, killed_after, undisturbed):
     killed_after(5)
     until_killed(made(), tmp_path)
-    for name in store.CHECKPOINTS:
+    for name in run_directory.CHECKPOINTS:
         (tmp_path / made().trial_id / name).write_bytes(b"")
     killed_after(1000)
     events = list(attempt(made(), tmp_path))
@@ -171,7 +172,7 @@ def test_with_both_checkpoints_damaged_it_begins_again_and_says_so(tmp_path, kil
 def test_a_checkpoint_of_another_format_is_not_used(tmp_path, killed_after):
     killed_after(2)
     until_killed(made(), tmp_path)
-    for name in store.CHECKPOINTS:
+    for name in run_directory.CHECKPOINTS:
         path = tmp_path / made().trial_id / name
         torch.save(torch.load(path, weights_only=True) | {"format": 0}, path)
     killed_after(1000)
@@ -192,12 +193,12 @@ def test_a_trial_that_failed_begins_at_the_beginning(tmp_path, monkeypatch):
     real = scores.evaluate
     monkeypatch.setattr(scores, "evaluate", lambda *_: 1 / 0)
     assert list(attempt(made(), tmp_path))[-1].kind == "error"
-    assert (tmp_path / made().trial_id / store.CHECKPOINTS[0]).exists()
+    assert (tmp_path / made().trial_id / run_directory.CHECKPOINTS[0]).exists()
     monkeypatch.setattr(scores, "evaluate", real)
     events = list(attempt(made(), tmp_path))
     assert [type(event) for event in events] == [Started, Epoch, Epoch, Done]
-    assert store.history(made(), tmp_path) == events
-    assert {line["attempt"] for line in event_log.lines(tmp_path / made().trial_id / store.LOG)} == {1, 2}
+    assert run_directory.history(made(), tmp_path) == events
+    assert {line["attempt"] for line in event_log.lines(tmp_path / made().trial_id / run_directory.LOG)} == {1, 2}
 
 
 def test_streamed_images_go_on_in_the_same_order_with_the_same_crops(tmp_path, killed_after, undisturbed):

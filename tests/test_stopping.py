@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ablate import CONF, event_log
+from ablate import CONF
+from ablate.store import event_log
 from tests.test_run import statuses
 
 LINE = "-m bits=1,32 seeds=1 dataset=synthetic dataset.train_items=2000 recipe.epochs=6"

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ablate import storage, store
 from ablate.core import errors
 from ablate.core.errors import StorageUnavailable
 from ablate.core.events import Done, Epoch, Failed, Notice, Started, to_dict
-from ablate.storage import Bucket, bucket, claims, holding, mirror, objects
-from ablate.storage.objects import Objects
+from ablate.store import bucket, lease_holder, leases, mirror, object_store, run_directory, working_copy
+from ablate.store.bucket import Bucket
+from ablate.store.object_store import Objects
 from tests.fakes import EPOCHS, done, epoch, make_trial, raises_on_seed_one, started, well
 
 
@@ -37,7 +37,7 @@ def driver(url, tmp_path, clock):
     made = []
 
     def make():
-        made.append(Bucket(url, tmp_path / f"runs{len(made)}", claims.Watch(clock)))
+        made.append(Bucket(url, tmp_path / f"runs{len(made)}", leases.Watch(clock)))
         return made[-1]
 
     return make
@@ -66,12 +66,12 @@ def test_of_many_who_claim_a_trial_at_once_one_gets_each_number(url):
 
         def race(owner, number=number, ready=ready):
             ready.wait()
-            return claims.take(there, "t1", str(owner), number)
+            return leases.take(there, "t1", str(owner), number)
 
         with ThreadPoolExecutor(12) as pool:
             won = list(pool.map(race, range(12)))
         assert sum(won) == 1
-        claim = claims.highest(there, "t1")
+        claim = leases.highest(there, "t1")
         assert (claim.number, claim.owner) == (number, str(won.index(True)))
 
 
@@ -104,19 +104,19 @@ def test_of_many_who_attempt_a_trial_at_once_one_trains_and_the_others_are_told_
 
 
 def test_a_claim_is_dead_once_its_beat_has_stayed_the_same_for_long_by_the_observers_own_clock(clock):
-    watch = claims.Watch(clock)
-    claim = claims.Claim("t1", 1, "other", b"1")
+    watch = leases.Watch(clock)
+    claim = leases.Claim("t1", 1, "other", b"1")
     assert watch.is_alive(claim)
-    clock.now = claims.DEAD_AFTER_S - 1
+    clock.now = leases.DEAD_AFTER_S - 1
     assert watch.is_alive(claim)
     clock.now += 2
     assert not watch.is_alive(claim)
     assert not pickle.loads(pickle.dumps(watch)).is_alive(claim)
-    assert watch.is_alive(claims.Claim("t1", 1, "other", b"2"))
-    clock.now += claims.DEAD_AFTER_S
-    assert watch.is_alive(claims.Claim("t1", 1, "other", b"3"))
-    assert watch.is_alive(claims.Claim("t1", 2, "other", b"3"))
-    assert not watch.is_alive(claims.Claim("t1", 2, "other", claims.OVER))
+    assert watch.is_alive(leases.Claim("t1", 1, "other", b"2"))
+    clock.now += leases.DEAD_AFTER_S
+    assert watch.is_alive(leases.Claim("t1", 1, "other", b"3"))
+    assert watch.is_alive(leases.Claim("t1", 2, "other", b"3"))
+    assert not watch.is_alive(leases.Claim("t1", 2, "other", leases.OVER))
 
 
 def test_a_claim_is_given_back_however_the_attempt_ends(driver):
@@ -138,10 +138,10 @@ def dies(place, trial, run=well):
     directory.mkdir(parents=True)
     copy = place._take(trial.trial_id)
     log, _ = place._inherit(copy, trial, directory)
-    (directory / store.LOG).write_bytes(log)
-    list(store.events(run, trial, directory, float("inf"), False))
-    place.objects.write(copy.name(store.LOG), (directory / store.LOG).read_bytes())
-    claims.beat(place.objects, trial.trial_id, copy.number, b"7")
+    (directory / run_directory.LOG).write_bytes(log)
+    list(run_directory.events(run, trial, directory, float("inf"), False))
+    place.objects.write(copy.name(run_directory.LOG), (directory / run_directory.LOG).read_bytes())
+    leases.beat(place.objects, trial.trial_id, copy.number, b"7")
     return copy
 
 
@@ -158,11 +158,11 @@ def test_a_trial_whose_holder_died_is_claimed_until_its_heart_was_silent_for_lon
     other = driver()
     with pytest.raises(errors.AlreadyLeased):
         list(other.attempt(well, trial))
-    clock.now += claims.DEAD_AFTER_S
+    clock.now += leases.DEAD_AFTER_S
     told = list(other.attempt(well, trial))
     assert types(told) == WHOLE
     other.refresh([trial])
-    assert store.history(trial, other.runs) == told
+    assert run_directory.history(trial, other.runs) == told
 
 
 def test_what_a_driver_knows_to_be_dead_its_workers_know_too(driver, clock):
@@ -170,7 +170,7 @@ def test_what_a_driver_knows_to_be_dead_its_workers_know_too(driver, clock):
     dies(driver(), trial, stops_after_two)
     other = driver()
     assert other.is_claimed(trial.trial_id)
-    clock.now += claims.DEAD_AFTER_S
+    clock.now += leases.DEAD_AFTER_S
     assert not other.is_claimed(trial.trial_id)
     assert types(pickle.loads(pickle.dumps(other)).attempt(well, trial)) == WHOLE
 
@@ -200,8 +200,8 @@ class Zombie:
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(driver, clock, monkeypatch, ended):
-    monkeypatch.setattr(holding, "SECONDS_BETWEEN_LOOKS", 1e9)  # it is cut off: it sees nothing by itself
-    monkeypatch.setattr(claims, "BEAT_S", 1e9)
+    monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_LOOKS", 1e9)  # it is cut off: it sees nothing by itself
+    monkeypatch.setattr(leases, "BEAT_S", 1e9)
     first, second, zombie, trial = driver(), driver(), Zombie(), make_trial(0)
     heard, outcome = [], []
 
@@ -217,7 +217,7 @@ def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(d
     first.objects.names()
     until(lambda: first._truth(trial.trial_id).count(b"\n") >= 2)
     assert second.is_claimed(trial.trial_id)
-    clock.now += claims.DEAD_AFTER_S
+    clock.now += leases.DEAD_AFTER_S
     others = second.attempt(well, trial)
     mine = list(others) if ended else [next(others)]
     zombie.may_go_on.set()
@@ -228,7 +228,7 @@ def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(d
     assert types(mine) == WHOLE
     for place in (first, second, driver()):
         place.refresh([trial])
-        assert store.history(trial, place.runs) == mine
+        assert run_directory.history(trial, place.runs) == mine
     assert mine[-1].metrics["test_acc"] == 0.9
 
 
@@ -261,7 +261,7 @@ def test_an_outcome_of_a_number_that_is_no_longer_the_highest_is_not_mirrored(dr
     real = Objects.read_all
 
     def read_all(self, names):
-        if (names := list(names)) == [copy.name(store.LOG)]:
+        if (names := list(names)) == [copy.name(run_directory.LOG)]:
             other._take(trial.trial_id, by_force=True)
             end = json.dumps({"attempt": 1, **to_dict(done())})
             self.write(names[0], self.read(names[0]) + f"{end}\n".encode())
@@ -269,7 +269,7 @@ def test_an_outcome_of_a_number_that_is_no_longer_the_highest_is_not_mirrored(dr
 
     monkeypatch.setattr(Objects, "read_all", read_all)
     mirror.bring(reader.objects, [trial], reader.runs)
-    assert store.outcome(trial, reader.runs) is None
+    assert run_directory.outcome(trial, reader.runs) is None
 
 
 def test_an_outcome_that_a_zombie_stored_while_it_was_read_is_not_the_truth(driver, monkeypatch):
@@ -278,7 +278,7 @@ def test_an_outcome_that_a_zombie_stored_while_it_was_read_is_not_the_truth(driv
     real, taken = Objects.read, []
 
     def read(self, name):
-        if name == copy.name(store.LOG) and not taken:
+        if name == copy.name(run_directory.LOG) and not taken:
             taken.append(other._take(trial.trial_id, by_force=True))
             self.write(name, real(self, name) + f"{json.dumps({'attempt': 1, **to_dict(done())})}\n".encode())
         return real(self, name)
@@ -293,15 +293,15 @@ def test_a_claim_whose_request_came_through_before_it_timed_out_is_ones_own(url)
     real = fs.pipe_file
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fs, "pipe_file", lambda *a, **k: (real(*a, **k), real(*a, **k)))  # its driver tries again
-        assert claims.take(there, "t1", "me", 1)
-    assert not claims.take(there, "t1", "me", 1)
+        assert leases.take(there, "t1", "me", 1)
+    assert not leases.take(there, "t1", "me", 1)
 
 
 def test_it_goes_on_from_the_checkpoint_that_is_stored_and_keeps_one_alone(driver):
     found = []
 
     def run(config, directory):
-        checkpoint = directory / store.CHECKPOINTS[0]
+        checkpoint = directory / run_directory.CHECKPOINTS[0]
         found.append(checkpoint.read_text() if checkpoint.exists() else None)
         temporary = directory / "checkpoint.tmp"
         temporary.write_text(f"after attempt {len(found)}")
@@ -326,7 +326,7 @@ def test_a_trial_that_failed_begins_at_the_beginning_without_its_checkpoint(driv
     found = []
 
     def run(config, directory):
-        checkpoint = directory / store.CHECKPOINTS[0]
+        checkpoint = directory / run_directory.CHECKPOINTS[0]
         found.append(checkpoint.exists())
         checkpoint.write_text("diverging")
         yield started()
@@ -343,7 +343,7 @@ def test_weights_are_stored_before_the_trial_is_said_to_be_done_and_fetched_when
     def run(config, directory):
         yield started()
         (directory / "weights.tmp").write_text("weights")
-        (directory / "weights.tmp").replace(directory / store.WEIGHTS)
+        (directory / "weights.tmp").replace(directory / run_directory.WEIGHTS)
         yield done()
 
     def upload(self, path, name):
@@ -352,7 +352,7 @@ def test_weights_are_stored_before_the_trial_is_said_to_be_done_and_fetched_when
         real_upload(self, path, name)
         order.append("weights")
 
-    monkeypatch.setattr(holding, "SECONDS_BETWEEN_WRITES", 0.01)
+    monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_WRITES", 0.01)
     order, real_write, real_upload = [], Objects.write, Objects.upload
     monkeypatch.setattr(Objects, "write", lambda s, n, c: order.append(b'"Done"' in c) or real_write(s, n, c))
     monkeypatch.setattr(Objects, "upload", upload)
@@ -361,30 +361,30 @@ def test_weights_are_stored_before_the_trial_is_said_to_be_done_and_fetched_when
     assert order.index("weights") < order.index(True)
     place.refresh([trial])
     directory = place.runs / trial.trial_id
-    assert not (directory / store.WEIGHTS).exists()
-    storage.bring_weights(directory)
-    assert (directory / store.WEIGHTS).read_text() == "weights"
-    assert storage.root(directory) == place.url
+    assert not (directory / run_directory.WEIGHTS).exists()
+    mirror.bring_weights(directory)
+    assert (directory / run_directory.WEIGHTS).read_text() == "weights"
+    assert mirror.root(directory) == place.url
 
 
 def test_another_process_of_a_trial_stores_its_checkpoints_under_the_claim_from_wherever_it_runs(driver, tmp_path):
     place = driver()
-    copy = pickle.loads(pickle.dumps(storage.WorkingCopy(place.objects, "t1", 2)))
+    copy = pickle.loads(pickle.dumps(working_copy.WorkingCopy(place.objects, "t1", 2)))
     place.objects.write("t1/000002/checkpoint.pt", b"before")
     with copy.at(tmp_path) as files:
-        checkpoint = tmp_path / store.CHECKPOINTS[0]
+        checkpoint = tmp_path / run_directory.CHECKPOINTS[0]
         assert checkpoint.read_text() == "before"
         (tmp_path / "next").write_text("after")
         (tmp_path / "next").replace(checkpoint)
         files.flush(10)
         assert place.objects.read("t1/000002/checkpoint.pt") == b"after"
-        (tmp_path / store.WEIGHTS).write_text("weights")
+        (tmp_path / run_directory.WEIGHTS).write_text("weights")
     assert place.objects.read("t1/000002/weights.pt") == b"weights"
 
 
 def test_asked_to_stop_the_drivers_trials_stop_and_those_of_others_do_not(driver, monkeypatch):
-    monkeypatch.setattr(holding, "SECONDS_BETWEEN_LOOKS", 0.05)
-    monkeypatch.setattr(holding, "SECONDS_BETWEEN_WRITES", 0.05)
+    monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_WRITES", 0.05)
     first, second = driver(), driver()
 
     def run(config, directory):
@@ -401,22 +401,22 @@ def test_asked_to_stop_the_drivers_trials_stop_and_those_of_others_do_not(driver
 
 
 def test_a_tuning_stops_a_trial_and_the_request_does_not_outlive_it(driver, monkeypatch):
-    monkeypatch.setattr(holding, "SECONDS_BETWEEN_LOOKS", 0.05)
-    monkeypatch.setattr(holding, "SECONDS_BETWEEN_WRITES", 0.05)
+    monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_LOOKS", 0.05)
+    monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_WRITES", 0.05)
     place, trial = driver(), make_trial(0)
 
     def run(config, directory):
         yield started()
         place.prune(trial, "others are better")
-        until((directory / store.PRUNE).exists)
-        raise errors.Pruned((directory / store.PRUNE).read_text())
+        until((directory / run_directory.PRUNE).exists)
+        raise errors.Pruned((directory / run_directory.PRUNE).read_text())
 
     *_, last = place.attempt(run, trial)
     assert (last.kind, last.reason) == ("pruned", "others are better")
 
     def looks(config, directory):
         threading.Event().wait(0.5)
-        yield done() if not (directory / store.PRUNE).exists() else Failed(kind="error", reason="pruned again")
+        yield done() if not (directory / run_directory.PRUNE).exists() else Failed(kind="error", reason="pruned again")
 
     assert types(place.attempt(looks, trial))[-1] == "Done"
 
@@ -430,7 +430,7 @@ def test_a_failure_that_the_driver_marks_is_the_truth_and_fences_the_process_tha
         zombie.may_go_on.set()
         with pytest.raises(errors.AlreadyLeased):
             cut_off.result(60)
-    assert store.outcome(trial, place.runs) == lost
+    assert run_directory.outcome(trial, place.runs) == lost
     assert types(place.attempt(well, trial)) == WHOLE
 
 
@@ -438,7 +438,7 @@ def test_a_trial_that_is_done_is_not_marked_as_failed(driver):
     place, trial = driver(), make_trial(0)
     *_, end = place.attempt(well, trial)
     assert place.mark(trial, Failed(kind="lost", reason="it died after it had ended")) == end
-    assert isinstance(store.outcome(trial, place.runs), Done)
+    assert isinstance(run_directory.outcome(trial, place.runs), Done)
 
 
 class Storm:
@@ -474,7 +474,7 @@ def test_training_goes_on_while_the_object_store_is_away_and_what_it_told_comes_
     told = list(place.attempt(run, trial))
     assert types(told) == WHOLE
     place.refresh([trial])
-    assert store.history(trial, place.runs) == told
+    assert run_directory.history(trial, place.runs) == told
 
 
 def test_an_outcome_that_cannot_be_stored_for_long_is_no_outcome(driver, monkeypatch):
@@ -502,7 +502,7 @@ def test_refreshing_brings_many_trials_with_one_listing_and_what_is_known_costs_
     monkeypatch.setattr(Objects, "names", lambda self, prefix="": listed.append(prefix) or real(self, prefix))
     other.refresh(trials)
     assert len(listed) == 2  # the second one confirms that the outcomes count
-    assert [type(store.outcome(one, other.runs)) for one in trials[:3]] == [Done, Failed, Done]
+    assert [type(run_directory.outcome(one, other.runs)) for one in trials[:3]] == [Done, Failed, Done]
     read, real_read = [], Objects.read_all
     monkeypatch.setattr(Objects, "read_all", lambda self, names: real_read(self, read.extend(names) or read[-0:]))
     other.refresh(trials)  # one failed: it may be tried again, and is looked at
@@ -530,5 +530,5 @@ def test_what_is_removed_is_gone(driver):
 
 def test_an_object_store_that_does_not_heed_put_if_absent_is_refused(url, monkeypatch):
     monkeypatch.setattr(Objects, "create", lambda self, name, content: self.write(name, content) or True)
-    with pytest.raises(objects.UsageError, match="does not heed put-if-absent"):
+    with pytest.raises(object_store.UsageError, match="does not heed put-if-absent"):
         Objects(url).check(writing=True)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from ablate import CONF, dispatch, event_log, storage, store, trial
+from ablate import CONF, dispatch, trial
 from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Slot
-from ablate.storage import claims
-from ablate.storage.objects import Objects
+from ablate.store import event_log, folder, leases, run_directory, run_store
+from ablate.store.object_store import Objects
 from tests import buckets
 from tests.fakes import TIMES, Dies, diverges_on_seed_two, in_slot, raises_on_seed_one
 from tests.test_resume import made, numbers
@@ -36,10 +36,10 @@ BATCHES = 3
 @pytest.fixture(params=["folder", "memory", "s3"])
 def place(request, tmp_path):
     if request.param == "folder":
-        return storage.Folder(tmp_path / "runs")
+        return folder.Folder(tmp_path / "runs")
     if request.param == "s3":
         request.getfixturevalue("s3")
-    return storage.place(buckets.fresh_url(request.param), tmp_path / "runs")
+    return run_store.place(buckets.fresh_url(request.param), tmp_path / "runs")
 
 
 def tell(place, run, trials):
@@ -54,17 +54,19 @@ def test_a_folder_and_an_object_store_tell_and_hold_the_same(place, trials):
         events = tell(place, run, trials)
         for one in trials:
             mine = [event for other, event in events if other.trial_id == one.trial_id]
-            assert mine == store.history(one, place.runs)
+            assert mine == run_directory.history(one, place.runs)
             assert json.loads((place.runs / one.trial_id / "config.json").read_text()) == one.config
-    ends = [store.outcome(one, place.runs) for one in trials]
+    ends = [run_directory.outcome(one, place.runs) for one in trials]
     assert [end.kind if isinstance(end, Failed) else end.metrics["test_acc"] for end in ends] == [0.9, 0.91, 0.92, 0.93]
-    assert [{line["attempt"] for line in event_log.lines(place.runs / one.trial_id / store.LOG)} for one in trials] == [
-        *({1}, {1}, {1, 2}, {1})
-    ]
+    assert [
+        {line["attempt"] for line in event_log.lines(place.runs / one.trial_id / run_directory.LOG)} for one in trials
+    ] == [*({1}, {1}, {1, 2}, {1})]
 
 
 def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers(place, tmp_path):
-    undisturbed = list(store.attempt(functools.partial(trial.run, threads=1, device="cpu"), made(), tmp_path / "other"))
+    undisturbed = list(
+        run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), made(), tmp_path / "other")
+    )
     trained = []
 
     def stops(config, directory):
@@ -90,7 +92,7 @@ def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers
             yield from trial.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
 
     assert not any(isinstance(event, Done) for event in place.attempt(stops, made()))
-    if isinstance(place, storage.Folder):
+    if isinstance(place, folder.Folder):
         (place.runs / made().trial_id / "stop").unlink()
     assert numbers(place.attempt(stops, made())) == numbers(undisturbed)
     assert len(trained) == 3 * BATCHES
@@ -104,7 +106,7 @@ class Counted:
 
     def __call__(self, config, directory):
         real = trial._recipe
-        brought = (directory / store.CHECKPOINTS[0]).exists()
+        brought = (directory / run_directory.CHECKPOINTS[0]).exists()
         with (self.folder / "brought").open("a") as file:
             file.write(f"{brought}\n")
 
@@ -128,7 +130,7 @@ class Counted:
 
     def die_once_stored(self, directory):
         """Four batches are in the checkpoint here; the object is that very file."""
-        here = directory / store.CHECKPOINTS[0]
+        here = directory / run_directory.CHECKPOINTS[0]
         there = Objects(self.url)
         end = time.monotonic() + 60
         while time.monotonic() < end:
@@ -139,8 +141,10 @@ class Counted:
 
 @pytest.mark.ray
 def test_a_worker_killed_mid_training_goes_on_from_the_batch_of_the_stored_checkpoint(tmp_path, s3):
-    undisturbed = list(store.attempt(functools.partial(trial.run, threads=1, device="cpu"), made(), tmp_path / "other"))
-    place = storage.place(buckets.fresh_url("s3"), tmp_path / "runs")
+    undisturbed = list(
+        run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), made(), tmp_path / "other")
+    )
+    place = run_store.place(buckets.fresh_url("s3"), tmp_path / "runs")
     run = in_slot(Counted(tmp_path, place.url))
     events = [event for _, event in dispatch.on_ray(run, [made()], runs=place.runs, slot=Slot(), place=place)]
     assert [event.text for event in events if isinstance(event, Notice)] == [
@@ -150,20 +154,20 @@ def test_a_worker_killed_mid_training_goes_on_from_the_batch_of_the_stored_check
     batches = (tmp_path / "batches").read_text().split()
     assert (batches.count("False"), batches.count("True")) == (5, 3 * BATCHES - 4)
     place.refresh([made()])
-    assert numbers(store.history(made(), place.runs)) == numbers(undisturbed)
+    assert numbers(run_directory.history(made(), place.runs)) == numbers(undisturbed)
     assert sum(isinstance(event, Done) for event in events) == 1
 
 
 @pytest.mark.ray
 def test_a_worker_that_dies_too_often_is_lost_there_too(tmp_path, s3, trials):
-    place = storage.place(buckets.fresh_url("s3"), tmp_path / "runs")
+    place = run_store.place(buckets.fresh_url("s3"), tmp_path / "runs")
     run = in_slot(Dies(tmp_path, "dies again"))
     told = dispatch.on_ray(run, trials[:2], runs=place.runs, slot=Slot(), max_lost=1, place=place)
     last = {one.seed: event for one, event in told}
     assert (last[0].kind, type(last[1])) == ("lost", Done)
-    elsewhere = storage.place(place.url, tmp_path / "elsewhere")
+    elsewhere = run_store.place(place.url, tmp_path / "elsewhere")
     elsewhere.refresh(trials)
-    assert store.outcome(trials[0], elsewhere.runs) == last[0]
+    assert run_directory.outcome(trials[0], elsewhere.runs) == last[0]
 
 
 def environment(**settings):
@@ -195,7 +199,7 @@ def working_with_a_checkpoint(url, seconds=240):
     there, end = Objects(url), time.monotonic() + seconds
     while time.monotonic() < end:
         for name in [one for one in there.names() if one.endswith("/000001/checkpoint.pt")]:
-            log = (there.read(name.replace("checkpoint.pt", store.LOG)) or b"").decode().splitlines()
+            log = (there.read(name.replace("checkpoint.pt", run_directory.LOG)) or b"").decode().splitlines()
             if log and '"Done"' not in log[-1]:
                 return name.partition("/")[0], json.loads(log[0])["pid"]
         time.sleep(0.05)
@@ -274,7 +278,7 @@ def test_asked_to_stop_it_stores_a_checkpoint_gives_the_claim_back_and_goes_on_e
         driver.send_signal(signal.SIGINT)
         assert driver.wait(60) == 130, Path("told.txt").read_text()
     there = Objects(url)
-    assert there.read(f"{trial_id}/claims/000001.beat") == claims.OVER
+    assert there.read(f"{trial_id}/claims/000001.beat") == leases.OVER
     assert f"{trial_id}/000001/checkpoint.pt" in there.names()
     assert not [name for name in there.names() if name.startswith("stops/")]
     again = ("ablate.run", *LINE, "track=off", "dispatch=in_process", f"storage={url}", "runs=elsewhere")

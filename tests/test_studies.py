@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ablate import catalogue, store, track
+from ablate import track
 from ablate.core.events import Failed
 from ablate.core.study import Cell, Study
+from ablate.store import manifest, run_directory
 from tests.fakes import make_trial, raises_on_seed_one, well
 
 URI = "sqlite:///mlflow.db"
@@ -24,9 +25,9 @@ def studies(folder, mlflow_db, monkeypatch):
     trials = [make_trial(seed, bits=bits) for bits in (1, 32) for seed in range(3)]
     first, second = Study("first", {"bits": [1, 32]}, trials), Study("second", {"bits": [1]}, trials[:3])
     for study in (first, second):
-        catalogue.remember(study, runs, f"sqlite:///{mlflow_db}")
+        manifest.remember(study, runs, f"sqlite:///{mlflow_db}")
     for trial in trials[:3]:
-        list(store.attempt(raises_on_seed_one, trial, runs))
+        list(run_directory.attempt(raises_on_seed_one, trial, runs))
     return first, second
 
 
@@ -45,7 +46,7 @@ def experiments():
 def test_every_study_is_listed_with_its_trials_by_state(studies, folder, say):
     running = studies[0].trials[3]
     (folder / "runs" / running.trial_id).mkdir()
-    store.mark(studies[0].trials[4], folder / "runs", Failed(kind="lost", reason="its worker died"))
+    run_directory.mark(studies[0].trials[4], folder / "runs", Failed(kind="lost", reason="its worker died"))
     with FileLock(folder / "runs" / running.trial_id / "claim"):
         status, out, err = say("ablate.studies")
     assert (status, err) == (0, "")
@@ -70,7 +71,7 @@ def test_one_study_is_shown_cell_by_cell_with_the_reasons_of_failures(studies, s
 
 def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
     trial = studies[0].trials[3]
-    list(store.attempt(well, trial, folder / "runs"))
+    list(run_directory.attempt(well, trial, folder / "runs"))
     for study in studies:
         tracker = track.Tracker(URI, study, runs=folder / "runs", settled=study.trials, tags={})
         assert tracker.close() is None
@@ -78,7 +79,7 @@ def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
     assert (status, err) == (0, "")
     assert "Removed study first: 3 trials" in out
     assert "(3 trials that another study uses stay)" in out
-    assert catalogue.names(folder / "runs") == ["second"]
+    assert manifest.names(folder / "runs") == ["second"]
     assert {path.parent.name for path in folder.glob("runs/t*/events.jsonl")} == {
         one.trial_id for one in studies[1].trials
     }
@@ -139,7 +140,7 @@ def test_what_one_line_varied_and_another_held_fixed_is_one_table(studies, folde
     fixed = [make_trial(seed, bits=8) for seed in range(2)]
     cell = Cell((("recipe.epochs", 3),))
     again = Study("first", {"recipe.epochs": [3]}, [dataclasses.replace(one, cell=cell) for one in fixed])
-    catalogue.remember(again, folder / "runs", URI)
+    manifest.remember(again, folder / "runs", URI)
     _, out, _ = say("ablate.studies", "study=first")
     told = [line.split() for line in out.splitlines() if re.match(r" (1|32|8) ", line)]
     assert [row[:2] for row in told] == [["1", "3"], ["32", "3"], ["8", "3"]]

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ablate import store, track
+from ablate import track
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Failed, Notice
 from ablate.core.study import Study
+from ablate.store import run_directory
 from ablate.track.client import connect
 from ablate.track.experiment import Experiment
 from analysis.sources import studies
@@ -32,7 +33,7 @@ def tracked(study, run, runs, settled=()):
     tracker = track.Tracker(URI, study, runs=runs, settled=settled, tags={"code_version": "1.2.3"})
     for trial in study.trials:
         if trial not in settled:
-            for event in store.attempt(run, trial, runs):
+            for event in run_directory.attempt(run, trial, runs):
                 tracker.record(trial, event)
     assert tracker.close() is None
 
@@ -90,7 +91,7 @@ def test_saying_the_line_again_adds_no_run(study, client, folder):
 
 def test_trials_that_mlflow_lacks_are_delivered_from_their_run_directories(study, client, folder):
     for trial in study.trials:
-        list(store.attempt(well, trial, folder / "runs"))
+        list(run_directory.attempt(well, trial, folder / "runs"))
     tracked(study, None, folder / "runs", settled=study.trials)
     children = runs_of(client(), "trial")
     assert len(children) == 4
@@ -114,7 +115,7 @@ def test_a_run_left_unfinished_is_replaced_and_no_metric_is_doubled(study, clien
 
 def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
     trial, uri = study.trials[0], f"sqlite:///{folder}/mlflow.db"
-    events = list(store.attempt(well, trial, folder / "runs"))
+    events = list(run_directory.attempt(well, trial, folder / "runs"))
     drivers = [track.Tracker(uri, study, runs=folder / "runs", settled=(), tags={}) for _ in range(2)]
     for event in events:
         for driver in drivers:
@@ -167,7 +168,9 @@ def test_a_lost_trial_that_goes_on_is_no_longer_called_lost(study, client, folde
 def test_a_trial_tried_again_from_its_start_has_a_new_run(study, client, folder):
     trial = study.trials[0]
     for last in (Failed(kind="error", reason="no such thing"), done()):
-        list(store.attempt(lambda config, directory, last=last: iter([started(), last]), trial, folder / "runs"))
+        list(
+            run_directory.attempt(lambda config, directory, last=last: iter([started(), last]), trial, folder / "runs")
+        )
         tracked_again = tracker_of(study, folder / "runs", settled=[trial])
         assert tracked_again.close() is None
         (run,) = runs_of(client(), "trial")
@@ -185,7 +188,7 @@ def test_what_a_killed_driver_left_is_delivered_or_set_killed(study, client, fol
     tracker.close()
     for run in runs_of(client(), "trial"):
         client().update_run(run.info.run_id, "RUNNING")
-    list(store.attempt(well, ended, folder / "runs"))
+    list(run_directory.attempt(well, ended, folder / "runs"))
     (folder / "runs" / at_work.trial_id).mkdir()
     with FileLock(folder / "runs" / at_work.trial_id / "claim"):
         assert tracker_of(study, folder / "runs").close() is None
@@ -214,7 +217,7 @@ def test_a_trial_that_two_studies_ask_for_has_the_same_metrics_in_both(study, cl
     other = Study("other", study.factors, study.trials)
     trackers = [tracker_of(one, folder / "runs") for one in (study, other)]
     for trial in study.trials:
-        for event in store.attempt(well, trial, folder / "runs"):
+        for event in run_directory.attempt(well, trial, folder / "runs"):
             for tracker in trackers:
                 tracker.record(trial, event)
     assert [tracker.close() for tracker in trackers] == [None, None]
@@ -232,7 +235,7 @@ def test_what_mlflow_refuses_of_one_trial_leaves_the_others_alone(study, client,
     tracker = tracker_of(study, folder / "runs")
     tracker.record(wrong, started())
     tracker.record(wrong, Epoch(epoch=1, metrics={"no metric's name: \n": 1.0}))
-    for event in store.attempt(well, right, folder / "runs"):
+    for event in run_directory.attempt(well, right, folder / "runs"):
         tracker.record(right, event)
     left = tracker.close()
     assert isinstance(left, track.Undelivered)
@@ -254,7 +257,7 @@ def test_a_database_locked_for_a_while_is_waited_for(study, client, folder, monk
 
     monkeypatch.setattr(MlflowClient, "log_batch", locked)
     tracker = tracker_of(study, folder / "runs", warn=told.append)
-    for event in store.attempt(well, study.trials[0], folder / "runs"):
+    for event in run_directory.attempt(well, study.trials[0], folder / "runs"):
         tracker.record(study.trials[0], event)
     assert tracker.close() is None
     assert len(told) == 2
@@ -280,7 +283,7 @@ def test_a_trial_at_which_mlflow_fails_again_and_again_does_not_hold_up_the_othe
     several = Study("mine", study.factors, [wrong, *study.trials])
     tracker = tracker_of(several, folder / "runs")
     for trial in several.trials:
-        for event in store.attempt(well, trial, folder / "runs"):
+        for event in run_directory.attempt(well, trial, folder / "runs"):
             tracker.record(trial, event)
     left = tracker.close(patience_s=1)
     assert left == track.Undelivered(1, "Internal server error")
@@ -302,7 +305,7 @@ def test_a_trial_that_ends_during_an_outage_is_told_whole(study, client, folder,
 
     monkeypatch.setattr(MlflowClient, "log_batch", away)
     trial = study.trials[0]
-    *first, last = store.attempt(well, trial, folder / "runs")
+    *first, last = run_directory.attempt(well, trial, folder / "runs")
     is_away.set()
     tracker = tracker_of(study, folder / "runs", warn=lambda line: told.set())
     for event in first:
@@ -373,7 +376,7 @@ def test_two_drivers_that_take_turns_make_one_run_a_trial(client, folder):
     early, late = make_trial(0), make_trial(1)
     study = Study("mine", {}, [early, late])
     for trial in (early, late):
-        list(store.attempt(well, trial, folder / "runs"))
+        list(run_directory.attempt(well, trial, folder / "runs"))
     uri = f"sqlite:///{folder}/mlflow.db"
     first, second = (Experiment(connect(uri), uri, study, folder / "runs", {}) for _ in range(2))
     wanted = {one.seed: [(one, 1000 * (1 + one.seed), None)] for one in (early, late)}

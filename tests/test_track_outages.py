@@ -17,9 +17,10 @@ from pathlib import Path
 import mlflow  # here, before any thread does: two that import it at once get half of it
 import pytest
 
-from ablate import store, track
+from ablate import track
 from ablate.core.errors import UsageError
 from ablate.core.study import Study
+from ablate.store import run_directory
 from ablate.track import tracker as tracker_module
 from tests.fakes import EPOCHS, make_trial, well
 
@@ -111,7 +112,7 @@ def study(request):
 
 def follow(tracker, study, runs, meanwhile=None):
     """Run the trials; after half of their events let `meanwhile` happen."""
-    events = [(trial, event) for trial in study.trials for event in store.attempt(well, trial, runs)]
+    events = [(trial, event) for trial in study.trials for event in run_directory.attempt(well, trial, runs)]
     for number, (trial, event) in enumerate(events):
         if meanwhile and number == len(events) // 2:
             meanwhile()

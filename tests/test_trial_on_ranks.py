@@ -12,7 +12,7 @@ from ablate.parts import augment, shards
 from ablate.parts.compute import Compute
 from ablate.parts.ranks import Ranks
 from ablate.parts.shards import Deal
-from ablate.store import CHECKPOINTS, WEIGHTS, prune
+from ablate.store.run_directory import CHECKPOINTS, WEIGHTS, prune
 from tests.fakes import TIMES, make_trial
 from tests.gang import on_ranks
 from tests.parts.image_files import config as of_folder

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ablate import catalogue, nuisance, session, store
+from ablate import nuisance, session
 from ablate.core import errors
 from ablate.core.errors import Diverged
 from ablate.core.events import Done, Epoch, Failed, Started
 from ablate.core.identity import NUMERICS
 from ablate.space import Levels, Range
+from ablate.store import manifest, run_directory
 from tests.fakes import Killed, killed_at
 
 HERE = ["dispatch=in_process", "track=off", "depth=8", "width=1", "recipe.epochs=5"]
@@ -44,8 +45,8 @@ class Fake:
         yield Started(host="here", pid=1, device="cpu", threads=1, epochs=epochs)
         acc = acc_of(config, self.optima)
         for epoch in range(1, epochs + 1):
-            if (directory / store.PRUNE).exists():
-                raise errors.Pruned((directory / store.PRUNE).read_text())
+            if (directory / run_directory.PRUNE).exists():
+                raise errors.Pruned((directory / run_directory.PRUNE).read_text())
             if config["recipe"]["lr"] > self.diverges_above:
                 raise Diverged("the training loss is nan in epoch 1")
             valid = acc * (0.5 + 0.5 * epoch / epochs)
@@ -70,7 +71,7 @@ def fake(monkeypatch, folder):
 
 
 def trials_of(study):
-    return list(catalogue.known(study, Path("runs")).values())
+    return list(manifest.known(study, Path("runs")).values())
 
 
 def tried(study):
@@ -84,7 +85,7 @@ def final(study):
 def acc_by_norm(study):
     found = {}
     for one in final(study):
-        found.setdefault(one.params["norm"], []).append(store.outcome(one, Path("runs")).metrics["test_acc"])
+        found.setdefault(one.params["norm"], []).append(run_directory.outcome(one, Path("runs")).metrics["test_acc"])
     return {norm: sum(accs) / len(accs) for norm, accs in found.items()}
 
 
@@ -187,7 +188,9 @@ def test_killed_at_any_point_it_ends_with_the_same_budget_and_trains_nothing_twi
     assert len(done) == 4
     twice = [name for name, times in Counter(made.trained).items() if times > 1]
     assert len(twice) <= 1, "the one that was running"
-    assert all(isinstance(store.outcome(one, Path("runs")), Done) for one in trials_of("digits-bits-norm-tuned"))
+    assert all(
+        isinstance(run_directory.outcome(one, Path("runs")), Done) for one in trials_of("digits-bits-norm-tuned")
+    )
 
 
 def test_a_torn_last_line_of_the_journal_is_gone_over(fake, say):
@@ -214,7 +217,9 @@ def test_configurations_that_diverge_count_and_are_never_chosen(fake, say):
     fake({"bn": (1.0, 0.9), "srelu": (0.01, 0.9)}, diverges_above=0.1)
     status, out, _ = say("ablate.run", "-m", "norm=bn,srelu", "tune=random", "tune.trials=8", LR, *HERE)
     assert status == 0, out
-    ends = Counter(getattr(store.outcome(one, Path("runs")), "kind", "done") for one in tried("digits-norm-tuned"))
+    ends = Counter(
+        getattr(run_directory.outcome(one, Path("runs")), "kind", "done") for one in tried("digits-norm-tuned")
+    )
     assert ends["diverged"] > 0
     assert ends.total() == 16
     assert all(one.config["recipe"]["lr"] <= 0.1 for one in final("digits-norm-tuned"))
@@ -248,13 +253,13 @@ def test_a_pruned_configuration_goes_on_where_a_study_asks_for_it_whole(fake, sa
     fake()
     line = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=12", LR, "recipe.epochs=14", *HERE[:-1]]
     say("ablate.run", *line, "tune.pruner=median", "study=pruned")
-    ends = {one.trial_id: store.outcome(one, Path("runs")) for one in tried("pruned")}
+    ends = {one.trial_id: run_directory.outcome(one, Path("runs")) for one in tried("pruned")}
     pruned = {trial_id for trial_id, end in ends.items() if isinstance(end, Failed)}
     assert {ends[trial_id].kind for trial_id in pruned} == {"pruned"}
     say("ablate.run", *line, "study=whole")
     asked = {one.trial_id: one for one in tried("whole")}
     assert pruned <= asked.keys()
-    assert all(isinstance(store.outcome(one, Path("runs")), Done) for one in asked.values())
+    assert all(isinstance(run_directory.outcome(one, Path("runs")), Done) for one in asked.values())
 
 
 def test_a_budget_of_epochs_is_the_same_for_every_cell(fake, say):

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate import store
 from ablate.core import errors
 from ablate.core.events import Event
 from ablate.dispatch.rank import Mail, torch_config, train_on_rank
 from ablate.dispatch.slot import Slot
+from ablate.store import run_directory
 
 TRAIN = "ranks"
 """Folder in the run directory for what Ray Train itself writes: an empty file that tells it that it can."""
@@ -29,7 +29,7 @@ _SETTINGS = {
 }
 
 
-def of(run: store.Run, slot: Slot) -> store.Run:
+def of(run: run_directory.Run, slot: Slot) -> run_directory.Run:
     """What trains in the slot: `run` itself, or with several workers `together` of it."""
     return functools.partial(together, run, slot) if slot.workers > 1 else run
 
@@ -66,7 +66,7 @@ def together(
             is_last = not fitting.is_alive()
             for kind, what in ray.get(mail.take.remote(0 if is_last else SECONDS_BETWEEN_LOOKS)):
                 if kind == "event":
-                    is_over = is_over or store.outcome_of(what) is not None
+                    is_over = is_over or run_directory.outcome_of(what) is not None
                     yield what
                 else:
                     raised = raised or _linked(what)

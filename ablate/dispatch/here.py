@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ablate import storage
 from ablate.core import errors
 from ablate.core.study import Trial
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
+from ablate.store import folder, run_store
 
 
 def in_process(
@@ -20,7 +20,7 @@ def in_process(
     runs: Path,
     slot: Slot,
     stopping: Callable[[], bool] = never,
-    place: storage.Place | None = None,
+    place: run_store.Place | None = None,
 ) -> TrialEvents:
     """Yield every trial's events as they happen.
 
@@ -37,7 +37,7 @@ def in_process(
     Raises:
         DiskFull: the disk is full.
     """
-    place = place or storage.Folder(runs)
+    place = place or folder.Folder(runs)
     queue, asked = Queue.of(trials), time.time()
     while queue and not stopping():
         trial = queue.take()

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate import storage, store
 from ablate.core.events import Event, Failed, Notice
 from ablate.core.hardware import gpu_bytes
 from ablate.core.study import Trial
@@ -22,6 +21,7 @@ from ablate.dispatch.private_ray import private_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.shared_data import SharedData, call, held
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
+from ablate.store import folder, run_directory, run_store
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_COUNTS = 5.0
@@ -53,7 +53,7 @@ def on_ray(
     stopping: Callable[[], bool] = never,
     aids: Aids = Aids(),
     cluster: Cluster | None = None,
-    place: storage.Place | None = None,
+    place: run_store.Place | None = None,
 ) -> TrialEvents:
     """Yield every trial's events as they happen.
 
@@ -82,13 +82,13 @@ def on_ray(
     """
     if cluster is not None:
         with cluster.quiet():
-            where = place or storage.Folder(runs)
+            where = place or folder.Folder(runs)
             study = _Study(cluster.ray, run, runs, slot, max_lost, aids, where, cluster.gpu_memory, cluster)
             yield from study.events(trials, stopping)
         return
     with private_ray(runs / "ray.log") as ray:
         gpu_memory = min(gpu_bytes(), default=None)
-        study = _Study(ray, run, runs, slot, max_lost, aids, place or storage.Folder(runs), gpu_memory)
+        study = _Study(ray, run, runs, slot, max_lost, aids, place or folder.Folder(runs), gpu_memory)
         yield from study.events(trials, stopping)
 
 
@@ -103,7 +103,7 @@ class _Study:
         slot: Slot,
         max_lost: int,
         aids: Aids,
-        place: storage.Place,
+        place: run_store.Place,
         gpu_memory: float | None,
         cluster: Cluster | None = None,
     ) -> None:
@@ -184,15 +184,15 @@ class _Study:
             if not stream.is_over and not stopping():
                 yield from self._ended(stream, died=not isinstance(end, StopIteration))
         else:
-            stream.is_over = store.outcome_of(event) is not None
+            stream.is_over = run_directory.outcome_of(event) is not None
             yield from self._told(stream, event)
 
     def _ended(self, stream: _Stream, *, died: bool) -> Iterator[Event]:
         """What became of a trial whose stream ended without an outcome."""
         trial = stream.trial
         self.place.refresh([trial])
-        if store.is_over(store.outcome(trial, self.runs), self.asked, stream.alone):
-            yield from self._told(stream, store.history(trial, self.runs)[-1])
+        if run_directory.is_over(run_directory.outcome(trial, self.runs), self.asked, stream.alone):
+            yield from self._told(stream, run_directory.history(trial, self.runs)[-1])
         elif self.place.is_claimed(trial.trial_id, by_others=True):
             yield from self._put_off(stream)
         elif self.lost[trial.trial_id] < self.max_lost:
@@ -233,7 +233,7 @@ class _Stream:
 
 
 def _attempt(
-    run: store.Run, trial: Trial, place: storage.Place, asked: float, alone: bool, data: list[Any]
+    run: run_directory.Run, trial: Trial, place: run_store.Place, asked: float, alone: bool, data: list[Any]
 ) -> Iterator[Event]:
     """In a worker: the place's `attempt`, with the data that Ray's store holds."""
     if data:

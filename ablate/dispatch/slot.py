@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from ablate import store
 from ablate.core.events import Event
 from ablate.core.study import Trial
+from ablate.store import run_directory
 
 TrialEvents = Generator[tuple[Trial, Event], None, None]
 
@@ -29,7 +29,7 @@ class Slot:
         return max(1, int(self.cpus))
 
 
-RunInSlot = Callable[[Slot], store.Run]
+RunInSlot = Callable[[Slot], run_directory.Run]
 """What trains, once the slot is known: its thread count and its device."""
 
 

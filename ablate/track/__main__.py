@@ -10,9 +10,10 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import address, catalogue, storage, store
+from ablate import address
 from ablate.cli import app
 from ablate.core.errors import UsageError
+from ablate.store import manifest, run_directory, run_store
 from ablate.track import Tracker
 
 
@@ -39,13 +40,13 @@ def deliver(typed: app.Composed) -> int:
     """Deliver, and say how much in one line; return exit status 0, or 1 when something remains."""
     runs = Path(typed.config.runs).absolute()
     if "study" not in {word.partition("=")[0] for word in typed.typed}:
-        raise UsageError(f"study=: allowed: {', '.join(catalogue.names(runs)) or f'none yet in {runs}/'}")
+        raise UsageError(f"study=: allowed: {', '.join(manifest.names(runs)) or f'none yet in {runs}/'}")
     config = app.plain(typed, TrackConfig)
-    asked = catalogue.recall(config["study"], runs)
+    asked = manifest.recall(config["study"], runs)
     uri = config["track"]["uri"] or asked.uri or address.DEFAULT
     address.check(uri)
-    place = storage.brought(asked.storage, asked.study.trials, runs, lambda line: _say(line, sys.stderr))
-    settled = [trial for trial in asked.study.trials if store.outcome(trial, runs)]
+    place = run_store.brought(asked.storage, asked.study.trials, runs, lambda line: _say(line, sys.stderr))
+    settled = [trial for trial in asked.study.trials if run_directory.outcome(trial, runs)]
     tracker = Tracker(
         *(uri, asked.study),
         runs=runs,

@@ -12,12 +12,12 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablate import catalogue
 from ablate.address import SQLITE
 from ablate.core import provenance
 from ablate.core.events import Done, Outcome, Started
 from ablate.core.levels import show
 from ablate.core.study import Study, Trial
+from ablate.store import manifest
 from ablate.track.owner import OWNER, experiment_name
 
 OURS = "tags.trial_id LIKE 't%'"
@@ -69,11 +69,11 @@ class Experiment:
         self.client, self.study = client, study
         self.tags = {"mlflow.user": provenance.name(), "mlflow.source.name": "ablate", **tags}
         self.held: dict[str, Held] = {}
-        self._lock = FileLock(catalogue.folder(runs) / f"{study.name}.mlflow.lock", timeout=_SECONDS_FOR_LOCK)
-        self._last_maker = catalogue.folder(runs) / f"{study.name}.mlflow"
+        self._lock = FileLock(manifest.folder(runs) / f"{study.name}.mlflow.lock", timeout=_SECONDS_FOR_LOCK)
+        self._last_maker = manifest.folder(runs) / f"{study.name}.mlflow"
         self._me = uuid.uuid4().hex
         self._shared = False  # whether another driver makes runs too
-        catalogue.folder(runs).mkdir(parents=True, exist_ok=True)
+        manifest.folder(runs).mkdir(parents=True, exist_ok=True)
         self.name = experiment_name(client, uri, study.name)
         with self._lock:
             self.experiment_id = self._found_or_made(uri)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate import storage, store
 from ablate.address import absolute
 from ablate.core.errors import UsageError
 from ablate.core.events import Event
 from ablate.core.study import Study, Trial
+from ablate.store import folder, run_directory, run_store
 
 if TYPE_CHECKING:
     from ablate.track.writer import Writer
@@ -64,10 +64,10 @@ class Tracker:
         tags: Mapping[str, str],
         warn: Callable[[str], None] = lambda line: None,
         asked_at: float | None = None,
-        place: storage.Place | None = None,
+        place: run_store.Place | None = None,
     ) -> None:
         self._uri, self._study, self._runs, self._settled, self._tags = absolute(uri), study, runs, settled, tags
-        self._warn, self._asked_at, self._place = warn, asked_at, place or storage.Folder(runs)
+        self._warn, self._asked_at, self._place = warn, asked_at, place or folder.Folder(runs)
         self._queue: queue.SimpleQueue[tuple[Trial, Event | None] | None] = queue.SimpleQueue()
         self._pending: dict[str, tuple[Trial, list[Event]]] = {}  # no events: those on disk
         self._refused: dict[str, str] = {}  # trial_id -> why MLflow does not take it, though it answers
@@ -221,7 +221,7 @@ class Tracker:
             lacks = "training goes on, and what it lacks is delivered when it is back"
             self._warn(f"MLflow at {self._uri} does not answer ({reason}); {lacks}")
         for trial, events in self._pending.values():
-            if store.outcome(trial, self._runs):
+            if run_directory.outcome(trial, self._runs):
                 events.clear()  # the disk keeps them: an outage may last for hours
                 if self._writer is not None:
                     self._writer.open.pop(trial.trial_id, None)  # it is then read from its start

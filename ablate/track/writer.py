@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ablate import catalogue, storage, store
 from ablate.core import errors
 from ablate.core.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, Started
 from ablate.core.levels import show
 from ablate.core.study import Trial
+from ablate.store import manifest, run_directory, run_store
 from ablate.track.client import is_conflict
 from ablate.track.experiment import TERMINAL, Experiment, Held, ms, status_of
 
@@ -25,7 +25,7 @@ _MAX_PARAMS, _MAX_METRICS = 100, 800  # of one log_batch, which takes 1000 thing
 class Writer:
     """The trials of a study, written to its experiment. `delivered` holds the ids of those written to their end."""
 
-    def __init__(self, experiment: Experiment, runs: Path, place: storage.Place) -> None:
+    def __init__(self, experiment: Experiment, runs: Path, place: run_store.Place) -> None:
         self.experiment, self.client, self.runs, self.place = experiment, experiment.client, runs, place
         self.open: dict[str, Trial] = {}  # those that this driver began and that have no outcome yet
         self.delivered: set[str] = set()
@@ -33,7 +33,7 @@ class Writer:
     def lacking(self, settled: Sequence[Trial]) -> list[Trial]:
         """The settled trials whose outcome MLflow does not tell."""
         held = self.experiment.held
-        outcomes = [(trial, store.outcome(trial, self.runs)) for trial in settled]
+        outcomes = [(trial, run_directory.outcome(trial, self.runs)) for trial in settled]
         return [t for t, end in outcomes if end and not (t.trial_id in held and held[t.trial_id].tells(end))]
 
     def left_running(self) -> list[Trial]:
@@ -44,9 +44,9 @@ class Writer:
             if held.status != "RUNNING" or self._is_claimed(trial_id):
                 continue
             if trial_id not in known:
-                known |= catalogue.known(self.experiment.study.name, self.runs)
+                known |= manifest.known(self.experiment.study.name, self.runs)
             trial = known.get(trial_id)
-            if trial is not None and store.outcome(trial, self.runs):
+            if trial is not None and run_directory.outcome(trial, self.runs):
                 ended.append(trial)
             else:
                 self._terminate(held, "KILLED")
@@ -68,7 +68,7 @@ class Writer:
         if not events:
             return
         held = self.experiment.held[trial.trial_id]
-        outcome = store.outcome_of(events[-1])
+        outcome = run_directory.outcome_of(events[-1])
         if outcome is not None and held.tells(outcome):
             self._settle(trial)
             return
@@ -100,8 +100,8 @@ class Writer:
     def end(self) -> None:
         """Leave no run of ours RUNNING: tell the outcomes on disk, and close the others as killed."""
         for trial_id, trial in list(self.open.items()):
-            if store.outcome(trial, self.runs):
-                for one, events in self.begin([(trial, store.history(trial, self.runs))]):
+            if run_directory.outcome(trial, self.runs):
+                for one, events in self.begin([(trial, run_directory.history(trial, self.runs))]):
                     self.write(one, events)
             elif trial_id in self.experiment.held:
                 self._terminate(self.experiment.held[trial_id], "KILLED")
@@ -125,7 +125,7 @@ class Writer:
         """The events from the trial's start on, unless that was written: the stream may tell them from the middle."""
         told: list[Event] = [event for event in events if not isinstance(event, Notice)]
         if not (told and (self._began(trial) or isinstance(told[0], Started))):
-            told = [event for event in store.history(trial, self.runs) if not isinstance(event, Notice)] or told
+            told = [event for event in run_directory.history(trial, self.runs) if not isinstance(event, Notice)] or told
         starts = [place for place, event in enumerate(told) if isinstance(event, Started)]
         held = self.experiment.held.get(trial.trial_id)
         if starts and ms(told[starts[-1]].time) != (held.start_ms if held else ms(told[0].time)):
@@ -135,7 +135,7 @@ class Writer:
     def _tags(self, trial: Trial, outcome: Outcome) -> dict[str, str]:
         tags = {"outcome": "done"} if isinstance(outcome, Done) else {"outcome": outcome.kind, "reason": outcome.reason}
         if trial.tuning:  # what was spent on it
-            told = [event.epoch for event in store.history(trial, self.runs) if isinstance(event, Epoch)]
+            told = [event.epoch for event in run_directory.history(trial, self.runs) if isinstance(event, Epoch)]
             tags["epochs"] = str(max(told, default=0))
         return tags
 

@@ -12,10 +12,10 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend
 
-from ablate import storage, store
 from ablate.core.errors import UsageError
 from ablate.core.events import Epoch, Event, Failed, Outcome
 from ablate.core.study import Cell, Trial
+from ablate.store import folder, run_directory, run_store
 from ablate.tune.asked import TunedCell, Tuning, Values
 from ablate.tune.cell import CellTuning
 
@@ -45,11 +45,11 @@ class Tuner:
         cells: Sequence[TunedCell],
         runs: Path,
         at_once: int,
-        place: storage.Place | None = None,
+        place: run_store.Place | None = None,
     ) -> None:
         optuna.logging.set_verbosity(logging.ERROR)
         self.tuning, self.runs, self.at_once = tuning, runs, at_once
-        self._place = place or storage.Folder(runs)
+        self._place = place or folder.Folder(runs)
         (runs / "studies").mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(runs / "studies" / f"{study}.tune.lock")
         try:
@@ -87,8 +87,8 @@ class Tuner:
             reason = one.report(trial, event)
             if reason:
                 self._place.prune(trial, reason)
-        elif outcome := store.outcome_of(event):
-            epochs = [told for told in store.history(trial, self.runs) if isinstance(told, Epoch)]
+        elif outcome := run_directory.outcome_of(event):
+            epochs = [told for told in run_directory.history(trial, self.runs) if isinstance(told, Epoch)]
             one.tell(trial, outcome, epochs[-1] if epochs else None)
 
     def choices(self) -> Iterator[tuple[Cell, Values | None]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ablate import store, trial
+from ablate import trial
 from ablate.core.errors import UsageError
 from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Trial
@@ -18,6 +18,7 @@ from ablate.deploy.fold import folded
 from ablate.parts import data
 from ablate.parts.imagenet_resnet import ImageNetResNet
 from ablate.parts.wrn import WideResNet
+from ablate.store import run_directory
 from tests.deploy.networks import SHAPES, card, images, trained
 from tests.parts.test_networks import ARMS
 from tests.test_trial import BN, RECIPE, SRELU
@@ -130,7 +131,7 @@ def finish(runs, norm, bits):
         norm=norm, bits=bits, dataset=DIGITS, recipe={**RECIPE, "epochs": 3, "lr": 0.03, "augment": "none"}
     )
     one = Trial(Cell(()), 0, config, {}, trial_id(config))
-    *_, _ = store.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
+    *_, _ = run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
     network, _, _ = trial.trained(config, runs / one.trial_id)
     return network, torch.from_numpy(data.digits(valid_fraction=0.1).test.images)
 

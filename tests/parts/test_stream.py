@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from ablate import scores, store, trial
+from ablate import scores, trial
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch
 from ablate.parts import folders, stream
 from ablate.parts.compute import Compute
 from ablate.parts.loader import on_device
+from ablate.store import run_directory
 from tests.fakes import TIMES, make_trial
 from tests.parts.image_files import CATS, config, halve, made, picture, whole
 from tests.test_trial import RECIPE
@@ -137,7 +138,7 @@ def test_a_trial_that_meets_a_damaged_image_has_failed_and_says_which(imagenet, 
     made = trial_config(config(imagenet, workers=1), "scale_crop_flip")
     one = dataclasses.replace(make_trial(0), config=made)
     run = functools.partial(trial.run, threads=1, device="cpu")
-    failed = list(store.attempt(run, one, tmp_path / "runs"))[-1]
+    failed = list(run_directory.attempt(run, one, tmp_path / "runs"))[-1]
     assert failed.kind == "error"
     assert failed.reason.startswith(f"{imagenet}/train/n02/train_1.JPEG: not a whole image (image file is truncated")
 

@@ -1,7 +1,7 @@
 """Run directories in an object store: workers work on copies, the driver reads a mirror of it in its runs folder.
 
 <url>/<trial_id>/config.json                 the plain config
-<url>/<trial_id>/claims/000001.json, .beat   who works at it: ablate/storage/claims.py
+<url>/<trial_id>/claims/000001.json, .beat   who works at it: ablate/store/leases.py
 <url>/<trial_id>/000001/events.jsonl         its event log, with all that was known when the claim was taken
 <url>/<trial_id>/000001/checkpoint.pt, weights.pt
 <url>/stops/<owner>                          a driver asks its trials to stop
@@ -20,15 +20,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ablate import event_log, store
 from ablate.core import errors
 from ablate.core.errors import StorageUnavailable
 from ablate.core.events import Done, Event, Failed, Notice, Outcome, Started, from_dict
 from ablate.core.study import Trial
-from ablate.storage import claims, mirror
-from ablate.storage.holding import STOP, Holding
-from ablate.storage.objects import Objects, patiently
-from ablate.storage.working_copy import CHECKPOINT, FILES, PATIENCE_S, Files, WorkingCopy
+from ablate.store import event_log, leases, mirror, run_directory
+from ablate.store.lease_holder import STOP, Holding
+from ablate.store.object_store import Objects, patiently
+from ablate.store.working_copy import CHECKPOINT, FILES, PATIENCE_S, Files, WorkingCopy
 
 SHORT_PATIENCE_S = 10.0
 LONGEST_WAIT_S, PART_OF_TRAINING = 1.0, 0.05
@@ -46,9 +45,9 @@ class Bucket:
         watch: which claims are dead.
     """
 
-    def __init__(self, url: str, runs: Path, watch: claims.Watch | None = None) -> None:
+    def __init__(self, url: str, runs: Path, watch: leases.Watch | None = None) -> None:
         self.objects, self.runs = Objects(url), runs
-        self.watch = watch or claims.Watch()
+        self.watch = watch or leases.Watch()
         self.owner = uuid.uuid4().hex
         """Of this driver's attempts: what it begins again, it does not wait for."""
 
@@ -61,7 +60,7 @@ class Bucket:
         self.objects.check(writing=writing)
 
     def attempt(
-        self, run: store.Run, trial: Trial, *, asked: float | None = None, alone: bool = False
+        self, run: run_directory.Run, trial: Trial, *, asked: float | None = None, alone: bool = False
     ) -> Iterator[Event]:
         """As `store.attempt`, in a folder that lasts as long as the attempt.
 
@@ -70,18 +69,20 @@ class Bucket:
         asked = time.time() if asked is None else asked
         with tempfile.TemporaryDirectory(prefix="ablate-") as made:
             directory = Path(made) / trial.trial_id
-            with store.full_disk_told(directory):
+            with run_directory.full_disk_told(directory):
                 directory.mkdir()
                 try:
                     yield from self._attempt(run, trial, directory, asked, alone)
                 except StorageUnavailable as away:
                     yield Notice(text=f"{self.url}: {away}; this attempt ends without an outcome")
 
-    def _attempt(self, run: store.Run, trial: Trial, directory: Path, asked: float, alone: bool) -> Iterator[Event]:
-        log = directory / store.LOG
+    def _attempt(
+        self, run: run_directory.Run, trial: Trial, directory: Path, asked: float, alone: bool
+    ) -> Iterator[Event]:
+        log = directory / run_directory.LOG
         log.write_bytes(patiently(lambda: self._truth(trial.trial_id), PATIENCE_S))
-        if store.is_over(store.outcome(trial, directory.parent), asked, alone):
-            for event in store.history(trial, directory.parent):
+        if run_directory.is_over(run_directory.outcome(trial, directory.parent), asked, alone):
+            for event in run_directory.history(trial, directory.parent):
                 yield event
             return
         log.unlink()
@@ -89,7 +90,7 @@ class Bucket:
         patiently(lambda: self.objects.remove([self._prune(trial.trial_id)]), PATIENCE_S)
         with (
             self._held(copy, trial, directory) as (files, holding),
-            contextlib.closing(store.events(run, trial, directory, asked, alone)) as told,
+            contextlib.closing(run_directory.events(run, trial, directory, asked, alone)) as told,
         ):
             for event in _once_stored(told, log, holding, files):
                 yield event
@@ -104,7 +105,7 @@ class Bucket:
             log, before = patiently(lambda: self._inherit(copy, trial, directory), PATIENCE_S)
             files = Files(copy, directory)
             holding.files = files
-            _move(log, directory / store.LOG)
+            _move(log, directory / run_directory.LOG)
             if not holding.wait(len(log), PATIENCE_S, urgent=True):
                 raise errors.AlreadyLeased(trial.trial_id) if holding.is_lost else StorageUnavailable(holding.away)
             with contextlib.suppress(StorageUnavailable):  # they are of no use, and of no harm
@@ -122,14 +123,14 @@ class Bucket:
         after the claim was made: whatever its last holder stored later was never told.
         """
         names = self.objects.names(trial.trial_id)
-        if f"{trial.trial_id}/{store.CONFIG}" not in names:
-            self.objects.write(f"{trial.trial_id}/{store.CONFIG}", json.dumps(trial.config, indent=2).encode())
+        if f"{trial.trial_id}/{run_directory.CONFIG}" not in names:
+            self.objects.write(f"{trial.trial_id}/{run_directory.CONFIG}", json.dumps(trial.config, indent=2).encode())
         earlier = [WorkingCopy(self.objects, trial.trial_id, number) for number in range(1, copy.number)]
-        before = next((one for one in reversed(earlier) if one.name(store.LOG) in names), None)
-        log = (before and self.objects.read(before.name(store.LOG))) or b""
+        before = next((one for one in reversed(earlier) if one.name(run_directory.LOG) in names), None)
+        log = (before and self.objects.read(before.name(run_directory.LOG))) or b""
         last = event_log.last_of(log)
-        ended = last and store.outcome_of(from_dict(last))
-        afresh = isinstance(ended, Failed) and store.starts_afresh(ended)
+        ended = last and run_directory.outcome_of(from_dict(last))
+        afresh = isinstance(ended, Failed) and run_directory.starts_afresh(ended)
         for file in FILES:
             if before and not afresh and before.name(file) in names:
                 self.objects.copy(before.name(file), copy.name(file))
@@ -139,34 +140,38 @@ class Bucket:
 
     def _truth(self, trial_id: str) -> bytes:
         """The log under the highest number; an outcome in it was there while that number was the highest."""
-        number = claims.last_number(self.objects, trial_id)
+        number = leases.last_number(self.objects, trial_id)
         while number:
-            log = self.objects.read(WorkingCopy(self.objects, trial_id, number).name(store.LOG)) or b""
+            log = self.objects.read(WorkingCopy(self.objects, trial_id, number).name(run_directory.LOG)) or b""
             last = event_log.last_of(log)
-            again = claims.last_number(self.objects, trial_id) if last and store.outcome_of(from_dict(last)) else number
+            again = (
+                leases.last_number(self.objects, trial_id)
+                if last and run_directory.outcome_of(from_dict(last))
+                else number
+            )
             if again == number:
                 return log
             number = again
         return b""
 
     def _take(self, trial_id: str, *, by_force: bool = False) -> WorkingCopy:
-        claim = claims.highest(self.objects, trial_id)
+        claim = leases.highest(self.objects, trial_id)
         while True:
             if not by_force and claim and claim.owner != self.owner and self.watch.is_alive(claim):
                 raise errors.AlreadyLeased(trial_id)
             number = claim.number + 1 if claim else 1
-            if claims.take(self.objects, trial_id, self.owner, number):
+            if leases.take(self.objects, trial_id, self.owner, number):
                 return WorkingCopy(self.objects, trial_id, number)
             if not by_force:
                 raise errors.AlreadyLeased(trial_id)
-            claim = claims.Claim(trial_id, number)
+            claim = leases.Claim(trial_id, number)
 
     def is_claimed(self, trial_id: str, *, by_others: bool = False) -> bool:
         """Whether somebody works on the trial now; `by_others`: somebody else than this driver's own.
 
         To be asked again and again: that a claim's heart has stopped shows after `claims.DEAD_AFTER_S`.
         """
-        claim = patiently(lambda: claims.highest(self.objects, trial_id), PATIENCE_S)
+        claim = patiently(lambda: leases.highest(self.objects, trial_id), PATIENCE_S)
         if by_others and claim and claim.owner == self.owner:
             return False
         return self.watch.is_alive(claim)
@@ -178,12 +183,12 @@ class Bucket:
         listened to, for `claims.DEAD_AFTER_S` at most.
         """
         asked = set(trial_ids)
-        first = patiently(lambda: claims.highest_of(self.objects, asked), PATIENCE_S)
+        first = patiently(lambda: leases.highest_of(self.objects, asked), PATIENCE_S)
         waiting = {one for one, claim in first.items() if self.watch.is_alive(claim)}
         alive: set[str] = set() if surely else waiting
         while waiting := waiting - alive:
             time.sleep(1)
-            now = patiently(functools.partial(claims.highest_of, self.objects, waiting), PATIENCE_S)
+            now = patiently(functools.partial(leases.highest_of, self.objects, waiting), PATIENCE_S)
             alive |= {one for one, claim in now.items() if claim.beat != first[one].beat and not claim.is_over}
             waiting = {one for one, claim in now.items() if self.watch.is_alive(claim)}
         return alive
@@ -206,14 +211,14 @@ class Bucket:
         copy = patiently(lambda: self._take(trial.trial_id, by_force=True), PATIENCE_S)
         log, before = patiently(lambda: self._inherit(copy, trial, None), PATIENCE_S)
         with tempfile.TemporaryDirectory(prefix="ablate-") as made:
-            path = Path(made) / trial.trial_id / store.LOG
+            path = Path(made) / trial.trial_id / run_directory.LOG
             path.parent.mkdir()
             path.write_bytes(log)
-            if not isinstance(store.outcome(trial, Path(made)), Done):
-                store.mark(trial, Path(made), failed)
-            log, last = path.read_bytes(), store.history(trial, Path(made))[-1]
-        patiently(lambda: self.objects.write(copy.name(store.LOG), log), PATIENCE_S)
-        patiently(lambda: claims.beat(self.objects, trial.trial_id, copy.number, claims.OVER), PATIENCE_S)
+            if not isinstance(run_directory.outcome(trial, Path(made)), Done):
+                run_directory.mark(trial, Path(made), failed)
+            log, last = path.read_bytes(), run_directory.history(trial, Path(made))[-1]
+        patiently(lambda: self.objects.write(copy.name(run_directory.LOG), log), PATIENCE_S)
+        patiently(lambda: leases.beat(self.objects, trial.trial_id, copy.number, leases.OVER), PATIENCE_S)
         patiently(lambda: self.objects.remove(before), PATIENCE_S)
         self.refresh([trial])
         return last if isinstance(last, Done) else failed
@@ -250,7 +255,7 @@ class Bucket:
         return f"stops/{self.owner}"
 
     def _prune(self, trial_id: str) -> str:
-        return f"{trial_id}/claims/{store.PRUNE}"
+        return f"{trial_id}/claims/{run_directory.PRUNE}"
 
 
 def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Files) -> Iterator[Event]:
@@ -265,7 +270,7 @@ def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Fi
     for event in events:
         size = log.stat().st_size
         held.append((size, event))
-        if store.outcome_of(event):
+        if run_directory.outcome_of(event):
             with contextlib.suppress(StorageUnavailable):
                 files.flush(PATIENCE_S)
             _wait(holding, size)

@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ablate import event_log, store
 from ablate.core.events import Done, from_dict
 from ablate.core.study import Trial
-from ablate.storage.claims import numbers, stem
-from ablate.storage.objects import Objects
+from ablate.store import event_log, run_directory
+from ablate.store.leases import numbers, stem
+from ablate.store.object_store import Objects
 
 STORED = "stored.json"
 FEW = 8
@@ -25,7 +25,7 @@ AT_ONCE = 256
 
 def is_settled(trial: Trial, runs: Path) -> bool:
     """Whether the mirror holds all there will ever be of the trial."""
-    return isinstance(store.outcome(trial, runs), Done)
+    return isinstance(run_directory.outcome(trial, runs), Done)
 
 
 def bring(objects: Objects, trials: Sequence[Trial], runs: Path) -> None:
@@ -64,7 +64,7 @@ def root(directory: Path) -> str | None:
 def bring_weights(directory: Path) -> None:
     """Fetch the weights of a trial that is done, where they are stored elsewhere. Raises StorageUnavailable."""
     if url := pointer(directory):
-        Objects(url).download(store.WEIGHTS, directory / store.WEIGHTS)
+        Objects(url).download(run_directory.WEIGHTS, directory / run_directory.WEIGHTS)
 
 
 def _logs(objects: Objects, trials: Sequence[Trial]) -> dict[str, tuple[str, str]]:
@@ -76,7 +76,7 @@ def _logs(objects: Objects, trials: Sequence[Trial]) -> dict[str, tuple[str, str
     found = {}
     for trial_id, its in itertools.groupby(sorted(names), key=lambda name: name.partition("/")[0]):
         held = list(its)
-        log = f"{stem(trial_id, max(numbers(trial_id, held), default=0))}/{store.LOG}"
+        log = f"{stem(trial_id, max(numbers(trial_id, held), default=0))}/{run_directory.LOG}"
         if log in names:
             found[trial_id] = log, names[log]
     return found
@@ -84,16 +84,16 @@ def _logs(objects: Objects, trials: Sequence[Trial]) -> dict[str, tuple[str, str
 
 def _put(objects: Objects, trial: Trial, directory: Path, log: bytes, told: tuple[str, str]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    if not (directory / store.CONFIG).exists():
-        store.write_config(directory / store.CONFIG, trial.config)
-    for name, content in ((store.LOG, log), (STORED, json.dumps(_told(objects, *told)).encode())):
+    if not (directory / run_directory.CONFIG).exists():
+        run_directory.write_config(directory / run_directory.CONFIG, trial.config)
+    for name, content in ((run_directory.LOG, log), (STORED, json.dumps(_told(objects, *told)).encode())):
         temporary = directory / f".{name}.tmp"
         temporary.write_bytes(content)
         temporary.replace(directory / name)
 
 
 def _told(objects: Objects, log: str, tag: str) -> dict[str, str]:
-    return {"url": f"{objects.url}/{log.removesuffix(f'/{store.LOG}')}", "tag": tag}
+    return {"url": f"{objects.url}/{log.removesuffix(f'/{run_directory.LOG}')}", "tag": tag}
 
 
 def _pointer(directory: Path) -> Mapping[str, str] | None:
@@ -106,7 +106,7 @@ def _pointer(directory: Path) -> Mapping[str, str] | None:
 
 def _ends(log: bytes) -> bool:
     last = event_log.last_of(log)
-    return last is not None and store.outcome_of(from_dict(last)) is not None
+    return last is not None and run_directory.outcome_of(from_dict(last)) is not None
 
 
 def _batches(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:

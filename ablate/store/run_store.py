@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ablate.core.errors import StorageUnavailable, UsageError
 from ablate.core.study import Trial
-from ablate.storage.bucket import Bucket
-from ablate.storage.folder import Folder
-from ablate.storage.mirror import bring_weights, pointer, root
-from ablate.storage.objects import check_url
-from ablate.storage.working_copy import WorkingCopy
+from ablate.store.bucket import Bucket
+from ablate.store.folder import Folder
+from ablate.store.mirror import bring_weights, pointer, root
+from ablate.store.object_store import check_url
+from ablate.store.working_copy import WorkingCopy
 
 Place = Folder | Bucket
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablate import store
 from ablate.core.events import Event, Failed, Outcome
 from ablate.core.study import Trial
+from ablate.store import run_directory
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,24 @@ class Folder:
         pass
 
     def attempt(
-        self, run: store.Run, trial: Trial, *, asked: float | None = None, alone: bool = False
+        self, run: run_directory.Run, trial: Trial, *, asked: float | None = None, alone: bool = False
     ) -> Iterator[Event]:
-        return store.attempt(run, trial, self.runs, asked=asked, alone=alone)
+        return run_directory.attempt(run, trial, self.runs, asked=asked, alone=alone)
 
     def refresh(self, trials: Iterable[Trial]) -> None:
         pass
 
     def is_claimed(self, trial_id: str, *, by_others: bool = False) -> bool:
-        return store.is_claimed(trial_id, self.runs)
+        return run_directory.is_claimed(trial_id, self.runs)
 
     def claimed(self, trial_ids: Iterable[str], *, surely: bool = False) -> set[str]:
-        return {one for one in trial_ids if store.is_claimed(one, self.runs)}
+        return {one for one in trial_ids if run_directory.is_claimed(one, self.runs)}
 
     def mark(self, trial: Trial, failed: Failed) -> Outcome:
-        return store.mark(trial, self.runs, failed)
+        return run_directory.mark(trial, self.runs, failed)
 
     def prune(self, trial: Trial, reason: str) -> None:
-        store.prune(trial, self.runs, reason)
+        run_directory.prune(trial, self.runs, reason)
 
     def seen_by_trials(self, stop: Path) -> Path:
         return stop

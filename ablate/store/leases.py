@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ablate.storage.objects import Objects
+from ablate.store.object_store import Objects
 
 BEAT_S = 5.0
 DEAD_AFTER_S = 30.0

@@ -22,10 +22,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ablate import event_log
 from ablate.core.errors import AlreadyLeased, DiskFull, Diverged, ProcessLost, Pruned, Stopped, UsageError
 from ablate.core.events import Done, Epoch, Event, Failed, Notice, Outcome, Started, from_dict
 from ablate.core.study import Trial
+from ablate.store import event_log
 
 CLAIM = "claim"
 CONFIG = "config.json"

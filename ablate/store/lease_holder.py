@@ -7,11 +7,10 @@ import threading
 import time
 from pathlib import Path
 
-from ablate import store
 from ablate.core.errors import StorageUnavailable
 from ablate.core.study import Trial
-from ablate.storage import claims
-from ablate.storage.working_copy import Files, WorkingCopy
+from ablate.store import leases, run_directory
+from ablate.store.working_copy import Files, WorkingCopy
 
 STOP = "stop"
 """In the trial's directory: the driver asked all its trials to stop, or the claim is lost."""
@@ -71,7 +70,7 @@ class Holding:
         self._thread.join(patience_s)
         if not self.is_lost:
             with contextlib.suppress(StorageUnavailable):
-                claims.beat(self._copy.objects, self._copy.trial_id, self._copy.number, claims.OVER)
+                leases.beat(self._copy.objects, self._copy.trial_id, self._copy.number, leases.OVER)
 
     def _work(self) -> None:
         while True:
@@ -100,15 +99,15 @@ class Holding:
 
     def _pass(self) -> None:
         now = time.monotonic()
-        if now - self._beaten >= claims.BEAT_S:
+        if now - self._beaten >= leases.BEAT_S:
             self._beats += 1
-            claims.beat(self._copy.objects, self._copy.trial_id, self._copy.number, str(self._beats).encode())
+            leases.beat(self._copy.objects, self._copy.trial_id, self._copy.number, str(self._beats).encode())
             self._beaten = now
         log = self._log()
         if len(log) > self.stored:
             self._wrote = now
         if len(log) > self._sent and self._may_tell():
-            self._copy.objects.write(self._copy.name(store.LOG), log)
+            self._copy.objects.write(self._copy.name(run_directory.LOG), log)
             self._sent = len(log)
         if self._sent > self.stored or now - self._looked >= SECONDS_BETWEEN_LOOKS:
             self._looked = now
@@ -120,22 +119,22 @@ class Holding:
     def _log(self) -> bytes:
         """Its whole lines."""
         try:
-            log = (self._directory / store.LOG).read_bytes()
+            log = (self._directory / run_directory.LOG).read_bytes()
         except FileNotFoundError:
             return b""
         return log[: log.rfind(b"\n") + 1]
 
     def _may_tell(self) -> bool:
         """Called after the log was read: weights are there before it says that the trial is done."""
-        weights = store.WEIGHTS
+        weights = run_directory.WEIGHTS
         return self.files is None or not (self._directory / weights).exists() or self.files.is_stored(weights)
 
     def _look(self) -> None:
         names = self._copy.objects.names(f"{self._copy.trial_id}/claims")
-        if max(claims.numbers(self._copy.trial_id, names), default=0) > self._copy.number:
+        if max(leases.numbers(self._copy.trial_id, names), default=0) > self._copy.number:
             self.is_lost = True
-        prune = f"{self._copy.trial_id}/claims/{store.PRUNE}"
+        prune = f"{self._copy.trial_id}/claims/{run_directory.PRUNE}"
         if prune in names and (reason := self._copy.objects.read(prune)) is not None:
-            store.prune(self._trial, self._directory.parent, reason.decode())
+            run_directory.prune(self._trial, self._directory.parent, reason.decode())
         if self.is_lost or self._copy.objects.read(self._stop) is not None:
             (self._directory / STOP).touch()

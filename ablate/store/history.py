@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ablate.event_log import last_line
+from ablate.store.event_log import last_line
 
 _SEED = re.compile(r'"seed": \d+')
 _ATTEMPT = re.compile(rb'"attempt": (\d+)')

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.core.errors import StorageUnavailable
-from ablate.storage.claims import stem
-from ablate.storage.objects import Objects, patiently
-from ablate.store import CHECKPOINTS, WEIGHTS
+from ablate.store.leases import stem
+from ablate.store.object_store import Objects, patiently
+from ablate.store.run_directory import CHECKPOINTS, WEIGHTS
 
 CHECKPOINT = CHECKPOINTS[0]
 """The one before it stays here: an object is never half of it, and its checksum travels with it."""
