@@ -14,8 +14,7 @@ import hydra
 from omegaconf import OmegaConf
 
 from ablate import CONF, schema, trial
-from ablate.core import errors
-from ablate.core.errors import UsageError
+from ablate.core.errors import StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.identity import ADDED_LATER, flatten
 from ablate.core.levels import Level, show
@@ -46,7 +45,7 @@ def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
     if not (directory / trial.WEIGHTS).is_file():
         try:
             mirror.bring_weights(directory)
-        except errors.StorageUnavailable as away:
+        except StorageUnavailable as away:
             raise UsageError(f"trial={trial_id}: its weights are at {mirror.pointer(directory)}: {away}") from away
     if not (directory / trial.WEIGHTS).is_file():
         raise UsageError(f"trial={trial_id}: {_without_weights(trial_id, config, runs)}")

@@ -14,8 +14,8 @@ from rich.console import Console
 from ablate import address, dispatch, plan, preview, ready, schema, stopping, track
 from ablate.agenda import Agenda, is_to_do
 from ablate.cli import app
-from ablate.core import errors, provenance, text
-from ablate.core.errors import UsageError
+from ablate.core import provenance, text
+from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.study import Study
 from ablate.session import Session
@@ -76,10 +76,10 @@ def run(typed: Any) -> int:
         except KeyboardInterrupt:
             say(f"Stopped now. {GOES_ON}", "yellow")
             return stop.exit_status
-        except errors.DiskFull as full:
+        except DiskFull as full:
             say(f"{full}. Free some space. {GOES_ON}", "red")
             return 1
-        except errors.StorageUnavailable as away:
+        except StorageUnavailable as away:
             say(f"storage={place.url}: {away}. {GOES_ON}", "red")
             return 1
     study = agenda.final

@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from ablate.core import errors
-from ablate.core.errors import UsageError
+from ablate.core.errors import DiskFull, Stopped, UsageError
 from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Aids, Slot, in_process, on_ray
 from ablate.dispatch.machine import Machine, Machines
@@ -178,7 +177,7 @@ class Stops:
 
     def __call__(self, config, directory):
         if self.stop.exists():
-            raise errors.Stopped
+            raise Stopped
         yield from well(config, directory)
 
 
@@ -344,7 +343,7 @@ def tells_process(config, directory):
 
 
 def test_a_full_disk_is_nobodys_failure(dispatch, trials, tmp_path):
-    with pytest.raises(errors.DiskFull, match="No space left on device: "):
+    with pytest.raises(DiskFull, match="No space left on device: "):
         list(dispatch(in_slot(fills_the_disk), trials, runs=tmp_path, slot=Slot()))
     assert run_directory.outcome(trials[0], tmp_path) is None
 

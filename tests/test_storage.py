@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ablate.core import errors
-from ablate.core.errors import StorageUnavailable
+from ablate.core.errors import AlreadyLeased, Pruned, Stopped, StorageUnavailable
 from ablate.core.events import Done, Epoch, Failed, Notice, Started, to_dict
 from ablate.store import bucket, lease_holder, leases, mirror, object_store, run_directory, working_copy
 from ablate.store.bucket import Bucket
@@ -88,7 +87,7 @@ def test_of_many_who_attempt_a_trial_at_once_one_trains_and_the_others_are_told_
         ready.wait()
         try:
             return types(place.attempt(run, trial))
-        except errors.AlreadyLeased:
+        except AlreadyLeased:
             return "claimed"
         finally:
             if len(others := list(ended)) < 7:
@@ -149,14 +148,14 @@ def stops_after_two(config, directory):
     yield started()
     yield epoch(1)
     yield epoch(2)
-    raise errors.Stopped
+    raise Stopped
 
 
 def test_a_trial_whose_holder_died_is_claimed_until_its_heart_was_silent_for_long(driver, clock):
     trial = make_trial(0)
     dies(driver(), trial, stops_after_two)
     other = driver()
-    with pytest.raises(errors.AlreadyLeased):
+    with pytest.raises(AlreadyLeased):
         list(other.attempt(well, trial))
     clock.now += leases.DEAD_AFTER_S
     told = list(other.attempt(well, trial))
@@ -208,7 +207,7 @@ def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(d
     def attempt():
         try:
             heard.extend(first.attempt(zombie, trial))
-        except errors.AlreadyLeased:
+        except AlreadyLeased:
             outcome.append("claimed")
 
     thread = threading.Thread(target=attempt)
@@ -247,7 +246,7 @@ def test_an_outcome_stored_just_before_another_claimed_the_trial_is_told_by_both
             taken.append(list(second.attempt(lambda *_: trained.append(1) or iter([]), trial)))
 
     monkeypatch.setattr(Objects, "write", write)
-    with pytest.raises(errors.AlreadyLeased):
+    with pytest.raises(AlreadyLeased):
         list(first.attempt(well, trial))
     assert types(taken[1]) == WHOLE
     assert not trained
@@ -308,7 +307,7 @@ def test_it_goes_on_from_the_checkpoint_that_is_stored_and_keeps_one_alone(drive
         temporary.replace(checkpoint)
         yield started()
         if len(found) < 3:
-            raise errors.Stopped
+            raise Stopped
         yield done()
         checkpoint.unlink()
 
@@ -390,7 +389,7 @@ def test_asked_to_stop_the_drivers_trials_stop_and_those_of_others_do_not(driver
     def run(config, directory):
         yield started()
         until(lambda: (directory / first.seen_by_trials("")).exists(), 2)
-        raise errors.Stopped
+        raise Stopped
 
     first.ask_to_stop()
     until(lambda: any("stops/" in name for name in first.objects.names()))
@@ -409,7 +408,7 @@ def test_a_tuning_stops_a_trial_and_the_request_does_not_outlive_it(driver, monk
         yield started()
         place.prune(trial, "others are better")
         until((directory / run_directory.PRUNE).exists)
-        raise errors.Pruned((directory / run_directory.PRUNE).read_text())
+        raise Pruned((directory / run_directory.PRUNE).read_text())
 
     *_, last = place.attempt(run, trial)
     assert (last.kind, last.reason) == ("pruned", "others are better")
@@ -428,7 +427,7 @@ def test_a_failure_that_the_driver_marks_is_the_truth_and_fences_the_process_tha
         assert zombie.told.wait(60)
         lost = place.mark(trial, Failed(kind="lost", reason="its node was cut off"))
         zombie.may_go_on.set()
-        with pytest.raises(errors.AlreadyLeased):
+        with pytest.raises(AlreadyLeased):
             cut_off.result(60)
     assert run_directory.outcome(trial, place.runs) == lost
     assert types(place.attempt(well, trial)) == WHOLE

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from ablate import nuisance, session
-from ablate.core import errors
-from ablate.core.errors import Diverged
+from ablate.core.errors import Diverged, Pruned
 from ablate.core.events import Done, Epoch, Failed, Started
 from ablate.core.identity import NUMERICS
 from ablate.space import Levels, Range
@@ -46,7 +45,7 @@ class Fake:
         acc = acc_of(config, self.optima)
         for epoch in range(1, epochs + 1):
             if (directory / run_directory.PRUNE).exists():
-                raise errors.Pruned((directory / run_directory.PRUNE).read_text())
+                raise Pruned((directory / run_directory.PRUNE).read_text())
             if config["recipe"]["lr"] > self.diverges_above:
                 raise Diverged("the training loss is nan in epoch 1")
             valid = acc * (0.5 + 0.5 * epoch / epochs)

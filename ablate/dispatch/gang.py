@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.core import errors
+from ablate.core.errors import ProcessLost
 from ablate.core.events import Event
 from ablate.dispatch.rank import Mail, torch_config, train_on_rank
 from ablate.dispatch.slot import Slot
@@ -126,7 +126,7 @@ def _raise_if_dead(error: Exception | None) -> None:
             if isinstance(behind, exceptions.OutOfMemoryError):
                 raise MemoryError("the machine's memory ran out, and Ray ended the process of a rank")
             if isinstance(behind, exceptions.RayActorError | exceptions.NodeDiedError):
-                raise errors.ProcessLost("the process of a rank died") from error
+                raise ProcessLost("the process of a rank died") from error
             behind = getattr(behind, "health_check_failure", None) or behind.__cause__
 
 

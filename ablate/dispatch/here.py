@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ablate.core import errors
+from ablate.core.errors import AlreadyLeased
 from ablate.core.study import Trial
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
@@ -47,5 +47,5 @@ def in_process(
         try:
             for event in place.attempt(run(slot), trial, asked=asked, alone=True):
                 yield trial, event
-        except errors.AlreadyLeased:
+        except AlreadyLeased:
             queue.put_off(trial)

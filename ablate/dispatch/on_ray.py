@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablate.core.errors import AlreadyLeased, DiskFull, ProcessLost
 from ablate.core.events import Event, Failed, Notice
 from ablate.core.hardware import gpu_bytes
 from ablate.core.study import Trial
@@ -170,16 +171,16 @@ class _Study:
         lost = (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError, errors.LocalRayletDiedError)
         try:
             event = self.ray.get(next(generator))
-        except errors.DiskFull as full:
-            raise errors.DiskFull(str(getattr(full, "cause", full))) from None
-        except errors.AlreadyLeased:
+        except DiskFull as full:
+            raise DiskFull(str(getattr(full, "cause", full))) from None
+        except AlreadyLeased:
             del self.running[generator]
             self.place.is_claimed(stream.trial.trial_id)  # looked at again and again, it shows when that process died
             yield from self._put_off(stream)
         except errors.OutOfMemoryError:
             del self.running[generator]
             yield from self._out_of_memory(stream)
-        except (StopIteration, errors.ProcessLost, *lost) as end:  # all else, as an ImportError, is everyone's problem
+        except (StopIteration, ProcessLost, *lost) as end:  # all else, as an ImportError, is everyone's problem
             del self.running[generator]
             if not stream.is_over and not stopping():
                 yield from self._ended(stream, died=not isinstance(end, StopIteration))

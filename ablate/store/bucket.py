@@ -20,8 +20,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ablate.core import errors
-from ablate.core.errors import StorageUnavailable
+from ablate.core.errors import AlreadyLeased, StorageUnavailable
 from ablate.core.events import Done, Event, Failed, Notice, Outcome, Started, from_dict
 from ablate.core.study import Trial
 from ablate.store import event_log, leases, mirror, run_directory
@@ -107,7 +106,7 @@ class Bucket:
             holding.files = files
             _move(log, directory / run_directory.LOG)
             if not holding.wait(len(log), PATIENCE_S, urgent=True):
-                raise errors.AlreadyLeased(trial.trial_id) if holding.is_lost else StorageUnavailable(holding.away)
+                raise AlreadyLeased(trial.trial_id) if holding.is_lost else StorageUnavailable(holding.away)
             with contextlib.suppress(StorageUnavailable):  # they are of no use, and of no harm
                 self.objects.remove(before)
             yield files, holding
@@ -158,12 +157,12 @@ class Bucket:
         claim = leases.highest(self.objects, trial_id)
         while True:
             if not by_force and claim and claim.owner != self.owner and self.watch.is_alive(claim):
-                raise errors.AlreadyLeased(trial_id)
+                raise AlreadyLeased(trial_id)
             number = claim.number + 1 if claim else 1
             if leases.take(self.objects, trial_id, self.owner, number):
                 return WorkingCopy(self.objects, trial_id, number)
             if not by_force:
-                raise errors.AlreadyLeased(trial_id)
+                raise AlreadyLeased(trial_id)
             claim = leases.Claim(trial_id, number)
 
     def is_claimed(self, trial_id: str, *, by_others: bool = False) -> bool:
@@ -279,7 +278,7 @@ def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Fi
             wait_s = LONGEST_WAIT_S if begins else PART_OF_TRAINING * (time.monotonic() - said)
             holding.wait(size, min(LONGEST_WAIT_S, wait_s), urgent=begins)
         if holding.is_lost:
-            raise errors.AlreadyLeased(log.parent.name)
+            raise AlreadyLeased(log.parent.name)
         while held and held[0][0] <= holding.stored:
             yield held.popleft()[1]
         said = time.monotonic()
@@ -293,7 +292,7 @@ def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Fi
 def _wait(holding: Holding, size: int) -> None:
     """Until the log is stored. Raises AlreadyLeased or StorageUnavailable where it is not."""
     if not holding.wait(size, PATIENCE_S, urgent=True):
-        raise errors.AlreadyLeased if holding.is_lost else StorageUnavailable(holding.away)
+        raise AlreadyLeased if holding.is_lost else StorageUnavailable(holding.away)
 
 
 def _move(content: bytes, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ablate.core import errors
+from ablate.core.errors import StorageUnavailable
 from ablate.core.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, Started
 from ablate.core.levels import show
 from ablate.core.study import Trial
@@ -115,7 +115,7 @@ class Writer:
     def _is_claimed(self, trial_id: str) -> bool:
         try:
             return self.place.is_claimed(trial_id)
-        except errors.StorageUnavailable:  # who knows
+        except StorageUnavailable:  # who knows
             return True
 
     def _began(self, trial: Trial) -> bool:
