@@ -12,7 +12,7 @@ from typing import Any
 from ablate import nuisance, space
 from ablate.core import text
 from ablate.core.errors import UsageError
-from ablate.core.identity import NUMERICS, OUTSIDE_IDENTITY, flatten, science, trial_id
+from ablate.core.identity import NUMERICS, OUTSIDE_IDENTITY, at_first_paths, flatten, science, trial_id
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Trial
 from ablate.grid import Combination
@@ -245,5 +245,5 @@ def _shared(config: Mapping[str, Any], choices: Mapping[str, str]) -> tuple[dict
     """What the trials of a config share: what they compute with, and the same flat, with the groups' choices."""
     shared = science(config)
     chosen = {group: choice for group, choice in choices.items() if group in shared}
-    flat = {key: value for key, value in flatten(shared).items() if key not in OUTSIDE_IDENTITY}
+    flat = {key: value for key, value in at_first_paths(flatten(shared)).items() if key not in OUTSIDE_IDENTITY}
     return shared, chosen | flat

@@ -14,12 +14,13 @@ from hydra.utils import instantiate
 from omegaconf import MISSING
 from rich.console import Console
 
-from ablate import finished, schema, trial
+from ablate import finished, schema
 from ablate.cli import app
 from ablate.core import hardware
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY
 from ablate.core.levels import show
+from ablate.training import build
 
 Device = Enum("Device", ["auto", "cpu", "cuda"])
 
@@ -120,7 +121,7 @@ def _device(typed: str, made: Trained) -> str:
 def _read(file: str) -> Trained:
     """A file that ablate.export wrote, or the authors' own."""
     from ablate.deploy import c_source, onnx_file, packed
-    from ablate.parts.weights import read_mat
+    from ablate.networks.weights import read_mat
 
     path, typed = Path(file), f"weights={file}"
     if path.suffix == ".mat":
@@ -150,11 +151,11 @@ def _like(card: Any) -> Any:
     from ablate.deploy.fold import folded
 
     schema.check_targets(card.config)
-    return folded(trial.make_network(card.config, card.shape[0], card.classes))
+    return folded(build.make_network(card.config, card.shape[0], card.classes))
 
 
 def _ours(trial_id: str, config: Mapping[str, Any], directory: Path) -> Trained:
-    network, channels, classes = trial.trained(config, directory)
+    network, channels, classes = build.trained_network(config, directory)
     words = f"{trial_id}: {finished.words(config)}"
     precision = config["recipe"].get("precision", "fp32")  # the trial may be older than the key
     return Trained(network, channels, classes, f"trial={trial_id}", words, precision, dataset=config["dataset"])
@@ -175,9 +176,9 @@ def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: s
     """`exported` is the accuracy that the network had on these images when it was exported, if it was."""
     import torch
 
-    from ablate import scores
-    from ablate.parts.compute import Compute
-    from ablate.parts.loader import on_device
+    from ablate.data.loader import on_device
+    from ablate.training import evaluation
+    from ablate.training.compute import Compute
 
     precision = made.precision if made.precision in hardware.precisions(device) else "fp32"
     compute, threads = Compute(device, precision), torch.get_num_threads()
@@ -186,7 +187,7 @@ def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: s
     if made.shape not in (None, shape):
         theirs, own = ("x".join(map(str, one)) for one in (shape, made.shape))
         raise UsageError(f"{made.typed}: for images of {own} numbers; dataset={name} has {theirs}")
-    found = scores.evaluate(network, test, compute)
+    found = evaluation.evaluate(network, test, compute)
     elsewhere = f", trained at {made.precision}, evaluated at {precision}" * (made.precision != precision)
     told = [
         made.words + elsewhere,
@@ -197,7 +198,7 @@ def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: s
         told.append(f"its trial had {100 * exported:.2f}%")
     if data.multi_crop:
         crops = on_device(data.test, device, threads=threads, many_crops=True)
-        acc = scores.multi_crop_acc(network, crops, compute)
+        acc = evaluation.multi_crop_acc(network, crops, compute)
         told.append(f"{name}: test accuracy {100 * acc:.2f}% by the mean softmax of 25 crops an image")
     if by_index:
         for item, (label, predicted) in enumerate(zip(data.test.labels, found.predicted.tolist(), strict=True)):

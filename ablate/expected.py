@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ablate import CONF, schema
 from ablate.core import hardware
-from ablate.core.identity import FOR_THE_PLAN_ONLY, science, trial_id
+from ablate.core.identity import FOR_THE_PLAN_ONLY, at_current_paths, science, trial_id
 from ablate.store import history
 
 PROCESS_BYTES = 400 * 2**20
@@ -108,7 +108,7 @@ _Told = tuple[str, tuple[Any, ...], int | None]
 def _told(text: str) -> _Told | None:
     """None for a config that is damaged, or of another program's making."""
     try:
-        config = json.loads(text)
+        config = at_current_paths(json.loads(text))
         return _cell(config), _profile(config), training_multiply_adds(_for_the_plan(config))
     except (ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException):
         return None

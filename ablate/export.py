@@ -14,12 +14,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import __version__, address, finished, schema, trial
+from ablate import __version__, address, finished, schema
 from ablate.cli import app
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
 from ablate.store import manifest, run_directory
+from ablate.training import build
 
 Format = Enum("Format", ["packed", "onnx", "c"])
 
@@ -111,14 +112,14 @@ def _write(
 ) -> None:
     import torch
 
+    from ablate.data.labels import labels
+    from ablate.data.loader import on_device
     from ablate.deploy import c_source, onnx_file, packed
     from ablate.deploy.card import Card
     from ablate.deploy.fold import folded
-    from ablate.parts.labels import labels
-    from ablate.parts.loader import on_device
 
-    network, _, classes = trial.trained(its_config, directory)
-    test = on_device(trial.dataset(its_config).test, "cpu")
+    network, _, classes = build.trained_network(its_config, directory)
+    test = on_device(build.dataset(its_config).test, "cpu")
     images, truth = next(iter(test.batches(EXAMPLES)))
     end = run_directory.outcome(Trial(Cell(()), its_config["seed"], its_config, {}, trial_id), Path(config["runs"]))
     if not isinstance(end, Done):

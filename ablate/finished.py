@@ -13,10 +13,10 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
-from ablate import CONF, schema, trial
+from ablate import CONF, schema
 from ablate.core.errors import StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
-from ablate.core.identity import ADDED_LATER, flatten
+from ablate.core.identity import ADDED_LATER, at_current_paths, flatten
 from ablate.core.levels import Level, show
 from ablate.core.study import Cell, Trial
 from ablate.grid import resolved
@@ -41,13 +41,13 @@ def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
         held = f"did you mean {' or '.join(close)}?" if close else f"its {len(ids)} trials are named by their ids"
         raise UsageError(f"trial={trial_id}: not in {runs}/; {held}")
     directory = runs / trial_id
-    config = json.loads((directory / "config.json").read_text())
-    if not (directory / trial.WEIGHTS).is_file():
+    config = at_current_paths(json.loads((directory / "config.json").read_text()))
+    if not (directory / run_directory.WEIGHTS).is_file():
         try:
             mirror.bring_weights(directory)
         except StorageUnavailable as away:
             raise UsageError(f"trial={trial_id}: its weights are at {mirror.pointer(directory)}: {away}") from away
-    if not (directory / trial.WEIGHTS).is_file():
+    if not (directory / run_directory.WEIGHTS).is_file():
         raise UsageError(f"trial={trial_id}: {_without_weights(trial_id, config, runs)}")
     return config, directory
 

@@ -20,7 +20,7 @@ from ablate import address
 from ablate.core.errors import UsageError
 from ablate.core.identity import flatten
 from ablate.core.levels import show
-from ablate.parts import checks
+from ablate.networks import checks
 
 Mode = Enum("Mode", ["run", "plan"])
 Scale = Enum("Scale", ["full", "smoke"])

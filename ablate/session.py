@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ablate import address, dispatch, schema, stopping, track, trial
+from ablate import address, dispatch, schema, stopping, track
 from ablate.agenda import Agenda
 from ablate.core.errors import UsageError
 from ablate.core.events import Failed
@@ -20,6 +20,9 @@ from ablate.expected import Expectations
 from ablate.plan import Plan
 from ablate.progress import Display
 from ablate.store import manifest, run_directory, run_store
+from ablate.tasks import image_classification
+from ablate.training import build
+from ablate.training.checkpoint_policy import CheckpointPolicy
 
 STOPPING_PATIENCE_S = 5.0
 """How long an MLflow that is away is waited for when one has asked to stop."""
@@ -159,14 +162,16 @@ class Session:
     def _events(self, queue: dispatch.Queue, *, in_process: bool) -> dispatch.TrialEvents:
         how, kept = self.planned.settings["dispatch"], self.planned.settings["checkpoint"]
         slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"], 1 if in_process else how["workers_per_trial"])
-        care = trial.Care(*schema.interval(kept["every"]), kept["keep"], self.place.seen_by_trials(self.stop.path))
+        care = CheckpointPolicy(
+            *schema.interval(kept["every"]), kept["keep"], self.place.seen_by_trials(self.stop.path)
+        )
         train = functools.partial(_train, care, self.planned.settings["cost"])
         stopping = self.stop.is_asked
         if in_process:
             return dispatch.in_process(train, queue, runs=self.runs, slot=slot, stopping=stopping, place=self.place)
         aids = dispatch.Aids(
-            data=trial.dataset,
-            warm=trial.warm,
+            data=build.dataset,
+            warm=image_classification.warm,
             bytes_of=lambda one: self._expected.peak_bytes(self.planned.configs[one.cell]),
         )
         return dispatch.on_ray(
@@ -186,6 +191,6 @@ def _is_unwanted(one: Trial, failed: Failed) -> bool:
     return not one.tuning or failed.kind == "error"
 
 
-def _train(care: trial.Care, cost: bool, slot: Slot) -> run_directory.Run:
+def _train(care: CheckpointPolicy, cost: bool, slot: Slot) -> run_directory.Run:
     device = "auto" if slot.gpus is None else "cuda" if slot.gpus else "cpu"
-    return functools.partial(trial.run, threads=slot.threads, device=device, care=care, cost=cost)
+    return functools.partial(image_classification.run, threads=slot.threads, device=device, care=care, cost=cost)

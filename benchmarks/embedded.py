@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 
-from ablate.cost.work import work
 from ablate.deploy import c_source
 from ablate.deploy.card import Card
 from ablate.deploy.fold import folded
 from ablate.deploy.graph import graph_of
-from ablate.parts import norm
-from ablate.parts.wrn import WideResNet
+from ablate.networks import norm
+from ablate.networks.wrn import WideResNet
+from ablate.training.cost.work import work
 
 ARMS = {
     "bn": norm.bn(affine=True, eps=1e-5),
@@ -54,7 +54,7 @@ def measure(name: str, arm: str, bits: int) -> Taken:
         arm=ARMS[arm], depth=depth, width=width, bits=bits, channels=shape[0], classes=CLASSES, generator=generator
     )
     made = folded(network)
-    config = {"norm": {"_target_": f"ablate.parts.norm.{arm}"}, "bits": bits}
+    config = {"norm": {"_target_": f"ablate.networks.norm.{arm}"}, "bits": bits}
     card = Card("untrained", config, shape, tuple(map(str, range(CLASSES))), 0.0, "benchmark")
     image = torch.randint(0, 256, (1, *shape), dtype=torch.uint8, generator=generator)
     examples = c_source.Examples(image, torch.zeros(1, dtype=torch.int64), made(image.float()))

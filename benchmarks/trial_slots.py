@@ -2,8 +2,9 @@
 
     python benchmarks/trial_slots.py [20-1] [8-1] [--cores 2] [--rounds 5] [--seconds 8]
 
-Every trial is `ablate.train.Training` in a process of its own, as in a study. Each round times both ways, one after the
-other; the ratio is the median of the rounds' ratios. Beside it the CPU seconds a second that a trial uses: its share
+Every trial is `ablate.training.loop.Training` in a process of its own, as in a study. Each round times both ways,
+one after the other; the ratio is the median of the rounds' ratios. Beside it the CPU seconds a second that a trial
+uses: its share
 of the cores, and no more.
 """
 

@@ -3,9 +3,9 @@
     python benchmarks/trial_throughput.py [20-4] [20-1] [8-1] [--arms bn srelu] [--threads 2] [--rounds 5]
 
 plain: fp32, NCHW, torchvision's transforms image by image in a DataLoader with two workers, `loss.item()` every step.
-ours: `ablate.train.Training`, at fp32, and at bf16 where this CPU has instructions for it, and both compiled. bare:
-forward, backward and SGD on one batch that is there, channels-last and fused: the ceiling. All train the same 1-bit
-network.
+ours: `ablate.training.loop.Training`, at fp32, and at bf16 where this CPU has instructions for it, and both compiled.
+bare: forward, backward and SGD on one batch that is there, channels-last and fused: the ceiling.
+All train the same 1-bit network.
 
 Each round times four epochs of each, in turns, to and fro, in one process; a ratio is the median of the rounds'
 ratios, so that a machine that is slow for a while is slow for all. The first epoch of each is not timed, and with it
@@ -30,12 +30,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ablate.core import hardware
-from ablate.cost.tensors import saved_bytes
-from ablate.parts import augment, multiply_adds, norm
-from ablate.parts.compute import Compute
-from ablate.parts.loader import InMemory
-from ablate.parts.wrn import WideResNet
-from ablate.train import Recipe, Training
+from ablate.data import augment
+from ablate.data.loader import InMemory
+from ablate.networks import multiply_adds, norm
+from ablate.networks.wrn import WideResNet
+from ablate.training.compute import Compute
+from ablate.training.cost.tensors import saved_bytes
+from ablate.training.loop import Recipe, Training
 
 LR, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
 EPOCH_S = 1.5

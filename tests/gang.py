@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import distributed as dist
 
-from ablate.parts.ranks import Ranks
+from ablate.training.ranks import Ranks
 
 PATIENCE_S = 90
 HANGS_AFTER = timedelta(seconds=30)

@@ -10,7 +10,7 @@ from ablate.dispatch import bundle
 
 
 def test_what_travels_plans_a_study_with_a_part_of_ones_own_on_a_machine_without_the_checkout(folder, tmp_path):
-    (folder / "my_arms.py").write_text("from ablate.parts.norm import none as plain\n")
+    (folder / "my_arms.py").write_text("from ablate.networks.norm import none as plain\n")
     (folder / "mine" / "norm").mkdir(parents=True)
     (folder / "mine" / "norm" / "plain.yaml").write_text("_target_: my_arms.plain\ntemperature: 5\n")
     target = tmp_path / "there"

@@ -44,7 +44,7 @@ MISTAKES = [
     ("norm.affine=maybe", "norm.affine=maybe: allowed: true, false"),
     ("-m norm.eps=0,1e-5", "norm.eps=0: allowed: a number above 0"),
     ("norm._target_=foo", "norm._target_=foo: no such module; allowed: package.module.Name"),
-    ("norm._target_=ablate.parts.nrom.bn", "norm._target_=ablate.parts.nrom.bn: no such module; allowed: "),
+    ("norm._target_=ablate.networks.nrom.bn", "norm._target_=ablate.networks.nrom.bn: no such module; allowed: "),
     ("width=100000000000000000000", "width=100000000000000000000: allowed: a number above 0, up to 1000"),
     ("model.padding=same", "model.padding=same: allowed: torch, tf"),
     ("model.residual=maybe", "model.residual=maybe: allowed: true, false"),

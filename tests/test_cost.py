@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ablate import cost
-from ablate.cost import speed, work
-from ablate.cost.tensors import OUTSIDE, PeakOfTensors, saved_bytes
+from ablate.data import augment
 from ablate.deploy.fold import folded
 from ablate.deploy.graph import graph_of
-from ablate.parts import augment
-from ablate.parts.compute import Compute
-from ablate.parts.wrn import WideResNet
-from ablate.train import Recipe
+from ablate.networks.wrn import WideResNet
+from ablate.training import cost
+from ablate.training.compute import Compute
+from ablate.training.cost import speed, work
+from ablate.training.cost.tensors import OUTSIDE, PeakOfTensors, saved_bytes
+from ablate.training.loop import Recipe
 from tests.parts.test_networks import ARMS
 
 IMAGES = 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pkgutil
+
 import pytest
 
 from ablate.core import identity
@@ -8,9 +10,9 @@ from ablate.core.study import Cell, Study
 from tests.fakes import make_trial
 
 CONFIG = {
-    "model": {"_target_": "ablate.parts.wrn.WideResNet", "_partial_": True},
-    "norm": {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10},
-    "dataset": {"_target_": "ablate.parts.data.digits", "valid_fraction": 0.1},
+    "model": {"_target_": "ablate.networks.wrn.WideResNet", "_partial_": True},
+    "norm": {"_target_": "ablate.networks.norm.srelu", "floor": -1, "temperature": 10},
+    "dataset": {"_target_": "ablate.data.datasets.digits", "valid_fraction": 0.1},
     "recipe": {"epochs": 30, "batch_size": 125, "lr": 0.1, "schedule": "warm_restarts"},
     "bits": 1,
     "depth": 8,
@@ -33,7 +35,7 @@ def test_ids_of_known_configs_change_with_numerics_alone(changes, golden):
 
 def test_an_id_ignores_key_order_and_whole_floats():
     reordered = dict(reversed(CONFIG.items()))
-    as_float = CONFIG | {"norm": {"temperature": 10.0, "floor": -1.0, "_target_": "ablate.parts.norm.srelu"}}
+    as_float = CONFIG | {"norm": {"temperature": 10.0, "floor": -1.0, "_target_": "ablate.networks.norm.srelu"}}
     assert trial_id(reordered) == trial_id(as_float) == trial_id(CONFIG)
 
 
@@ -67,16 +69,26 @@ def test_a_key_added_later_leaves_ids_alone_at_its_earlier_value(monkeypatch):
     assert trial_id(at_earlier_value) == trial_id(CONFIG) != trial_id(at_another)
 
 
-def test_a_part_that_moved_keeps_its_trials(monkeypatch):
-    monkeypatch.setattr(identity, "MOVED", {"ablate.elsewhere.bn": CONFIG["norm"]["_target_"]})
-    moved = CONFIG | {"norm": {**CONFIG["norm"], "_target_": "ablate.elsewhere.bn"}}
-    assert trial_id(moved) == trial_id(CONFIG)
+AT_FIRST = CONFIG | {
+    "model": {"_target_": "ablate.parts.wrn.WideResNet", "_partial_": True},
+    "norm": {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10},
+    "dataset": {"_target_": "ablate.parts.data.digits", "valid_fraction": 0.1},
+}
+"""The same trial as it was written before its parts moved."""
 
 
-def test_a_stored_config_names_a_part_where_it_is_now(monkeypatch):
-    monkeypatch.setattr(identity, "MOVED", {"ablate.elsewhere.bn": CONFIG["norm"]["_target_"]})
-    read = identity.at_current_paths(CONFIG)
-    assert read == CONFIG | {"norm": {**CONFIG["norm"], "_target_": "ablate.elsewhere.bn"}}
+def test_a_part_that_moved_keeps_its_trials():
+    assert trial_id(AT_FIRST) == trial_id(CONFIG) == "te6a9e80e2e9537b6"
+
+
+def test_a_stored_config_names_each_part_where_it_is_now():
+    assert identity.at_current_paths(AT_FIRST) == CONFIG
+
+
+@pytest.mark.parametrize("now", identity.MOVED)
+def test_a_moved_part_is_where_the_list_says(now):
+    module, _, name = now.rpartition(".")
+    assert callable(pkgutil.resolve_name(f"{module}:{name}"))
 
 
 def test_a_true_is_not_a_one():

@@ -8,18 +8,19 @@ import pytest
 import torch
 from scipy.io import savemat
 
-from ablate import scores, trial
 from ablate.core import hardware
 from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Trial
-from ablate.parts import data, folders
-from ablate.parts.compute import Compute
-from ablate.parts.loader import on_device
-from ablate.parts.norm import bn
-from ablate.parts.quantize import Conv2d
-from ablate.parts.weights import read_mat
-from ablate.parts.wrn import WideResNet
+from ablate.data import datasets, folders
+from ablate.data.loader import on_device
+from ablate.networks.norm import bn
+from ablate.networks.quantize import Conv2d
+from ablate.networks.weights import read_mat
+from ablate.networks.wrn import WideResNet
 from ablate.store import run_directory
+from ablate.tasks import image_classification
+from ablate.training import evaluation
+from ablate.training.compute import Compute
 from tests.parts.image_files import halve, picture
 from tests.parts.test_files import write_all
 from tests.test_trial import RECIPE, SRELU, SYNTHETIC
@@ -70,8 +71,8 @@ def test_a_file_in_the_authors_layout_gives_the_same_logits(network, tmp_path):
 def test_evaluate_prints_the_test_accuracy_of_the_weights(network, folder, say):
     write_mat(folder / "all.mat", network)
     write_all("cifar10", folder / "cifar")
-    test = data.cifar10(root=str(folder / "cifar"), valid_fraction=0).test
-    expected = scores.evaluate(network, on_device(test, "cpu"), Compute("cpu"))
+    test = datasets.cifar10(root=str(folder / "cifar"), valid_fraction=0).test
+    expected = evaluation.evaluate(network, on_device(test, "cpu"), Compute("cpu"))
     status, out, err = say("ablate.evaluate", "weights=all.mat", "dataset.root=cifar", "device=cpu")
     assert (status, err) == (0, "")
     assert "wide ResNet 8-1, 1 bit per weight, batch norm" in out
@@ -118,7 +119,7 @@ def finish(runs, **changes):
     """Train a trial to its end; return its id and its outcome."""
     config = trial_config(**changes)
     one = Trial(Cell(()), config["seed"], config, {}, trial_id(config))
-    *_, end = run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
+    *_, end = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), one, runs)
     return one.trial_id, end
 
 
@@ -157,7 +158,7 @@ def test_a_trial_is_scored_on_the_data_set_typed_or_on_its_own_with_the_keys_typ
     status, _, err = say("ablate.evaluate", f"trial={name}", "dataset=cifar10", "dataset.root=nowhere")
     assert (status, err.startswith("dataset=cifar10: its files are not in dataset.root=nowhere")) == (2, True)
     write_all("mnist", folder / "here")
-    own = {"_target_": "ablate.parts.data.mnist", "root": str(folder / "here"), "valid_fraction": 0}
+    own = {"_target_": "ablate.data.datasets.mnist", "root": str(folder / "here"), "valid_fraction": 0}
     name, end = finish(folder / "runs", dataset=own)
     (folder / "here").rename(folder / "there")
     assert say("ablate.evaluate", f"trial={name}")[2].startswith("dataset=mnist: its files are not in dataset.root=")
@@ -229,9 +230,9 @@ def test_a_damaged_image_found_while_streaming_is_one_line_and_exit_status_2(net
 
 
 def test_a_trial_on_imagenet_is_scored_by_many_crops_too(imagenet, folder, say):
-    dataset = {"_target_": "ablate.parts.folders.imagenet", "root": str(imagenet), "valid_fraction": 0}
+    dataset = {"_target_": "ablate.data.folders.imagenet", "root": str(imagenet), "valid_fraction": 0}
     dataset |= {"multi_crop": True, "workers": 0}
-    model = {"_target_": "ablate.parts.imagenet_resnet.ImageNetResNet", "_partial_": True}
+    model = {"_target_": "ablate.networks.imagenet_resnet.ImageNetResNet", "_partial_": True}
     name, end = finish(folder / "runs", dataset=dataset, model=model, depth=10, width=0.25)
     status, out, _ = say("ablate.evaluate", f"trial={name}", "device=cpu")
     assert f"{name}: ImageNet's ResNet 10-0.25, 32 bits per weight, norm bn (" in out

@@ -19,12 +19,14 @@ import onnx
 import pytest
 import torch
 
-from ablate import track, trial
+from ablate import track
 from ablate.core.events import Failed
 from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Study, Trial
-from ablate.parts import data
+from ablate.data import datasets
 from ablate.store import manifest, run_directory
+from ablate.tasks import image_classification
+from ablate.training import build
 from tests.deploy.test_c_source import DIGITS
 from tests.parts.test_files import write_all
 from tests.test_trial import BN, RECIPE, SRELU
@@ -38,7 +40,7 @@ def finish(runs, *, seeds=(0,), epochs=2, dataset=DIGITS, **changes):
         recipe = {**RECIPE, "epochs": epochs, "lr": 0.03, "augment": "none"}
         config = trial_config(seed=seed, dataset=dataset, recipe=recipe, **changes)
         one = Trial(Cell((("seed", seed),)), seed, config, {}, trial_id(config))
-        *_, _ = run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
+        *_, _ = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), one, runs)
         made.append(one)
     manifest.remember(Study("mine", {}, made), runs, None)
     return made
@@ -107,7 +109,8 @@ def test_printed_lines_can_be_typed_whatever_the_folder_is_called(folder, say):
 
 def test_an_arm_of_ones_own_that_is_not_there_is_named(folder, say, monkeypatch):
     (folder / "my_arms.py").write_text(
-        "from ablate.parts.norm import none\n\n\ndef mine(*, temperature):\n    return none(temperature=temperature)\n"
+        "from ablate.networks.norm import none\n\n\n"
+        "def mine(*, temperature):\n    return none(temperature=temperature)\n"
     )
     monkeypatch.syspath_prepend(folder)
     (one,) = finish(folder / "runs", epochs=1, norm={"_target_": "my_arms.mine", "temperature": 10})
@@ -217,8 +220,8 @@ def test_a_registered_model_is_served_and_answers_with_the_right_classes(mlflow_
         0,
         "study mine: 0 of 1 finished trials delivered to sqlite:///mlflow.db; it had the others\n",
     )
-    test = data.digits(valid_fraction=0.1).test
-    network, _, _ = trial.trained(one.config, folder / "runs" / one.trial_id)
+    test = datasets.digits(valid_fraction=0.1).test
+    network, _, _ = build.trained_network(one.config, folder / "runs" / one.trial_id)
     with torch.no_grad():
         expected = network(torch.from_numpy(test.images[:20]).float()).numpy()
     told = served(uri, "models:/digits/1", {"inputs": test.images[:20].astype(float).tolist()}, folder)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from ablate import trial
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Notice, Started
 from ablate.core.identity import flatten, trial_id
@@ -20,11 +19,14 @@ from ablate.dispatch import Aids, Slot, gang, on_ray
 from ablate.dispatch.machine import Machine, Machines
 from ablate.dispatch.rank import Mail
 from ablate.store import run_directory
+from ablate.tasks import image_classification
+from ablate.training import build
+from ablate.training.checkpoint_policy import CheckpointPolicy
 from tests.fakes import TIMES
 from tests.test_trial import BN, RECIPE, config
 
 WORKERS = 2
-DIGITS = {"_target_": "ablate.parts.data.digits", "valid_fraction": 0}
+DIGITS = {"_target_": "ablate.data.datasets.digits", "valid_fraction": 0}
 SLOT = Slot(cpus=0.5, gpus=0, workers=WORKERS)
 IS_BROKEN_OFF, RAISES = range(2)
 ATTEMPTS = 4
@@ -53,8 +55,10 @@ class Fares:
     def run(self, config, directory, *, ranks, data):
         seed = config["seed"]
         (self.folder / f"{seed}-{ranks.rank}-{os.getpid()}").touch()
-        care = trial.Care(epochs=1, minutes=None, stop=self.folder / "stop")
-        for event in trial.run(config, directory, threads=1, device="cpu", care=care, ranks=ranks, data=data):
+        care = CheckpointPolicy(epochs=1, minutes=None, stop=self.folder / "stop")
+        for event in image_classification.run(
+            config, directory, threads=1, device="cpu", care=care, ranks=ranks, data=data
+        ):
             if isinstance(event, Epoch) and event.epoch == 1:
                 attempt = len(list(self.folder.glob(f"{seed}-{ranks.rank}-*")))
                 self._befall((seed, attempt, ranks.rank), directory)
@@ -92,7 +96,7 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gang")
     runs, events = folder / "runs", []
     trials = [made(seed) for seed in (IS_BROKEN_OFF, RAISES)]
-    for one, event in on_ray(Fares(folder), trials, runs=runs, slot=SLOT, aids=Aids(data=trial.dataset)):
+    for one, event in on_ray(Fares(folder), trials, runs=runs, slot=SLOT, aids=Aids(data=build.dataset)):
         events.append((one.seed, event))
         if isinstance(event, Notice) and "said nothing" in event.text:
             (folder / "stop").unlink()
@@ -131,7 +135,7 @@ def test_however_it_is_broken_off_it_goes_on_to_the_numbers_of_one_process(study
     assert len(pids_of(folder, IS_BROKEN_OFF)) == WORKERS * ATTEMPTS
     told = run_directory.history(made(IS_BROKEN_OFF), runs)
     assert [type(event) for event in told] == [Started, Epoch, Epoch, Done]
-    alone = list(trial.run(made(IS_BROKEN_OFF).config, tmp_path, threads=1, device="cpu"))
+    alone = list(image_classification.run(made(IS_BROKEN_OFF).config, tmp_path, threads=1, device="cpu"))
     for mine, theirs in zip(numbers(told), numbers(alone), strict=True):
         assert mine == pytest.approx(theirs, rel=2e-3, abs=2e-3)
     left = {path.name for path in (runs / made(IS_BROKEN_OFF).trial_id).iterdir()}
@@ -169,7 +173,7 @@ def test_a_line_trains_on_workers_what_it_trains_without(folder, say):
     done = run_directory.history(as_trial(well), folder / "runs")[-1]
     (folder / "alone").mkdir()
     whole = {**well, "recipe": {**well["recipe"], "shards": 1}}
-    *_, alone = trial.run(whole, folder / "alone", threads=1, device="cpu", cost=True)
+    *_, alone = image_classification.run(whole, folder / "alone", threads=1, device="cpu", cost=True)
     assert done.metrics.keys() == alone.metrics.keys()
     for name in ("train_loss", "test_loss", "test_acc", "parameters"):
         assert done.metrics[name] == pytest.approx(alone.metrics[name], rel=5e-3, abs=5e-3), name

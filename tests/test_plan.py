@@ -188,9 +188,9 @@ def test_a_study_without_a_name_is_named_by_its_data_and_factors(planned, typed,
 
 def test_a_trials_config_is_plain_and_holds_nothing_for_the_plan_only(planned):
     (trial,) = planned("norm=srelu", "dataset=fashion_mnist", "seeds=1").study.trials
-    assert trial.config["norm"] == {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 5}
+    assert trial.config["norm"] == {"_target_": "ablate.networks.norm.srelu", "floor": -1, "temperature": 5}
     assert trial.config["dataset"] == {
-        "_target_": "ablate.parts.data.fashion_mnist",
+        "_target_": "ablate.data.datasets.fashion_mnist",
         "root": None,
         "valid_fraction": 0.1,
     }
@@ -261,7 +261,7 @@ def test_no_group_shares_a_root_values_name():
 
 def test_an_unknown_hook_is_named():
     with pytest.raises(UsageError, match=r"check: ablate\.parts\.checks\.nothing: no such function"):
-        schema.hooks({"norm": {"check": "ablate.parts.checks.nothing"}}, "check")
+        schema.hooks({"norm": {"check": "ablate.networks.checks.nothing"}}, "check")
 
 
 def test_a_typed_out_studys_trials_keep_their_identity(planned):

@@ -9,14 +9,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ablate import scores, train
-from ablate.parts import augment, norm, shards
-from ablate.parts.compute import Compute
-from ablate.parts.loader import InMemory
-from ablate.parts.norm import bn, srelu
-from ablate.parts.ranks import Ranks
-from ablate.parts.shards import Deal
-from ablate.parts.wrn import WideResNet
+from ablate.data import augment
+from ablate.data.loader import InMemory
+from ablate.networks import norm
+from ablate.networks.norm import bn, srelu
+from ablate.networks.wrn import WideResNet
+from ablate.training import evaluation, loop, shards
+from ablate.training.compute import Compute
+from ablate.training.ranks import Ranks
+from ablate.training.shards import Deal
 from tests.gang import on_ranks
 
 BATCH, STEPS = 50, 20
@@ -69,9 +70,9 @@ def trained(ranks, *, arm, items, count, how="light"):
     deal, compute, data = Deal(count, ranks), Compute("cpu"), images(items)
     made = compute.placed(shards.dealt(network(arm), deal))
     values = {"epochs": 7, "batch_size": BATCH, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
-    recipe = train.Recipe(**values, lr_factor=factor, augment=AUGMENTS[how])
+    recipe = loop.Recipe(**values, lr_factor=factor, augment=AUGMENTS[how])
     generators = {"order": torch.Generator().manual_seed(2), "draws": torch.Generator().manual_seed(3)}
-    fitting = train.Training(made, data, recipe, **generators, compute=compute, deal=deal)
+    fitting = loop.Training(made, data, recipe, **generators, compute=compute, deal=deal)
     losses, sums, gradients = [], [0.0], []
 
     def between():
@@ -89,9 +90,9 @@ def trained(ranks, *, arm, items, count, how="light"):
         epochs.append({"loss": told["train_loss"], "acc": acc, **moments(made)})
     looks = []
     how_again = {"batch_size": BATCH, "augment": AUGMENTS[how], **generators, "deal": deal}
-    scores.reestimate_moments(made, data, compute, **how_again, between=lambda: looks.append(1))
+    evaluation.reestimate_moments(made, data, compute, **how_again, between=lambda: looks.append(1))
     compute.evaluation_batch = lambda *_: 5  # several looks on each rank, and on one rank one more
-    found = scores.evaluate(made, data, compute, lambda: looks.append(1), ranks)
+    found = evaluation.evaluate(made, data, compute, lambda: looks.append(1), ranks)
     return {
         "losses": losses[:STEPS],
         "gradients": gradients,

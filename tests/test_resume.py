@@ -7,16 +7,18 @@ import functools
 import pytest
 import torch
 
-from ablate import checkpoint, scores, train, trial
 from ablate.core.events import Done, Epoch, Notice, Started
 from ablate.core.identity import flatten, trial_id
 from ablate.core.study import Cell, Trial
 from ablate.store import event_log, run_directory
+from ablate.tasks import image_classification
+from ablate.training import build, checkpoint, evaluation, loop
+from ablate.training.checkpoint_policy import CheckpointPolicy
 from tests.parts.image_files import write_imagenet
 from tests.test_trial import BN, RECIPE, SRELU, config, numbers
 
-EVERY_BATCH = trial.Care(minutes=1e-9)
-EVERY_EPOCH = trial.Care(epochs=1, minutes=None)
+EVERY_BATCH = CheckpointPolicy(minutes=1e-9)
+EVERY_EPOCH = CheckpointPolicy(epochs=1, minutes=None)
 
 
 class Killed(BaseException):
@@ -29,7 +31,9 @@ def made(**changes):
 
 
 def attempt(one, runs, care=EVERY_BATCH):
-    return run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu", care=care), one, runs)
+    return run_directory.attempt(
+        functools.partial(image_classification.run, threads=1, device="cpu", care=care), one, runs
+    )
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def killed_after(monkeypatch):
 
     There are 3 in each of 2 epochs, and 3 in the pass that re-estimates moments.
     """
-    real = trial._recipe
+    real = build.recipe
 
     def arm(batches):
         left = [batches]
@@ -52,16 +56,16 @@ def killed_after(monkeypatch):
                     raise Killed
                 return made.augment(images, draws)
 
-            return train.Recipe(**{**vars(made), "augment": augment})
+            return loop.Recipe(**{**vars(made), "augment": augment})
 
-        monkeypatch.setattr(trial, "_recipe", recipe)
+        monkeypatch.setattr(build, "recipe", recipe)
 
     return arm
 
 
 @pytest.fixture
 def undisturbed(tmp_path):
-    return lambda **changes: list(attempt(made(**changes), tmp_path / "undisturbed", trial.Care()))
+    return lambda **changes: list(attempt(made(**changes), tmp_path / "undisturbed", CheckpointPolicy()))
 
 
 def until_killed(one, runs, care=EVERY_BATCH):
@@ -74,7 +78,7 @@ def until_killed(one, runs, care=EVERY_BATCH):
     raise AssertionError("it was not killed")
 
 
-@pytest.mark.parametrize("care", [EVERY_BATCH, EVERY_EPOCH, trial.Care()], ids=["batch", "epoch", "never"])
+@pytest.mark.parametrize("care", [EVERY_BATCH, EVERY_EPOCH, CheckpointPolicy()], ids=["batch", "epoch", "never"])
 @pytest.mark.parametrize("batches", [0, 1, 3, 4, 7, 8])
 def test_a_killed_trial_ends_with_the_same_numbers_to_the_last_bit(tmp_path, killed_after, undisturbed, care, batches):
     killed_after(batches)
@@ -124,7 +128,7 @@ def test_an_epoch_that_the_log_lost_is_told_from_the_checkpoint(tmp_path, killed
 def test_asked_to_stop_it_keeps_what_is_done_and_has_no_outcome(tmp_path, undisturbed, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_LOOKS", 0)
     stop = tmp_path / "stop"
-    care = trial.Care(stop=stop)
+    care = CheckpointPolicy(stop=stop)
     events = []
     for event in attempt(made(), tmp_path / "runs", care):
         events.append(event)
@@ -185,16 +189,16 @@ def test_a_checkpoint_of_another_format_is_not_used(tmp_path, killed_after):
     ("keep", "kept"), [("none", []), ("weights", ["weights.pt"]), ("all", ["checkpoint.pt", "weights.pt"])]
 )
 def test_keep_says_what_stays_of_a_trial_that_is_done(tmp_path, keep, kept):
-    list(attempt(made(), tmp_path, trial.Care(epochs=2, minutes=None, keep=keep)))
+    list(attempt(made(), tmp_path, CheckpointPolicy(epochs=2, minutes=None, keep=keep)))
     assert sorted(path.name for path in (tmp_path / made().trial_id).glob("*.pt")) == kept
 
 
 def test_a_trial_that_failed_begins_at_the_beginning(tmp_path, monkeypatch):
-    real = scores.evaluate
-    monkeypatch.setattr(scores, "evaluate", lambda *_: 1 / 0)
+    real = evaluation.evaluate
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: 1 / 0)
     assert list(attempt(made(), tmp_path))[-1].kind == "error"
     assert (tmp_path / made().trial_id / run_directory.CHECKPOINTS[0]).exists()
-    monkeypatch.setattr(scores, "evaluate", real)
+    monkeypatch.setattr(evaluation, "evaluate", real)
     events = list(attempt(made(), tmp_path))
     assert [type(event) for event in events] == [Started, Epoch, Epoch, Done]
     assert run_directory.history(made(), tmp_path) == events
@@ -203,7 +207,7 @@ def test_a_trial_that_failed_begins_at_the_beginning(tmp_path, monkeypatch):
 
 def test_streamed_images_go_on_in_the_same_order_with_the_same_crops(tmp_path, killed_after, undisturbed):
     dataset = {
-        "_target_": "ablate.parts.folders.imagenet",
+        "_target_": "ablate.data.folders.imagenet",
         "root": str(write_imagenet(tmp_path / "imagenet")),
         "valid_fraction": 0.0,
         "multi_crop": False,
@@ -212,7 +216,7 @@ def test_streamed_images_go_on_in_the_same_order_with_the_same_crops(tmp_path, k
     one = {
         "dataset": dataset,
         "norm": BN,
-        "model": {"_target_": "ablate.parts.imagenet_resnet.ImageNetResNet", "_partial_": True},
+        "model": {"_target_": "ablate.networks.imagenet_resnet.ImageNetResNet", "_partial_": True},
         "depth": 10,
         "width": 0.0625,
         "recipe": {**RECIPE, "batch_size": 2, "augment": "scale_crop_flip"},

@@ -119,7 +119,7 @@ def test_fail_fast_stops_at_the_first_failure(folder, say):
 
 def test_an_error_shows_its_traceback_and_leaves_the_others_alone(folder, say):
     Path("mine/norm").mkdir(parents=True)
-    Path("mine/norm/broken.yaml").write_text("_target_: ablate.parts.norm.nothing\n")
+    Path("mine/norm/broken.yaml").write_text("_target_: ablate.networks.norm.nothing\n")
     line = f"--config-dir=mine -m norm=bn,broken seeds=1 {TINY} {HERE}".split()
     status, out, _ = say("ablate.run", *line)
     assert status == 1

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from ablate import CONF, dispatch, trial
+from ablate import CONF, dispatch
 from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Slot
 from ablate.store import event_log, folder, leases, run_directory, run_store
 from ablate.store.object_store import Objects
+from ablate.tasks import image_classification
+from ablate.training import build
+from ablate.training.checkpoint_policy import CheckpointPolicy
 from tests import buckets
 from tests.fakes import TIMES, Dies, diverges_on_seed_two, in_slot, raises_on_seed_one
 from tests.test_resume import made, numbers
@@ -28,7 +31,7 @@ LINE = [
     *("-m", "norm=bn", "bits=1,32", "seeds=1", "depth=8", "width=3"),
     *("recipe.epochs=8", "checkpoint.every=1", "cost=false"),
 ]
-EVERY_BATCH = trial.Care(minutes=1e-9, stop=Path("stop"))
+EVERY_BATCH = CheckpointPolicy(minutes=1e-9, stop=Path("stop"))
 BATCHES = 3
 """Of the tiny trial's epoch: it has 2, and a pass that re-estimates moments."""
 
@@ -65,14 +68,16 @@ def test_a_folder_and_an_object_store_tell_and_hold_the_same(place, trials):
 
 def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers(place, tmp_path):
     undisturbed = list(
-        run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), made(), tmp_path / "other")
+        run_directory.attempt(
+            functools.partial(image_classification.run, threads=1, device="cpu"), made(), tmp_path / "other"
+        )
     )
     trained = []
 
     def stops(config, directory):
         """After two batches, as if asked to."""
 
-        def look(real=trial._recipe):
+        def look(real=build.recipe):
             def recipe(*arguments, **options):
                 got = real(*arguments, **options)
 
@@ -87,9 +92,9 @@ def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers
             return recipe
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(trial, "_recipe", look())
-            patch.setattr("ablate.checkpoint.SECONDS_BETWEEN_LOOKS", 0)
-            yield from trial.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
+            patch.setattr(build, "recipe", look())
+            patch.setattr("ablate.training.checkpoint.SECONDS_BETWEEN_LOOKS", 0)
+            yield from image_classification.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
 
     assert not any(isinstance(event, Done) for event in place.attempt(stops, made()))
     if isinstance(place, folder.Folder):
@@ -105,7 +110,7 @@ class Counted:
         self.folder, self.url = folder, url
 
     def __call__(self, config, directory):
-        real = trial._recipe
+        real = build.recipe
         brought = (directory / run_directory.CHECKPOINTS[0]).exists()
         with (self.folder / "brought").open("a") as file:
             file.write(f"{brought}\n")
@@ -122,11 +127,11 @@ class Counted:
 
             return type(got)(**{**vars(got), "augment": augment})
 
-        trial._recipe = recipe
+        build.recipe = recipe
         try:
-            yield from trial.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
+            yield from image_classification.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
         finally:
-            trial._recipe = real
+            build.recipe = real
 
     def die_once_stored(self, directory):
         """Four batches are in the checkpoint here; the object is that very file."""
@@ -142,7 +147,9 @@ class Counted:
 @pytest.mark.ray
 def test_a_worker_killed_mid_training_goes_on_from_the_batch_of_the_stored_checkpoint(tmp_path, s3):
     undisturbed = list(
-        run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), made(), tmp_path / "other")
+        run_directory.attempt(
+            functools.partial(image_classification.run, threads=1, device="cpu"), made(), tmp_path / "other"
+        )
     )
     place = run_store.place(buckets.fresh_url("s3"), tmp_path / "runs")
     run = in_slot(Counted(tmp_path, place.url))

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ablate import scores, train
 from ablate.core.errors import Diverged
-from ablate.parts import augment, norm
-from ablate.parts.compute import Compute
-from ablate.parts.loader import InMemory
-from ablate.parts.wrn import WideResNet
+from ablate.data import augment
+from ablate.data.loader import InMemory
+from ablate.networks import norm
+from ablate.networks.wrn import WideResNet
+from ablate.training import evaluation, loop
+from ablate.training.compute import Compute
 from tests.parts.test_networks import ARMS
 
 ITEMS, BATCH = 110, 50
@@ -40,9 +41,9 @@ def factor(step):
 def training(made, precision="fp32", **changes):
     compute = Compute("cpu", precision)
     values = {"epochs": 7, "batch_size": BATCH, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
-    recipe = train.Recipe(**{**values, "lr_factor": factor, "augment": augment.light, **changes})
+    recipe = loop.Recipe(**{**values, "lr_factor": factor, "augment": augment.light, **changes})
     generators = {"order": torch.Generator().manual_seed(2), "draws": torch.Generator().manual_seed(3)}
-    return train.Training(compute.placed(made), images(), recipe, **generators, compute=compute)
+    return loop.Training(compute.placed(made), images(), recipe, **generators, compute=compute)
 
 
 def losses(made, steps=STEPS, **changes):
@@ -135,8 +136,8 @@ def test_a_batch_norm_has_the_moments_of_each_part():
 )
 def test_parts_are_of_equal_size(most, size):
     values = {"epochs": 1, "batch_size": 125, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
-    recipe = train.Recipe(**values, lr_factor=factor, augment=augment.none, micro_batch=most)
-    assert train.part_size(recipe) == size
+    recipe = loop.Recipe(**values, lr_factor=factor, augment=augment.none, micro_batch=most)
+    assert loop.part_size(recipe) == size
 
 
 @pytest.mark.parametrize("arm", ARMS)
@@ -198,11 +199,11 @@ def test_a_batch_larger_than_the_data_is_a_whole_batch():
 
 def test_scores_do_not_depend_on_how_many_images_are_scored_at_once(monkeypatch):
     made = network("bn")
-    whole = scores.evaluate(made, images(), Compute("cpu"))
+    whole = evaluation.evaluate(made, images(), Compute("cpu"))
     compute = Compute("cpu")
     monkeypatch.setattr(compute, "evaluation_batch", lambda *_: 7)
     looks: list[int] = []
-    parts = scores.evaluate(made, images(), compute, lambda: looks.append(1))
+    parts = evaluation.evaluate(made, images(), compute, lambda: looks.append(1))
     assert len(looks) == -(-ITEMS // 7)
     assert parts.loss == pytest.approx(whole.loss, abs=1e-12)
     assert torch.equal(parts.predicted, whole.predicted)
@@ -248,10 +249,10 @@ def test_a_gpu_is_not_waited_for_between_two_batches(precision):
     compute, data = Compute("cuda", precision), images()
     on_gpu = InMemory(data.images.cuda(), data.labels.cuda())
     values = {"epochs": 1, "batch_size": 5, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
-    recipe = train.Recipe(**values, lr_factor=factor, augment=augment.light)
+    recipe = loop.Recipe(**values, lr_factor=factor, augment=augment.light)
     generators = {"order": torch.Generator(), "draws": torch.Generator("cuda")}
     made = compute.placed(network("bn", dtype=torch.float32))
-    fitting = train.Training(made, on_gpu, recipe, **generators, compute=compute)
+    fitting = loop.Training(made, on_gpu, recipe, **generators, compute=compute)
 
     def between():
         torch.cuda.set_sync_debug_mode("default" if fitting.batch == ITEMS // 5 else "error")

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate import cost, scores, train, trial
 from ablate.core.errors import Diverged
 from ablate.core.events import Done, Epoch, Started
-from ablate.parts import augment, data
-from ablate.parts.compute import Compute
-from ablate.parts.loader import InMemory, on_device
+from ablate.data import augment, datasets
+from ablate.data.loader import InMemory, on_device
+from ablate.tasks import image_classification
+from ablate.training import build, cost, evaluation, loop
+from ablate.training.compute import Compute
 from tests.fakes import TIMES
 
 SYNTHETIC = {
-    "_target_": "ablate.parts.data.synthetic",
+    "_target_": "ablate.data.datasets.synthetic",
     "valid_fraction": 0.1,
     "train_items": 200,
     "test_items": 50,
@@ -40,13 +41,13 @@ RECIPE = {
     "micro_batch": None,
     "shards": 1,
 }
-BN = {"_target_": "ablate.parts.norm.bn", "affine": True, "eps": 1e-5}
-SRELU = {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10}
+BN = {"_target_": "ablate.networks.norm.bn", "affine": True, "eps": 1e-5}
+SRELU = {"_target_": "ablate.networks.norm.srelu", "floor": -1, "temperature": 10}
 
 
 def config(**changes):
     return {
-        "model": {"_target_": "ablate.parts.wrn.WideResNet", "_partial_": True},
+        "model": {"_target_": "ablate.networks.wrn.WideResNet", "_partial_": True},
         "norm": BN,
         "dataset": SYNTHETIC,
         "recipe": RECIPE,
@@ -74,7 +75,7 @@ def run_directory(folder):
 
 
 def run(**changes):
-    return list(trial.run(config(**changes), Path(), threads=1, device="cpu"))
+    return list(image_classification.run(config(**changes), Path(), threads=1, device="cpu"))
 
 
 @pytest.mark.parametrize("norm", [BN, SRELU])
@@ -123,7 +124,7 @@ def test_looking_at_the_test_images_at_a_restart_changes_nothing(monkeypatch):
         return [{k: v for k, v in kept.items() if k != "restart_test_acc"} for kept in numbers(events)[:-1]]
 
     shown = numbers_but_those_shown()
-    monkeypatch.setattr(trial, "_restarts", lambda recipe: [])
+    monkeypatch.setattr(build, "restarts", lambda recipe: [])
     assert numbers_but_those_shown() == shown
 
 
@@ -132,14 +133,14 @@ def test_other_schedules_tell_no_accuracy_at_restarts():
 
 
 def test_the_trained_weights_are_kept_before_a_trial_says_done(folder):
-    running = trial.run(config(), folder, threads=1, device="cpu")
+    running = image_classification.run(config(), folder, threads=1, device="cpu")
     for event in running:
         assert (folder / "weights.pt").exists() == isinstance(event, Done)
-    made = data.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"})
+    made = datasets.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"})
     compute = Compute("cpu")
-    network = compute.placed(trial.make_network(config(), made.channels, made.classes))
+    network = compute.placed(build.make_network(config(), made.channels, made.classes))
     network.load_state_dict(torch.load(folder / "weights.pt"))
-    found = scores.evaluate(network, on_device(made.test, "cpu"), compute)
+    found = evaluation.evaluate(network, on_device(made.test, "cpu"), compute)
     assert (found.acc, found.loss) == (event.metrics["test_acc"], event.metrics["test_loss"])
     assert found.predicted.tolist() == event.predicted
     assert [path.name for path in folder.iterdir()] == ["weights.pt"]
@@ -153,11 +154,11 @@ def test_without_a_validation_split_there_is_no_validation_metric():
 @pytest.mark.parametrize("moments", ["reestimated", "running"])
 def test_moments_are_the_mean_of_the_batch_moments_or_running_averages(monkeypatch, moments):
     kept = []
-    evaluate = scores.evaluate
-    monkeypatch.setattr(scores, "evaluate", lambda network, *a: kept.append(network) or evaluate(network, *a))
+    evaluate = evaluation.evaluate
+    monkeypatch.setattr(evaluation, "evaluate", lambda network, *a: kept.append(network) or evaluate(network, *a))
     plain = {**RECIPE, "moments": moments, "augment": "none", "batch_size": 90}
     run(recipe=plain, dataset={**SYNTHETIC, "valid_fraction": 0.1})
-    images = data.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"}).train.images
+    images = datasets.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"}).train.images
     whole = torch.from_numpy(images).float()  # 180 images in 2 batches of 90: their means average to the whole's
     found = kept[-1].input_norm.running_mean.item()
     assert (found == pytest.approx(whole.mean().item(), rel=1e-5)) == (moments == "reestimated")
@@ -175,7 +176,9 @@ def test_a_network_learns():
 
 
 def test_a_trial_diverges_at_once_when_its_loss_is_not_finite():
-    running = trial.run(config(norm=SRELU, recipe={**RECIPE, "lr": 1e6}), Path(), threads=1, device="cpu")
+    running = image_classification.run(
+        config(norm=SRELU, recipe={**RECIPE, "lr": 1e6}), Path(), threads=1, device="cpu"
+    )
     with pytest.raises(Diverged, match=r"the training loss is (nan|inf) in epoch 1"):
         list(running)
 
@@ -194,13 +197,13 @@ def test_an_image_tensor_of_nan_is_caught_before_the_weights_are_touched():
 
 def training(network, images, planned, seed=0):
     generators = {"order": torch.Generator().manual_seed(seed), "draws": torch.Generator()}
-    return train.Training(network, images, planned, compute=Compute("cpu"), **generators)
+    return loop.Training(network, images, planned, compute=Compute("cpu"), **generators)
 
 
 def recipe(**changes):
     values = {"epochs": 1, "batch_size": 3, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}
     constant = {"lr_factor": lambda step: 1.0, "augment": augment.none}
-    return train.Recipe(**(values | constant | changes))
+    return loop.Recipe(**(values | constant | changes))
 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
@@ -240,7 +243,7 @@ def test_the_loop_is_sgd_whose_velocity_holds_the_rate_over_every_item(momentum)
 
 def test_weights_decay_and_the_scales_and_offsets_of_norms_do_not():
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1, bias=False), torch.nn.BatchNorm2d(2))
-    decayed, others = train.sgd(network, recipe()).param_groups
+    decayed, others = loop.sgd(network, recipe()).param_groups
     assert [p.dim() for p in decayed["params"]] == [4]
     assert [p.dim() for p in others["params"]] == [1, 1]
 
@@ -270,14 +273,14 @@ def test_every_arm_sees_the_same_images_in_the_same_order(monkeypatch):
 
 
 def test_a_data_set_is_loaded_once_for_the_trials_of_a_worker(monkeypatch):
-    trial._dataset.cache_clear()
+    build._dataset.cache_clear()
     loaded = []
-    real = data.synthetic
-    monkeypatch.setattr(data, "synthetic", lambda **kwargs: loaded.append(1) or real(**kwargs))
+    real = datasets.synthetic
+    monkeypatch.setattr(datasets, "synthetic", lambda **kwargs: loaded.append(1) or real(**kwargs))
     run()
     run(seed=1)
     assert loaded == [1]
-    trial._dataset.cache_clear()
+    build._dataset.cache_clear()
 
 
 @pytest.mark.gpu
@@ -287,13 +290,15 @@ def test_a_data_set_is_loaded_once_for_the_trials_of_a_worker(monkeypatch):
 )
 @pytest.mark.parametrize("norm", [BN, SRELU])
 def test_a_trial_runs_on_a_gpu(norm, changes):
-    events = list(trial.run(config(norm=norm, recipe={**RECIPE, **changes}), Path(), threads=1, device="cuda"))
+    events = list(
+        image_classification.run(config(norm=norm, recipe={**RECIPE, **changes}), Path(), threads=1, device="cuda")
+    )
     assert isinstance(events[-1], Done)
 
 
 def test_what_a_network_costs_is_told_with_its_outcome_and_changes_no_number():
     Path("cost").mkdir()
-    plain, told = run(), list(trial.run(config(), Path("cost"), threads=1, device="cpu", cost=True))
+    plain, told = run(), list(image_classification.run(config(), Path("cost"), threads=1, device="cpu", cost=True))
     assert numbers(plain)[:-2] == numbers(told)[:-2]
     assert plain[-1].predicted == told[-1].predicted
     added = told[-1].metrics.keys() - plain[-1].metrics.keys()
@@ -306,6 +311,6 @@ def test_a_cost_that_cannot_be_measured_is_told_and_costs_no_trial(monkeypatch):
         raise RuntimeError("no such thing\nat all")
 
     monkeypatch.setattr(cost, "of_inference", fails)
-    *_, notice, done = trial.run(config(), Path(), threads=1, device="cpu", cost=True)
+    *_, notice, done = image_classification.run(config(), Path(), threads=1, device="cpu", cost=True)
     assert notice.text == "its cost was not measured: RuntimeError: no such thing"
     assert isinstance(done, Done)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ablate import checkpoint, scores, train, trial
 from ablate.core.errors import Diverged, Pruned, Stopped
 from ablate.core.events import Done, Epoch
-from ablate.parts import augment, shards
-from ablate.parts.compute import Compute
-from ablate.parts.ranks import Ranks
-from ablate.parts.shards import Deal
+from ablate.data import augment
 from ablate.store.run_directory import CHECKPOINTS, WEIGHTS, prune
+from ablate.tasks import image_classification
+from ablate.training import build, checkpoint, evaluation, loop, shards
+from ablate.training.checkpoint_policy import CheckpointPolicy
+from ablate.training.compute import Compute
+from ablate.training.ranks import Ranks
+from ablate.training.shards import Deal
 from tests.fakes import TIMES, make_trial
 from tests.gang import on_ranks
 from tests.parts.image_files import config as of_folder
 from tests.test_trial import BN, RECIPE, config
 
-EVERY_BATCH = trial.Care(minutes=1e-9)
+EVERY_BATCH = CheckpointPolicy(minutes=1e-9)
 SHARDED = {**RECIPE, "shards": 2, "moments": "running", "augment": "none"}
 CLOSE = {"rel": 2e-4, "abs": 1e-4}
 
@@ -29,7 +31,9 @@ def run(ranks, *, folder, care=None, alter=None, **changes):
         alter(ranks)
     told = []
     try:
-        for event in trial.run(config(**changes), folder, threads=1, device="cpu", care=care, ranks=ranks):
+        for event in image_classification.run(
+            config(**changes), folder, threads=1, device="cpu", care=care, ranks=ranks
+        ):
             if isinstance(event, Epoch | Done):
                 told.append({key: value for key, value in event.metrics.items() if key not in TIMES})
             if isinstance(event, Done):
@@ -80,7 +84,7 @@ class StopsAfter:
 
     def __call__(self, ranks):
         checkpoint.SECONDS_BETWEEN_LOOKS = 0
-        asked = checkpoint.Keeper._asked
+        asked = checkpoint.CheckpointWriter._asked
 
         def looks(keeper):
             self.left -= 1
@@ -88,9 +92,9 @@ class StopsAfter:
                 self.path.touch()
             return asked(keeper)
 
-        checkpoint.Keeper._asked = looks
+        checkpoint.CheckpointWriter._asked = looks
         if not ranks.is_first:
-            checkpoint.Keeper._asked = unreachable
+            checkpoint.CheckpointWriter._asked = unreachable
 
 
 def unreachable(keeper):
@@ -100,7 +104,7 @@ def unreachable(keeper):
 @pytest.mark.parametrize("after", [2, 7, 8], ids=["within an epoch", "in the evaluation", "in the last one"])
 def test_asked_to_stop_both_stop_and_one_process_goes_on_from_their_checkpoint(tmp_path, after):
     (tmp_path / "run").mkdir()
-    care, alter = trial.Care(stop=tmp_path / "stop"), StopsAfter(after, tmp_path / "stop")
+    care, alter = CheckpointPolicy(stop=tmp_path / "stop"), StopsAfter(after, tmp_path / "stop")
     how = {"folder": tmp_path / "run", "care": care, "alter": alter, "recipe": SHARDED}
     for found in on_ranks(run, 2, tmp_path / "ranks", **how):
         assert found[-1] == "Stopped"
@@ -130,7 +134,7 @@ def run_with_stop_seen_by_one(ranks, *, folder):
     stop = folder / f"stop{ranks.rank}"
     if ranks.is_first:
         stop.touch()
-    return run(ranks, folder=folder, care=trial.Care(stop=stop))
+    return run(ranks, folder=folder, care=CheckpointPolicy(stop=stop))
 
 
 def test_both_diverge_where_one_has_a_loss_that_is_nan(tmp_path):
@@ -139,13 +143,13 @@ def test_both_diverge_where_one_has_a_loss_that_is_nan(tmp_path):
 
 
 def nan_on_rank_1(ranks):
-    real, calls = train.functional.cross_entropy, []
+    real, calls = loop.functional.cross_entropy, []
 
     def loss(logits, labels):
         calls.append(1)
         return real(logits, labels) * (float("nan") if ranks.rank == 1 and len(calls) == 2 else 1)
 
-    train.functional.cross_entropy = loss
+    loop.functional.cross_entropy = loss
 
 
 def test_at_fp16_both_leave_out_a_step_that_overflows_on_one(tmp_path):
@@ -159,11 +163,11 @@ def test_at_fp16_both_leave_out_a_step_that_overflows_on_one(tmp_path):
 
 def steps_at_fp16(ranks):
     deal, compute = Deal(2, ranks), Compute("cpu", "fp16")
-    data = trial._loaders(trial.dataset(config()), "cpu", threads=1, augment="none")["train"]
-    generators = trial._generators(0, "cpu")
-    made = compute.placed(shards.dealt(trial.make_network(config(), 1, 4, generators.pop("init")), deal))
-    recipe = trial._recipe({**RECIPE, "batch_size": 90, "epochs": 1, "augment": "none"}, steps_per_epoch=2)
-    fitting = train.Training(made, data, recipe, compute=compute, deal=deal, **generators)
+    data = build.loaders(build.dataset(config()), "cpu", threads=1, augment="none")["train"]
+    generators = image_classification._generators(0, "cpu")
+    made = compute.placed(shards.dealt(build.make_network(config(), 1, 4, generators.pop("init")), deal))
+    recipe = build.recipe({**RECIPE, "batch_size": 90, "epochs": 1, "augment": "none"}, steps_per_epoch=2)
+    fitting = loop.Training(made, data, recipe, compute=compute, deal=deal, **generators)
     overflows = ranks.rank == 1
     made.stem.weight.register_hook(lambda gradient: gradient * float("inf") if overflows and not seen else gradient)
     seen = []
@@ -184,17 +188,17 @@ def test_each_rank_reads_its_share_of_the_files_and_scores_are_of_all(tmp_path, 
 
 def streamed(ranks, *, root):
     """Fifteen images in batches of 7; scores of six, and of their crops."""
-    made = trial.dataset({"dataset": of_folder(root, multi_crop=True)})
-    loaders = trial._loaders(made, "cpu", threads=1, augment="scale_crop_flip")
+    made = build.dataset({"dataset": of_folder(root, multi_crop=True)})
+    loaders = build.loaders(made, "cpu", threads=1, augment="scale_crop_flip")
     generators = {"order": torch.Generator().manual_seed(2), "draws": torch.Generator().manual_seed(3)}
     batches = Deal(2, ranks).batches(loaders["train"], 7, augment=augment.scale_crop_flip, **generators)
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 3))
     with torch.no_grad():
         network[2].weight.copy_(torch.arange(36).view(3, 12) % 5 / 255)
         network[2].bias.zero_()
-    found = scores.evaluate(network, loaders["test"], Compute("cpu"), ranks=ranks)
+    found = evaluation.evaluate(network, loaders["test"], Compute("cpu"), ranks=ranks)
     return {
         "images": [images for images, _ in batches],
         "scores": (found.loss, found.acc),
-        "multi_crop": scores.multi_crop_acc(network, loaders["test_crops"], Compute("cpu"), ranks=ranks),
+        "multi_crop": evaluation.multi_crop_acc(network, loaders["test_crops"], Compute("cpu"), ranks=ranks),
     }

@@ -7,9 +7,10 @@ import torch._dynamo
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel  # noqa: F401
 
-from ablate import scores, train, trial  # noqa: F401
-from ablate.parts import folders, stream  # noqa: F401
+from ablate.data import folders, stream  # noqa: F401
+from ablate.tasks import image_classification
+from ablate.training import evaluation, loop  # noqa: F401
 
-trial.warm()
+image_classification.warm()
 torch.set_num_threads(1)  # no pool of threads: a process that has one is not to be forked
 nn.Linear(1, 1)(torch.ones(1, 1)).backward()

@@ -66,7 +66,25 @@ A key is listed here in the commit that adds it, and its value never changes aft
 default does: at that value it stays out of the hash, so that earlier trials keep their identity.
 """
 
-MOVED: Mapping[str, str] = {}
+MOVED: Mapping[str, str] = {
+    "ablate.data.datasets.cifar10": "ablate.parts.data.cifar10",
+    "ablate.data.datasets.cifar100": "ablate.parts.data.cifar100",
+    "ablate.data.datasets.digits": "ablate.parts.data.digits",
+    "ablate.data.datasets.fashion_mnist": "ablate.parts.data.fashion_mnist",
+    "ablate.data.datasets.imagenet32": "ablate.parts.data.imagenet32",
+    "ablate.data.datasets.mnist": "ablate.parts.data.mnist",
+    "ablate.data.datasets.svhn": "ablate.parts.data.svhn",
+    "ablate.data.datasets.synthetic": "ablate.parts.data.synthetic",
+    "ablate.data.folders.image_folder": "ablate.parts.folders.image_folder",
+    "ablate.data.folders.imagenet": "ablate.parts.folders.imagenet",
+    "ablate.networks.imagenet_resnet.ImageNetResNet": "ablate.parts.imagenet_resnet.ImageNetResNet",
+    "ablate.networks.wrn.WideResNet": "ablate.parts.wrn.WideResNet",
+    "ablate.networks.norm.bn": "ablate.parts.norm.bn",
+    "ablate.networks.norm.gn": "ablate.parts.norm.gn",
+    "ablate.networks.norm.ln": "ablate.parts.norm.ln",
+    "ablate.networks.norm.none": "ablate.parts.norm.none",
+    "ablate.networks.norm.srelu": "ablate.parts.norm.srelu",
+}
 """Where a part of ours is now -> where it was when trials first used it.
 
 The hash, and the params that MLflow shows, use the first path, so that a part that moves keeps its trials. A part is

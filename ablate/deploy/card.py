@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ablate.core.identity import at_current_paths
+
 KEY = "ablate"
 """Of the entry in a file's metadata that holds a card."""
 
@@ -42,6 +44,7 @@ class Card:
     def from_json(cls, text: str) -> Card:
         """Raise ValueError, KeyError or TypeError for what is no card."""
         values = json.loads(text)
+        values["config"] = at_current_paths(values["config"])
         card = cls(**{**values, "shape": tuple(values["shape"]), "labels": tuple(values["labels"])})
         if len(card.shape) != 3:
             raise ValueError(f"shape {card.shape}")

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ablate.parts.quantize import STEPS, Conv2d, quantized
+from ablate.networks.quantize import STEPS, Conv2d, quantized
 
 
 def folded(network: nn.Module) -> nn.Module:

@@ -53,7 +53,7 @@ def train_on_rank(told: dict[str, Any]) -> None:
     """In each rank: run the trial; the first tells its events. What one raises is told, and ends the others."""
     import ray
 
-    from ablate.parts.ranks import Ranks
+    from ablate.training.ranks import Ranks
 
     ranks, put = Ranks.joined(), told["mail"].put.remote
     claim = FileLock(told["directory"] / CLAIM, timeout=SECONDS_TO_DIE)

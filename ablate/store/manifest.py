@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from ablate.core.errors import UsageError
-from ablate.core.identity import OUTSIDE_IDENTITY, flatten
+from ablate.core.identity import OUTSIDE_IDENTITY, at_current_paths, at_first_paths, flatten
 from ablate.core.study import Cell, Study, Trial
 
 VERSION = 1
@@ -140,9 +140,9 @@ def _unpacked(common: Mapping[str, Any], cells: Iterable[Mapping[str, Any]]) -> 
     trials = []
     for one in cells:
         cell = Cell(tuple((factor, level) for factor, level in one["levels"]))
-        config = _merged(common, one["config"])
+        config = at_current_paths(_merged(common, one["config"]))
         values = tuple((key, value) for key, value in one.get("values", ()))
-        params = {key: value for key, value in flatten(config).items() if key not in OUTSIDE_IDENTITY}
+        params = {key: value for key, value in at_first_paths(flatten(config)).items() if key not in OUTSIDE_IDENTITY}
         for seed, trial_id in one["seeds"].items():
             own = {"seed": int(seed)}
             trials.append(

@@ -20,7 +20,10 @@ COSTS = (
     *("latency_ms", "latency_low_ms", "latency_high_ms"),
     *("inference_images_per_s", "inference_low_images_per_s", "inference_high_images_per_s"),
 )
-"""What a trial took and what its network costs, as `ablate.cost` measures it; a frame has those that any run tells."""
+"""What a trial took and what its network costs, as `ablate.training.cost` measures it.
+
+A frame has the columns that at least one run reports.
+"""
 
 BOOKKEEPING = (
     *("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "machine"),

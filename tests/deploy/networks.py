@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ablate.deploy.card import Card
-from ablate.parts.imagenet_resnet import ImageNetResNet
-from ablate.parts.wrn import WideResNet
+from ablate.networks.imagenet_resnet import ImageNetResNet
+from ablate.networks.wrn import WideResNet
 from tests.parts.test_networks import ARMS
 
 CLASSES = 10
@@ -41,6 +41,12 @@ def trained(arm, bits, kind=WideResNet, **changes):
 
 def card(arm="bn", bits=1, kind=WideResNet, shape=None, labels=None, **config):
     depth, width = SIZES[kind]
-    whole = {"depth": depth, "width": width, "bits": bits, "norm": {"_target_": f"ablate.parts.norm.{arm}"}, **config}
+    whole = {
+        "depth": depth,
+        "width": width,
+        "bits": bits,
+        "norm": {"_target_": f"ablate.networks.norm.{arm}"},
+        **config,
+    }
     names = tuple(labels or (f"class {number}" for number in range(CLASSES)))
     return Card("t0123456789abcdef", whole, shape or SHAPES[kind], names, 0.5, "0.0")

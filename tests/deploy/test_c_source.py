@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from ablate import trial
 from ablate.core.errors import UsageError
 from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Trial
+from ablate.data import datasets
 from ablate.deploy import c_source
 from ablate.deploy.fold import folded
-from ablate.parts import data
-from ablate.parts.imagenet_resnet import ImageNetResNet
-from ablate.parts.wrn import WideResNet
+from ablate.networks.imagenet_resnet import ImageNetResNet
+from ablate.networks.wrn import WideResNet
 from ablate.store import run_directory
+from ablate.tasks import image_classification
+from ablate.training import build
 from tests.deploy.networks import SHAPES, card, images, trained
 from tests.parts.test_networks import ARMS
 from tests.test_trial import BN, RECIPE, SRELU
@@ -26,7 +27,7 @@ from tests.test_trial import config as trial_config
 
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 ARM = ["arm-linux-gnueabihf-gcc", "qemu-arm"]
-DIGITS = {"_target_": "ablate.parts.data.digits", "valid_fraction": 0.1}
+DIGITS = {"_target_": "ablate.data.datasets.digits", "valid_fraction": 0.1}
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
@@ -43,7 +44,7 @@ def written(network, its_card, folder, shape, name="net"):
     return c_source.write(network, its_card, folder, name, examples)
 
 
-def build(folder, *options, compiler="cc", name="net"):
+def compiled_program(folder, *options, compiler="cc", name="net"):
     told = subprocess.run(
         [compiler, *STRICT, *options, f"{name}.c", f"{name}_test.c", "-lm", "-o", "program"],
         cwd=folder,
@@ -66,7 +67,7 @@ def logits_of(program, some, *before):
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 32])
 def test_the_test_program_agrees_with_pytorch(tmp_path, arm, bits):
     written(folded(trained(arm, bits)), card(arm, bits), tmp_path, SHAPES[WideResNet])
-    told = subprocess.run([build(tmp_path)], capture_output=True, text=True, check=False)
+    told = subprocess.run([compiled_program(tmp_path)], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stdout
     assert re.search(
         r"^\d of 3 right; logits at most [\d.e-]+ from PyTorch's, allowed: 0.001$", told.stdout, re.MULTILINE
@@ -78,7 +79,7 @@ def test_the_test_program_agrees_with_pytorch(tmp_path, arm, bits):
 @pytest.mark.parametrize("arm", ["bn", "gn"])
 def test_every_network_and_padding(tmp_path, kind, options, arm):
     written(folded(trained(arm, 1, kind, **options)), card(arm, kind=kind), tmp_path, SHAPES[kind])
-    assert subprocess.run([build(tmp_path)], capture_output=True, check=False).returncode == 0
+    assert subprocess.run([compiled_program(tmp_path)], capture_output=True, check=False).returncode == 0
 
 
 def test_the_test_program_finds_a_wrong_weight_and_a_nan(tmp_path):
@@ -88,7 +89,7 @@ def test_the_test_program_finds_a_wrong_weight_and_a_nan(tmp_path):
     text = source.read_text()
     for wrong in ("9.0f", "(float)(1e308 * 10 - 1e308 * 10)"):
         source.write_text(re.sub(r"(classifier_weights\[\d+\] = \{)[^,]*", rf"\g<1>{wrong}", text))
-        build(tmp_path, "-Wno-overflow")
+        compiled_program(tmp_path, "-Wno-overflow")
         assert subprocess.run([tmp_path / "program"], capture_output=True, check=False).returncode == 1
 
 
@@ -103,7 +104,7 @@ def test_the_test_program_finds_a_wrong_weight_and_a_nan(tmp_path):
 def test_the_test_program_says_what_it_cannot_take(tmp_path, words, given, status, told):
     written(folded(trained("bn", 1)), card(), tmp_path, SHAPES[WideResNet])
     some = bytes(int(given * 297))
-    done = subprocess.run([build(tmp_path), *words], input=some, capture_output=True, check=False)
+    done = subprocess.run([compiled_program(tmp_path), *words], input=some, capture_output=True, check=False)
     assert (done.returncode, done.stderr.decode()) == (status, told)
     assert len(done.stdout.splitlines()) == int(given)
 
@@ -120,7 +121,7 @@ def test_what_has_no_form_in_c_is_told_with_the_forms_that_there_are(tmp_path):
 @pytest.mark.parametrize("bits", [1, 4, 32])
 def test_no_address_and_no_behaviour_is_undefined(tmp_path, arm, bits):
     written(folded(trained(arm, bits)), card(arm, bits), tmp_path, SHAPES[WideResNet])
-    program = build(tmp_path, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    program = compiled_program(tmp_path, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     told = subprocess.run([program], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stderr) == (0, "")
 
@@ -131,9 +132,9 @@ def finish(runs, norm, bits):
         norm=norm, bits=bits, dataset=DIGITS, recipe={**RECIPE, "epochs": 3, "lr": 0.03, "augment": "none"}
     )
     one = Trial(Cell(()), 0, config, {}, trial_id(config))
-    *_, _ = run_directory.attempt(functools.partial(trial.run, threads=1, device="cpu"), one, runs)
-    network, _, _ = trial.trained(config, runs / one.trial_id)
-    return network, torch.from_numpy(data.digits(valid_fraction=0.1).test.images)
+    *_, _ = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), one, runs)
+    network, _, _ = build.trained_network(config, runs / one.trial_id)
+    return network, torch.from_numpy(datasets.digits(valid_fraction=0.1).test.images)
 
 
 def assert_alike(told, expected):
@@ -154,9 +155,9 @@ def test_all_test_digits_have_pytorchs_logits_and_classes(tmp_path, norm, bits):
         expected = network(digits.float())
     written(made, card(bits=bits, shape=(1, 8, 8)), tmp_path, (1, 8, 8))
     assert len(digits) == 360
-    assert_alike(logits_of(build(tmp_path), digits), expected)
+    assert_alike(logits_of(compiled_program(tmp_path), digits), expected)
     if all(map(shutil.which, ARM)):
-        program = build(tmp_path, "-static", compiler=ARM[0])
+        program = compiled_program(tmp_path, "-static", compiler=ARM[0])
         assert_alike(logits_of(program, digits, ARM[1]), expected)
 
 
@@ -164,7 +165,7 @@ def test_all_test_digits_have_pytorchs_logits_and_classes(tmp_path, norm, bits):
 @pytest.mark.parametrize("arm", ["bn", "srelu", "ln"])
 def test_on_32_bit_arm_too(tmp_path, arm):
     written(folded(trained(arm, 2)), card(arm, 2), tmp_path, SHAPES[WideResNet])
-    program = build(tmp_path, "-static", compiler=ARM[0])
+    program = compiled_program(tmp_path, "-static", compiler=ARM[0])
     assert program.read_bytes()[:5] == b"\x7fELF\x01"  # of 32 bits
     assert subprocess.run([ARM[1], program], capture_output=True, check=False).returncode == 0
 
@@ -195,7 +196,7 @@ def test_names_of_classes_are_c_strings_whatever_they_hold(tmp_path):
         '#include "net.h"\n#include <stdio.h>\n'
         "int main(void) { for (int i = 0; i < NET_CLASSES; i++) puts(net_labels[i]); return 0; }\n"
     )
-    told = subprocess.run([build(tmp_path)], capture_output=True, check=True).stdout.decode()
+    told = subprocess.run([compiled_program(tmp_path)], capture_output=True, check=True).stdout.decode()
     assert told.splitlines() == names
     assert c_source.read(tmp_path / "net.c")[1].labels == tuple(names)
 

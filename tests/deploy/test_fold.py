@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from ablate.deploy.fold import Affine, FixedConv2d, folded
-from ablate.parts.imagenet_resnet import ImageNetResNet
-from ablate.parts.quantize import Conv2d
-from ablate.parts.wrn import WideResNet
+from ablate.networks.imagenet_resnet import ImageNetResNet
+from ablate.networks.quantize import Conv2d
+from ablate.networks.wrn import WideResNet
 from tests.deploy.networks import SHAPES, images, trained
 from tests.parts.test_networks import ARMS
 

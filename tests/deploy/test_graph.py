@@ -9,8 +9,8 @@ from ablate.core.errors import UsageError
 from ablate.deploy import buffers
 from ablate.deploy.fold import folded
 from ablate.deploy.graph import Graph, Map, Op, graph_of
-from ablate.parts.imagenet_resnet import ImageNetResNet
-from ablate.parts.wrn import WideResNet
+from ablate.networks.imagenet_resnet import ImageNetResNet
+from ablate.networks.wrn import WideResNet
 from tests.deploy.networks import SHAPES, images, trained
 from tests.parts.test_networks import ARMS
 

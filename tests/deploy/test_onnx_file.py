@@ -7,8 +7,8 @@ import torch
 from ablate.core.errors import UsageError
 from ablate.deploy import onnx_file
 from ablate.deploy.fold import folded
-from ablate.parts.imagenet_resnet import ImageNetResNet
-from ablate.parts.wrn import WideResNet
+from ablate.networks.imagenet_resnet import ImageNetResNet
+from ablate.networks.wrn import WideResNet
 from tests.deploy.networks import SHAPES, card, images, trained
 from tests.parts.test_networks import ARMS
 

@@ -6,7 +6,7 @@ import torch
 from ablate.core.errors import UsageError
 from ablate.deploy import packed
 from ablate.deploy.fold import folded
-from ablate.parts.wrn import WideResNet
+from ablate.networks.wrn import WideResNet
 from tests.deploy.networks import SHAPES, card, images, made, trained
 from tests.parts.test_networks import ARMS
 

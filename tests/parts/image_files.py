@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ablate.parts import folders
+from ablate.data import folders
 
 RNG = np.random.default_rng(0)
 CATS, DOGS, EELS = "n02", "n10", "n9"
@@ -47,7 +47,7 @@ def config(where, name="imagenet", **changes):
     """The data set's part of a trial's config; for folders of one's own, name="image_folder"."""
     keys = {"root": where and str(where), "valid_fraction": 0, "workers": 0}
     keys |= {"multi_crop": False} if name == "imagenet" else {"size": None}
-    return {"_target_": f"ablate.parts.folders.{name}", **keys, **changes}
+    return {"_target_": f"ablate.data.folders.{name}", **keys, **changes}
 
 
 def made(root, name="imagenet", **changes):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from ablate.core.errors import UsageError
-from ablate.parts import checks, data
+from ablate.data import datasets
+from ablate.networks import checks
 
 
 def test_digits_are_whole_stratified_and_stretched_to_255():
-    made = data.digits(valid_fraction=0.1)
+    made = datasets.digits(valid_fraction=0.1)
     assert (len(made.train), len(made.valid), len(made.test)) == (1293, 144, 360)
     assert made.train.images.shape[1:] == (1, 8, 8)
     assert (made.train.images.min(), made.train.images.max()) == (0, 255)
@@ -18,7 +19,7 @@ def test_digits_are_whole_stratified_and_stretched_to_255():
 
 
 def test_no_image_is_in_two_splits_and_none_is_lost():
-    with_valid, without = data.digits(valid_fraction=0.1), data.digits(valid_fraction=0)
+    with_valid, without = datasets.digits(valid_fraction=0.1), datasets.digits(valid_fraction=0)
     assert without.valid is None
     assert np.array_equal(with_valid.test.images, without.test.images)
     together = [*map(bytes, with_valid.train.images), *map(bytes, with_valid.valid.images)]
@@ -27,13 +28,13 @@ def test_no_image_is_in_two_splits_and_none_is_lost():
 
 def test_splits_are_the_same_every_time():
     np.random.seed(7)
-    first, second = data.digits(valid_fraction=0.1), data.digits(valid_fraction=0.1)
+    first, second = datasets.digits(valid_fraction=0.1), datasets.digits(valid_fraction=0.1)
     assert np.array_equal(first.valid.images, second.valid.images)
 
 
 def test_synthetic_images_have_the_shape_asked_for_and_repeat():
     asked = {"train_items": 50, "test_items": 20, "channels": 3, "size": 12, "classes": 5, "noise": 0.5, "data_seed": 3}
-    made, again = (data.synthetic(valid_fraction=0.2, **asked) for _ in range(2))
+    made, again = (datasets.synthetic(valid_fraction=0.2, **asked) for _ in range(2))
     assert made.train.images.shape == (40, 3, 12, 12)
     assert made.train.images.dtype == np.uint8
     assert (len(made.valid), len(made.test), made.classes, made.channels) == (10, 20, 5, 3)
@@ -41,7 +42,7 @@ def test_synthetic_images_have_the_shape_asked_for_and_repeat():
 
 
 def test_synthetic_classes_can_be_told_apart():
-    made = data.synthetic(
+    made = datasets.synthetic(
         valid_fraction=0, train_items=200, test_items=100, channels=1, size=8, classes=4, noise=1.0, data_seed=0
     )
     centres = np.stack([made.train.images[made.train.labels == c].mean(0) for c in range(4)])

@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 from ablate.core.errors import UsageError
-from ablate.parts import data, files
+from ablate.data import datasets, files
 
 
 def write_idx(path, array, pack=False):
@@ -34,14 +34,14 @@ def test_fashion_mnist_is_read_from_either_layout_packed_or_not(fashion_folder, 
     (root / layout).mkdir(parents=True)
     for file in fashion_folder.glob("*ubyte*"):
         file.rename(root / layout / file.name)
-    made = data.fashion_mnist(root=str(root), valid_fraction=0.2)
+    made = datasets.fashion_mnist(root=str(root), valid_fraction=0.2)
     assert (len(made.train), len(made.valid), len(made.test)) == (40, 10, 20)
     assert made.train.images.shape[1:] == (1, 28, 28)
     assert made.test.labels.tolist() == [item % 10 for item in range(20)]
 
 
 def asked(name, root=None):
-    return {"dataset": {"_target_": f"ablate.parts.data.{name}", "root": None if root is None else str(root)}}
+    return {"dataset": {"_target_": f"ablate.data.datasets.{name}", "root": None if root is None else str(root)}}
 
 
 @pytest.fixture
@@ -69,12 +69,12 @@ def test_files_that_are_nowhere_are_a_mistake_that_says_where_to_put_what(name, 
 
 
 def test_a_download_that_fails_is_a_mistake_with_three_remedies(nowhere, monkeypatch):
-    from torchvision import datasets
+    import torchvision
 
     def no_internet(*args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(datasets, "FashionMNIST", no_internet)
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", no_internet)
     files.check(asked("fashion_mnist"))
     with pytest.raises(UsageError, match=r"(?s)\(3\).*the download failed: no route to host"):
         files.prepare(asked("fashion_mnist"))
@@ -86,7 +86,7 @@ def test_what_torchvision_cannot_download_says_where_to_get_it(nowhere):
 
 
 def test_a_download_is_found_by_the_loader(nowhere, fashion_folder, monkeypatch):
-    from torchvision import datasets
+    import torchvision
 
     def download(root, download):
         raw = nowhere / root / "FashionMNIST" / "raw"
@@ -94,15 +94,15 @@ def test_a_download_is_found_by_the_loader(nowhere, fashion_folder, monkeypatch)
         for file in fashion_folder.glob("*ubyte*"):
             file.rename(raw / file.name)
 
-    monkeypatch.setattr(datasets, "FashionMNIST", download)
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", download)
     files.prepare(asked("fashion_mnist"))
-    assert len(data.fashion_mnist(root=None, valid_fraction=0).train) == 50
+    assert len(datasets.fashion_mnist(root=None, valid_fraction=0).train) == 50
 
 
 def test_files_that_are_there_are_not_downloaded(fashion_folder, monkeypatch):
-    from torchvision import datasets
+    import torchvision
 
-    monkeypatch.setattr(datasets, "FashionMNIST", None)
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", None)
     files.prepare(asked("fashion_mnist", fashion_folder))
 
 
@@ -162,7 +162,7 @@ FORMATS = ["mnist", "cifar10", "cifar100", "svhn", "imagenet32"]
 def test_each_format_gives_its_images_and_labels(name, tmp_path):
     write_all(name, tmp_path)
     files.prepare(asked(name, tmp_path))
-    made = getattr(data, name)(root=str(tmp_path), valid_fraction=0)
+    made = getattr(datasets, name)(root=str(tmp_path), valid_fraction=0)
     expected = PIXELS[:, :1] if name == "mnist" else PIXELS
     assert np.array_equal(made.train.images[:6], expected)
     assert np.array_equal(made.test.images, expected[:2])

@@ -9,9 +9,10 @@ from PIL import Image
 
 from ablate import CONF
 from ablate.core.errors import UsageError
-from ablate.parts import checks, folders
-from ablate.parts.loader import on_device
-from ablate.parts.splits import Split
+from ablate.data import folders
+from ablate.data.loader import on_device
+from ablate.data.splits import Split
+from ablate.networks import checks
 from tests.parts.image_files import CATS, DOGS, EELS, config, halve, made, names, picture, whole
 
 
@@ -176,7 +177,7 @@ def test_a_root_that_hydra_reads_as_a_number_is_a_folder_all_the_same(own, monke
 
 
 def test_folders_are_prepared_without_torch(own):
-    script = f"import sys; from ablate.parts import folders; folders.prepare({asked(own, 'image_folder')})"
+    script = f"import sys; from ablate.data import folders; folders.prepare({asked(own, 'image_folder')})"
     script += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, check=False).returncode == 0
 
@@ -215,7 +216,7 @@ def test_scale_crop_flip_is_for_images_from_folders_of_224_pixels():
     with pytest.raises(
         UsageError, match=r"scale_crop_flip: for images that are read from folders.*: none, crop, light"
     ):
-        checks.augment(augmented({"_target_": "ablate.parts.data.digits"}))
+        checks.augment(augmented({"_target_": "ablate.data.datasets.digits"}))
     for size in (None, 32):
         with pytest.raises(
             UsageError, match=r"scale_crop_flip: for images of 224x224 pixels; allowed with dataset.size="

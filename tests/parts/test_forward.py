@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from ablate.parts.imagenet_resnet import ImageNetResNet
-from ablate.parts.quantize import Conv2d
-from ablate.parts.wrn import WideResNet
+from ablate.networks.imagenet_resnet import ImageNetResNet
+from ablate.networks.quantize import Conv2d
+from ablate.networks.wrn import WideResNet
 from tests.parts.test_networks import ARMS
 
 STEP = {1: 1.0, 2: 0.4978433, 4: 0.1676003, 8: 0.01538119}

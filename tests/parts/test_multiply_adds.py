@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablate.parts import multiply_adds
-from ablate.parts.imagenet_resnet import ImageNetResNet
-from ablate.parts.norm import bn, srelu
-from ablate.parts.wrn import WideResNet
+from ablate.networks import multiply_adds
+from ablate.networks.imagenet_resnet import ImageNetResNet
+from ablate.networks.norm import bn, srelu
+from ablate.networks.wrn import WideResNet
 
 
 def from_the_graph(network, shape):

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from ablate.core.errors import UsageError
-from ablate.parts import checks, norm
-from ablate.parts.imagenet_resnet import ImageNetResNet
-from ablate.parts.norm import bn, gn, ln, none, srelu
-from ablate.parts.quantize import STEPS, Conv2d, quantized
-from ablate.parts.wrn import Block, WideResNet
+from ablate.networks import checks, norm
+from ablate.networks.imagenet_resnet import ImageNetResNet
+from ablate.networks.norm import bn, gn, ln, none, srelu
+from ablate.networks.quantize import STEPS, Conv2d, quantized
+from ablate.networks.wrn import Block, WideResNet
 
 ARMS = {
     "bn": bn(affine=True, eps=1e-5),
@@ -93,7 +93,7 @@ def test_a_shape_that_imagenets_network_cannot_have_is_refused_by_name_and_by_it
 def test_the_groups_of_group_norm_divide_the_channels_of_the_model_chosen():
     def config(model, width, groups):
         norm = {"groups": groups, "eps": 1e-5, "temperature": 10}
-        return {"model": {"_target_": f"ablate.parts.{model}"}, "width": width, "norm": norm}
+        return {"model": {"_target_": f"ablate.networks.{model}"}, "width": width, "norm": norm}
 
     checks.group_norm(config("imagenet_resnet.ImageNetResNet", 0.125, 8))
     with pytest.raises(UsageError, match=r"norm.groups=16: allowed: a divisor of the narrowest stage's 8 channels"):

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from ablate.parts import augment, schedule
+from ablate.data import augment
+from ablate.training import schedule
 
 
 @pytest.mark.parametrize(

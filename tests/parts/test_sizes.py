@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ablate.parts import sizes
-from ablate.parts.imagenet_resnet import ImageNetResNet
-from ablate.parts.norm import bn, gn, srelu
-from ablate.parts.wrn import WideResNet
+from ablate.networks import sizes
+from ablate.networks.imagenet_resnet import ImageNetResNet
+from ablate.networks.norm import bn, gn, srelu
+from ablate.networks.wrn import WideResNet
 
 ARMS = [
     (bn(affine=True, eps=1e-5), {"affine": True, "eps": 1e-5}),

@@ -8,13 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from ablate import scores, trial
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch
-from ablate.parts import folders, stream
-from ablate.parts.compute import Compute
-from ablate.parts.loader import on_device
+from ablate.data import folders, stream
+from ablate.data.loader import on_device
 from ablate.store import run_directory
+from ablate.tasks import image_classification
+from ablate.training import evaluation
+from ablate.training.compute import Compute
 from tests.fakes import TIMES, make_trial
 from tests.parts.image_files import CATS, config, halve, made, picture, whole
 from tests.test_trial import RECIPE
@@ -105,7 +106,7 @@ def test_the_multi_crop_test_takes_5_positions_at_5_scales_and_averages_their_so
     probabilities = torch.stack([Greyness()(crops.float()).softmax(1).mean(0) for crops in images])
     by_hand = (probabilities.argmax(1) == labels).float().mean().item()
     crops = on_device(split, "cpu", many_crops=True)
-    assert scores.multi_crop_acc(Greyness(), crops, Compute("cpu")) == pytest.approx(by_hand)
+    assert evaluation.multi_crop_acc(Greyness(), crops, Compute("cpu")) == pytest.approx(by_hand)
 
 
 def nearest(crop, large):
@@ -137,7 +138,7 @@ def test_a_trial_that_meets_a_damaged_image_has_failed_and_says_which(imagenet, 
     halve(imagenet / "train" / CATS / "train_1.JPEG")
     made = trial_config(config(imagenet, workers=1), "scale_crop_flip")
     one = dataclasses.replace(make_trial(0), config=made)
-    run = functools.partial(trial.run, threads=1, device="cpu")
+    run = functools.partial(image_classification.run, threads=1, device="cpu")
     failed = list(run_directory.attempt(run, one, tmp_path / "runs"))[-1]
     assert failed.kind == "error"
     assert failed.reason.startswith(f"{imagenet}/train/n02/train_1.JPEG: not a whole image (image file is truncated")
@@ -147,13 +148,13 @@ def test_constants_agree():
     assert folders.CROP == stream.CROP
 
 
-BN = {"_target_": "ablate.parts.norm.bn", "affine": True, "eps": 1e-5}
-SRELU = {"_target_": "ablate.parts.norm.srelu", "floor": -1, "temperature": 10}
+BN = {"_target_": "ablate.networks.norm.bn", "affine": True, "eps": 1e-5}
+SRELU = {"_target_": "ablate.networks.norm.srelu", "floor": -1, "temperature": 10}
 
 
 def trial_config(dataset, augment, **changes):
     return {
-        "model": {"_target_": "ablate.parts.imagenet_resnet.ImageNetResNet", "_partial_": True},
+        "model": {"_target_": "ablate.networks.imagenet_resnet.ImageNetResNet", "_partial_": True},
         "norm": BN,
         "dataset": dataset,
         "recipe": {**RECIPE, "epochs": 1, "batch_size": 6, "lr": 0.01, "weight_decay": 1e-4, "augment": augment},
@@ -165,7 +166,7 @@ def trial_config(dataset, augment, **changes):
 
 
 def numbers(made, folder):
-    events = list(trial.run(made, folder, threads=1, device="cpu"))
+    events = list(image_classification.run(made, folder, threads=1, device="cpu"))
     assert isinstance(events[-1], Done)
     kept = [event.metrics for event in events if isinstance(event, Epoch | Done)]
     return [{key: value for key, value in metrics.items() if key not in TIMES} for metrics in kept], events[-1]
@@ -195,7 +196,7 @@ def test_a_trial_on_ones_own_images_trains_in_every_arm_on_the_same_data(own, fo
                 yield batch
 
         monkeypatch.setattr(stream.Streamed, "batches", kept)
-        model = {"_target_": "ablate.parts.wrn.WideResNet", "_partial_": True}
+        model = {"_target_": "ablate.networks.wrn.WideResNet", "_partial_": True}
         shape = {"model": model, "depth": 8, "width": 1, "norm": norm}
         numbers(trial_config(config(own, "image_folder"), augment, **shape), folder)
         monkeypatch.setattr(stream.Streamed, "batches", real)

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablate import memory
-from ablate.core.errors import Stopped, UsageError
+from ablate.core.errors import Stopped
 from ablate.core.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
 from ablate.core.text import first_line
-from ablate.store.run_directory import PRUNE, WEIGHTS
+from ablate.store.run_directory import PRUNE
+from ablate.training import build, memory
+from ablate.training.checkpoint_policy import CheckpointPolicy
 
 if TYPE_CHECKING:
-    from ablate.parts.ranks import Ranks
-
-
-@dataclass(frozen=True)
-class Care:
-    """How a trial is kept from being lost.
-
-    epochs, minutes: between two checkpoints; one of both is None.
-    keep: what stays of a trial that is done: "none", its "weights", or "all", the last checkpoint too.
-    stop: once this file exists, the trial writes a checkpoint and stops between two batches; relative to the
-        run directory, unless absolute.
-    """
-
-    epochs: int | None = None
-    minutes: float | None = 5
-    keep: str = "weights"
-    stop: Path | None = None
+    from ablate.training.ranks import Ranks
 
 
 def run(
@@ -46,7 +28,7 @@ def run(
     *,
     threads: int,
     device: str,
-    care: Care | None = None,
+    care: CheckpointPolicy | None = None,
     data: Callable[[], Any] | None = None,
     cost: bool = False,
     ranks: Ranks | None = None,
@@ -70,7 +52,7 @@ def run(
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
         care: of checkpoints; None for the usual.
         data: gives the data set of this config, as `dataset` does; None to make it here.
-        cost: whether Done also tells what the network costs, as `ablate.cost` measures it.
+        cost: whether Done also tells what the network costs, as `ablate.training.cost` measures it.
         ranks: the processes that train it together, as many as `recipe.shards`; None for this one alone.
 
     Raises:
@@ -79,18 +61,17 @@ def run(
         Stopped: it was asked to.
         Pruned: a tuning asked it to stop.
     """
-    care = care or Care()
+    care = care or CheckpointPolicy()
     stop = care.stop and directory / care.stop
     is_stopped = stop is not None and stop.exists()
     if ranks.told(is_stopped) if ranks else is_stopped:
         raise Stopped
     import torch
 
-    from ablate import scores, train
-    from ablate.checkpoint import Checkpoints, Keeper
-    from ablate.parts import shards
-    from ablate.parts.compute import Compute
-    from ablate.parts.ranks import ALONE
+    from ablate.training import evaluation, loop, shards
+    from ablate.training.checkpoint import Checkpoints, CheckpointWriter
+    from ablate.training.compute import Compute
+    from ablate.training.ranks import ALONE
 
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -103,15 +84,15 @@ def run(
 
     memory.begin(device)
     began = time.perf_counter()
-    images = dataset(config) if data is None else data()
+    images = build.dataset(config) if data is None else data()
     generators = _generators(config["seed"], device)
     compute = Compute(device, recipe["precision"])
     deal = shards.Deal(recipe["shards"], ranks)
-    network = make_network(config, images.channels, images.classes, generators.pop("init"))
+    network = build.make_network(config, images.channels, images.classes, generators.pop("init"))
     network = compute.placed(shards.dealt(network, deal))
-    splits = _loaders(images, device, threads=threads, augment=recipe["augment"])
-    plan = _recipe(recipe, steps_per_epoch=-(-len(images.train) // recipe["batch_size"]))
-    training = train.Training(network, splits["train"], plan, compute=compute, deal=deal, **generators)
+    splits = build.loaders(images, device, threads=threads, augment=recipe["augment"])
+    plan = build.recipe(recipe, steps_per_epoch=-(-len(images.train) // recipe["batch_size"]))
+    training = loop.Training(network, splits["train"], plan, compute=compute, deal=deal, **generators)
     told: list[Epoch] = []
     pending: dict[str, float] | None = None  # of the epoch that is trained but not yet told
 
@@ -121,7 +102,7 @@ def run(
         return {"training": training.state(), "history": history, "pending": pending, **so_far}
 
     checkpoints = Checkpoints(directory, epochs=care.epochs, minutes=care.minutes)
-    keeper = Keeper(checkpoints, stop, directory / PRUNE, state, ranks)
+    keeper = CheckpointWriter(checkpoints, stop, directory / PRUNE, state, ranks)
     found, complaints = ranks.told(checkpoints.load() if ranks.is_first else None)
     peak_before = 0
     if found is not None:
@@ -133,21 +114,21 @@ def run(
         where = f"in epoch {training.epoch + 1}, from the one before" if found else "from the beginning"
         yield Notice(text=f"{complaint}; it goes on {where}")
 
-    restarts = _restarts(recipe)
+    restarts = build.restarts(recipe)
     for metrics in itertools.chain([pending] if pending else [], training.epochs(keeper.between)):
         epoch, pending = training.epoch, metrics
         is_last = epoch == recipe["epochs"]
         keeper.after_epoch(epoch, is_last=is_last)
         heed = keeper.stop_if_asked if is_last else keeper.between  # the last one's moments are not training's
         if is_last and recipe["moments"] == "reestimated":
-            size, augment = train.part_size(plan), plan.augment
+            size, augment = loop.part_size(plan), plan.augment
             how = {"batch_size": size, "augment": augment, **generators, "between": heed, "deal": deal}
-            scores.reestimate_moments(network, splits["train"], compute, **how)
+            evaluation.reestimate_moments(network, splits["train"], compute, **how)
         if "valid" in splits:
-            valid = scores.evaluate(network, splits["valid"], compute, heed, ranks)
+            valid = evaluation.evaluate(network, splits["valid"], compute, heed, ranks)
             metrics = metrics | {"valid_loss": valid.loss, "valid_acc": valid.acc}
         if is_last or epoch in restarts:
-            test = scores.evaluate(network, splits["test"], compute, heed, ranks)
+            test = evaluation.evaluate(network, splits["test"], compute, heed, ranks)
         shown = {"restart_test_acc": test.acc} if epoch in restarts else {}
         told.append(Epoch(epoch=epoch, metrics=metrics | shown | {"wall_s": time.perf_counter() - began}))
         pending = None
@@ -156,10 +137,10 @@ def run(
     metrics |= {"test_loss": test.loss, "test_acc": test.acc}
     if "test_crops" in splits:
         heed = keeper.stop_if_asked
-        metrics["test_acc_multicrop"] = scores.multi_crop_acc(network, splits["test_crops"], compute, heed, ranks)
+        metrics["test_acc_multicrop"] = evaluation.multi_crop_acc(network, splits["test_crops"], compute, heed, ranks)
     metrics["peak_bytes"] = max(peak_before, int(ranks.largest(memory.peak_bytes(device))))
     if care.keep != "none" and ranks.is_first:
-        _keep_weights(network, directory)
+        build.keep_weights(network, directory)
     if cost and ranks.is_first:
         shape = images.channels, images.classes
         metrics |= yield from _cost(config, network, shape, splits["test"].first(), plan, compute)
@@ -179,108 +160,11 @@ def warm() -> None:
     import hydra.utils  # noqa: F401
     import torch
 
-    from ablate import checkpoint, scores, train  # noqa: F401
-    from ablate.parts import loader, wrn  # noqa: F401
+    from ablate.data import loader  # noqa: F401
+    from ablate.networks import wrn  # noqa: F401
+    from ablate.training import checkpoint, evaluation, loop  # noqa: F401
 
     torch.optim.SGD([torch.zeros(1)])  # the first optimizer imports half of torch
-
-
-def trained(config: Mapping[str, Any], directory: Path) -> tuple[Any, int, int]:
-    """The network of a trial that is done, in evaluation mode, and its numbers of channels and classes.
-
-    Raises:
-        UsageError: the weights in its run directory are damaged, or not those of its network.
-    """
-    import torch
-
-    path = directory / WEIGHTS
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        layers = [value for value in weights.values() if value.dim() > 1]  # in the network's order
-        channels, classes = layers[0].shape[1], layers[-1].shape[0]
-    except Exception as error:  # torch raises whatever its reader trips over
-        raise UsageError(f"{path}: not the weights of this trial's network ({first_line(error)})") from error
-    network = make_network(config, channels, classes)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UsageError(f"{path}: not the weights of this trial's network ({first_line(error)})") from error
-    return network.eval(), channels, classes
-
-
-def dataset(config: Mapping[str, Any]) -> Any:
-    """The data set of a trial's config, kept between the trials of one process. Without torch.
-
-    Raises:
-        UsageError: a file of it is missing or damaged.
-    """
-    return _dataset(json.dumps(config["dataset"], sort_keys=True))
-
-
-@functools.lru_cache(maxsize=2)
-def _dataset(config: str) -> Any:
-    from hydra.utils import instantiate
-
-    return instantiate(json.loads(config))
-
-
-def _loaders(data: Any, device: str, *, threads: int, augment: str) -> dict[str, Any]:
-    """The splits by name; "valid" where there is one, and "test_crops" where the test images are cropped too."""
-    from ablate.parts.loader import on_device
-
-    made = {
-        "train": on_device(data.train, device, threads=threads, augment=augment),
-        "test": on_device(data.test, device, threads=threads),
-    }
-    if data.valid is not None:
-        made["valid"] = on_device(data.valid, device, threads=threads)
-    if data.multi_crop:
-        made["test_crops"] = on_device(data.test, device, threads=threads, many_crops=True)
-    return made
-
-
-def make_network(config: Mapping[str, Any], channels: int, classes: int, generator: Any = None) -> Any:
-    """The untrained network of a trial's config, for images of so many channels and classes."""
-    from hydra.utils import instantiate
-
-    return instantiate(config["model"])(
-        arm=instantiate(config["norm"]),
-        depth=config["depth"],
-        width=config["width"],
-        bits=config["bits"],
-        channels=channels,
-        classes=classes,
-        generator=generator,
-    )
-
-
-def _recipe(config: Mapping[str, Any], steps_per_epoch: int) -> Any:
-    from ablate import train
-    from ablate.parts import augment, schedule
-
-    return train.Recipe(
-        epochs=config["epochs"],
-        batch_size=config["batch_size"],
-        lr=config["lr"],
-        momentum=config["momentum"],
-        weight_decay=config["weight_decay"],
-        lr_factor=functools.partial(
-            getattr(schedule, config["schedule"]),
-            steps_per_epoch=steps_per_epoch,
-            epochs=config["epochs"],
-            floor=config["lr_floor"],
-        ),
-        augment=getattr(augment, config["augment"]),
-        micro_batch=config["micro_batch"],
-        compiled=config["compile"],
-    )
-
-
-def _restarts(config: Mapping[str, Any]) -> list[int]:
-    """The epochs that end a cycle of warm restarts."""
-    from ablate.parts import schedule
-
-    return schedule.cycle_ends(config["epochs"]) if config["schedule"] == "warm_restarts" else []
 
 
 def _cost(
@@ -292,22 +176,14 @@ def _cost(
     compute: Any,
 ) -> Generator[Notice, None, dict[str, float]]:
     """What the trained network costs; what cannot be measured of a network of one's own is told, and costs no trial."""
-    from ablate import cost
+    from ablate.training import cost
 
     try:
-        found = cost.of_training(lambda: make_network(config, *shape), tuple(image.shape[1:]), plan, compute)
+        found = cost.of_training(lambda: build.make_network(config, *shape), tuple(image.shape[1:]), plan, compute)
         return found | cost.of_inference(network, image, compute)
     except Exception as error:
         yield Notice(text=f"its cost was not measured: {type(error).__name__}: {first_line(error)}")
         return {}
-
-
-def _keep_weights(network: Any, directory: Path) -> None:
-    from ablate import checkpoint
-
-    temporary = directory / f"{WEIGHTS}.tmp"
-    checkpoint.write({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, temporary)
-    temporary.replace(directory / WEIGHTS)
 
 
 def _epoch(values: Mapping[str, Any]) -> Epoch:

@@ -5,40 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ablate.core.errors import UsageError
-from ablate.parts.ranks import ALONE, Ranks
-from ablate.parts.splits import FileSplit, Split
-
-Batch = tuple[Tensor, Tensor]
-"""Images (n, C, H, W) uint8, or (n, crops, C, H, W) where each comes as its crops, and labels (n,) int64."""
-
-
-class Loader(Protocol):
-    """Images and labels in batches."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def evaluation_batch(self) -> int:
-        """Images to fetch at once when nothing is trained."""
-
-    def first(self) -> Tensor:
-        """One image, (1, C, H, W) uint8, on the device, as batches hold it."""
-
-    def batches(
-        self, size: int, order: torch.Generator | None = None, skip: int = 0, ranks: Ranks = ALONE
-    ) -> Iterator[Batch]:
-        """Every item once, `size` at a time; of each batch, this rank's share.
-
-        In an order drawn from `order`, a CPU generator; without one, in the split's own. The first `skip`
-        batches are left out, as if they had been taken.
-        """
+from ablate.data.batches import Batch, Loader, Share, all_rows
+from ablate.data.splits import FileSplit, Split
 
 
 @dataclass(frozen=True)
@@ -57,14 +32,14 @@ class InMemory:
         return self.images[:1]
 
     def batches(
-        self, size: int, order: torch.Generator | None = None, skip: int = 0, ranks: Ranks = ALONE
+        self, size: int, order: torch.Generator | None = None, skip: int = 0, share: Share = all_rows
     ) -> Iterator[Batch]:
         if order is None:
             for images, labels in list(zip(self.images.split(size), self.labels.split(size), strict=True))[skip:]:
-                yield ranks.share(images), ranks.share(labels)
+                yield share(images), share(labels)
             return
         for items in torch.randperm(len(self), generator=order).to(self.images.device).split(size)[skip:]:
-            yield self.images[ranks.share(items)], self.labels[ranks.share(items)]
+            yield self.images[share(items)], self.labels[share(items)]
 
 
 def on_device(
@@ -99,7 +74,7 @@ def _tensor(array: NDArray[Any]) -> Tensor:
 
 
 def _streamed(split: FileSplit, device: str, threads: int, augment: str, many_crops: bool) -> Loader:
-    from ablate.parts import stream  # not above: torchvision takes a second to import
+    from ablate.data import stream  # not above: torchvision takes a second to import
 
     workers = threads if split.workers is None else split.workers
     if many_crops:

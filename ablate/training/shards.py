@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ablate.parts import augment
-from ablate.parts.augment import Augment
-from ablate.parts.loader import Batch, Loader
-from ablate.parts.ranks import ALONE, Ranks
-from ablate.parts.shard_norm import ShardNorm, SyncNorm
+from ablate.data import augment
+from ablate.data.augment import Augment
+from ablate.data.batches import Batch, Loader, all_rows
+from ablate.training.ranks import ALONE, Ranks
+from ablate.training.shard_norm import ShardNorm, SyncNorm
 
 DRAW_NOTHING = (augment.none, augment.scale_crop_flip)
 """Augmentations that are over when the images are there."""
@@ -51,7 +51,7 @@ class Deal:
         share: the images are those of one process. Where nothing is drawn it has only its share read.
         """
         whole = self.ranks.count == 1 or augment not in DRAW_NOTHING
-        found = train.batches(size, order, skip, ALONE if whole else self.ranks)
+        found = train.batches(size, order, skip, all_rows if whole else self.ranks.share)
         for number, (images, labels) in enumerate(found, start=skip):
             self.images = min(size, len(train) - number * size)
             images = augment(images, draws)

@@ -19,8 +19,8 @@ import numpy as np
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY
 from ablate.core.levels import show
-from ablate.parts import files, images
-from ablate.parts.splits import FileSplit, set_aside
+from ablate.data import files, images
+from ablate.data.splits import FileSplit, set_aside
 
 IMAGENET = f"{files.DOWNLOADS}/imagenet"
 """Where ImageNet is looked for when no root is given."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ablate.core.errors import UsageError
-from ablate.parts.norm import bn
-from ablate.parts.quantize import Conv2d
-from ablate.parts.wrn import BASE_CHANNELS, WideResNet
+from ablate.networks.norm import bn
+from ablate.networks.quantize import Conv2d
+from ablate.networks.wrn import BASE_CHANNELS, WideResNet
 
 
 def read_mat(path: Path) -> WideResNet:

@@ -12,10 +12,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from ablate.core.errors import UsageError
-from ablate.parts import images
-from ablate.parts.loader import Batch
-from ablate.parts.ranks import ALONE, Ranks
-from ablate.parts.splits import FileSplit
+from ablate.data import images
+from ablate.data.batches import Batch, Share, all_rows
+from ablate.data.splits import FileSplit
 
 Transform = Callable[[Tensor], Tensor]
 """An image, (C, H, W) uint8, -> one, or several in one tensor; it draws from torch's global CPU generator."""
@@ -70,7 +69,7 @@ class Streamed:
         return batch[0].to(self.device)
 
     def batches(
-        self, size: int, order: torch.Generator | None = None, skip: int = 0, ranks: Ranks = ALONE
+        self, size: int, order: torch.Generator | None = None, skip: int = 0, share: Share = all_rows
     ) -> Iterator[Batch]:
         """As `Loader` says; nothing but this rank's share is read.
 
@@ -85,7 +84,7 @@ class Streamed:
             _Files(self.split, self.transform),
             batch_size=None,  # each index is a batch already
             sampler=[
-                (ranks.share(some).tolist(), ranks.share(theirs).tolist())
+                (share(some).tolist(), share(theirs).tolist())
                 for some, theirs in zip(items.split(size)[skip:], seeds.split(size)[skip:], strict=True)
             ],
             num_workers=self.workers,

@@ -14,11 +14,11 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from ablate.core.errors import Diverged
-from ablate.parts import shards
-from ablate.parts.augment import Augment
-from ablate.parts.compute import Compute, compiled
-from ablate.parts.loader import Loader
-from ablate.parts.shards import Deal
+from ablate.data.augment import Augment
+from ablate.data.batches import Loader
+from ablate.training import shards
+from ablate.training.compute import Compute, compiled
+from ablate.training.shards import Deal
 
 Schedule = Callable[[int], float]
 

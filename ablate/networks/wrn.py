@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablate.parts.norm import INPUT_EPS, Arm, BatchNorm2d
-from ablate.parts.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
+from ablate.networks.norm import INPUT_EPS, Arm, BatchNorm2d
+from ablate.networks.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
 
 BASE_CHANNELS = 16
 STAGES = 3

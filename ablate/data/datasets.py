@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ablate.parts import files
-from ablate.parts.splits import Dataset, Split, set_aside
+from ablate.data import files
+from ablate.data.splits import Dataset, Split, set_aside
 
 
 def digits(*, valid_fraction: float) -> Dataset:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from ablate.core.errors import Pruned, Stopped
-from ablate.parts.ranks import ALONE, Ranks
 from ablate.store.run_directory import CHECKPOINTS
+from ablate.training.ranks import ALONE, Ranks
 
 FORMAT = 2
 """Goes up when what a checkpoint holds changes; one of another format is not used."""
@@ -80,7 +80,7 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
-class Keeper:
+class CheckpointWriter:
     """Writes a training's checkpoints when they are due, and when it is asked to stop.
 
     The first rank looks, decides for all and writes; all of them call the same, and stop between the same batches.

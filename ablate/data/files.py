@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.core.errors import UsageError
-from ablate.parts import formats
-from ablate.parts.formats import Items
+from ablate.data import formats
+from ablate.data.formats import Items
 
 DOWNLOADS = "data"
 """Where torchvision puts what it downloads, and where files are looked for when no root is given."""

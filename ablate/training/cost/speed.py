@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ablate.parts.compute import Compute
+from ablate.training.compute import Compute
 
 BATCH = 128
 LEAST, MOST = 5, 1000

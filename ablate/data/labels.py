@@ -27,7 +27,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 def labels(target: str, classes: int) -> tuple[str, ...]:
     """A name for each class; its index, where the data set gives none.
 
-    >>> labels("ablate.parts.data.digits", 3)
+    >>> labels("ablate.data.datasets.digits", 3)
     ('0', '1', '2')
     """
     names = NAMES.get(target.rpartition(".")[2], ())

@@ -1,6 +1,6 @@
 """Multiply-adds of one image's forward pass, from the config alone: told in a plan, without torch.
 
-A network's YAML names its count (`multiply_adds: ablate.parts.multiply_adds.wide_resnet`).
+A network's YAML names its count (`multiply_adds: ablate.networks.multiply_adds.wide_resnet`).
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import update_bn
 
-from ablate.parts import shards
-from ablate.parts.augment import Augment
-from ablate.parts.compute import Compute
-from ablate.parts.loader import Batch, Loader
-from ablate.parts.ranks import ALONE, Ranks
-from ablate.parts.shards import Deal
+from ablate.data.augment import Augment
+from ablate.data.batches import Batch, Loader
+from ablate.training import shards
+from ablate.training.compute import Compute
+from ablate.training.ranks import ALONE, Ranks
+from ablate.training.shards import Deal
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _logits(
     Each rank computes its share, and all of them yield the whole.
     """
     size = loader.evaluation_batch
-    for number, (images, labels) in enumerate(loader.batches(size, ranks=ranks)):
+    for number, (images, labels) in enumerate(loader.batches(size, share=ranks.share)):
         found = []
         flat = images.flatten(0, -4)
         parts = flat.split(compute.evaluation_batch(network, flat))

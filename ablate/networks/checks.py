@@ -1,6 +1,6 @@
 """What a part asks of a cell's config, told before anything starts and without importing torch.
 
-A YAML file names its check (`check: ablate.parts.checks.wide_resnet`); it raises UsageError.
+A YAML file names its check (`check: ablate.networks.checks.wide_resnet`); it raises UsageError.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ablate.parts.norm import INPUT_EPS, Arm, BatchNorm2d
-from ablate.parts.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
-from ablate.parts.wrn import mean_of_pixels, stages
+from ablate.networks.norm import INPUT_EPS, Arm, BatchNorm2d
+from ablate.networks.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
+from ablate.networks.wrn import mean_of_pixels, stages
 
 BASE_CHANNELS = 64
 STAGES = 4

@@ -10,11 +10,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from ablate.core.errors import UsageError
-from ablate.cost import speed, tensors, work
 from ablate.deploy.fold import folded
 from ablate.deploy.graph import graph_of
-from ablate.parts.compute import Compute
-from ablate.train import Recipe, part_size, sgd
+from ablate.training.compute import Compute
+from ablate.training.cost import speed, tensors, work
+from ablate.training.loop import Recipe, part_size, sgd
 
 __all__ = ["of_inference", "of_training"]
 

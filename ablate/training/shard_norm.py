@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from ablate.parts.ranks import Ranks
+from ablate.training.ranks import Ranks
 
 ALL_BUT_CHANNELS = (0, 2, 3)
 
 
 class Dealing(Protocol):
-    """What a layer asks about the batch in hand: `ablate.parts.shards.Deal`."""
+    """What a layer asks about the batch in hand: `ablate.training.shards.Deal`."""
 
     shards: int
     ranks: Ranks
@@ -69,7 +69,7 @@ class ShardNorm(_InPlaceOf):
             return functional.batch_norm(input, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
         return made[0] if len(made) == 1 else torch.cat(made)
 
-    def _zeros(self, input: Tensor) -> tuple[Tensor, Tensor]:  # noqa: A002
+    def _zeros(self, input: Tensor) -> tuple[Tensor, Tensor]:  # noqa: A002  (torch's own name)
         kind = torch.promote_types(input.dtype, torch.float32)
         return tuple(input.new_zeros(2, self.num_features, dtype=kind))
 
@@ -86,7 +86,7 @@ class SyncNorm(_InPlaceOf):
         super().__init__(layer)
         self.ranks = ranks
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's own name)
         if not self.training:
             return super().forward(input)
         count, mean, variance = self._moments(input.detach())

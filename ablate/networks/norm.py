@@ -28,7 +28,7 @@ class Arm:
 class BatchNorm2d(nn.BatchNorm2d):
     """Torch's own. Where a batch is dealt in shards, `sync` asks for the moments of all, not of each.
 
-    It computes nothing of that itself: `ablate.parts.shards.dealt` puts a layer that does in its place.
+    It computes nothing of that itself: `ablate.training.shards.dealt` puts a layer that does in its place.
     """
 
     def __init__(self, channels: int, *, eps: float, affine: bool = True, sync: bool = False):

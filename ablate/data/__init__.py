@@ -1,0 +1,1 @@
+"""Data sets: read, checked, split, augmented, and handed out in batches."""

@@ -1,0 +1,1 @@
+"""Train a network, keep checkpoints of it, score it, and measure what it costs."""
