@@ -14,12 +14,14 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import __version__, address, finished, schema
+from ablate import __version__, finished, schema
 from ablate.cli import app
+from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
 from ablate.store import manifest, run_directory
+from ablate.tracking import address
 from ablate.training import build
 
 Format = Enum("Format", ["packed", "onnx", "c"])
@@ -151,9 +153,9 @@ def _write(
         _say(f"{path}  {path.stat().st_size:,} bytes")
     _say(f"logits within {off:.1g} of the trained network's, on {len(images)} test images")
     if config["register"] is not None:
-        from ablate.track import registry
+        from ablate.tracking import registry
 
-        where = address.absolute(config["track"]["uri"])
+        where = urls.absolute(config["track"]["uri"])
         version = registry.register(where, config["register"], written[-1], trial_id, images[:1].float().numpy())
         _say(f"registered as {config['register']}, version {version}. To serve it:")
         model = f"models:/{config['register']}/{version}"

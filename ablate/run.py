@@ -11,15 +11,17 @@ from typing import Any
 
 from rich.console import Console
 
-from ablate import address, dispatch, plan, preview, ready, schema, stopping, track
+from ablate import dispatch, plan, preview, ready, schema, stopping
 from ablate.agenda import Agenda, is_to_do
 from ablate.cli import app
-from ablate.core import provenance, text
+from ablate.core import provenance, text, urls
 from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.study import Study
 from ablate.session import Session
 from ablate.store import run_directory, run_store
+from ablate.tracking import address
+from ablate.tracking.tracker import Undelivered
 
 GOES_ON = "Nothing that was done is lost: say the same line again to go on."
 
@@ -137,7 +139,7 @@ def _say_what_next(
     say: Callable[..., None],
     planned: plan.Plan,
     outcomes: preview.Outcomes,
-    complaint: track.Undelivered | None,
+    complaint: Undelivered | None,
     experiment: str,
 ) -> None:
     if complaint is not None:
@@ -156,7 +158,7 @@ def _say_what_next(
         where = planned.settings["track"]["uri"]
         ui = f"{where} in a browser" if where.startswith("http") else "mlflow ui"
         track_it = (
-            "" if where == address.DEFAULT else " track=server" if _is_the_servers(where) else f" track.uri={where}"
+            "" if where == urls.MLFLOW_DEFAULT else " track=server" if _is_the_servers(where) else f" track.uri={where}"
         )
         say(f"Next: python -m analysis.report study={experiment}{track_it}   {ui}")
 

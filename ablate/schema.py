@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from ablate import address
+from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.identity import flatten
 from ablate.core.levels import show
@@ -225,7 +225,7 @@ def check(config: Mapping[str, Any]) -> None:
     interval(config["checkpoint"]["every"])
     _check_cluster(config["dispatch"], config["storage"])
     if config["tune"]["storage"] is not None:
-        address.refuse_password("tune.storage", config["tune"]["storage"])
+        urls.refuse_password("tune.storage", config["tune"]["storage"])
     for hook in hooks(config, "check"):
         hook(config)
 

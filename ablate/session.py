@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ablate import address, dispatch, schema, stopping, track
+from ablate import dispatch, schema, stopping
 from ablate.agenda import Agenda
+from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.events import Failed
 from ablate.core.study import Trial
@@ -21,6 +22,7 @@ from ablate.plan import Plan
 from ablate.progress import Display
 from ablate.store import manifest, run_directory, run_store
 from ablate.tasks import image_classification
+from ablate.tracking.tracker import PATIENCE_S, Tracker, Undelivered
 from ablate.training import build
 from ablate.training.checkpoint_policy import CheckpointPolicy
 
@@ -59,14 +61,14 @@ class Session:
         self.console, self.say, self.cluster = console, say, cluster
         self.uri: str | None = planned.settings["track"]["uri"]
         self.tags = {"code_version": code_version}
-        self.tracker: track.Tracker | None = None
+        self.tracker: Tracker | None = None
 
     @property
     def name(self) -> str:
         """Of the study's experiment."""
         return self.tracker.name if self.tracker else self.planned.study.name
 
-    def run(self, *, single: bool) -> tuple[bool, track.Undelivered | None]:
+    def run(self, *, single: bool) -> tuple[bool, Undelivered | None]:
         """Run what there is; return whether there was anything, and what kept MLflow from taking it.
 
         Args:
@@ -81,7 +83,7 @@ class Session:
                 self._follow(to_do, len(settled), single=single)
             if self.planned.is_adaptive:
                 self._grow([])  # what was chosen last may have brought no trial
-            patience_s = track.PATIENCE_S if self.stop.signal is None else STOPPING_PATIENCE_S
+            patience_s = PATIENCE_S if self.stop.signal is None else STOPPING_PATIENCE_S
         finally:
             complaint = self.tracker.close(patience_s) if self.tracker else None
         if isinstance(complaint, UsageError):
@@ -136,16 +138,14 @@ class Session:
             self.tracker.grow(self.agenda.study, settled)
 
     def _remember(self) -> None:
-        uri = self.uri and address.absolute(self.uri)
+        uri = self.uri and urls.absolute(self.uri)
         manifest.remember(self.agenda.study, self.runs, uri, self.tags, self.place.url)
 
-    def _track(self, settled: Sequence[Trial]) -> track.Tracker | None:
+    def _track(self, settled: Sequence[Trial]) -> Tracker | None:
         if self.uri is None:
             return None
         study, tags = self.agenda.study, self.tags
-        return track.Tracker(
-            self.uri, study, runs=self.runs, settled=settled, tags=tags, warn=self._warn, place=self.place
-        )
+        return Tracker(self.uri, study, runs=self.runs, settled=settled, tags=tags, warn=self._warn, place=self.place)
 
     def _warn(self, line: str) -> None:
         self.say(line, "yellow")

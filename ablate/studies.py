@@ -20,8 +20,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ablate import address
 from ablate.cli import app
+from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.levels import show
@@ -29,7 +29,8 @@ from ablate.core.study import Study, Trial
 from ablate.core.text import counted, file_size
 from ablate.dispatch.jobs import Job, Jobs
 from ablate.store import manifest, run_directory, run_store
-from ablate.track.remove import remove_experiment
+from ablate.tracking import address
+from ablate.tracking.remove import remove_experiment
 
 MOST_LOGS = 20
 """Of studies that were sent: a look at each takes a moment."""
@@ -209,8 +210,8 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
         )
     shared = manifest.shared(name, runs)
     own = [trial for trial in asked.study.trials if trial.trial_id not in shared]
-    where = uri or asked.uri or address.DEFAULT
-    if not where.startswith(address.SQLITE) or Path(where.removeprefix(address.SQLITE)).exists():
+    where = uri or asked.uri or urls.MLFLOW_DEFAULT
+    if not where.startswith(urls.SQLITE) or Path(where.removeprefix(urls.SQLITE)).exists():
         address.check(where)
     size, _ = _on_disk(own, runs)
     kept = len(asked.study.trials) - len(own)

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ablate import address, plan, schema
+from ablate import plan, schema
 from ablate.cli import app
+from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.text import counted
 from ablate.dispatch.jobs import Jobs
@@ -67,13 +68,13 @@ def _check(settings: Any) -> None:
             "allowed: an absolute path there, which outlives the study"
         )
     uri = settings["track"]["uri"]
-    if uri == address.NOT_NAMED:
+    if uri == urls.SERVER_NOT_NAMED:
         raise UsageError(
             "track=server: MLFLOW_TRACKING_URI is not set here; allowed: "
             "MLFLOW_TRACKING_URI=http://SERVER:5000, as the cluster's head reaches it; or track=off"
         )
     if uri is not None:
-        address.refuse_password("track.uri", uri)
+        urls.refuse_password("track.uri", uri)
     if uri is not None and uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         raise UsageError(
             f"track.uri={uri}: read by the cluster's head; allowed: track=server, or an absolute path there"

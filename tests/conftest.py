@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow database: it takes seconds to make one, and none to copy it."""
-    from ablate.track.client import connect
+    from ablate.tracking.client import connect
 
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     connect(f"sqlite:///{path}")
@@ -84,8 +84,7 @@ def own(tmp_path: Path) -> Path:
 @pytest.fixture
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Type a line: say("ablate.run", "-m", "bits=1,32") -> exit status, stdout, stderr; in this process."""
-    from ablate import evaluate, export, run, studies
-    from ablate.track import __main__ as track
+    from ablate import evaluate, export, run, studies, track
     from analysis import report
 
     commands = {

@@ -19,13 +19,13 @@ import onnx
 import pytest
 import torch
 
-from ablate import track
 from ablate.core.events import Failed
 from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Study, Trial
 from ablate.data import datasets
 from ablate.store import manifest, run_directory
 from ablate.tasks import image_classification
+from ablate.tracking.tracker import Tracker
 from ablate.training import build
 from tests.deploy.test_c_source import DIGITS
 from tests.parts.test_files import write_all
@@ -209,7 +209,7 @@ def test_a_registered_model_is_served_and_answers_with_the_right_classes(mlflow_
     (one,) = finish(folder / "runs", epochs=3)
     uri = f"sqlite:///{mlflow_db}"
     study = manifest.recall("mine", folder / "runs").study
-    assert track.Tracker(uri, study, runs=folder / "runs", settled=[one], tags={}).close() is None
+    assert Tracker(uri, study, runs=folder / "runs", settled=[one], tags={}).close() is None
     line = ("ablate.export", f"trial={one.trial_id}", "format=onnx", "register=digits")
     status, out, err = say(*line)
     assert (status, err) == (0, "")

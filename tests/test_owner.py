@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from ablate.core import provenance
-from ablate.track.owner import OWNER, experiment_name
+from ablate.tracking.owner import OWNER, experiment_name
 
 SERVER = "http://mlflow:5000"
 

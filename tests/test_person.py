@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from ablate import address
 from ablate.core import provenance
 from ablate.core.errors import UsageError
+from ablate.tracking import address
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ablate import track
 from ablate.core.events import Failed
 from ablate.core.study import Cell, Study
 from ablate.store import manifest, run_directory
+from ablate.tracking.tracker import Tracker
 from tests.fakes import make_trial, raises_on_seed_one, well
 
 URI = "sqlite:///mlflow.db"
@@ -73,7 +73,7 @@ def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
     trial = studies[0].trials[3]
     list(run_directory.attempt(well, trial, folder / "runs"))
     for study in studies:
-        tracker = track.Tracker(URI, study, runs=folder / "runs", settled=study.trials, tags={})
+        tracker = Tracker(URI, study, runs=folder / "runs", settled=study.trials, tags={})
         assert tracker.close() is None
     status, out, err = say("ablate.studies", "remove=first", "yes=true")
     assert (status, err) == (0, "")
@@ -84,7 +84,7 @@ def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
         one.trial_id for one in studies[1].trials
     }
     assert sorted(experiments()) == ["Default", "second"]
-    again = track.Tracker(URI, studies[0], runs=folder / "runs", settled=[], tags={})
+    again = Tracker(URI, studies[0], runs=folder / "runs", settled=[], tags={})
     assert again.close() is None
     assert sorted(experiments()) == ["Default", "first", "second"]
 

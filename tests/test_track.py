@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ablate import track
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Failed, Notice
 from ablate.core.study import Study
 from ablate.store import run_directory
-from ablate.track.client import connect
-from ablate.track.experiment import Experiment
+from ablate.tracking.client import connect
+from ablate.tracking.experiment import Experiment
+from ablate.tracking.tracker import Tracker, Undelivered
 from analysis.sources import studies
 from tests.fakes import done, epoch, make_trial, raises_on_seed_one, started, well
 
@@ -30,7 +30,7 @@ def study():
 
 def tracked(study, run, runs, settled=()):
     """Run the trials that are not settled, and track the study, as the driver does."""
-    tracker = track.Tracker(URI, study, runs=runs, settled=settled, tags={"code_version": "1.2.3"})
+    tracker = Tracker(URI, study, runs=runs, settled=settled, tags={"code_version": "1.2.3"})
     for trial in study.trials:
         if trial not in settled:
             for event in run_directory.attempt(run, trial, runs):
@@ -101,7 +101,7 @@ def test_trials_that_mlflow_lacks_are_delivered_from_their_run_directories(study
 
 def test_a_run_left_unfinished_is_replaced_and_no_metric_is_doubled(study, client, folder):
     trial = study.trials[0]
-    tracker = track.Tracker(URI, study, runs=folder / "runs", settled=(), tags={})
+    tracker = Tracker(URI, study, runs=folder / "runs", settled=(), tags={})
     for event in (started(), epoch(1), epoch(2)):
         tracker.record(trial, event)
     assert tracker.close() is None
@@ -116,7 +116,7 @@ def test_a_run_left_unfinished_is_replaced_and_no_metric_is_doubled(study, clien
 def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
     trial, uri = study.trials[0], f"sqlite:///{folder}/mlflow.db"
     events = list(run_directory.attempt(well, trial, folder / "runs"))
-    drivers = [track.Tracker(uri, study, runs=folder / "runs", settled=(), tags={}) for _ in range(2)]
+    drivers = [Tracker(uri, study, runs=folder / "runs", settled=(), tags={}) for _ in range(2)]
     for event in events:
         for driver in drivers:
             driver.record(trial, event)
@@ -127,7 +127,7 @@ def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
 
 
 def tracker_of(study, runs, settled=(), **options):
-    return track.Tracker(URI, study, runs=runs, settled=settled, tags={}, **options)
+    return Tracker(URI, study, runs=runs, settled=settled, tags={}, **options)
 
 
 def test_an_interrupted_trial_goes_on_in_its_run(study, client, folder):
@@ -238,7 +238,7 @@ def test_what_mlflow_refuses_of_one_trial_leaves_the_others_alone(study, client,
     for event in run_directory.attempt(well, right, folder / "runs"):
         tracker.record(right, event)
     left = tracker.close()
-    assert isinstance(left, track.Undelivered)
+    assert isinstance(left, Undelivered)
     assert left.trials == 1
     statuses = {run.data.tags["trial_id"]: run.info.status for run in runs_of(client(), "trial")}
     assert statuses == {wrong.trial_id: "KILLED", right.trial_id: "FINISHED"}
@@ -286,7 +286,7 @@ def test_a_trial_at_which_mlflow_fails_again_and_again_does_not_hold_up_the_othe
         for event in run_directory.attempt(well, trial, folder / "runs"):
             tracker.record(trial, event)
     left = tracker.close(patience_s=1)
-    assert left == track.Undelivered(1, "Internal server error")
+    assert left == Undelivered(1, "Internal server error")
     statuses = {run.data.tags["trial_id"]: run.info.status for run in runs_of(client(), "trial")}
     assert [statuses[trial.trial_id] for trial in study.trials] == ["FINISHED"] * 4
     assert statuses[wrong.trial_id] == "KILLED"
@@ -320,7 +320,7 @@ def test_a_trial_that_ends_during_an_outage_is_told_whole(study, client, folder,
 
 
 def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
-    tracker = track.Tracker(URI, study, runs=folder / "runs", settled=(), tags={})
+    tracker = Tracker(URI, study, runs=folder / "runs", settled=(), tags={})
     tracker.record(study.trials[0], Failed(kind="lost", reason="its worker process died 4 times"))
     assert tracker.close() is None
     (run,) = runs_of(client(), "trial")
@@ -329,7 +329,7 @@ def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
 
 def test_an_address_that_cannot_be_opened_is_a_mistake(study, folder):
     Path("mlflow.db").write_text("SQLite format 3\0 or so it says")
-    tracker = track.Tracker(URI, study, runs=folder, settled=(), tags={})
+    tracker = Tracker(URI, study, runs=folder, settled=(), tags={})
     assert isinstance(tracker.close(), UsageError)
     with pytest.raises(UsageError, match="cannot be opened"):
         tracker.record(study.trials[0], done())

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from ablate import address
-from ablate.core import provenance
+from ablate.core import provenance, urls
 from ablate.core.errors import UsageError
 from ablate.core.identity import ADDED_LATER, OUTSIDE_IDENTITY
 from ablate.core.study import PREFERRED
+from ablate.tracking import address
 from analysis.sources.runs import COSTS, Choice, Runs, measured
 
 TEST_ACC = "test_acc"
@@ -146,8 +146,8 @@ def client(uri: str) -> Any:
         UsageError: there is nothing at the address.
     """
     address.check(uri)
-    path = Path(uri.removeprefix(address.SQLITE))
-    if uri.startswith(address.SQLITE) and not path.is_file():
+    path = Path(uri.removeprefix(urls.SQLITE))
+    if uri.startswith(urls.SQLITE) and not path.is_file():
         raise UsageError(
             f"track.uri={uri}: there is no {path}; run a study first, in this folder: "
             "python -m ablate.run -m norm=bn,srelu bits=1,32"
@@ -161,7 +161,7 @@ def client(uri: str) -> Any:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
 
     try:
-        found = MlflowClient(address.absolute(uri))
+        found = MlflowClient(urls.absolute(uri))
         found.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise UsageError(f"track.uri={uri}: cannot be opened: {str(error).partition(chr(10))[0]}") from error

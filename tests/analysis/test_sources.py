@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 from ablate.core.errors import UsageError
-from ablate.track.client import connect
+from ablate.tracking.client import connect
 from tests.analysis.test_report import make_study
 from tests.fakes import well
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablate.address import SQLITE
 from ablate.core import provenance
 from ablate.core.events import Done, Outcome, Started
 from ablate.core.levels import show
 from ablate.core.study import Study, Trial
+from ablate.core.urls import SQLITE
 from ablate.store import manifest
-from ablate.track.owner import OWNER, experiment_name
+from ablate.tracking.owner import OWNER, experiment_name
 
 OURS = "tags.trial_id LIKE 't%'"
 """Runs of trials, those of a tuning among them."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ablate.address import SQLITE, absolute
 from ablate.core.errors import UsageError
-from ablate.track.owner import experiment_name
+from ablate.core.urls import SQLITE, absolute
+from ablate.tracking.owner import experiment_name
 
 
 def remove_experiment(uri: str, name: str) -> bool:
@@ -20,7 +20,7 @@ def remove_experiment(uri: str, name: str) -> bool:
     """
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return False
-    from ablate.track.client import away, connect, why
+    from ablate.tracking.client import away, connect, why
 
     try:
         client = connect(absolute(uri))

@@ -29,7 +29,7 @@ def register(uri: str, name: str, path: Path, trial_id: str, example: Any) -> in
     Raises:
         UsageError: MLflow has no such run, cannot be opened or does not answer.
     """
-    from ablate.track.client import away, connect, why
+    from ablate.tracking.client import away, connect, why
 
     try:
         client = connect(uri)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import socket
 import urllib.error
 import urllib.request
@@ -13,16 +12,11 @@ from urllib.parse import urlsplit
 
 from ablate.core import provenance
 from ablate.core.errors import UsageError
+from ablate.core.urls import MLFLOW_CREDENTIALS, SERVER_NOT_NAMED, SQLITE, refuse_password
 
-SQLITE = "sqlite:///"
-DEFAULT = f"{SQLITE}mlflow.db"
-"""Where `mlflow ui`, typed without flags, looks."""
-NOT_NAMED = "server"
-"""The address in conf/track/server.yaml where MLFLOW_TRACKING_URI names none."""
 ALLOWED = "sqlite:///FILE, http://HOST:PORT, https://HOST, postgresql://..., mysql://..."
 SECONDS_TO_ANSWER = 5.0
 
-CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials"
 
 _DATABASES = ("postgresql", "mysql", "mssql")
 _SQLITE_MAGIC = b"SQLite format 3\0"
@@ -30,7 +24,7 @@ _SQLITE_MAGIC = b"SQLite format 3\0"
 
 def check(uri: str) -> None:
     """Raise UsageError for a tracking address that cannot work; nothing is created there."""
-    if uri == NOT_NAMED:
+    if uri == SERVER_NOT_NAMED:
         raise UsageError(
             "track=server: MLFLOW_TRACKING_URI is not set; allowed: MLFLOW_TRACKING_URI=http://SERVER:5000"
         )
@@ -43,19 +37,6 @@ def check(uri: str) -> None:
         _check_driver(uri)
     else:
         raise UsageError(f"track.uri={uri}: allowed: {ALLOWED}")
-
-
-def refuse_password(key: str, uri: str) -> None:
-    """Raise UsageError for an address with a password in it: addresses are kept, and shown."""
-    if re.match(r"[^/]*://[^/@]*:[^/@]*@", uri):
-        hidden = re.sub(r"://.*@", "://...@", uri)
-        places = CREDENTIALS if uri.startswith("http") else "PGPASSWORD, ~/.pgpass, or the database's own place for it"
-        raise UsageError(f"{key}={hidden}: holds a password, which would be kept and shown; allowed: in {places}")
-
-
-def absolute(uri: str) -> str:
-    """The address with an absolute path where it names a file: MLflow keeps stores by their address."""
-    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
 
 
 def _check_file(uri: str, path: Path) -> None:
@@ -114,7 +95,7 @@ def _check_credentials(uri: str) -> None:
         if error.code not in (401, 403):
             return
         if "Authorization" not in request.headers:
-            why = f"it wants a user and a password, and there are none; allowed: {CREDENTIALS}"
+            why = f"it wants a user and a password, and there are none; allowed: {MLFLOW_CREDENTIALS}"
         else:
             why = f"it refused {f'user {user}' if user else 'the token'}; allowed: a user and a password that it knows"
         raise UsageError(f"track.uri={uri}: {why}") from None

@@ -15,8 +15,8 @@ from ablate.core.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, S
 from ablate.core.levels import show
 from ablate.core.study import Trial
 from ablate.store import manifest, run_directory, run_store
-from ablate.track.client import is_conflict
-from ablate.track.experiment import TERMINAL, Experiment, Held, ms, status_of
+from ablate.tracking.client import is_conflict
+from ablate.tracking.experiment import TERMINAL, Experiment, Held, ms, status_of
 
 _TRIES = 5
 _MAX_PARAMS, _MAX_METRICS = 100, 800  # of one log_batch, which takes 1000 things in all

@@ -10,8 +10,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablate.address import SQLITE
 from ablate.core.errors import UsageError
+from ablate.core.urls import SQLITE
 
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

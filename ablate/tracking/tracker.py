@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.address import absolute
 from ablate.core.errors import UsageError
 from ablate.core.events import Event
 from ablate.core.study import Study, Trial
+from ablate.core.urls import absolute
 from ablate.store import folder, run_directory, run_store
 
 if TYPE_CHECKING:
-    from ablate.track.writer import Writer
+    from ablate.tracking.writer import Writer
 
 PATIENCE_S = 30.0
 """How long `close` waits for an MLflow that is away."""
@@ -121,7 +121,7 @@ class Tracker:
         return Undelivered(len(lacking), self._reason) if lacking or self._reason else None
 
     def _work(self) -> None:
-        from ablate.track.client import away, why
+        from ablate.tracking.client import away, why
 
         ended = False
         while not ended:
@@ -166,9 +166,9 @@ class Tracker:
         return closing
 
     def _open(self) -> None:
-        from ablate.track.client import connect
-        from ablate.track.experiment import Experiment
-        from ablate.track.writer import Writer
+        from ablate.tracking.client import connect
+        from ablate.tracking.experiment import Experiment
+        from ablate.tracking.writer import Writer
 
         experiment = Experiment(connect(self._uri), self._uri, self._study, self._runs, self._tags, self._asked_at)
         writer = Writer(experiment, self._runs, self._place)
@@ -177,7 +177,7 @@ class Tracker:
         self._writer = writer
 
     def _deliver(self, writer: Writer, items: Sequence[tuple[Trial, Sequence[Event]]]) -> None:
-        from ablate.track.client import away, why
+        from ablate.tracking.client import away, why
 
         for trial, events in writer.begin(items):
             try:

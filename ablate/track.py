@@ -10,11 +10,12 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import address
 from ablate.cli import app
+from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.store import manifest, run_directory, run_store
-from ablate.track import Tracker
+from ablate.tracking import address
+from ablate.tracking.tracker import Tracker
 
 
 @dataclass
@@ -43,7 +44,7 @@ def deliver(typed: app.Composed) -> int:
         raise UsageError(f"study=: allowed: {', '.join(manifest.names(runs)) or f'none yet in {runs}/'}")
     config = app.plain(typed, TrackConfig)
     asked = manifest.recall(config["study"], runs)
-    uri = config["track"]["uri"] or asked.uri or address.DEFAULT
+    uri = config["track"]["uri"] or asked.uri or urls.MLFLOW_DEFAULT
     address.check(uri)
     place = run_store.brought(asked.storage, asked.study.trials, runs, lambda line: _say(line, sys.stderr))
     settled = [trial for trial in asked.study.trials if run_directory.outcome(trial, runs)]
