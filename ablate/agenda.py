@@ -12,7 +12,7 @@ from typing import Any, Self
 from ablate.core.events import Done, Event, Failed, Outcome
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Study, Trial
-from ablate.plan import Plan
+from ablate.planning.plan import Plan
 from ablate.store import run_directory, run_store
 
 TOLD_AT_ONCE = 100

@@ -14,12 +14,13 @@ from hydra.utils import instantiate
 from omegaconf import MISSING
 from rich.console import Console
 
-from ablate import finished, schema
+from ablate import finished
 from ablate.cli import app
 from ablate.core import hardware
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY
 from ablate.core.levels import show
+from ablate.planning import schema
 from ablate.training import build
 
 Device = Enum("Device", ["auto", "cpu", "cuda"])

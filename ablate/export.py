@@ -14,12 +14,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import __version__, finished, schema
+from ablate import __version__, finished
 from ablate.cli import app
 from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
+from ablate.planning import schema
 from ablate.store import manifest, run_directory
 from ablate.tracking import address
 from ablate.training import build

@@ -13,13 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ablate import expected
 from ablate.core import hardware
 from ablate.core.events import Done, Failed, Outcome
 from ablate.core.levels import Level, show
 from ablate.core.study import Cell, Study, Trial
 from ablate.core.text import counted, duration, size
-from ablate.expected import Expectations, training_multiply_adds
+from ablate.planning import estimates
+from ablate.planning.estimates import Expectations, training_multiply_adds
 
 SHOWN_CELLS = 100
 SHOWN_TRIALS = 300
@@ -182,7 +182,7 @@ def _expected(
         parts.append(
             f"{duration(total)}{of} by what finished here, {duration(total / slots)} on {counted(slots, 'slot')}"
         )
-    learned = {cell: expected.parameters(config_of[cell]) or 0 for cell in waiting}
+    learned = {cell: estimates.parameters(config_of[cell]) or 0 for cell in waiting}
     if any(learned.values()):
         weights = sum(4 * learned[cell] * trials for cell, trials in waiting.items())
         checkpoints = slots * 2 * 2 * 4 * max(learned.values())

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate import dispatch, schema
+from ablate import dispatch
 from ablate.core import hardware
+from ablate.planning import schema
 from ablate.store import folder, run_store
 
 

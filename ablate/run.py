@@ -11,13 +11,14 @@ from typing import Any
 
 from rich.console import Console
 
-from ablate import dispatch, plan, preview, ready, schema, stopping
+from ablate import dispatch, preview, ready, stopping
 from ablate.agenda import Agenda, is_to_do
 from ablate.cli import app
 from ablate.core import provenance, text, urls
 from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.study import Study
+from ablate.planning import plan, schema
 from ablate.session import Session
 from ablate.store import run_directory, run_store
 from ablate.tracking import address

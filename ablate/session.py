@@ -10,15 +10,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ablate import dispatch, schema, stopping
+from ablate import dispatch, stopping
 from ablate.agenda import Agenda
 from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.events import Failed
 from ablate.core.study import Trial
 from ablate.dispatch import Slot
-from ablate.expected import Expectations
-from ablate.plan import Plan
+from ablate.planning import schema
+from ablate.planning.estimates import Expectations
+from ablate.planning.plan import Plan
 from ablate.progress import Display
 from ablate.store import manifest, run_directory, run_store
 from ablate.tasks import image_classification

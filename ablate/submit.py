@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ablate import plan, schema
 from ablate.cli import app
 from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.text import counted
 from ablate.dispatch.jobs import Jobs
+from ablate.planning import plan, schema
 
 SECONDS_FOR_A_WORD = 90.0
 

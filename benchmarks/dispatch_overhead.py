@@ -91,7 +91,8 @@ def hydra_ray_launcher() -> str:
     """hydra-ray-launcher's way."""
     import hydra
 
-    from ablate import CONF, schema
+    from ablate import CONF
+    from ablate.planning import schema
 
     schema.register()
     began = time.perf_counter()

@@ -112,7 +112,8 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, say: Callable[..., tuple[int, str, str]]):
     """planned("bits=1,32") -> the Plan that the line with -m makes."""
 
-    from ablate import plan, run
+    from ablate import run
+    from ablate.planning import plan
 
     def make(*words: str) -> plan.Plan:
         made = []

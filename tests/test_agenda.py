@@ -13,7 +13,7 @@ from ablate import session
 from ablate.core.errors import Diverged
 from ablate.core.events import Done, Epoch, Started
 from ablate.core.study import Cell
-from ablate.pairs import pairs
+from ablate.planning.contrasts import pairs
 from ablate.stats import sequential
 from ablate.store import manifest, run_directory
 from tests.fakes import Killed, killed_at

@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from ablate import designs
 from ablate.core.errors import UsageError
+from ablate.planning import doe
 
 SIZES = {"norm": 3, "bits": 2, "depth": 4}
 GRID = list(itertools.product(range(3), range(2), range(4)))
@@ -21,7 +21,7 @@ def named(sizes):
 
 
 def made(kind, sizes, reference, **more):
-    cells = list(designs.points({"kind": kind, **more}, sizes, reference))
+    cells = list(doe.points({"kind": kind, **more}, sizes, reference))
     assert len(set(cells)) == len(set(map(tuple, cells)))
     return sorted(set(cells))
 
@@ -31,7 +31,7 @@ def distance(one, other):
 
 
 def test_full_is_every_combination_in_the_order_typed():
-    cells = list(designs.points({"kind": "full"}, {"norm": 2, "bits": 3}, (0, 0)))
+    cells = list(doe.points({"kind": "full"}, {"norm": 2, "bits": 3}, (0, 0)))
     assert cells == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
 
 
@@ -56,8 +56,8 @@ def test_add_one_in_written_out():
 
 
 def test_the_bare_cell_has_each_factors_last_level_but_the_references():
-    assert designs.bare(SIZES, (2, 1, 3)) == (1, 0, 2)
-    assert designs.bare(SIZES, (2, 0, 1)) == (1, 1, 3)
+    assert doe.bare(SIZES, (2, 1, 3)) == (1, 0, 2)
+    assert doe.bare(SIZES, (2, 0, 1)) == (1, 1, 3)
 
 
 @pytest.mark.parametrize("sizes", GRIDS, ids=str)
@@ -65,7 +65,7 @@ def test_random_factors_have_the_cells_that_the_words_say(sizes):
     grid = list(itertools.product(*map(range, sizes)))
     reference = random.Random(str(sizes)).choice(grid)
     assert made("one_factor", named(sizes), reference) == [cell for cell in grid if distance(cell, reference) <= 1]
-    bare = designs.bare(named(sizes), reference)
+    bare = doe.bare(named(sizes), reference)
     assert all(a != b or size == 1 for a, b, size in zip(bare, reference, sizes, strict=True))
     alone = [cell for cell in grid if distance(cell, bare) <= 1 or cell == reference]
     assert made("add_one_in", named(sizes), reference) == alone
@@ -108,7 +108,7 @@ def test_a_regular_fraction_is_balanced_and_of_the_highest_resolution_there_is(f
     assert len(fraction) == cells
     assert reference in fraction
     assert resolution(fraction) == PRINTED[factors][cells]
-    assert designs.resolution(factors, 2**factors // cells) == PRINTED[factors][cells]
+    assert doe.resolution(factors, 2**factors // cells) == PRINTED[factors][cells]
     for one, other in itertools.combinations(columns(fraction), 2):
         assert sum(one) == sum(other) == sum(a * b for a, b in zip(one, other, strict=True)) == 0
 
@@ -124,7 +124,7 @@ def test_for_few_factors_no_fraction_at_all_is_of_a_higher_resolution():
                 (*row, *(sum(a * b for a, b in zip(row, one, strict=True)) % 2 for one in chosen)) for row in basic
             ]
             best = max(best, resolution(cells))
-        assert designs.resolution(factors, 2**left_out) == best
+        assert doe.resolution(factors, 2**left_out) == best
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_constant_factor_stays_as_it_is_in_every_design():
 
 
 def drawn(cells, seed=0, keeps=lambda point: True, sizes=SIZES, reference=(1, 1, 1)):
-    return designs.draw({"cells": cells, "seed": seed}, sizes, reference, keeps)
+    return doe.draw({"cells": cells, "seed": seed}, sizes, reference, keeps)
 
 
 def test_a_random_design_has_the_reference_and_as_many_cells_as_asked():
@@ -225,7 +225,7 @@ def test_a_grid_too_large_to_list_is_drawn_from_at_once():
 )
 def test_a_design_that_cannot_be_had_is_a_mistake_that_says_what_can(design, sizes, told):
     with pytest.raises(UsageError, match=told):
-        list(designs.points(design, sizes, (0,) * len(sizes)))
+        list(doe.points(design, sizes, (0,) * len(sizes)))
 
 
 @pytest.mark.parametrize(
@@ -241,4 +241,4 @@ def test_a_design_that_cannot_be_had_is_a_mistake_that_says_what_can(design, siz
 )
 def test_a_random_design_asks_for_a_number_that_there_is(design, told):
     with pytest.raises(UsageError, match=told):
-        designs.draw(design, SIZES, (0, 0, 0), lambda point: True)
+        doe.draw(design, SIZES, (0, 0, 0), lambda point: True)

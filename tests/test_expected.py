@@ -6,11 +6,11 @@ import pstats
 
 import pytest
 
-from ablate import expected, run
+from ablate import run
 from ablate.core import hardware
 from ablate.core.events import Done, Failed, Started
 from ablate.core.study import Trial
-from ablate.expected import Expectations, training_multiply_adds
+from ablate.planning.estimates import Expectations, training_bytes, training_multiply_adds
 from ablate.store import run_directory
 
 
@@ -101,7 +101,7 @@ def test_memory_is_what_the_cell_held_and_else_grows_with_batch_and_network(plan
     finish(folder / "runs", made.study.trials[0], 1, peak_bytes=123.0)
     assert Expectations(folder / "runs").peak_bytes(made.cell_configs[0]) == 123
     made.cell_configs[1]["model"] = {"_target_": "mine.Network"}
-    assert expected.training_bytes(made.cell_configs[1]) is None
+    assert training_bytes(made.cell_configs[1]) is None
 
 
 def test_a_plan_tells_hours_disk_and_which_cells_are_too_large(planned, say, folder, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from ablate import finished
 from ablate.core.errors import UsageError
 from ablate.core.identity import trial_id
+from ablate.planning import command_line
 from ablate.store import run_directory
 from tests.fakes import diverges_on_seed_two, make_trial, well
 
@@ -29,14 +30,14 @@ from tests.fakes import diverges_on_seed_two, make_trial, well
 def test_the_line_of_a_config_makes_a_trial_of_the_same_identity(planned, typed, own):
     root = [f"dataset.root={own}"] * ("image_folder" in typed)
     (trial,) = planned(*typed.split(), *root, "seeds=1").study.trials
-    said = [word for word in shlex.split(finished.line(trial.config)) if word != "seed=0"]
+    said = [word for word in shlex.split(command_line.line(trial.config)) if word != "seed=0"]
     (again,) = planned(*said, "seeds=1").study.trials
     assert again.trial_id == trial.trial_id == trial_id(trial.config)
 
 
 def test_the_line_says_no_more_than_the_options_and_what_differs_from_them(planned):
     (trial,) = planned("norm=srelu", "bits=1", "recipe.lr=0.01", "seeds=1").study.trials
-    assert finished.line(trial.config) == (
+    assert command_line.line(trial.config) == (
         "model=wrn norm=srelu dataset=digits bits=1 depth=14 width=2 seed=0 recipe.lr=0.01"
     )
 
@@ -45,14 +46,14 @@ def test_a_folder_of_many_words_is_quoted_for_the_shell_and_for_hydra(planned, f
     for part in ("train", "test"):
         (folder / "my images, all" / part).mkdir(parents=True)
     (trial,) = planned("dataset=image_folder", "dataset.root='my images, all'", "seeds=1").study.trials
-    said = shlex.split(finished.line(trial.config))
+    said = shlex.split(command_line.line(trial.config))
     assert said[-1] == "dataset.root='my images, all'"
 
 
 def test_a_config_from_before_a_key_was_added_has_the_value_that_was_in_effect(planned):
     (trial,) = planned("seeds=1").study.trials
     older = {**trial.config, "model": {"_target_": trial.config["model"]["_target_"], "_partial_": True}}
-    assert finished.line(older) == finished.line(trial.config)
+    assert command_line.line(older) == command_line.line(trial.config)
 
 
 def keep(trial, runs, run=well, weights=False):

@@ -7,9 +7,10 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from ablate import CONF, schema
+from ablate import CONF
 from ablate.core.errors import UsageError
 from ablate.core.identity import flatten
+from ablate.planning import schema
 
 GROUPS = {folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"}
 OPTIONS = [
@@ -117,10 +118,11 @@ def test_resolving_once_for_many_cells_equals_resolving_every_cell(say, monkeypa
         seen = [repr((one.study, one.settings, one.cell_configs)) for one in made]
         return status, err, seen
 
-    from ablate import grid, run
+    from ablate import run
+    from ablate.planning import compose
 
     quick = told()
-    monkeypatch.setattr(grid, "_free", lambda factors, unresolved: [])
+    monkeypatch.setattr(compose, "_free", lambda factors, unresolved: [])
     assert told() == quick
 
 
@@ -148,10 +150,10 @@ def test_every_cell_of_an_awkward_grid_is_what_hydra_composes(planned, words):
 
 
 def test_a_thousand_levels_of_a_key_that_nothing_reads_are_resolved_once(planned, monkeypatch):
-    from ablate import grid
+    from ablate.planning import compose
 
-    resolved, resolve = [], grid.resolved
-    monkeypatch.setattr(grid, "resolved", lambda cfg: resolved.append(cfg) or resolve(cfg))
+    resolved, resolve = [], compose.resolved
+    monkeypatch.setattr(compose, "resolved", lambda cfg: resolved.append(cfg) or resolve(cfg))
     made = planned("norm=bn,srelu", "recipe.lr=" + ",".join(str(n / 1000) for n in range(1, 501)), "bits=1,32")
     assert (len(made.study.cells), len(resolved)) == (2000, 3)  # norm=srelu reads bits
 
@@ -260,7 +262,7 @@ def test_no_group_shares_a_root_values_name():
 
 
 def test_an_unknown_hook_is_named():
-    with pytest.raises(UsageError, match=r"check: ablate\.parts\.checks\.nothing: no such function"):
+    with pytest.raises(UsageError, match=r"check: ablate\.networks\.checks\.nothing: no such function"):
         schema.hooks({"norm": {"check": "ablate.networks.checks.nothing"}}, "check")
 
 

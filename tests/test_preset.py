@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ablate import CONF
-from ablate.expected import training_multiply_adds
+from ablate.planning.estimates import training_multiply_adds
 
 PRESETS = sorted(file.stem for file in (CONF / "preset").glob("*.yaml"))
 PUBLISHED = CONF.parent / "analysis" / "published.csv"

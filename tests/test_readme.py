@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ablate import CONF
-from ablate.expected import training_multiply_adds
+from ablate.planning.estimates import training_multiply_adds
 
 README = (CONF.parent / "README.md").read_text()
 PARTS = (CONF.parent / "docs" / "parts.md").read_text()

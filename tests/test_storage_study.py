@@ -18,7 +18,8 @@ import pytest
 from ablate import CONF, dispatch
 from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Slot
-from ablate.store import event_log, folder, leases, run_directory, run_store
+from ablate.store import event_log, leases, run_directory, run_store
+from ablate.store.folder import Folder
 from ablate.store.object_store import Objects
 from ablate.tasks import image_classification
 from ablate.training import build
@@ -39,7 +40,7 @@ BATCHES = 3
 @pytest.fixture(params=["folder", "memory", "s3"])
 def place(request, tmp_path):
     if request.param == "folder":
-        return folder.Folder(tmp_path / "runs")
+        return Folder(tmp_path / "runs")
     if request.param == "s3":
         request.getfixturevalue("s3")
     return run_store.place(buckets.fresh_url(request.param), tmp_path / "runs")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ablate import nuisance, session
+from ablate import session
 from ablate.core.errors import Diverged, Pruned
 from ablate.core.events import Done, Epoch, Failed, Started
 from ablate.core.identity import NUMERICS
-from ablate.space import Levels, Range
+from ablate.planning import nuisance
+from ablate.planning.search_space import Levels, Range
 from ablate.store import manifest, run_directory
 from tests.fakes import Killed, killed_at
 

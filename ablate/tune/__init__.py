@@ -1,5 +1,1 @@
-"""Fair tuning: every cell the same budget, chosen on validation, winners trained again. The room that knows Optuna."""
-
-from ablate.tune.asked import METRICS, TunedCell, Tuning, check
-
-__all__ = ["METRICS", "TunedCell", "Tuning", "check"]
+"""Fair tuning with Optuna: every cell gets the same budget and chooses on validation. Nothing else imports Optuna."""

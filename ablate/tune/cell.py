@@ -14,9 +14,8 @@ from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Outcome
 from ablate.core.levels import Level
 from ablate.core.study import Trial
-from ablate.space import Dimension, Levels
-from ablate.tune import asked
-from ablate.tune.asked import METRICS, TunedCell, Tuning, Values, name_of
+from ablate.planning.search_space import Dimension, Levels
+from ablate.planning.tuning import METRICS, USUAL_TRIALS, TunedCell, Tuning, Values, name_of
 
 TWIN = "twin_of"
 LOSS = "valid_loss"
@@ -213,7 +212,7 @@ def _sampler(tuning: Tuning, number: int) -> Any:
 
 def _pruner(tuning: Tuning, cell: TunedCell) -> Any:
     if tuning.pruner == "median":
-        first = max(2, (tuning.trials or asked.USUAL_TRIALS) // 6)  # that nothing is held against
+        first = max(2, (tuning.trials or USUAL_TRIALS) // 6)  # that nothing is held against
         return optuna.pruners.MedianPruner(n_startup_trials=first, n_warmup_steps=max(1, round(0.3 * cell.epochs)))
     if tuning.pruner == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=cell.epochs)

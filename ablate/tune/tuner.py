@@ -15,8 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 from ablate.core.errors import UsageError
 from ablate.core.events import Epoch, Event, Failed, Outcome
 from ablate.core.study import Cell, Trial
+from ablate.planning.tuning import TunedCell, Tuning, Values
 from ablate.store import folder, run_directory, run_store
-from ablate.tune.asked import TunedCell, Tuning, Values
 from ablate.tune.cell import CellTuning
 
 

@@ -14,7 +14,7 @@ class AblateSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Hand the app a `Plan` where Hydra, without -m, hands it one config."""
-        from ablate import plan
+        from ablate.planning import plan
 
         return self.task(plan.sweep(self.loader, self.master, arguments))
 

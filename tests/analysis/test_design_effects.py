@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablate.designs import generators
+from ablate.planning.doe import generators
 from ablate.stats import least_squares
 from ablate.stats.multiple_testing import holm
 from analysis import contrasts, design_tables, design_words, page, summary, terminal

@@ -13,18 +13,18 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from ablate import adaptive
-from ablate.adaptive import Auto, Maker
 from ablate.cli.app import Composed
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_A_STUDY, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
 from ablate.core.study import Cell, Study, Trial
-from ablate.grid import Combination, Grid, grid, ours, resolved, settled
-from ablate.pairs import Pair, pairs
-from ablate.preset import Preset, read
-from ablate.space import Space
-from ablate.tune import TunedCell, Tuning
+from ablate.planning import adaptive
+from ablate.planning.adaptive import Auto, Maker
+from ablate.planning.compose import Combination, Grid, grid, ours, resolved, settled
+from ablate.planning.contrasts import Pair, pairs
+from ablate.planning.presets import Preset, read
+from ablate.planning.search_space import Space
+from ablate.planning.tuning import TunedCell, Tuning
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from ablate.core.errors import UsageError
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Trial
-from ablate.space import Range, Space, size
+from ablate.planning.search_space import Range, Space, size
 
 METRICS = {"valid_acc": "maximize", "valid_loss": "minimize"}
 """What one may choose by, told by every epoch of the validation images, and what is the better of it."""

@@ -14,9 +14,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablate import CONF, schema
+from ablate import CONF
 from ablate.core import hardware
 from ablate.core.identity import FOR_THE_PLAN_ONLY, at_current_paths, science, trial_id
+from ablate.planning import schema
 from ablate.store import history
 
 PROCESS_BYTES = 400 * 2**20

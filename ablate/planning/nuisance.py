@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 
 from ablate.core.levels import Level
-from ablate.space import Space
+from ablate.planning.search_space import Space
 
 
 def draw(space: Space, seed: int) -> dict[str, Level]:

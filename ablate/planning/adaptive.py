@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate import nuisance, space
 from ablate.core import text
 from ablate.core.errors import UsageError
 from ablate.core.identity import NUMERICS, OUTSIDE_IDENTITY, at_first_paths, flatten, science, trial_id
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Trial
-from ablate.grid import Combination
-from ablate.pairs import Pair
-from ablate.schema import FIRST_SEEDS
-from ablate.space import Space
-from ablate.tune import TunedCell, Tuning, check
+from ablate.planning import nuisance, search_space
+from ablate.planning.compose import Combination
+from ablate.planning.contrasts import Pair
+from ablate.planning.schema import FIRST_SEEDS
+from ablate.planning.search_space import Space
+from ablate.planning.tuning import TunedCell, Tuning, check
 
 SPACES = ("tune.space", "nuisance")
 """Nodes under which any key of the config may be typed."""
@@ -70,7 +70,7 @@ def taken(lines: Sequence[Sequence[str]]) -> tuple[dict[str, Space], list[list[s
     for line in lines:
         rest = list(line)
         for node in SPACES:
-            its, rest = space.taken(rest, node)
+            its, rest = search_space.taken(rest, node)
             found[node].append(its)
         left.append(rest)
     for node, spaces in found.items():
@@ -109,7 +109,9 @@ def tuned_cells(
         return None, []
     tuning, cells = Tuning.of(config["tune"]), maker.cells
     if not asked:
-        raise UsageError(f"tune={tuning.sampler}: what may it choose from? allowed: tune.space.recipe.lr={space.FORMS}")
+        raise UsageError(
+            f"tune={tuning.sampler}: what may it choose from? allowed: tune.space.recipe.lr={search_space.FORMS}"
+        )
     for key, dimension in asked.items():
         typed = f"tune.space.{key}={dimension}"
         _check_key(typed, key, cells, factors)

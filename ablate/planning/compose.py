@@ -20,13 +20,13 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from ablate import schema
 from ablate.cli.hydra_errors import DESIGN_KEYS, refused
 from ablate.core.errors import UsageError
 from ablate.core.identity import OUTSIDE_IDENTITY, flatten
 from ablate.core.levels import Level, show
-from ablate.references import references
-from ablate.selection import KEYS, Selection, asked, exactly
+from ablate.planning import schema
+from ablate.planning.cells import KEYS, Selection, asked, exactly
+from ablate.planning.interpolations import references
 
 GROUPS = ("model", "norm", "dataset", "recipe", "dispatch", "track")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from ablate import designs
 from ablate.core import expression
 from ablate.core.errors import UsageError
 from ablate.core.expression import Expression, quoted, same
 from ablate.core.levels import Level, show
-from ablate.designs import Point
+from ablate.planning import doe
+from ablate.planning.doe import Point
 
 KEYS = ("where", "when", "zip", "reference")
 
@@ -120,7 +120,7 @@ class Selection:
         self.where = expression.read("where", said.where, self.factors, self.when) if said.where is not None else None
         self.center = self._reference()
         self.reference = self._collapsed(self.center)
-        self.bare = self._collapsed(designs.bare(self.sizes, self.center))
+        self.bare = self._collapsed(doe.bare(self.sizes, self.center))
 
     @property
     def _needed(self) -> dict[str, Point]:
@@ -140,8 +140,8 @@ class Selection:
                 allowed = "another reference, as in reference.FACTOR=LEVEL"
                 raise UsageError(f"where={self.said.where}: leaves out the {name} cell {cell}; allowed: {allowed}")
         if self.design["kind"] == "random":
-            return sorted(designs.draw(self.design, self.sizes, self.reference, self._keeps))
-        made: Iterable[Point] = designs.points(self.design, self.sizes, self.center)
+            return sorted(doe.draw(self.design, self.sizes, self.reference, self._keeps))
+        made: Iterable[Point] = doe.points(self.design, self.sizes, self.center)
         if self.design["kind"] != "full":
             made = sorted({self._collapsed(point) for point in made})
         kept = [point for point in made if self._keeps(point)]
@@ -179,7 +179,7 @@ class Selection:
         if self.design["kind"] in ("one_factor", "leave_one_out", "add_one_in"):
             told["base"] = told.get("bare", told["reference"])
         if self.design["kind"] == "fractional" and max(self.sizes.values()) == 2:
-            told["resolution"] = designs.resolution(list(self.sizes.values()).count(2), self.design["fraction"])
+            told["resolution"] = doe.resolution(list(self.sizes.values()).count(2), self.design["fraction"])
         if self.where:
             told["where"] = self.where.text
         if self.when:
