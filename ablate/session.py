@@ -170,7 +170,7 @@ class Session:
         stopping = self.stop.is_asked
         if in_process:
             return dispatch.in_process(train, queue, runs=self.runs, slot=slot, stopping=stopping, place=self.place)
-        aids = dispatch.Aids(
+        aids = dispatch.RayOptions(
             data=build.dataset,
             warm=image_classification.warm,
             bytes_of=lambda one: self._expected.peak_bytes(self.planned.configs[one.cell]),

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ablate.core.errors import UsageError
-from ablate.dispatch import bundle
+from ablate.dispatch import code_bundle
 
 
 def test_what_travels_plans_a_study_with_a_part_of_ones_own_on_a_machine_without_the_checkout(folder, tmp_path):
@@ -15,7 +15,7 @@ def test_what_travels_plans_a_study_with_a_part_of_ones_own_on_a_machine_without
     (folder / "mine" / "norm" / "plain.yaml").write_text("_target_: my_arms.plain\ntemperature: 5\n")
     target = tmp_path / "there"
     target.mkdir()
-    bundle.make(target, folder)
+    code_bundle.make(target, folder)
     line = ["-m", "ablate.run", "--config-dir=mine", "-m", "norm=srelu,plain", "mode=plan"]
     code = "import ablate, sys; assert ablate.__file__.startswith(sys.argv[1]), ablate.__file__"
     env = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
@@ -45,7 +45,7 @@ def test_neither_runs_nor_data_nor_environments_nor_hidden_files_nor_secrets_tra
     (folder / "env" / "pyvenv.cfg").touch()
     target = tmp_path / "there"
     target.mkdir()
-    bundle.make(target, folder)
+    code_bundle.make(target, folder)
     for name in kept:
         assert (target / name).exists(), name
     for name in left:
@@ -53,8 +53,8 @@ def test_neither_runs_nor_data_nor_environments_nor_hidden_files_nor_secrets_tra
 
 
 def test_too_much_to_send_is_told(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle, "MOST_BYTES", 10)
+    monkeypatch.setattr(code_bundle, "MOST_BYTES", 10)
     (folder / "large.yaml").write_text("x: 12345678901\n")
     (tmp_path / "there").mkdir()
     with pytest.raises(UsageError, match="too many to send"):
-        bundle.make(tmp_path / "there", folder)
+        code_bundle.make(tmp_path / "there", folder)

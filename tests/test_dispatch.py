@@ -10,8 +10,8 @@ import pytest
 
 from ablate.core.errors import DiskFull, Stopped, UsageError
 from ablate.core.events import Done, Failed, Notice
-from ablate.dispatch import Aids, Slot, in_process, on_ray
-from ablate.dispatch.machine import Machine, Machines
+from ablate.dispatch import RayOptions, Slot, in_process, on_ray
+from ablate.dispatch.capacity import Machine, Machines
 from ablate.store import event_log, run_directory
 from tests.fakes import Dies, diverges_on_seed_two, done, in_slot, make_trial, raises_on_seed_one, started, well
 
@@ -289,7 +289,7 @@ def sits(config, directory):
 def test_data_is_made_once_for_all_trials_and_only_what_differs_again(tmp_path):
     trials = [make_trial(seed, dataset={"name": name}) for seed in range(3) for name in ("a", "b")]
     made = Makes(tmp_path)
-    last = list(on_ray(in_slot(uses_data), trials, runs=tmp_path / "r", slot=Slot(), aids=Aids(data=made)))
+    last = list(on_ray(in_slot(uses_data), trials, runs=tmp_path / "r", slot=Slot(), aids=RayOptions(data=made)))
     ends = [event for _, event in last if isinstance(event, Done)]
     assert sorted(end.metrics["test_acc"] for end in ends) == [1.0] * 3 + [2.0] * 3
     assert sorted(path.name[0] for path in tmp_path.glob("*made")) == ["a", "b"]
@@ -298,7 +298,9 @@ def test_data_is_made_once_for_all_trials_and_only_what_differs_again(tmp_path):
 @pytest.mark.ray
 def test_data_that_cannot_be_made_fails_its_trials_with_the_reason(tmp_path):
     trials = [make_trial(0, dataset={"name": name}) for name in ("a", "damaged")]
-    events = list(on_ray(in_slot(uses_data), trials, runs=tmp_path / "r", slot=Slot(), aids=Aids(data=Makes(tmp_path))))
+    events = list(
+        on_ray(in_slot(uses_data), trials, runs=tmp_path / "r", slot=Slot(), aids=RayOptions(data=Makes(tmp_path)))
+    )
     failed = [event for _, event in events if isinstance(event, Failed)]
     assert [(one.kind, one.reason) for one in failed] == [("error", "damaged: not a whole file")]
 
@@ -324,7 +326,7 @@ def uses_data(config, directory, data):
 def test_every_process_is_warmed_before_its_first_trial(tmp_path):
     warm = Warms(tmp_path)
     trials = [make_trial(seed) for seed in range(6)]
-    events = list(on_ray(in_slot(tells_process), trials, runs=tmp_path / "r", slot=Slot(), aids=Aids(warm=warm)))
+    events = list(on_ray(in_slot(tells_process), trials, runs=tmp_path / "r", slot=Slot(), aids=RayOptions(warm=warm)))
     used = {event.reason for _, event in events}
     assert used <= {path.name for path in tmp_path.iterdir()}
 
@@ -391,7 +393,7 @@ def test_trials_that_fit_by_their_fraction_but_not_by_memory_do_not_run_together
     monkeypatch.setattr(Machine, "slots", lambda self, slot: memory.append(self.memory) or 4)
     trials = [make_trial(seed) for seed in range(6)]
     run = in_slot(Counts(tmp_path))
-    list(on_ray(run, trials, runs=tmp_path / "r", slot=Slot(cpus=0.5), aids=Aids(bytes_of=half)))
+    list(on_ray(run, trials, runs=tmp_path / "r", slot=Slot(cpus=0.5), aids=RayOptions(bytes_of=half)))
     assert max(int(path.name) for path in (tmp_path / "most").iterdir()) == 2
 
 

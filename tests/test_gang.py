@@ -15,8 +15,8 @@ from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Notice, Started
 from ablate.core.identity import flatten, trial_id
 from ablate.core.study import Cell, Trial
-from ablate.dispatch import Aids, Slot, gang, on_ray
-from ablate.dispatch.machine import Machine, Machines
+from ablate.dispatch import RayOptions, Slot, multi_process, on_ray
+from ablate.dispatch.capacity import Machine, Machines
 from ablate.dispatch.rank import Mail
 from ablate.store import run_directory
 from ablate.tasks import image_classification
@@ -96,7 +96,7 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gang")
     runs, events = folder / "runs", []
     trials = [made(seed) for seed in (IS_BROKEN_OFF, RAISES)]
-    for one, event in on_ray(Fares(folder), trials, runs=runs, slot=SLOT, aids=Aids(data=build.dataset)):
+    for one, event in on_ray(Fares(folder), trials, runs=runs, slot=SLOT, aids=RayOptions(data=build.dataset)):
         events.append((one.seed, event))
         if isinstance(event, Notice) and "said nothing" in event.text:
             (folder / "stop").unlink()
@@ -222,4 +222,4 @@ def test_mail_that_is_there_is_taken_without_patience_and_in_order():
 
 
 def test_one_worker_is_no_gang():
-    assert gang.of(len, Slot()) is len
+    assert multi_process.of(len, Slot()) is len

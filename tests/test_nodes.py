@@ -5,8 +5,8 @@ import functools
 import pytest
 
 from ablate.core.errors import UsageError
-from ablate.dispatch import nodes
-from ablate.dispatch.machine import Machine, Machines
+from ablate.dispatch import node_check
+from ablate.dispatch.capacity import Machine, Machines
 from ablate.dispatch.slot import Slot
 from tests.test_trial import RECIPE
 
@@ -14,7 +14,7 @@ RECIPES = [{**RECIPE, "precision": "fp32", "compile": False}]
 
 
 def asked(runs=None, mark="mark", reads=(), recipes=RECIPES):
-    return nodes.Question(runs, mark, recipes, reads, on_gpu=False)
+    return node_check.Question(runs, mark, recipes, reads, on_gpu=False)
 
 
 def says(mistake):
@@ -23,28 +23,28 @@ def says(mistake):
 
 def test_a_node_like_this_one_is_taken(tmp_path):
     (tmp_path / "mark").touch()
-    nodes.refuse({"10.0.0.1": nodes.answer(asked(tmp_path))})
+    node_check.refuse({"10.0.0.1": node_check.answer(asked(tmp_path))})
 
 
 def test_a_node_with_another_version_is_named_with_both():
-    answer = nodes.answer(asked())
-    other = nodes.Answer(answer.host, {**answer.versions, "torch": "1.0"}, (), None, ())
+    answer = node_check.answer(asked())
+    other = node_check.Answer(answer.host, {**answer.versions, "torch": "1.0"}, (), None, ())
     with pytest.raises(UsageError, match=r"torch 1.0 on node 10.0.0.2, .* here; allowed: the same on every machine"):
-        nodes.refuse({"10.0.0.1": answer, "10.0.0.2": other})
+        node_check.refuse({"10.0.0.1": answer, "10.0.0.2": other})
 
 
 def test_a_node_that_does_not_see_the_runs_folder_is_named(tmp_path):
     with pytest.raises(UsageError, match="not the folder of that name on the driver"):
-        nodes.refuse({"10.0.0.1": nodes.answer(asked(tmp_path))})
+        node_check.refuse({"10.0.0.1": node_check.answer(asked(tmp_path))})
 
 
 def test_a_node_that_cannot_read_the_data_or_compute_so_is_named():
-    unread = nodes.answer(asked(reads=[functools.partial(says, "dataset.root=x: not there")]))
+    unread = node_check.answer(asked(reads=[functools.partial(says, "dataset.root=x: not there")]))
     with pytest.raises(UsageError, match=r"on node a: dataset.root=x: not there"):
-        nodes.refuse({"a": unread})
-    unable = nodes.answer(asked(recipes=[{**RECIPES[0], "precision": "tf32"}]))
+        node_check.refuse({"a": unread})
+    unable = node_check.answer(asked(recipes=[{**RECIPES[0], "precision": "tf32"}]))
     with pytest.raises(UsageError, match=r"on node a: recipe.precision=tf32"):
-        nodes.refuse({"a": unable})
+        node_check.refuse({"a": unable})
 
 
 SMALL, LARGE = Machine(2, 0, 8e9, None), Machine(16, 4, 64e9, 40e9)

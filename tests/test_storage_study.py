@@ -98,7 +98,7 @@ def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers
             yield from image_classification.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
 
     assert not any(isinstance(event, Done) for event in place.attempt(stops, made()))
-    if isinstance(place, folder.Folder):
+    if isinstance(place, Folder):
         (place.runs / made().trial_id / "stop").unlink()
     assert numbers(place.attempt(stops, made())) == numbers(undisturbed)
     assert len(trained) == 3 * BATCHES

@@ -6,7 +6,7 @@ from concurrent import futures
 import pytest
 
 from ablate.core.errors import UsageError
-from ablate.dispatch import way_in
+from ablate.dispatch import cluster_access
 
 TOKEN = "7" * 64
 
@@ -46,35 +46,35 @@ def nobody(monkeypatch, tmp_path):
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(way_in, "CURRENT", tmp_path / "ray_current_cluster")
+    monkeypatch.setattr(cluster_access, "CURRENT", tmp_path / "ray_current_cluster")
 
 
 def test_the_right_token_is_let_in_from_each_of_its_three_places(head, tmp_path, monkeypatch):
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text(TOKEN)
-    assert way_in.check(head.address) == head.address
+    assert cluster_access.check(head.address) == head.address
     (tmp_path / "elsewhere").write_text(f"{TOKEN}\n")
     (tmp_path / ".ray" / "auth_token").write_text("0" * 64)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "elsewhere"))
-    assert way_in.check(head.address) == head.address
+    assert cluster_access.check(head.address) == head.address
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / ".ray" / "auth_token"))
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
-    assert way_in.check(head.address) == head.address
+    assert cluster_access.check(head.address) == head.address
 
 
 def test_a_wrong_token_is_told_from_a_missing_one_and_neither_is_shown(head, monkeypatch):
     with pytest.raises(UsageError, match="the cluster wants a token, and there is none"):
-        way_in.check(head.address)
+        cluster_access.check(head.address)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     with pytest.raises(UsageError, match="the cluster refused the token") as refused:
-        way_in.check(head.address)
+        cluster_access.check(head.address)
     assert "000" not in str(refused.value)
 
 
 def test_a_cluster_without_tokens_lets_everyone_in():
     open_head = Head(None)
     try:
-        assert way_in.check(open_head.address) == open_head.address
+        assert cluster_access.check(open_head.address) == open_head.address
     finally:
         open_head.server.stop(None).wait()
 
@@ -83,7 +83,7 @@ def test_a_machine_that_has_not_joined_is_told_how_to():
     elsewhere = Head(None, machines=("192.0.2.7",))
     try:
         with pytest.raises(UsageError, match="this machine is none of the cluster's; allowed: ray start --address="):
-            way_in.check(elsewhere.address)
+            cluster_access.check(elsewhere.address)
     finally:
         elsewhere.server.stop(None).wait()
 
@@ -92,11 +92,11 @@ def test_nobody_there_is_told_from_somebody_else_there():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(way_in, "SECONDS_TO_ANSWER", 0.5)
+            patch.setattr(cluster_access, "SECONDS_TO_ANSWER", 0.5)
             with pytest.raises(UsageError, match="something answers there, but no Ray"):
-                way_in.check(f"127.0.0.1:{port}")
+                cluster_access.check(f"127.0.0.1:{port}")
     with pytest.raises(UsageError, match=rf"no Ray answers at 127.0.0.1:{port} \(Connection refused\)"):
-        way_in.check(f"127.0.0.1:{port}")
+        cluster_access.check(f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_nobody_there_is_told_from_somebody_else_there():
 )
 def test_what_is_no_address_is_told_what_is(address, told):
     with pytest.raises(UsageError) as refused:
-        way_in.found(address)
+        cluster_access.found(address)
     assert str(refused.value).startswith(told)
 
 
 def test_auto_is_the_cluster_that_this_machine_belongs_to(monkeypatch):
-    way_in.CURRENT.write_text("10.0.0.7:6379")
-    assert way_in.found("auto") == ("10.0.0.7", 6379)
+    cluster_access.CURRENT.write_text("10.0.0.7:6379")
+    assert cluster_access.found("auto") == ("10.0.0.7", 6379)
     monkeypatch.setenv("RAY_ADDRESS", "[::1]:6380")
-    assert way_in.found("auto") == ("::1", 6380)
+    assert cluster_access.found("auto") == ("::1", 6380)

@@ -1,18 +1,22 @@
-"""Where and when trials run: `in_process` and `on_ray`, one contract. The one room that knows Ray.
+"""Where and when trials run: `in_process` and `on_ray` keep one contract. Only this package imports Ray.
 
-here.py      one after the other, in this process
-on_ray.py    side by side, on a Ray of our own (private_ray.py) or on a cluster (cluster.py)
-way_in.py    a cluster's address and token
-nodes.py     what each of its machines says of itself
-bundle.py    the code that travels there
-jobs.py      studies that run there by themselves
+in_process.py      one trial after the other, in this process
+on_ray.py          side by side, on an embedded Ray (embedded_ray.py) or on a cluster (cluster.py)
+capacity.py        what Ray's machines have free
+slot.py, queue.py  what a trial runs on, and which trials wait
+shared_data.py     a data set held once on a machine
+cluster_access.py  a cluster's address and token
+node_check.py      what each of its machines says of itself
+code_bundle.py     the code that travels there
+jobs.py            studies that run there by themselves
+multi_process.py   a trial on several processes; rank.py, one of them
 """
 
 from ablate.dispatch.cluster import Cluster
-from ablate.dispatch.here import in_process
-from ablate.dispatch.on_ray import Aids, on_ray
+from ablate.dispatch.cluster_access import check as let_in
+from ablate.dispatch.in_process import in_process
+from ablate.dispatch.on_ray import RayOptions, on_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents
-from ablate.dispatch.way_in import check as let_in
 
-__all__ = ["Aids", "Cluster", "Queue", "RunInSlot", "Slot", "TrialEvents", "in_process", "let_in", "on_ray"]
+__all__ = ["Cluster", "Queue", "RayOptions", "RunInSlot", "Slot", "TrialEvents", "in_process", "let_in", "on_ray"]

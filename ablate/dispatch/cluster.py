@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from ablate.core.errors import UsageError
-from ablate.dispatch import bundle, nodes
-from ablate.dispatch.machine import Machines
-from ablate.dispatch.private_ray import SETTINGS
+from ablate.dispatch import code_bundle, node_check
+from ablate.dispatch.capacity import Machines
+from ablate.dispatch.embedded_ray import SETTINGS
 from ablate.dispatch.slot import Slot
 
 JOB = "ABLATE_JOB"
@@ -51,7 +51,7 @@ class Cluster:
     ) -> None:
         self.address, self.log, self.runs = address, log, runs
         self.recipes, self.reads, self.on_gpu = recipes, reads, on_gpu
-        self.answers: dict[str, nodes.Answer] = {}
+        self.answers: dict[str, node_check.Answer] = {}
         self.ray: Any = None
 
     def __enter__(self) -> Self:
@@ -59,7 +59,7 @@ class Cluster:
             self.ray = self._joined()
             try:
                 self.answers = self._asked()
-                nodes.refuse(self.answers)
+                node_check.refuse(self.answers)
             except BaseException:
                 self.ray.shutdown()
                 raise
@@ -101,7 +101,7 @@ class Cluster:
             how: dict[str, Any] = {}
             if JOB not in os.environ:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ablate-code-")))
-                bundle.make(folder, Path.cwd())
+                code_bundle.make(folder, Path.cwd())
                 how["runtime_env"] = {"working_dir": str(folder)}
             try:
                 ray.init(address=self.address, log_to_driver=False, logging_level="error", **how)
@@ -114,15 +114,15 @@ class Cluster:
             signal.signal(signal.SIGTERM, ours)  # Ray has put its own there
         return ray
 
-    def _asked(self) -> dict[str, nodes.Answer]:
+    def _asked(self) -> dict[str, node_check.Answer]:
         """By address, what each node that has cores says of itself."""
         ray = self.ray
         mark = f".cluster-{secrets.token_hex(8)}"
         if self.runs is not None:
             (self.runs / mark).touch()
         try:
-            question = nodes.Question(self.runs, mark, self.recipes, self.reads, self.on_gpu)
-            task = ray.remote(num_cpus=0, max_retries=1)(nodes.answer)
+            question = node_check.Question(self.runs, mark, self.recipes, self.reads, self.on_gpu)
+            task = ray.remote(num_cpus=0, max_retries=1)(node_check.answer)
             asked = {
                 one["NodeManagerAddress"]: task.options(scheduling_strategy=on_node(one["NodeID"])).remote(question)
                 for one in with_cores(ray)
@@ -132,10 +132,10 @@ class Cluster:
             if self.runs is not None:
                 (self.runs / mark).unlink(missing_ok=True)
 
-    def _answer(self, node: str, reference: Any) -> nodes.Answer:
+    def _answer(self, node: str, reference: Any) -> node_check.Answer:
         errors = self.ray.exceptions
         try:
-            answer: nodes.Answer = self.ray.get(reference, timeout=SECONDS_FOR_ANSWERS)
+            answer: node_check.Answer = self.ray.get(reference, timeout=SECONDS_FOR_ANSWERS)
         except errors.GetTimeoutError as error:
             raise UsageError(
                 f"dispatch=cluster: node {node} did not answer within {SECONDS_FOR_ANSWERS:.0f} s; "

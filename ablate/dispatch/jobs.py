@@ -17,7 +17,7 @@ from typing import Any
 
 from ablate.core import provenance
 from ablate.core.errors import UsageError
-from ablate.dispatch import bundle, way_in
+from ablate.dispatch import cluster_access, code_bundle
 from ablate.dispatch.cluster import JOB
 
 ALLOWED = "http://HOST:8265, the dashboard of a cluster's head"
@@ -72,7 +72,7 @@ class Jobs:
             raise UsageError(f"{key}={address}: needs Ray's own client (pip install 'ray[default]')") from error
         for module in ("job.sdk", "dashboard_sdk"):
             logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
-        token = way_in.token()
+        token = cluster_access.token()
         try:
             self._client = JobSubmissionClient(address)
         except ConnectionError as error:
@@ -82,7 +82,9 @@ class Jobs:
                 told = " ".join(str(error).split())[:200]
                 raise UsageError(f"{key}={address}: something answers there, but no Ray ({told})") from error
             why = "the cluster refused the token" if token else "the cluster wants a token, and there is none"
-            raise UsageError(f"{key}={address}: {why}; allowed: the cluster's own, in {way_in.TOKENS}") from error
+            raise UsageError(
+                f"{key}={address}: {why}; allowed: the cluster's own, in {cluster_access.TOKENS}"
+            ) from error
 
     def send(self, words: Sequence[str], study: str) -> Job:
         """Have the cluster's head run the line, with the code as it stands here; return at once."""
@@ -101,7 +103,7 @@ class Jobs:
         if server := os.environ.get("MLFLOW_TRACKING_URI"):
             variables["MLFLOW_TRACKING_URI"] = server  # user and password are the head's own
         with tempfile.TemporaryDirectory(prefix="ablate-code-") as folder:
-            bundle.make(Path(folder), Path.cwd())
+            code_bundle.make(Path(folder), Path.cwd())
             self._client.submit_job(
                 entrypoint=line,
                 submission_id=job_id,

@@ -15,10 +15,10 @@ from ablate.core.errors import AlreadyLeased, DiskFull, ProcessLost
 from ablate.core.events import Event, Failed, Notice
 from ablate.core.hardware import gpu_bytes
 from ablate.core.study import Trial
-from ablate.dispatch import gang
+from ablate.dispatch import multi_process
+from ablate.dispatch.capacity import Machines
 from ablate.dispatch.cluster import Cluster, on_node
-from ablate.dispatch.machine import Machines
-from ablate.dispatch.private_ray import private_ray
+from ablate.dispatch.embedded_ray import private_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.shared_data import SharedData, call, held
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
@@ -30,7 +30,7 @@ SECONDS_BETWEEN_COUNTS = 5.0
 
 
 @dataclass(frozen=True)
-class Aids:
+class RayOptions:
     """What makes a study faster on Ray, each named by its module so that workers can import it.
 
     data: a trial's config -> what its run takes as `data()`; made once for all trials with the same `dataset`,
@@ -52,7 +52,7 @@ def on_ray(
     slot: Slot,
     max_lost: int = 3,
     stopping: Callable[[], bool] = never,
-    aids: Aids = Aids(),
+    aids: RayOptions = RayOptions(),
     cluster: Cluster | None = None,
     place: run_store.Place | None = None,
 ) -> TrialEvents:
@@ -103,7 +103,7 @@ class _Study:
         runs: Path,
         slot: Slot,
         max_lost: int,
-        aids: Aids,
+        aids: RayOptions,
         place: run_store.Place,
         gpu_memory: float | None,
         cluster: Cluster | None = None,
@@ -113,7 +113,7 @@ class _Study:
         self.machines = Machines.of(ray, gpu_memory)
         self.counted = time.monotonic()
         self.slot = slot = self.machines.settled(slot)
-        self.run, self.bytes_of = gang.of(run(slot), slot), aids.bytes_of
+        self.run, self.bytes_of = multi_process.of(run(slot), slot), aids.bytes_of
         self.asked = time.time()
         self.lost: Counter[str] = Counter()
         self.queue, self.alone = Queue(), Queue()
