@@ -14,12 +14,12 @@ from hydra.utils import instantiate
 from omegaconf import MISSING
 from rich.console import Console
 
-from ablate import finished
 from ablate.cli import app
 from ablate.core import hardware
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY
 from ablate.core.levels import show
+from ablate.driver import trained
 from ablate.planning import schema
 from ablate.training import build
 
@@ -72,7 +72,7 @@ def evaluate(typed: app.Composed) -> int:
             "finished trial, or weights=FILE: what ablate.export wrote, or the authors' CIFAR10_allparams.mat"
         )
     if config["trial"] is not None:
-        its_config, directory = finished.find(config["trial"], Path(config["runs"]))
+        its_config, directory = trained.find(config["trial"], Path(config["runs"]))
         schema.check_targets(its_config)
         made = _ours(config["trial"], its_config, directory)
     elif not Path(config["weights"]).is_file():
@@ -139,7 +139,7 @@ def _read(file: str) -> Trained:
         raise UsageError(f"{typed}: allowed: a file that ends in .safetensors, .onnx, .c or .mat")
     return Trained(
         *(network, card.shape[0], card.classes, typed),
-        words=f"{path.name}: {card.trial_id}, {finished.words(card.config)}",
+        words=f"{path.name}: {card.trial_id}, {trained.words(card.config)}",
         dataset=card.config["dataset"],
         test_acc=card.test_acc,
         on_cpu=path.suffix != ".safetensors",
@@ -157,7 +157,7 @@ def _like(card: Any) -> Any:
 
 def _ours(trial_id: str, config: Mapping[str, Any], directory: Path) -> Trained:
     network, channels, classes = build.trained_network(config, directory)
-    words = f"{trial_id}: {finished.words(config)}"
+    words = f"{trial_id}: {trained.words(config)}"
     precision = config["recipe"].get("precision", "fp32")  # the trial may be older than the key
     return Trained(network, channels, classes, f"trial={trial_id}", words, precision, dataset=config["dataset"])
 

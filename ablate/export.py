@@ -14,12 +14,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from ablate import __version__, finished
+from ablate import __version__
 from ablate.cli import app
 from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
+from ablate.driver import trained
 from ablate.planning import schema
 from ablate.store import manifest, run_directory
 from ablate.tracking import address
@@ -61,7 +62,7 @@ def export(typed: app.Composed) -> int:
     config = app.plain(typed, ExportConfig)
     runs = Path(config["runs"])
     trial_id = _trial_id(config, runs)
-    its_config, directory = finished.find(trial_id, runs)
+    its_config, directory = trained.find(trial_id, runs)
     schema.check_targets(its_config)
     _check_name(config)
     if config["register"] is not None:
@@ -149,7 +150,7 @@ def _write(
     if config["format"] == "onnx" or config["register"] is not None:
         written.append(stem.with_suffix(".onnx"))
         onnx_file.write(made, card, written[-1])
-    _say(f"{trial_id}: {finished.words(its_config)}, test accuracy {100 * card.test_acc:.2f}%")
+    _say(f"{trial_id}: {trained.words(its_config)}, test accuracy {100 * card.test_acc:.2f}%")
     for path in written:
         _say(f"{path}  {path.stat().st_size:,} bytes")
     _say(f"logits within {off:.1g} of the trained network's, on {len(images)} test images")

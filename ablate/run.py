@@ -11,15 +11,16 @@ from typing import Any
 
 from rich.console import Console
 
-from ablate import dispatch, preview, ready, stopping
-from ablate.agenda import Agenda, is_to_do
+from ablate import dispatch
 from ablate.cli import app
 from ablate.core import provenance, text, urls
 from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.study import Study
+from ablate.driver import interrupts, preflight, tables
+from ablate.driver.session import Session
+from ablate.driver.trial_source import TrialSource, is_to_do
 from ablate.planning import plan, schema
-from ablate.session import Session
 from ablate.store import run_directory, run_store
 from ablate.tracking import address
 from ablate.tracking.tracker import Undelivered
@@ -56,22 +57,22 @@ def run(typed: Any) -> int:
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    for warning in ready.warnings(recipes, how) if not on_cluster else ():
+    for warning in preflight.warnings(recipes, how) if not on_cluster else ():
         say(warning, "yellow")
     if settings["mode"] == "plan":
-        preview.show_plan(console, study, outcomes, to_do, planned.configs, planned.coming, planned.notes)
+        tables.show_plan(console, study, outcomes, to_do, planned.configs, planned.coming, planned.notes)
         return 0
     works = bool(to_do) or planned.is_adaptive
-    data = ready.Data(planned.cell_configs if works else (), on_cluster=on_cluster)
+    data = preflight.Data(planned.cell_configs if works else (), on_cluster=on_cluster)
     data.read()
     head = dispatch.let_in(how["address"]) if on_cluster and works else None
     _make(runs, settings["runs"])
-    stop = stopping.Stop(runs, lambda text: say(text, "yellow"), place)
+    stop = interrupts.Stop(runs, lambda text: say(text, "yellow"), place)
     with contextlib.ExitStack() as stack:
         cluster = None
         if head is not None:
-            cluster = stack.enter_context(ready.joined(head, how, place, runs, recipes, data, say))
-        agenda = stack.enter_context(Agenda(planned, runs, ready.slots(how, cluster), place))
+            cluster = stack.enter_context(preflight.joined(head, how, place, runs, recipes, data, say))
+        agenda = stack.enter_context(TrialSource(planned, runs, preflight.slots(how, cluster), place))
         session = Session(planned, agenda, runs, stop, console, say, provenance.code_version(), place, cluster)
         try:
             with stop:
@@ -89,7 +90,7 @@ def run(typed: Any) -> int:
     outcomes = {one.trial_id: run_directory.outcome(one, runs) for one in study.trials}
     if stop.signal is not None:
         ended = outcomes | {one.trial_id: run_directory.outcome(one, runs) for one in agenda.study.trials}
-        say(f"Stopped: {preview.counts(ended)}. {GOES_ON}", "yellow")
+        say(f"Stopped: {tables.counts(ended)}. {GOES_ON}", "yellow")
         return stop.exit_status
     _say_how_it_ended(console, say, planned, agenda, study, outcomes)
     if not ran:
@@ -105,14 +106,14 @@ def _say_how_it_ended(
     console: Console,
     say: Callable[..., None],
     planned: plan.Plan,
-    agenda: Agenda,
+    agenda: TrialSource,
     study: Study,
-    outcomes: preview.Outcomes,
+    outcomes: tables.Outcomes,
 ) -> None:
-    preview.show_outcomes(console, study, outcomes)
+    tables.show_outcomes(console, study, outcomes)
     if planned.tuning:
         tried = {cell: [run_directory.outcome(one, agenda.runs) for one in its] for cell, its in agenda.tried.items()}
-        preview.show_tuning(console, study, tried, {c: list(v.items()) for c, v in agenda.chosen.items()}, agenda.edges)
+        tables.show_tuning(console, study, tried, {c: list(v.items()) for c, v in agenda.chosen.items()}, agenda.edges)
     for cell in agenda.without:
         say(f"{cell}: none of its configurations came through, so there is none to make margins of", "red")
 
@@ -139,7 +140,7 @@ def _make(runs: Path, typed: str) -> None:
 def _say_what_next(
     say: Callable[..., None],
     planned: plan.Plan,
-    outcomes: preview.Outcomes,
+    outcomes: tables.Outcomes,
     complaint: Undelivered | None,
     experiment: str,
 ) -> None:

@@ -246,7 +246,7 @@ def state(trial: Trial, runs: Path, claimed: Collection[str]) -> str:
     return "failed" if isinstance(end, Failed) and not run_directory.to_go_on(end) else "to do"
 
 
-def _brought(console: Console, asked: manifest.Remembered, runs: Path) -> run_store.Place:
+def _brought(console: Console, asked: manifest.Remembered, runs: Path) -> run_store.RunStore:
     return run_store.brought(asked.storage, asked.study.trials, runs, lambda told: _line(console, told, "yellow"))
 
 

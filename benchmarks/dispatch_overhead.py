@@ -56,7 +56,8 @@ def with_mlflow() -> str:
 
 
 def _ours(*words: str) -> str:
-    from ablate import run, session
+    from ablate import run
+    from ablate.driver import session
 
     session._train = lambda care, cost, slot: trains_nothing  # type: ignore[assignment]
     sys.argv = ["ablate.run", *LINE, *words]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ablate import session
 from ablate.core.errors import Diverged
 from ablate.core.events import Done, Epoch, Started
 from ablate.core.study import Cell
+from ablate.driver import session
 from ablate.planning.contrasts import pairs
 from ablate.stats import sequential
 from ablate.store import manifest, run_directory

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ablate import CONF, __version__, agenda, run, session
+from ablate import CONF, __version__, run
 from ablate.core import provenance
 from ablate.core.events import Failed
+from ablate.driver import session, trial_source
 from ablate.store import run_directory
 from tests.fakes import make_trial
 
@@ -217,4 +218,4 @@ def test_a_killed_worker_costs_no_trial(folder):
 def test_a_lost_trial_is_to_do_again(tmp_path):
     trial = make_trial(0)
     run_directory.mark(trial, tmp_path, Failed(kind="lost", reason="its worker process died 4 times"))
-    assert agenda.is_to_do(run_directory.outcome(trial, tmp_path), "none")
+    assert trial_source.is_to_do(run_directory.outcome(trial, tmp_path), "none")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ablate import session
 from ablate.core.errors import Diverged, Pruned
 from ablate.core.events import Done, Epoch, Failed, Started
 from ablate.core.identity import NUMERICS
+from ablate.driver import session
 from ablate.planning import nuisance
 from ablate.planning.search_space import Levels, Range
 from ablate.store import manifest, run_directory

@@ -20,7 +20,7 @@ def in_process(
     runs: Path,
     slot: Slot,
     stopping: Callable[[], bool] = never,
-    place: run_store.Place | None = None,
+    place: run_store.RunStore | None = None,
 ) -> TrialEvents:
     """Yield every trial's events as they happen.
 

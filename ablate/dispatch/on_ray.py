@@ -54,7 +54,7 @@ def on_ray(
     stopping: Callable[[], bool] = never,
     aids: RayOptions = RayOptions(),
     cluster: Cluster | None = None,
-    place: run_store.Place | None = None,
+    place: run_store.RunStore | None = None,
 ) -> TrialEvents:
     """Yield every trial's events as they happen.
 
@@ -104,7 +104,7 @@ class _Study:
         slot: Slot,
         max_lost: int,
         aids: RayOptions,
-        place: run_store.Place,
+        place: run_store.RunStore,
         gpu_memory: float | None,
         cluster: Cluster | None = None,
     ) -> None:
@@ -234,7 +234,7 @@ class _Stream:
 
 
 def _attempt(
-    run: run_directory.Run, trial: Trial, place: run_store.Place, asked: float, alone: bool, data: list[Any]
+    run: run_directory.Run, trial: Trial, place: run_store.RunStore, asked: float, alone: bool, data: list[Any]
 ) -> Iterator[Event]:
     """In a worker: the place's `attempt`, with the data that Ray's store holds."""
     if data:

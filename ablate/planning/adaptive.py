@@ -35,7 +35,7 @@ class Auto:
     pairs: Sequence[Pair]
 
 
-class Maker:
+class TrialFactory:
     """Makes the trials of a study's cells: with what is drawn for their seed, and with what tuning chose."""
 
     def __init__(self, cells: Mapping[Cell, Combination], drawn: Space) -> None:
@@ -94,7 +94,7 @@ def nuisance_space(drawn: Space, cells: Mapping[Cell, Combination], factors: Ite
 
 
 def tuned_cells(
-    asked: Space, config: Mapping[str, Any], maker: Maker, factors: Sequence[str]
+    asked: Space, config: Mapping[str, Any], maker: TrialFactory, factors: Sequence[str]
 ) -> tuple[Tuning | None, list[TunedCell]]:
     """What tuning a line asks for: None, and no cells, without any.
 

@@ -19,7 +19,7 @@ from ablate.core.identity import FOR_A_STUDY, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
 from ablate.core.study import Cell, Study, Trial
 from ablate.planning import adaptive
-from ablate.planning.adaptive import Auto, Maker
+from ablate.planning.adaptive import Auto, TrialFactory
 from ablate.planning.compose import Combination, Grid, grid, ours, resolved, settled
 from ablate.planning.contrasts import Pair, pairs
 from ablate.planning.presets import Preset, read
@@ -39,7 +39,7 @@ class Plan:
     study: Study
     settings: Mapping[str, Any]
     configs: Mapping[Cell, Mapping[str, Any]]
-    maker: Maker
+    maker: TrialFactory
     seeds: Mapping[Cell, int]
     tuning: Tuning | None = None
     tuned: Sequence[TunedCell] = ()
@@ -84,7 +84,7 @@ def one_trial(composed: Composed) -> Plan:
     if workers > 1:
         raise UsageError(f"dispatch.workers_per_trial={workers}: without -m a trial runs in this process; allowed: 1")
     cell = Cell(())
-    maker = Maker({cell: Combination(config, choices, lambda values: config)}, {})
+    maker = TrialFactory({cell: Combination(config, choices, lambda values: config)}, {})
     trials = [maker.trial(cell, config["seed"])]
     return Plan(Study(_name(config, {}, [choices]), {}, trials), _settings(config), {cell: config}, maker, {cell: 1})
 
@@ -108,7 +108,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
             raise UsageError(f"preset={asked.name}: {_two_in_one_cell(cell, twin, combination)}")
 
     config = combinations[0].config
-    maker = Maker(cells, adaptive.nuisance_space(spaces["nuisance"], cells, factors))
+    maker = TrialFactory(cells, adaptive.nuisance_space(spaces["nuisance"], cells, factors))
     tuning, tuned = adaptive.tuned_cells(spaces["tune.space"], config, maker, factors)
     levels = {name: list(dict.fromkeys(dict(cell.levels)[name] for cell in cells)) for name in factors}
     if len(grids) == 1:

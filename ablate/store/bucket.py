@@ -24,7 +24,7 @@ from ablate.core.errors import AlreadyLeased, StorageUnavailable
 from ablate.core.events import Done, Event, Failed, Notice, Outcome, Started, from_dict
 from ablate.core.study import Trial
 from ablate.store import event_log, leases, mirror, run_directory
-from ablate.store.lease_holder import STOP, Holding
+from ablate.store.lease_holder import STOP, LeaseHolder
 from ablate.store.object_store import Objects, patiently
 from ablate.store.working_copy import CHECKPOINT, FILES, PATIENCE_S, Files, WorkingCopy
 
@@ -95,10 +95,10 @@ class Bucket:
                 yield event
 
     @contextlib.contextmanager
-    def _held(self, copy: WorkingCopy, trial: Trial, directory: Path) -> Iterator[tuple[Files, Holding]]:
+    def _held(self, copy: WorkingCopy, trial: Trial, directory: Path) -> Iterator[tuple[Files, LeaseHolder]]:
         """The claim's heart beats from before its files are brought until they are stored."""
         files: Files | None = None
-        holding = Holding(copy, trial, directory, None, self._stop)
+        holding = LeaseHolder(copy, trial, directory, None, self._stop)
         patiently(holding.begin, PATIENCE_S)
         try:
             log, before = patiently(lambda: self._inherit(copy, trial, directory), PATIENCE_S)
@@ -257,7 +257,7 @@ class Bucket:
         return f"{trial_id}/claims/{run_directory.PRUNE}"
 
 
-def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Files) -> Iterator[Event]:
+def _once_stored(events: Iterator[Event], log: Path, holding: LeaseHolder, files: Files) -> Iterator[Event]:
     """The events, each as soon as it is stored, in order; training goes on while the object store is away.
 
     Raises:
@@ -289,7 +289,7 @@ def _once_stored(events: Iterator[Event], log: Path, holding: Holding, files: Fi
         yield event
 
 
-def _wait(holding: Holding, size: int) -> None:
+def _wait(holding: LeaseHolder, size: int) -> None:
     """Until the log is stored. Raises AlreadyLeased or StorageUnavailable where it is not."""
     if not holding.wait(size, PATIENCE_S, urgent=True):
         raise AlreadyLeased if holding.is_lost else StorageUnavailable(holding.away)

@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 """At requests, and at whether somebody holds a higher number."""
 
 
-class Holding:
+class LeaseHolder:
     """A thread that keeps a claim, from now until `end`, and stores the trial's log under it.
 
     `stored` are the bytes of the log that are known to stand under a number that was then the highest: whatever they

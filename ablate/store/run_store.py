@@ -14,12 +14,12 @@ from ablate.store.mirror import bring_weights, pointer, root
 from ablate.store.object_store import check_url
 from ablate.store.working_copy import WorkingCopy
 
-Place = Folder | Bucket
+RunStore = Folder | Bucket
 
 __all__ = [
     "Bucket",
     "Folder",
-    "Place",
+    "RunStore",
     "StorageUnavailable",
     "WorkingCopy",
     "away_told",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-def place(url: str | None, runs: Path) -> Place:
+def place(url: str | None, runs: Path) -> RunStore:
     """The place that `storage=` names: a `Folder` for None.
 
     Raises:
@@ -44,7 +44,7 @@ def place(url: str | None, runs: Path) -> Place:
 
 
 @contextlib.contextmanager
-def away_told(found: Place) -> Iterator[None]:
+def away_told(found: RunStore) -> Iterator[None]:
     """Raises UsageError, in one line, where an object store is away for so long that a command gives up."""
     try:
         yield
@@ -52,7 +52,7 @@ def away_told(found: Place) -> Iterator[None]:
         raise UsageError(f"storage={found.url}: {away}; allowed: to say it again when it answers") from away
 
 
-def brought(url: str | None, trials: Iterable[Trial], runs: Path, say: Callable[[str], None]) -> Place:
+def brought(url: str | None, trials: Iterable[Trial], runs: Path, say: Callable[[str], None]) -> RunStore:
     """The place of a study that was asked for before, with `runs` refreshed; what keeps it from that is told in a line.
 
     For commands that look: what was last known is better than nothing.

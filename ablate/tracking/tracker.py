@@ -64,7 +64,7 @@ class Tracker:
         tags: Mapping[str, str],
         warn: Callable[[str], None] = lambda line: None,
         asked_at: float | None = None,
-        place: run_store.Place | None = None,
+        place: run_store.RunStore | None = None,
     ) -> None:
         self._uri, self._study, self._runs, self._settled, self._tags = absolute(uri), study, runs, settled, tags
         self._warn, self._asked_at, self._place = warn, asked_at, place or folder.Folder(runs)

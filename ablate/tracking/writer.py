@@ -25,7 +25,7 @@ _MAX_PARAMS, _MAX_METRICS = 100, 800  # of one log_batch, which takes 1000 thing
 class Writer:
     """The trials of a study, written to its experiment. `delivered` holds the ids of those written to their end."""
 
-    def __init__(self, experiment: Experiment, runs: Path, place: run_store.Place) -> None:
+    def __init__(self, experiment: Experiment, runs: Path, place: run_store.RunStore) -> None:
         self.experiment, self.client, self.runs, self.place = experiment, experiment.client, runs, place
         self.open: dict[str, Trial] = {}  # those that this driver began and that have no outcome yet
         self.delivered: set[str] = set()

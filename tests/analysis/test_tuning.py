@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablate import session
+from ablate.driver import session
 from analysis import tuning
 from analysis.contrasts import Contrast
 from analysis.matched import margins

@@ -19,7 +19,7 @@ TOLD_AT_ONCE = 100
 """Trials or seeds named in one of the study's terms: MLflow bounds a tag's length."""
 
 
-class Agenda:
+class TrialSource:
     """The trials of a study, those that are known so far and those that results bring.
 
     Whoever runs them hands every event to `follow`, those of trials that were done before too. A context manager.
@@ -31,7 +31,7 @@ class Agenda:
         place: where the run directories are, if not in `runs`.
     """
 
-    def __init__(self, planned: Plan, runs: Path, slots: float, place: run_store.Place | None = None) -> None:
+    def __init__(self, planned: Plan, runs: Path, slots: float, place: run_store.RunStore | None = None) -> None:
         self.planned, self.runs = planned, runs
         self.trials: dict[str, Trial] = {one.trial_id: one for one in planned.study.trials}
         self.chosen: dict[Cell, dict[str, Level]] = {}
@@ -39,7 +39,7 @@ class Agenda:
         self._seeds = _Seeds(planned) if planned.auto else None
         self._tuner: Any = None
         if planned.tuning:
-            from ablate.tune.tuner import Tuner, at_once  # Optuna takes a third of a second
+            from ablate.tuning.tuner import Tuner, at_once  # Optuna takes a third of a second
 
             most = at_once(slots, len(planned.tuned))
             self._tuner = Tuner(planned.study.name, planned.tuning, planned.tuned, runs, most, place)

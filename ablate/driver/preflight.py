@@ -50,7 +50,7 @@ class Data:
 def joined(
     head: str,
     how: Mapping[str, Any],
-    place: run_store.Place,
+    place: run_store.RunStore,
     runs: Path,
     recipes: Sequence[Mapping[str, Any]],
     data: Data,

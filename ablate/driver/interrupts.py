@@ -28,7 +28,7 @@ class Stop:
         place: where the run directories are, if not in `runs`.
     """
 
-    def __init__(self, runs: Path, say: Callable[[str], None], place: run_store.Place | None = None) -> None:
+    def __init__(self, runs: Path, say: Callable[[str], None], place: run_store.RunStore | None = None) -> None:
         self.path = runs / f".stop-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
         self.asked = False
         self.signal: int | None = None

@@ -10,17 +10,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ablate import dispatch, stopping
-from ablate.agenda import Agenda
+from ablate import dispatch
 from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.core.events import Failed
 from ablate.core.study import Trial
 from ablate.dispatch import Slot
+from ablate.driver import interrupts
+from ablate.driver.progress import Display
+from ablate.driver.trial_source import TrialSource
 from ablate.planning import schema
 from ablate.planning.estimates import Expectations
 from ablate.planning.plan import Plan
-from ablate.progress import Display
 from ablate.store import manifest, run_directory, run_store
 from ablate.tasks import image_classification
 from ablate.tracking.tracker import PATIENCE_S, Tracker, Undelivered
@@ -49,13 +50,13 @@ class Session:
     def __init__(
         self,
         planned: Plan,
-        agenda: Agenda,
+        agenda: TrialSource,
         runs: Path,
-        stop: stopping.Stop,
+        stop: interrupts.Stop,
         console: Console,
         say: Callable[[str, str], None],
         code_version: str,
-        place: run_store.Place,
+        place: run_store.RunStore,
         cluster: dispatch.Cluster | None = None,
     ) -> None:
         self.planned, self.agenda, self.runs, self.stop, self.place = planned, agenda, runs, stop, place

@@ -17,7 +17,7 @@ from ablate.core.events import Epoch, Event, Failed, Outcome
 from ablate.core.study import Cell, Trial
 from ablate.planning.tuning import TunedCell, Tuning, Values
 from ablate.store import folder, run_directory, run_store
-from ablate.tune.cell import CellTuning
+from ablate.tuning.cell import CellTuning
 
 
 class Tuner:
@@ -45,7 +45,7 @@ class Tuner:
         cells: Sequence[TunedCell],
         runs: Path,
         at_once: int,
-        place: run_store.Place | None = None,
+        place: run_store.RunStore | None = None,
     ) -> None:
         optuna.logging.set_verbosity(logging.ERROR)
         self.tuning, self.runs, self.at_once = tuning, runs, at_once
