@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from ablate.core.errors import UsageError
 from ablate.core.levels import show
-from analysis import main_effects, one_factor, tuning
-from analysis.contrasts import Contrast
-from analysis.designs import AROUND, FEW_CELLS, DesignEffects
-from analysis.factors import factors, levels_of
-from analysis.interaction import Effect, Importance, accuracy_importance, effects, margin_importance
-from analysis.matched import MarginRow, margins
+from analysis.effects import main_effects, one_factor, tuning_budget
+from analysis.effects.contrasts import Contrast
+from analysis.effects.design_effects import AROUND, FEW_CELLS, DesignEffects
+from analysis.effects.factors import factors, levels_of
+from analysis.effects.interaction import Effect, Importance, accuracy_importance, effects, margin_importance
+from analysis.effects.matched import MarginRow, margins
+from analysis.effects.tuning_budget import BudgetCurve
+from analysis.effects.verdict import Verdict, verdicts
 from analysis.paper import claims, rulings
 from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
-from analysis.tuning import BudgetCurve
-from analysis.verdict import Verdict, verdicts
 
 Right = Mapping[str, NDArray[np.bool_]]
 """run_id -> (items,) whether the trial got each test item right."""
@@ -201,7 +201,7 @@ def _comparisons(
             [next(all_verdicts) for _ in its],
             [effect for effect in all_effects if effect.difference.arm == str(one)],
             margin_importance(its, runs.frame),
-            tuning.curves(runs, one, its),
+            tuning_budget.curves(runs, one, its),
         )
         for one, its in zip(contrasts, rows, strict=True)
     ]

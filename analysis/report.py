@@ -16,8 +16,9 @@ from omegaconf import MISSING
 from ablate.cli import app
 from ablate.core.errors import UsageError
 from ablate.stats.paired import EQUIVALENCE_PP
-from analysis import contrasts, page, summary, tables, terminal
+from analysis.effects import contrasts
 from analysis.findings import Histories, find
+from analysis.rendering import page, sentences, tables, terminal
 from analysis.sources import others, predictions, published, studies
 from analysis.sources.history import history
 from analysis.sources.runs import Runs
@@ -86,7 +87,7 @@ def report(typed: app.Composed) -> int:
             f"out={config['out']}: {error.strerror}; allowed: a folder, or a name for a new one"
         ) from error
     compared = [one.contrast for one in found.comparisons]
-    told, warned = summary.sentences(found), summary.warnings(found, contrasts.left_out(runs, compared))
+    told, warned = sentences.sentences(found), sentences.warnings(found, contrasts.left_out(runs, compared))
     page.write(found, told, warned, folder)
     uncopied = studies.keep_copy(client, runs.parent_run_id, folder) if client and runs.parent_run_id else None
     terminal.show(found, told, warned)
@@ -136,7 +137,7 @@ def _asked(config: Mapping[str, Any]) -> others.Asked:
 
 def _histories(client: Any, runs: Runs) -> Histories:
     """Of the first cells: validation accuracy (training accuracy where nothing is set aside), and tests at restarts."""
-    from analysis.plots.epochs import MOST_CURVES
+    from analysis.rendering.plots.epochs import MOST_CURVES
 
     names = tables.cell_names(runs)
     shown = runs.frame[names.isin(list(dict.fromkeys(names))[:MOST_CURVES])]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import buckets
-from tests.fakes import make_trial
+from tests.support import buckets
+from tests.support.fakes import make_trial
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,7 +68,7 @@ def trials():
 @pytest.fixture
 def imagenet(tmp_path: Path) -> Path:
     """A small folder in ImageNet's layout."""
-    from tests.parts.image_files import write_imagenet
+    from tests.support.image_files import write_imagenet
 
     return write_imagenet(tmp_path / "imagenet")
 
@@ -76,7 +76,7 @@ def imagenet(tmp_path: Path) -> Path:
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
     """A small folder of one's own images, by class index."""
-    from tests.parts.image_files import write_own
+    from tests.support.image_files import write_own
 
     return write_own(tmp_path / "own")
 

@@ -21,10 +21,10 @@ from ablate.store import run_directory
 from ablate.tasks import image_classification
 from ablate.training import evaluation
 from ablate.training.compute import Compute
-from tests.parts.image_files import halve, picture
-from tests.parts.test_files import write_all
-from tests.test_trial import RECIPE, SRELU, SYNTHETIC
-from tests.test_trial import config as trial_config
+from tests.data.test_files import write_all
+from tests.support.image_files import halve, picture
+from tests.tasks.test_image_classification import RECIPE, SRELU, SYNTHETIC
+from tests.tasks.test_image_classification import config as trial_config
 
 
 @pytest.fixture

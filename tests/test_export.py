@@ -27,10 +27,10 @@ from ablate.store import manifest, run_directory
 from ablate.tasks import image_classification
 from ablate.tracking.tracker import Tracker
 from ablate.training import build
+from tests.data.test_files import write_all
 from tests.deploy.test_c_source import DIGITS
-from tests.parts.test_files import write_all
-from tests.test_trial import BN, RECIPE, SRELU
-from tests.test_trial import config as trial_config
+from tests.tasks.test_image_classification import BN, RECIPE, SRELU
+from tests.tasks.test_image_classification import config as trial_config
 
 
 def finish(runs, *, seeds=(0,), epochs=2, dataset=DIGITS, **changes):

@@ -16,7 +16,7 @@ from ablate.core import provenance
 from ablate.core.events import Failed
 from ablate.driver import session, trial_source
 from ablate.store import run_directory
-from tests.fakes import make_trial
+from tests.support.fakes import make_trial
 
 TINY = "dataset=synthetic dataset.train_items=60 dataset.test_items=20 dataset.classes=2"
 HERE = "dispatch=in_process"

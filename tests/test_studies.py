@@ -12,7 +12,7 @@ from ablate.core.events import Failed
 from ablate.core.study import Cell, Study
 from ablate.store import manifest, run_directory
 from ablate.tracking.tracker import Tracker
-from tests.fakes import make_trial, raises_on_seed_one, well
+from tests.support.fakes import make_trial, raises_on_seed_one, well
 
 URI = "sqlite:///mlflow.db"
 

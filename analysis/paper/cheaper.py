@@ -10,10 +10,10 @@ import pandas as pd
 
 from ablate.stats.paired import t_interval
 from analysis import formats
-from analysis.matched import MarginRow
+from analysis.effects.cost_ratios import LINES, Line, Ratios, ratios, shown_ratio
+from analysis.effects.matched import MarginRow
 from analysis.paper.decisions import Decision, Word, fewer, holm_of, sign_of
 from analysis.paper.ruling import evidence
-from analysis.ratios import LINES, Line, Ratios, ratios, shown_ratio
 
 TIMES = "log ratios of times (paired by cell, seed and machine)"
 

@@ -16,7 +16,7 @@ from ablate.core.identity import ADDED_LATER
 from ablate.core.levels import show
 from ablate.stats.paired import Values, t_interval
 from analysis import formats
-from analysis.factors import cells, factors
+from analysis.effects.factors import cells, factors
 from analysis.sources.published import PUBLISHED_FACTORS, printed
 from analysis.sources.runs import Runs
 

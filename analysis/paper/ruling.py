@@ -10,7 +10,7 @@ import pandas as pd
 
 from ablate.stats.paired import Values, t_interval
 from analysis import formats
-from analysis.interaction import Difference
+from analysis.effects.interaction import Difference
 from analysis.paper.decisions import Decision, Word
 
 

@@ -12,10 +12,10 @@ import pandas as pd
 
 from ablate.stats.paired import EQUIVALENCE_PP, fails_more
 from analysis import formats
-from analysis.contrasts import Contrast
-from analysis.factors import levels_of
-from analysis.interaction import Difference, difference, levels_with_margins
-from analysis.matched import MarginRow, margins, split_constants
+from analysis.effects.contrasts import Contrast
+from analysis.effects.factors import levels_of
+from analysis.effects.interaction import Difference, difference, levels_with_margins
+from analysis.effects.matched import MarginRow, margins, split_constants
 from analysis.paper import cheaper, ruling, small_batches
 from analysis.paper.decisions import depends, falls, greater, no_consistent_advantage
 from analysis.paper.ruling import Ruling

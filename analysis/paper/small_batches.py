@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import formats
-from analysis.contrasts import Contrast
-from analysis.factors import levels_of
-from analysis.matched import MarginRow, margins
+from analysis.effects.contrasts import Contrast
+from analysis.effects.factors import levels_of
+from analysis.effects.matched import MarginRow, margins
 from analysis.paper import ruling
 from analysis.sources.runs import Runs
 

@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 from matplotlib import pyplot as plt
 
-from analysis import contrasts, costs, summary
+from analysis.effects import contrasts
 from analysis.findings import find
-from analysis.plots import costs as figures
-from tests.analysis.frames import rows
+from analysis.rendering import cost_tables, sentences
+from analysis.rendering.plots import costs as figures
+from tests.support.frames import rows
 
 MEASURED = {
     "train_images_per_s": 1234.5,
@@ -54,7 +55,7 @@ def findings(runs):
 
 
 def test_training_costs_are_a_row_a_cell_in_units_that_people_read():
-    table = costs.training(study())
+    table = cost_tables.training(study())
     assert table.columns.tolist() == [
         *("norm", "bits", "n", "s per epoch", "images/s", "kept for backward (kB an image)"),
         *("tensors at the peak (MB)", "process at the peak (MB)"),
@@ -64,7 +65,7 @@ def test_training_costs_are_a_row_a_cell_in_units_that_people_read():
 
 def test_inference_costs_are_a_row_a_cell_in_units_that_people_read():
     cell = {"norm": "bn", "bits": "32", "n": "2"}
-    assert costs.inference(study()).iloc[1].to_dict() == {
+    assert cost_tables.inference(study()).iloc[1].to_dict() == {
         **cell,
         "parameters": "685,410",
         "moments": "1,878",
@@ -75,21 +76,21 @@ def test_inference_costs_are_a_row_a_cell_in_units_that_people_read():
         "norm (k)": "33.0",
         "other operations (k)": "46.9",
     }
-    told = costs.speed(study()).iloc[1].to_dict()
+    told = cost_tables.speed(study()).iloc[1].to_dict()
     assert told == {**cell, "images/s": "8,225", "latency (ms)": "0.817 (0.76 to 0.868)"}
 
 
 def test_what_nobody_measured_is_left_out():
     runs = rows(({"norm": "bn", "train_s": 2.0}, 0, 0.9), ({"norm": "srelu", "train_s": 2.0}, 0, 0.9), factors=["norm"])
-    assert costs.training(runs).columns.tolist() == ["norm", "n", "s per epoch"]
-    assert costs.inference(runs).empty
-    assert costs.speed(runs).empty
-    assert costs.in_full(runs)["train_s"].tolist() == [2.0, 2.0]
+    assert cost_tables.training(runs).columns.tolist() == ["norm", "n", "s per epoch"]
+    assert cost_tables.inference(runs).empty
+    assert cost_tables.speed(runs).empty
+    assert cost_tables.in_full(runs)["train_s"].tolist() == [2.0, 2.0]
 
 
 def test_the_summary_says_what_batch_norm_costs_at_inference():
     found = findings(study(latency_ms=0.9, norm_ops=0.01, weight_bytes=0.9))
-    (line,) = [one for one in summary.sentences(found) if one.startswith("At inference")]
+    (line,) = [one for one in sentences.sentences(found) if one.startswith("At inference")]
     assert line == (
         "At inference bn takes, beside srelu, 1.11 times the latency of one image (not tested), "
         "1.10 times the bytes of weights and maps, 1.005 times the operations on one image."
@@ -99,7 +100,7 @@ def test_the_summary_says_what_batch_norm_costs_at_inference():
 def test_one_seed_has_no_test_of_its_latency_and_the_summary_says_so():
     runs = study()
     one = dataclasses.replace(runs, frame=runs.frame[runs.frame["seed"] == 0])
-    (line,) = [line for line in summary.sentences(findings(one)) if line.startswith("At inference")]
+    (line,) = [line for line in sentences.sentences(findings(one)) if line.startswith("At inference")]
     assert "1.00 times the latency of one image (not tested), 1.00 times the bytes" in line
 
 

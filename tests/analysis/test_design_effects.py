@@ -14,10 +14,11 @@ import pytest
 from ablate.planning.doe import generators
 from ablate.stats import least_squares
 from ablate.stats.multiple_testing import holm
-from analysis import contrasts, design_tables, design_words, page, summary, terminal
+from analysis.effects import contrasts
 from analysis.findings import find
+from analysis.rendering import design_sentences, design_tables, page, sentences, terminal
 from analysis.sources.runs import Measure
-from tests.analysis.frames import rows
+from tests.support.frames import rows
 
 REFERENCE = {"norm": "bn", "bits": 1, "width": 1}
 CHANGED = {"norm": "srelu", "bits": 32, "width": 2}
@@ -93,7 +94,7 @@ def test_leave_one_out_is_what_is_lost_without_a_part():
     assert [*found] == [("norm", "bn", "srelu"), ("bits", "1", "32"), ("width", "1", "2")]
     for (factor, *_), row in found.items():
         assert row.by_seed == by_hand(LEAVE, REFERENCE, {**REFERENCE, factor: CHANGED[factor]})
-    text = summary.sentences(told(LEAVE))
+    text = sentences.sentences(told(LEAVE))
     assert "norm srelu in place of bn, 1.9" in text[0]
     assert "points lost" in text[0]
     assert "bits 32 in place of 1, " in text[0]
@@ -118,7 +119,7 @@ def test_the_verdicts_are_adjusted_over_all_rows():
 
 
 def test_the_sentences_say_which_parts_matter_which_are_equivalent_and_which_undecided():
-    first, equivalent, *_ = summary.sentences(told(ONE))
+    first, equivalent, *_ = sentences.sentences(told(ONE))
     assert first.startswith(
         "One factor at a time, 4 cells, 4 seeds, from the reference: norm bn, bits 1, width 1; test accuracy "
     )
@@ -126,7 +127,7 @@ def test_the_sentences_say_which_parts_matter_which_are_equivalent_and_which_und
     assert "; norm srelu in place of bn, -" in first
     assert equivalent.startswith("Equivalent within 0.5 points: width 2 in place of 1, ")
     noisy = study(around(REFERENCE, CHANGED), "one_factor", base=REFERENCE, noise_pp=20)
-    assert any(line.startswith("Undecided: ") for line in summary.sentences(told(noisy)))
+    assert any(line.startswith("Undecided: ") for line in sentences.sentences(told(noisy)))
 
 
 def test_a_failed_trial_leaves_its_seed_out_and_never_speaks_for_its_level():
@@ -142,7 +143,7 @@ def test_a_failed_trial_leaves_its_seed_out_and_never_speaks_for_its_level():
 def test_without_the_base_nothing_can_be_told_and_that_is_said():
     found = told(study(around(REFERENCE, CHANGED), "one_factor", base=REFERENCE, failed=[(0, s) for s in range(4)]))
     assert {one.word for one in found.design.verdicts} == {"no margin"}
-    assert "Without a seed to tell by: norm srelu in place of bn" in summary.sentences(found)[1]
+    assert "Without a seed to tell by: norm srelu in place of bn" in sentences.sentences(found)[1]
 
 
 def test_zipped_factors_are_one_row():
@@ -154,7 +155,7 @@ def test_zipped_factors_are_one_row():
         ("norm", "srelu", "bn"),
         ("depth, width", "depth 14, width 2", "depth 8, width 1"),
     ]
-    assert "depth 14, width 2 in place of depth 8, width 1, +6.0" in summary.sentences(found)[0]
+    assert "depth 14, width 2 in place of depth 8, width 1, +6.0" in sentences.sentences(found)[0]
 
 
 def test_a_conditional_factor_that_only_one_cell_sets_is_no_second_change():
@@ -177,7 +178,7 @@ def test_cells_that_differ_in_more_than_one_factor_are_counted_and_left_out():
     found = told(study(cells, "one_factor", base=REFERENCE))
     assert len(found.design.effects) == 3
     assert any(
-        "1 cells differ from the reference in more than one factor" in one for one in summary.warnings(found, "")
+        "1 cells differ from the reference in more than one factor" in one for one in sentences.warnings(found, "")
     )
 
 
@@ -192,7 +193,7 @@ def test_a_full_grid_is_reported_as_ever():
     full = study(cells, "full")
     plain = dataclasses.replace(full, terms={})
     assert told(full).design is None
-    assert summary.sentences(told(full)) == summary.sentences(told(plain))
+    assert sentences.sentences(told(full)) == sentences.sentences(told(plain))
 
 
 def test_a_part_of_a_full_grid_in_which_nothing_pairs_up_has_main_effects():
@@ -235,7 +236,7 @@ def test_the_half_fraction_of_three_factors_has_each_mixed_with_the_other_two():
     ]
     assert found.comparisons == []
     assert design_tables.shown(found.design, found)["aliases"].tolist() == ["− B x C", "− A x C", "− A x B"]
-    assert any(line.startswith("Resolution III: main effects are mixed") for line in summary.sentences(found))
+    assert any(line.startswith("Resolution III: main effects are mixed") for line in sentences.sentences(found))
 
 
 def test_an_alias_is_what_an_interaction_adds():
@@ -255,7 +256,7 @@ def test_the_half_fraction_of_four_factors_has_no_alias_of_two_factors():
     found = told(study(fraction(4, 1), "fractional", resolution=4, acc=lambda cell: 0.8))
     assert [its.aliases for its in found.design.effects] == [[]] * 4
     assert found.design.balanced
-    assert any(line.startswith("Resolution IV: no main effect is mixed") for line in summary.sentences(found))
+    assert any(line.startswith("Resolution IV: no main effect is mixed") for line in sentences.sentences(found))
 
 
 def test_failed_trials_may_mix_in_what_the_whole_fraction_keeps_apart():
@@ -263,7 +264,7 @@ def test_failed_trials_may_mix_in_what_the_whole_fraction_keeps_apart():
     assert any(its.aliases for its in found.design.effects)
     assert any(
         line.startswith("Resolution IV in the whole fraction; in the cells that are done main effects are mixed")
-        for line in summary.sentences(found)
+        for line in sentences.sentences(found)
     )
 
 
@@ -320,7 +321,7 @@ def test_effects_that_the_cells_cannot_tell_apart_are_named_and_not_estimated():
         "Not estimated: A 1 against 0; in these cells it cannot be told from B 1 against 0.",
         "Not estimated: B 1 against 0; in these cells it cannot be told from A 1 against 0.",
     ]
-    assert set(found.design.notes) <= set(summary.warnings(found, ""))
+    assert set(found.design.notes) <= set(sentences.warnings(found, ""))
 
 
 def test_zipped_factors_are_one_main_effect_and_a_conditional_one_counts_where_it_is_set():
@@ -351,7 +352,7 @@ def test_cells_that_are_not_balanced_are_said_to_be_so():
     cells = [dict(zip("AB", levels, strict=True)) for levels in ((0, 0), (0, 1), (1, 0))]
     found = told(study(cells, "random", acc=lambda cell: 0.8))
     assert not found.design.balanced
-    assert any("not balanced" in line for line in summary.sentences(found))
+    assert any("not balanced" in line for line in sentences.sentences(found))
 
 
 def test_margins_of_matched_pairs_stay_and_their_verdicts_are_adjusted_with_the_effects():
@@ -385,7 +386,7 @@ def test_of_a_measure_of_which_less_is_better_nothing_is_lost_or_gained():
     loss = Measure("loss", "", "", lower_is_better=True)
     for runs in (LEAVE, ADD):
         found = told(dataclasses.replace(runs, measure=loss, kind="others"))
-        words = " ".join([*summary.sentences(found), design_words.title(found.design, found)])
+        words = " ".join([*sentences.sentences(found), design_sentences.title(found.design, found)])
         assert "lost" not in words
         assert "gained" not in words
         assert found.design.verdicts[0].word == "second better"
@@ -404,9 +405,9 @@ def test_of_a_measure_of_which_less_is_better_nothing_is_lost_or_gained():
 )
 def test_a_report_holds_the_effects_as_page_table_figure_and_numbers(runs, tmp_path, capsys):
     found = told(runs)
-    sentences, warned = summary.sentences(found), summary.warnings(found, "")
-    page.write(found, sentences, warned, tmp_path)
-    terminal.show(found, sentences, warned)
+    written, warned = sentences.sentences(found), sentences.warnings(found, "")
+    page.write(found, written, warned, tmp_path)
+    terminal.show(found, written, warned)
     out = capsys.readouterr().out
     held = json.loads((tmp_path / "report.json").read_text())["design"]
     html = (tmp_path / "index.html").read_text()
@@ -414,8 +415,8 @@ def test_a_report_holds_the_effects_as_page_table_figure_and_numbers(runs, tmp_p
     if not found.design.effects:
         assert "Not estimated: norm srelu against bn" in out
         return
-    assert design_words.title(found.design, found) in html
-    assert design_words.title(found.design, found) in out
+    assert design_sentences.title(found.design, found) in html
+    assert design_sentences.title(found.design, found) in out
     table = pd.read_csv(tmp_path / "effects.csv")
     assert len(table) == len(held["effects"]) == len(found.design.effects)
     assert table["effect_pp"].fillna(0).tolist() == pytest.approx([one["effect_pp"] or 0 for one in held["effects"]])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.contrasts import Contrast
-from analysis.interaction import accuracy_importance, effects, margin_importance
-from analysis.matched import margins
-from tests.analysis.frames import rows
+from analysis.effects.contrasts import Contrast
+from analysis.effects.interaction import accuracy_importance, effects, margin_importance
+from analysis.effects.matched import margins
+from tests.support.frames import rows
 
 NORM = Contrast("norm", "bn", "srelu")
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import contrasts, page, summary
+from analysis.effects import contrasts
 from analysis.findings import find
+from analysis.rendering import page, sentences
 from analysis.sources.runs import Measure, Runs
-from tests.analysis.frames import rows
+from tests.support.frames import rows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PDFLATEX = shutil.which("pdflatex")
@@ -57,7 +58,7 @@ STUDIES = {
 def written(runs: Runs, folder: Path) -> Path:
     chosen = contrasts.choose_contrasts(runs)
     found = find(runs, chosen, equivalence_pp=0.5)
-    page.write(found, summary.sentences(found), summary.warnings(found, contrasts.left_out(runs, chosen)), folder)
+    page.write(found, sentences.sentences(found), sentences.warnings(found, contrasts.left_out(runs, chosen)), folder)
     return folder
 
 

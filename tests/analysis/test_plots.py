@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from analysis import contrasts, plots
+from analysis.effects import contrasts
 from analysis.findings import Histories, find
-from analysis.plots import epochs, factors, margins
-from analysis.plots.margins import points_of, roles_of
-from analysis.plots.style import look, save
-from tests.analysis.frames import rows
+from analysis.rendering import plots
+from analysis.rendering.plots import epochs, factors, margins
+from analysis.rendering.plots.margins import points_of, roles_of
+from analysis.rendering.plots.style import look, save
+from tests.support.frames import rows
 
 
 def findings(seeds=3, drop=(), **levels):

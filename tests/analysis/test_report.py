@@ -13,7 +13,7 @@ from ablate.store import run_directory
 from ablate.tracking.client import connect
 from ablate.tracking.tracker import Tracker
 from analysis.sources import published as printed_numbers
-from tests.fakes import EPOCHS, diverges_on_seed_two, done, make_trial, started, well
+from tests.support.fakes import EPOCHS, diverges_on_seed_two, done, make_trial, started, well
 
 GAPS = {
     ("cifar10", "bn_fixed"): 0.37,

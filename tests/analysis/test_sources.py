@@ -10,7 +10,7 @@ import analysis
 from ablate.core.errors import UsageError
 from ablate.tracking.client import connect
 from tests.analysis.test_report import make_study
-from tests.fakes import well
+from tests.support.fakes import well
 
 HEAD = "norm,width,rep,acc,dir"
 ROWS = [

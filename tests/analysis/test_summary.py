@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from analysis import contrasts, summary
+from analysis.effects import contrasts
 from analysis.findings import find
-from tests.analysis.frames import rows
+from analysis.rendering import sentences
+from tests.support.frames import rows
 
 
 def study(margin_pp, *, seeds=5, bits=(1, 32), noise_pp=0.1, drop=()):
@@ -29,7 +30,7 @@ def study(margin_pp, *, seeds=5, bits=(1, 32), noise_pp=0.1, drop=()):
 
 def told(runs, right=None):
     chosen = contrasts.choose_contrasts(runs)
-    return summary.sentences(find(runs, chosen, equivalence_pp=0.5, right=right))
+    return sentences.sentences(find(runs, chosen, equivalence_pp=0.5, right=right))
 
 
 def test_the_verdicts_of_all_cells_stand_in_one_sentence():
@@ -76,7 +77,7 @@ def test_mixed_versions_and_keys_that_nobody_swept_are_warned_of():
     frame = runs.frame.assign(code_version=["1"] * 10 + ["2"] * 10, width=[1, 2] * 10)
     runs = dataclasses.replace(runs, frame=frame)
     found = find(runs, contrasts.choose_contrasts(runs), equivalence_pp=0.5)
-    assert summary.warnings(found, "left") == [
+    assert sentences.warnings(found, "left") == [
         "Mixed code versions: 1, 2.",
         "Trials differ in more than the factors: width. Only trials that agree in all of these are paired.",
         "left",

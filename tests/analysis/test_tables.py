@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 
 from ablate.core.errors import UsageError
-from analysis import contrasts, tables
-from analysis.contrasts import Contrast
-from analysis.factors import factors
+from analysis.effects import contrasts
+from analysis.effects.contrasts import Contrast
+from analysis.effects.factors import factors
+from analysis.effects.matched import margins
 from analysis.findings import find
-from analysis.matched import margins
-from tests.analysis.frames import rows
+from analysis.rendering import tables
+from tests.support.frames import rows
 
 NORM = Contrast("norm", "bn", "srelu")
 

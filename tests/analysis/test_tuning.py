@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from ablate.driver import session
-from analysis import tuning
-from analysis.contrasts import Contrast
-from analysis.matched import margins
+from analysis.effects import tuning_budget
+from analysis.effects.contrasts import Contrast
+from analysis.effects.matched import margins
 from analysis.sources.runs import Choice, Runs
-from tests.test_tune import HERE, OPTIMA, SPACE, Fake
+from tests.tuning.test_tuner import HERE, OPTIMA, SPACE, Fake
 
 LINE = ["-m", "norm=bn,srelu", "bits=1,32", "tune=random", "tune.trials=6", *SPACE, *HERE]
 TRACKED = [word for word in LINE if word != "track=off"]
@@ -31,13 +31,13 @@ def by_brute_force(ordered, budget):
 @pytest.mark.parametrize("failed", [0, 1, 3])
 def test_the_expected_best_is_the_mean_over_all_subsets(failed):
     ordered = np.concatenate([np.random.default_rng(failed).random(7), np.full(failed, np.nan)])
-    found = tuning.expected_best(ordered, len(ordered))
+    found = tuning_budget.expected_best(ordered, len(ordered))
     assert found == pytest.approx([by_brute_force(ordered, budget) for budget in range(1, len(ordered) + 1)])
 
 
 def test_with_all_of_the_budget_it_is_what_was_chosen_and_with_one_the_mean():
     ordered = np.array([0.7, 0.9, 0.2])
-    assert tuning.expected_best(ordered, 3)[[0, -1]] == pytest.approx([0.6, 0.7])
+    assert tuning_budget.expected_best(ordered, 3)[[0, -1]] == pytest.approx([0.6, 0.7])
 
 
 def trial(norm, seed, acc, lr, **more):
@@ -64,7 +64,7 @@ def test_a_conclusion_that_turns_with_the_budget_is_told_so():
     srelu = [tried_at("srelu", acc, acc) for acc in (0.9, 0.6, 0.4, 0.2)]
     runs = study(bn + srelu, FINALS)
     contrast = Contrast("norm", "bn", "srelu")
-    (curve,) = tuning.curves(runs, contrast, margins(runs, contrast))
+    (curve,) = tuning_budget.curves(runs, contrast, margins(runs, contrast))
     assert curve.margin_pp[0] == pytest.approx(100 * (0.735 - 0.525))
     assert curve.margin_pp[-1] == pytest.approx(100 * (0.75 - 0.9))
     assert not curve.holds
@@ -78,7 +78,7 @@ def test_a_conclusion_that_stands_at_every_budget_holds_unless_the_fresh_seeds_d
     contrast = Contrast("norm", "bn", "srelu")
     for finals, holds in ((FINALS, True), ([{**one, "acc": 1 - one["acc"]} for one in FINALS], False)):
         runs = study(tried, finals)
-        (curve,) = tuning.curves(runs, contrast, margins(runs, contrast))
+        (curve,) = tuning_budget.curves(runs, contrast, margins(runs, contrast))
         assert curve.holds is holds
 
 
@@ -87,14 +87,14 @@ def test_choosing_is_by_validation_and_what_counts_is_the_test():
     tried += [tried_at("srelu", 0.5, lr) for lr in (0.1, 0.2)]
     contrast = Contrast("norm", "bn", "srelu")
     runs = study(tried, FINALS)
-    (curve,) = tuning.curves(runs, contrast, margins(runs, contrast))
+    (curve,) = tuning_budget.curves(runs, contrast, margins(runs, contrast))
     assert curve.margin_pp[-1] == pytest.approx(10)
 
 
 def test_pruned_and_failed_configurations_are_spent_and_cannot_be_chosen():
     tried = [tried_at(norm, acc, acc) for norm in ("bn", "srelu") for acc in (0.1, 0.5, 0.6)]
     tried[1]["outcome"], tried[4]["outcome"] = "pruned", "diverged"
-    table = tuning.spent(study(tried, FINALS))
+    table = tuning_budget.spent(study(tried, FINALS))
     assert table[["tried", "done", "pruned", "diverged"]].to_numpy().tolist() == [[3, 2, 1, 0], [3, 2, 0, 1]]
     assert table["epochs"].tolist() == [9, 9]
     assert table["hours"].tolist() == pytest.approx([0.006, 0.006])

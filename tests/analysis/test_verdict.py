@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ablate.stats.paired import Margin, TestSet, margin
-from analysis.verdict import in_words, verdicts
+from analysis.effects.verdict import in_words, verdicts
 
 
 def cell(*differences_pp, test_set=None, within=0.5):

@@ -20,10 +20,10 @@ from ablate.networks.wrn import WideResNet
 from ablate.store import run_directory
 from ablate.tasks import image_classification
 from ablate.training import build
-from tests.deploy.networks import SHAPES, card, images, trained
-from tests.parts.test_networks import ARMS
-from tests.test_trial import BN, RECIPE, SRELU
-from tests.test_trial import config as trial_config
+from tests.networks.test_networks import ARMS
+from tests.support.networks import SHAPES, card, images, trained
+from tests.tasks.test_image_classification import BN, RECIPE, SRELU
+from tests.tasks.test_image_classification import config as trial_config
 
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 ARM = ["arm-linux-gnueabihf-gcc", "qemu-arm"]

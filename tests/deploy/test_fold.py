@@ -10,8 +10,8 @@ from ablate.deploy.fold import Affine, FixedConv2d, folded
 from ablate.networks.imagenet_resnet import ImageNetResNet
 from ablate.networks.quantize import Conv2d
 from ablate.networks.wrn import WideResNet
-from tests.deploy.networks import SHAPES, images, trained
-from tests.parts.test_networks import ARMS
+from tests.networks.test_networks import ARMS
+from tests.support.networks import SHAPES, images, trained
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -11,8 +11,8 @@ from ablate.deploy.fold import folded
 from ablate.deploy.graph import Graph, Map, Op, graph_of
 from ablate.networks.imagenet_resnet import ImageNetResNet
 from ablate.networks.wrn import WideResNet
-from tests.deploy.networks import SHAPES, images, trained
-from tests.parts.test_networks import ARMS
+from tests.networks.test_networks import ARMS
+from tests.support.networks import SHAPES, images, trained
 
 
 def computed(graph, image):

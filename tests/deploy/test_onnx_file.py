@@ -9,8 +9,8 @@ from ablate.deploy import onnx_file
 from ablate.deploy.fold import folded
 from ablate.networks.imagenet_resnet import ImageNetResNet
 from ablate.networks.wrn import WideResNet
-from tests.deploy.networks import SHAPES, card, images, trained
-from tests.parts.test_networks import ARMS
+from tests.networks.test_networks import ARMS
+from tests.support.networks import SHAPES, card, images, trained
 
 
 @pytest.mark.parametrize("arm", ARMS)

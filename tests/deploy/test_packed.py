@@ -7,8 +7,8 @@ from ablate.core.errors import UsageError
 from ablate.deploy import packed
 from ablate.deploy.fold import folded
 from ablate.networks.wrn import WideResNet
-from tests.deploy.networks import SHAPES, card, images, made, trained
-from tests.parts.test_networks import ARMS
+from tests.networks.test_networks import ARMS
+from tests.support.networks import SHAPES, card, images, made, trained
 
 
 def read(path, arm, bits):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis import page
 from analysis.findings import Findings
 from analysis.paper import claims
-from tests.analysis.frames import rows
+from analysis.rendering import page
+from tests.support.frames import rows
 
 MNIST = {
     "dataset": "mnist",

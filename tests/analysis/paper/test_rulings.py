@@ -5,11 +5,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from analysis.contrasts import Contrast
-from analysis.interaction import difference
-from analysis.matched import margins
+from analysis.effects.contrasts import Contrast
+from analysis.effects.interaction import difference
+from analysis.effects.matched import margins
 from analysis.paper import rulings
-from tests.analysis.frames import rows
+from tests.support.frames import rows
 
 
 def study(over, arms=("bn", "srelu"), seeds=4, noise_pp=0.05, **levels):

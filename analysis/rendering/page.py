@@ -1,0 +1,191 @@
+"""The files of a report: the page, its figures, its tables and its numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+
+from ablate import __version__
+from analysis.effects import tuning_budget
+from analysis.effects.design_effects import DesignEffects
+from analysis.effects.factors import factors
+from analysis.effects.matched import MarginRow, split_constants
+from analysis.findings import Comparison, Findings
+from analysis.formats import ABSENT, shown, signed
+from analysis.paper import claims, rulings
+from analysis.rendering import cost_tables, design_sentences, design_tables, report_json, tables
+
+MOST_ROWS = 200
+"""Rows of a table on the page; all are in its CSV."""
+
+TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger", "chosen", "aliases")
+"""Columns of words beside the factors: they stand on the left."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for people: its rows on the page, what each rests on, its footnotes, what does not vary in it."""
+
+    shown: pd.DataFrame
+    traces: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    constants: Mapping[str, str] | None = None
+    left_out: int = 0
+
+
+def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: Path) -> None:
+    """Fill the folder, which exists: page, report.json, figures, and each table as CSV, Markdown and LaTeX."""
+    from analysis.rendering import plots
+
+    _write_tables(found, folder)
+    (folder / "report.json").write_text(report_json.as_json(found, list(told), list(warned)), encoding="utf-8")
+    runs = found.runs
+    template = Environment(loader=PackageLoader("analysis.rendering"), autoescape=True).get_template("report.html")
+    html = template.render(
+        study=runs.study,
+        found=found,
+        told=told,
+        warned=warned,
+        design=_design(found.design, found) if found.design and found.design.effects else None,
+        design_title=design_sentences.title(found.design, found) if found.design else "",
+        design_base=design_sentences.base_in_words(found.design, found) if found.design else "",
+        comparisons=[(one, _margins(one, found)) for one in found.comparisons],
+        effects=[(one, tables.effects(one, found)) for one in found.comparisons if one.effects],
+        errors=_errors(found),
+        gaps=[(one, _margins(one, found, "gap")) for one in found.gaps],
+        accuracies=_head(tables.accuracies(runs)),
+        training=_head(cost_tables.training(runs)),
+        inference=_head(cost_tables.inference(runs)),
+        speed=_head(cost_tables.speed(runs)),
+        knows_inference="weight_bytes" in runs.frame,
+        tuned=_head(tuning_budget.spent_shown(runs)) if runs.choices else None,
+        spaces=tuning_budget.asked_in_words(runs),
+        texts=[*factors(runs), *TEXTS],
+        figures={drawn.name: drawn for drawn in plots.save_all(found, folder)},
+        diverged=rulings.diverged(runs) if found.rulings else "",
+        reproduced=claims.reproduced,
+        counts=runs.frame["outcome"].value_counts().to_dict(),
+        failures=runs.frame.assign(cell=tables.cell_names(runs))[runs.frame["outcome"] != "done"].to_dict("records"),
+        most_rows=MOST_ROWS,
+        versions=sorted(set(runs.frame["code_version"])),
+        release=__version__,
+    )
+    (folder / "index.html").write_text(html, encoding="utf-8")
+
+
+def _design(design: DesignEffects, found: Findings) -> Table:
+    marked, notes = tables.footnotes(design_tables.shown(design, found))
+    traces = [_trace_of_effect(row) for row in design_tables.rows_with_names(design)[:MOST_ROWS]]
+    return replace(_head(marked), traces=traces, notes=notes)
+
+
+def _errors(found: Findings) -> list[tuple[str, Table]]:
+    """Seeds or test set, of the design's effects and of each contrast."""
+    design = found.design
+    parts = [("Effects", design_tables.rows_with_names(design))] if design and design.knows_test_set else []
+    parts += [(str(one.contrast), list(one.rows)) for one in found.comparisons if one.knows_test_set]
+    return [(title, _head(tables.errors(rows))) for title, rows in parts]
+
+
+def _margins(one: Comparison, found: Findings, name: str = "margin") -> Table:
+    varied, constants = split_constants(one.rows) if len(one.rows) > 1 else (one.rows, {})
+    marked, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found, name))
+    traces = [_trace(row, one) for row in varied[:MOST_ROWS]]
+    named = {key: shown(level) for key, level in constants.items()}
+    return replace(_head(marked), traces=traces, notes=notes, constants=named)
+
+
+def _head(table: pd.DataFrame) -> Table:
+    return Table(table.head(MOST_ROWS), left_out=max(0, len(table) - MOST_ROWS))
+
+
+def _trace(row: MarginRow, one: Comparison) -> str:
+    """What a margin rests on: each seed with its difference and its two runs, and the code."""
+    cell = ", ".join(f"{key} {shown(level)}" for key, level in row.levels.items())
+    where = f"{cell}: " if cell else ""
+    if not row.margin:
+        return where + "; ".join(row.notes)
+    first, second = shown(one.contrast.first), shown(one.contrast.second)
+    seeds = [
+        f"seed {seed}: {signed(pp)} ({first} {a}, {second} {b})"
+        for (seed, pp), a, b in zip(row.by_seed.items(), row.first_runs, row.second_runs, strict=True)
+    ]
+    return f"{where}n = {row.margin.n}; code {', '.join(row.versions) or ABSENT}; " + "; ".join(seeds)
+
+
+def _trace_of_effect(row: MarginRow) -> str:
+    """What an effect rests on: each seed with its estimate, how many runs, and the code."""
+    where = " ".join(map(str, row.levels.values()))
+    if not row.margin:
+        return f"{where}: " + "; ".join(row.notes)
+    seeds = "; ".join(f"seed {seed}: {signed(pp)}" for seed, pp in row.by_seed.items())
+    runs = f"{' '.join(row.first_runs)} minus {' '.join(row.second_runs)}"
+    return f"{where}: n = {row.margin.n}; code {', '.join(row.versions) or ABSENT}; {seeds}; runs {runs}"
+
+
+def _write_tables(found: Findings, folder: Path) -> None:
+    """margins, gaps, accuracies and costs: at full precision as CSV, for people as Markdown and LaTeX."""
+    runs = found.runs
+    if found.design and found.design.effects:
+        title = design_sentences.title(found.design, found)
+        shown_ones = [(title, design_tables.shown(found.design, found))]
+        _write(folder, "effects", design_tables.in_full(found.design, found), shown_ones)
+    if found.comparisons:
+        parts = [(str(one.contrast), tables.margins(one, found)) for one in found.comparisons]
+        _write(folder, "margins", tables.margins_in_full(found.comparisons, found), parts)
+    if found.gaps:
+        parts = [(str(one.contrast), tables.margins(one, found, "gap")) for one in found.gaps]
+        _write(folder, "gaps", tables.margins_in_full(found.gaps, found), parts)
+    _write(folder, "accuracies", tables.accuracies_in_full(runs), [("", tables.accuracies(runs))])
+    if cost_tables.have_costs(runs):
+        parts = [("Training", cost_tables.training(runs)), ("Inference", cost_tables.inference(runs))]
+        parts.append(("Speed of inference", cost_tables.speed(runs)))
+        _write(folder, "costs", cost_tables.in_full(runs), [(title, part) for title, part in parts if len(part)])
+    if runs.choices and runs.tried is not None:
+        _write(folder, "tuning", tuning_budget.spent_in_full(runs), [("", tuning_budget.spent_shown(runs))])
+        runs.tried.to_csv(folder / "tuning-tried.csv", index=False)
+        tuning_budget.curves_in_full(found.comparisons).to_csv(folder / "tuning-curves.csv", index=False)
+    if found.claims:
+        claims.in_full(found.claims).to_csv(folder / "claims.csv", index=False)
+
+
+def _write(folder: Path, name: str, full: pd.DataFrame, parts: Sequence[tuple[str, pd.DataFrame]]) -> None:
+    full.to_csv(folder / f"{name}.csv", index=False)
+    markdown = [
+        _titled(title, "**{}**\n\n", part.to_markdown(index=False, disable_numparse=True)) for title, part in parts
+    ]
+    (folder / f"{name}.md").write_text("\n\n".join(markdown) + "\n", encoding="utf-8")
+    latex = [_titled(title, "% {}\n", _latex(part)) for title, part in parts]
+    (folder / f"{name}.tex").write_text("\n".join(latex), encoding="utf-8")
+
+
+def _titled(title: str, form: str, text: str) -> str:
+    return form.format(title) + text if title else text
+
+
+def _latex(shown: pd.DataFrame) -> str:
+    """A table for LaTeX's booktabs package: words on the left, numbers on the right with true minus signs."""
+    there = shown.loc[:, [column != "notes" or shown[column].any() for column in shown]]
+    columns = ["l" if column in (*TEXTS, "notes") or not _numeric(there[column]) else "r" for column in there]
+    styled = there.map(str).style.hide(axis="index").format(_latex_signs, escape="latex")
+    styled = styled.format_index(_latex_signs, escape="latex", axis=1)
+    return str(styled.to_latex(hrules=True, column_format="".join(columns)))
+
+
+def _latex_signs(text: str) -> str:
+    """Dashes and minus signs as LaTeX sets them.
+
+    >>> _latex_signs("-0.50 to +1.25"), _latex_signs("14-2"), _latex_signs("–"), _latex_signs("− norm x bits")
+    ('$-$0.50 to +1.25', '14-2', '--', '$-$ norm x bits')
+    """
+    return re.sub(r"(?<![\w-])-(?=\d)|−", "$-$", text.replace(ABSENT, "--"))
+
+
+def _numeric(column: pd.Series) -> bool:
+    """Whether it holds numbers, intervals of them, or nothing."""
+    return bool(column.astype(str).str.fullmatch(r"[-+−\d., to of–]*").all())

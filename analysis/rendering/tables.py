@@ -1,0 +1,224 @@
+"""The tables of a report: margins and accuracies, for people and at full precision."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from string import ascii_lowercase
+from typing import Any
+
+import pandas as pd
+
+from ablate.core.levels import show
+from ablate.stats.paired import Margin, bca_interval
+from analysis.effects.factors import cells, factors, places
+from analysis.effects.matched import MarginRow
+from analysis.effects.verdict import Verdict, in_words
+from analysis.findings import Comparison, Findings
+from analysis.formats import ABSENT, interval, p_value, shown, signed
+from analysis.sources.runs import Runs
+
+
+def accuracies(runs: Runs) -> pd.DataFrame:
+    """Accuracy of every cell for people: a row each, with n, what is not done, mean and sd."""
+    measure = runs.measure
+    rows = []
+    for levels, cell, acc in cells_in_order(runs):
+        rows.append(
+            {key: shown(level) for key, level in levels.items()}
+            | {
+                "n": len(acc),
+                "not done": _not_done(cell),
+                measure.of(measure.name, measure.unit): f"{100 * acc.mean():.2f}" if len(acc) else ABSENT,
+                "sd": f"{100 * acc.std():.2f}" if len(acc) > 1 else ABSENT,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def accuracies_in_full(runs: Runs) -> pd.DataFrame:
+    """The same at full precision with run ids; accuracies in [0, 1]."""
+    return pd.DataFrame(
+        levels
+        | {
+            "n": len(acc),
+            "planned": len(cell),
+            "not_done": _not_done(cell),
+            "mean_acc": acc.mean() if len(acc) else None,
+            "sd_acc": acc.std() if len(acc) > 1 else None,
+            "runs": " ".join(cell.loc[acc.index, "run_id"]),
+        }
+        for levels, cell, acc in cells_in_order(runs)
+    )
+
+
+@lru_cache(maxsize=1)
+def cells_in_order(runs: Runs) -> list[tuple[dict[str, Any], pd.DataFrame, pd.Series]]:
+    """Each cell's levels, its trials, and the accuracies of those done. Every table of a report asks for them."""
+    keys = factors(runs)
+    frame = runs.frame.sort_values(keys, key=lambda column: places(runs.frame, column)) if keys else runs.frame
+    return [(levels, cell, cell.loc[cell["outcome"] == "done", "acc"].dropna()) for levels, cell in cells(frame, keys)]
+
+
+def _not_done(cell: pd.DataFrame) -> str:
+    """How many trials of a cell have which outcome, of those not done."""
+    counts = Counter(outcome for outcome in cell["outcome"] if outcome != "done")
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+
+
+def cell_names(runs: Runs) -> pd.Series:
+    """Each trial's cell as one would type it, in the frame's order."""
+    keys = factors(runs)
+    names = [
+        " ".join(f"{key}={shown(level)}" for key, level in zip(keys, row, strict=True) if not pd.isna(level))
+        for row in runs.frame[keys].astype(object).itertuples(index=False)
+    ]
+    return pd.Series([name or "all trials" for name in names], index=runs.frame.index)
+
+
+def margins(one: Comparison, found: Findings, name: str = "margin") -> pd.DataFrame:
+    """The margins of a contrast for people, to two decimals; without verdicts where there are none."""
+    measure, first, second = found.runs.measure, show(one.contrast.first), show(one.contrast.second)
+    told = verdicts(one, found)
+    return pd.DataFrame(
+        {key: shown(level) for key, level in row.levels.items()}
+        | {
+            measure.of(first, measure.unit): percent(row.first_acc),
+            measure.of(second, measure.unit): percent(row.second_acc),
+            measure.of(name, measure.points): signed(row.margin.mean_pp) if row.margin else ABSENT,
+            "95% interval": interval(row.margin.low_pp, row.margin.high_pp) if row.margin else ABSENT,
+            "n": n_of(row),
+        }
+        | ({"verdict": told[place]} if told and not found.published else {})
+        | {"notes": "; ".join(row.notes)}
+        for place, row in enumerate(one.rows)
+    )
+
+
+def verdicts(one: Comparison, found: Findings) -> list[str]:
+    """Each cell's verdict in words."""
+    first, second = show(one.contrast.first), show(one.contrast.second)
+    return [in_words(verdict, first, second, found.within) for verdict in one.verdicts]
+
+
+def errors(rows: Sequence[MarginRow]) -> pd.DataFrame:
+    """The two sources of uncertainty of each margin, as standard errors: between seeds, and of the test set."""
+    return pd.DataFrame(
+        {key: shown(level) for key, level in row.levels.items()}
+        | {
+            "seeds, se": _plain(row.margin.seed_se_pp),
+            "test set, se": _plain(row.margin.test_set.se_pp if row.margin.test_set else None),
+            "test images": f"{row.margin.test_set.items:,}" if row.margin.test_set else ABSENT,
+            "larger": larger_error(row.margin) or ABSENT,
+        }
+        for row in rows
+        if row.margin
+    )
+
+
+def larger_error(found: Margin) -> str:
+    """Which of the two is larger; empty where one is not known."""
+    if found.seed_se_pp is None or found.test_set is None:
+        return ""
+    return "seeds" if found.seed_se_pp >= found.test_set.se_pp else "test set"
+
+
+def margins_in_full(comparisons: Sequence[Comparison], found: Findings) -> pd.DataFrame:
+    """The margins of all contrasts at full precision with the ids of the runs that they rest on."""
+    return pd.DataFrame(
+        row.levels
+        | {"factor": one.contrast.factor, "first": one.contrast.first, "second": one.contrast.second}
+        | numbers(row)
+        | (judged(one.verdicts[place], words[place]) if words else {})
+        | {
+            "notes": "; ".join(row.notes),
+            "code_versions": " ".join(row.versions),
+            "first_runs": " ".join(row.first_runs),
+            "second_runs": " ".join(row.second_runs),
+        }
+        for one in comparisons
+        for words in [verdicts(one, found)]
+        for place, row in enumerate(one.rows)
+    )
+
+
+def numbers(row: MarginRow) -> dict[str, Any]:
+    one = row.margin
+    bca = bca_interval([*row.by_seed.values()]) or (None, None)
+    return {
+        "first_acc": row.first_acc,
+        "second_acc": row.second_acc,
+        "margin_pp": one.mean_pp if one else None,
+        "low_pp": one.low_pp if one else None,
+        "high_pp": one.high_pp if one else None,
+        "sd_pp": one.sd_pp if one else None,
+        "n": one.n if one else 0,
+        "planned": row.planned,
+        "seed_se_pp": one.seed_se_pp if one else None,
+        "test_set_se_pp": one.test_set.se_pp if one and one.test_set else None,
+        "test_items": one.test_set.items if one and one.test_set else None,
+        "p_difference": one.p_difference if one else None,
+        "p_equivalence": one.p_equivalence if one else None,
+        "bca_low_pp": bca[0],
+        "bca_high_pp": bca[1],
+    }
+
+
+def judged(verdict: Verdict, words: str) -> dict[str, Any]:
+    return {
+        "p_difference_holm": verdict.p_difference,
+        "p_equivalence_holm": verdict.p_equivalence,
+        "verdict": verdict.word,
+        "by_less": verdict.small,
+        "more_seeds": verdict.more_seeds,
+        "in_words": words,
+    }
+
+
+def effects(one: Comparison, found: Findings) -> pd.DataFrame:
+    """How the margin changes with the other factors, for people."""
+    points = found.runs.measure.points
+    return pd.DataFrame(
+        {
+            "factor": effect.difference.moderator,
+            "levels": f"{shown(effect.difference.level)} against {shown(effect.difference.reference)}",
+            found.runs.measure.of("margin differs by", points): _signed(effect.mean_pp),
+            "95% interval": interval(effect.low_pp, effect.high_pp),
+            "n": len(effect.difference.by_seed),
+            "cells": effect.difference.cells,
+            "p (Holm)": p_value(effect.p),
+        }
+        for effect in one.effects
+    )
+
+
+def footnotes(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The table with a letter in place of each note, and the notes that the letters stand for."""
+    notes = [note for note in dict.fromkeys(table.get("notes", ())) if note]
+    if not notes:
+        return table.drop(columns="notes", errors="ignore"), []
+    letters = {note: ascii_lowercase[index % 26] for index, note in enumerate(notes)}
+    marked = table.assign(notes=table["notes"].map(lambda note: letters.get(note, "")))
+    return marked.rename(columns={"notes": ""}), [f"{letters[note]}: {note}" for note in notes]
+
+
+def percent(acc: float | None) -> str:
+    return f"{100 * acc:.2f}" if acc is not None else ABSENT
+
+
+def n_of(row: MarginRow) -> str:
+    """How many pairs of seeds, and of how many where some are missing.
+
+    A cell that lacks seeds says so, instead of averaging silently.
+    """
+    n = row.margin.n if row.margin else 0
+    return str(n) if n == row.planned else f"{n} of {row.planned}"
+
+
+def _plain(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.2f}"
+
+
+def _signed(value: float | None) -> str:
+    return ABSENT if value is None else signed(value)

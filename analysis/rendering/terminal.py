@@ -1,0 +1,83 @@
+"""A report on the terminal: its sentences, its margins, what it says to the papers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from analysis.effects import tuning_budget
+from analysis.effects.design_effects import DesignEffects
+from analysis.effects.matched import split_constants
+from analysis.findings import Comparison, Findings
+from analysis.formats import shown
+from analysis.paper import claims
+from analysis.rendering import design_sentences, design_tables, tables
+
+PIPE_WIDTH = 160
+"""Columns of a printed table that no terminal bounds."""
+MOST_ROWS = 60
+
+
+def show(found: Findings, told: Sequence[str], warned: Sequence[str]) -> None:
+    """Print it."""
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+    runs = found.runs
+    if found.design and found.design.effects:
+        _design(console, found.design, found)
+    elif not (found.comparisons or found.design):
+        _say(console, f"study {runs.study}: no factor was swept, so there is no margin")
+        _table(console, tables.accuracies(runs), runs.frame.columns)
+    for one in found.comparisons:
+        _margins(console, one, found, "margin")
+    for one in found.gaps:
+        _margins(console, one, found, "gap")
+    if runs.choices:
+        _say(console, f"study {runs.study}, tuning. {tuning_budget.asked_in_words(runs)}")
+        _table(console, tuning_budget.spent_shown(runs).head(MOST_ROWS), [*runs.factors, "chosen"])
+    numbers = claims.counts(found.claims)
+    rulings = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.rulings]
+    for line in (*told, *warned, *rulings, *([f"Printed numbers: {numbers}."] if numbers else [])):
+        _say(console, line)
+
+
+def _design(console: Console, design: DesignEffects, found: Findings) -> None:
+    table, notes = tables.footnotes(design_tables.shown(design, found))
+    _say(console, f"study {found.runs.study}, {design_sentences.title(design, found)}")
+    _table(console, table.head(MOST_ROWS), ["factor", "levels", "aliases"])
+    if len(table) > MOST_ROWS:
+        _say(console, f"{MOST_ROWS} of {len(table)} effects; the others are in the report's effects.csv.")
+    for note in notes:
+        _say(console, note)
+
+
+def _margins(console: Console, one: Comparison, found: Findings, name: str) -> None:
+    varied, constants = split_constants(one.rows) if len(one.rows) > 1 else (one.rows, {})
+    table, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found, name))
+    title = ", ".join([str(one.contrast), *(f"{key} {shown(level)}" for key, level in constants.items())])
+    _say(console, f"study {found.runs.study}, {'gap, ' if name == 'gap' else ''}{title}")
+    _table(console, table.head(MOST_ROWS), found.runs.frame.columns)
+    if len(table) > MOST_ROWS:
+        _say(console, f"{MOST_ROWS} of {len(table)} cells; the others are in the report's margins.csv.")
+    for note in notes:
+        _say(console, note)
+
+
+def _table(console: Console, shown: pd.DataFrame, words: Sequence[str]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in shown.columns:
+        left = column in (*words, "", "verdict")
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
+    for row in shown.itertuples(index=False):
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ablate import CONF
+from ablate.core.errors import UsageError
+from ablate.data import folders
+from ablate.data.loader import on_device
+from ablate.data.splits import Split
+from ablate.networks import checks
+from tests.support.image_files import CATS, DOGS, EELS, config, halve, made, names, picture, whole
+
+
+def asked(where, name="imagenet", trains=True, **changes):
+    """What a hook is given: the config of a trial, or of ablate.evaluate."""
+    return {"dataset": config(where, name, **changes)} | ({"recipe": {}} if trains else {})
+
+
+def test_imagenets_classes_are_the_places_of_the_sorted_folders(imagenet):
+    data = made(imagenet)
+    assert (data.classes, data.channels, data.valid) == (3, 3, None)
+    assert (len(data.train), len(data.test)) == (15, 6)
+    assert data.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert names(data.test) == [f"val/{wnid}/val_{item}.JPEG" for wnid in (CATS, DOGS, EELS) for item in (0, 1)]
+
+
+def test_without_a_root_imagenet_is_looked_for_in_data_imagenet(imagenet, tmp_path_factory, monkeypatch):
+    elsewhere = tmp_path_factory.mktemp("cwd")
+    monkeypatch.chdir(elsewhere)
+    folders.check(asked(None))  # a plan may be made where the data are not
+    with pytest.raises(UsageError, match=r"data/imagenet/train: there is no such folder; .* holds train/ and val/"):
+        folders.prepare(asked(None))
+    (elsewhere / "data").mkdir()
+    (elsewhere / "data" / "imagenet").symlink_to(imagenet)
+    folders.prepare(asked(None))
+    assert len(made(None).test) == 6
+
+
+def test_a_fixed_share_of_each_class_is_set_aside(imagenet):
+    data, again = made(imagenet, valid_fraction=0.2), made(imagenet, valid_fraction=0.2)
+    assert data.valid.labels.tolist() == [0, 1, 2]
+    assert names(data.valid) == names(again.valid)
+    assert sorted(names(data.train) + names(data.valid)) == sorted(names(made(imagenet).train))
+    assert names(data.test) == names(made(imagenet).test)
+
+
+def test_what_is_hidden_and_files_beside_the_class_folders_are_no_images(imagenet):
+    (imagenet / "train" / "list.txt").write_text("hello")
+    (imagenet / "train" / ".cache").mkdir()
+    (imagenet / "train" / CATS / ".DS_Store").write_text("hello")
+    folders.prepare(asked(imagenet))
+    assert len(made(imagenet).train) == 15
+
+
+def test_ones_own_images_are_as_they_are_and_their_folders_name_the_classes(own):
+    data = made(own, "image_folder")
+    assert (data.classes, data.channels, len(data.train), len(data.test)) == (2, 1, 8, 4)
+    images, labels = whole(on_device(data.test, "cpu"))
+    assert labels.tolist() == [0, 0, 1, 1]
+    for image, name in zip(images, names(data.test), strict=True):
+        assert np.array_equal(image[0], np.array(Image.open(own / name)))
+
+
+def test_one_image_in_colour_makes_all_of_them_so(own):
+    picture(own / "train" / "1" / "colour.png", (8, 8))
+    data = made(own, "image_folder")
+    assert data.channels == 3
+    assert whole(on_device(data.test, "cpu"))[0].shape == (4, 3, 8, 8)
+
+
+def test_a_size_scales_the_shorter_side_and_crops_the_centre(own):
+    picture(own / "test" / "1" / "wide.png", (40, 20), "L")
+    images, _ = whole(on_device(made(own, "image_folder", size=16).test, "cpu"))
+    assert images.shape == (5, 1, 16, 16)
+
+
+def test_indices_are_numbers_of_any_length_and_may_leave_some_out(tmp_path):
+    for name in ("10", "02", "0"):
+        picture(tmp_path / name / "x.png")
+    data = made(tmp_path, "image_folder")
+    assert (data.classes, data.test.labels.tolist(), names(data.test)) == (
+        11,
+        [0, 2, 10],
+        ["0/x.png", "02/x.png", "10/x.png"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda root: picture(root / "train" / "1" / "9.png", (9, 8)),
+            r"train/1/9\.png: 9x8 pixels, where .*0\.png has",
+        ),
+        (
+            lambda root: picture(root / "train" / "cats" / "9.png", (8, 8)),
+            "train/cats: a folder's name is its class index",
+        ),
+        (lambda root: picture(root / "train" / "-1" / "9.png", (8, 8)), "train/-1: a folder's name is its class index"),
+        (lambda root: picture(root / "test" / "2" / "9.png", (8, 8)), "train: no class folder 2, which the other"),
+        (lambda root: (root / "train" / "2").mkdir(), "train/2: an empty folder"),
+        (lambda root: (root / "test" / "0" / "more").mkdir(), "test/0/more: a folder in the folder of a class"),
+        (lambda root: (root / "test").rename(root / "tests"), "test: there is no such folder; allowed: dataset"),
+        (lambda root: (root / "train").rename(root / "trains"), "train: there is no such folder; allowed: dataset"),
+        (lambda root: (root / "test" / "0" / "x.txt").write_text("hello"), r"test/0/x\.txt: not an image, or of an"),
+        (lambda root: (root / "test" / "0" / "x.png").write_bytes(b""), r"test/0/x\.png: not an image, or of an"),
+        (lambda root: halve(root / "train" / "0" / "1.png"), r"train/0/1\.png: not a whole image \("),
+        (lambda root: Image.new("I;16", (8, 8)).save(root / "test" / "0" / "x.png"), r"x\.png: an image of mode I;16"),
+    ],
+)
+def test_what_is_wrong_with_ones_own_images_is_told_before_anything_starts(own, change, told):
+    folders.prepare(asked(own, "image_folder"))
+    change(own)
+    with pytest.raises(UsageError, match=told) as mistake:
+        folders.prepare(asked(own, "image_folder"))
+    assert "\n" not in str(mistake.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda root: (root / "val" / CATS).rename(root / "val" / "n3"), "val: no class folder n02, which the other"),
+        (
+            lambda root: halve(root / "train" / CATS / "train_1.JPEG"),
+            r"train_1\.JPEG: not a whole image \(image file is",
+        ),
+        (lambda root: flatten(root / "val"), "val: there is no folder in it; allowed: a folder a class"),
+    ],
+)
+def test_what_is_wrong_with_imagenet_is_told_before_anything_starts(imagenet, change, told):
+    folders.prepare(asked(imagenet))
+    change(imagenet)
+    with pytest.raises(UsageError, match=told):
+        folders.prepare(asked(imagenet))
+
+
+def flatten(folder):
+    """Without the folders of the classes, as the validation images of ImageNet are packed."""
+    for path in list(folder.glob("*/*")):
+        path.rename(folder / path.name)
+    for path in list(folder.iterdir()):
+        if path.is_dir():
+            path.rmdir()
+
+
+def test_images_that_are_many_are_not_all_decoded_beforehand(imagenet, monkeypatch):
+    halve(imagenet / "train" / CATS / "train_1.JPEG")
+    monkeypatch.setattr(folders, "MOST_FILES_TO_READ_TWICE", 20)
+    folders.prepare(asked(imagenet))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("imagenet", {"root": "nowhere"}, "nowhere/train: there is no such folder; allowed: dataset.root=FOLDER"),
+        ("imagenet", {"workers": -1}, "dataset.workers=-1: allowed: a whole number from 0 up, or null"),
+        ("imagenet", {"multi_crop": 25}, "dataset.multi_crop=25: allowed: true, false"),
+        ("image_folder", {"size": 0}, "dataset.size=0: allowed: a whole number from 1 up, or null"),
+        ("image_folder", {"size": 2.5}, "dataset.size=2.5: allowed: a whole number from 1 up, or null"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_told_by_the_check(own, name, changes, told):
+    with pytest.raises(UsageError, match=told):
+        folders.check(asked(own, name, **changes))
+
+
+def test_a_root_that_hydra_reads_as_a_number_is_a_folder_all_the_same(own, monkeypatch):
+    monkeypatch.chdir(own.rename(own.parent / "2024").parent)
+    numbered = {"dataset": {**config(None, "image_folder"), "root": 2024}, "recipe": {}}
+    folders.check(numbered)
+    folders.prepare(numbered)
+
+
+def test_folders_are_prepared_without_torch(own):
+    script = f"import sys; from ablate.data import folders; folders.prepare({asked(own, 'image_folder')})"
+    script += "; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, check=False).returncode == 0
+
+
+def test_ones_own_images_need_a_root_before_a_trial_starts():
+    with pytest.raises(UsageError, match=r"dataset\.root=null: allowed: a folder that holds train/ and test/"):
+        folders.check(asked(None, "image_folder"))
+
+
+def test_to_evaluate_the_test_images_are_enough(own, imagenet):
+    for name, root in (("image_folder", own), ("imagenet", imagenet), ("image_folder", own / "test")):
+        folders.check(asked(root, name, trains=False))
+        folders.prepare(asked(root, name, trains=False))
+    (own / "train").rename(own / "other")
+    folders.prepare(asked(own, "image_folder", trains=False))
+    assert len(made(own, "image_folder").test) == 4
+    with pytest.raises(UsageError, match="train: there is no such folder"):
+        made(own, "image_folder").train  # noqa: B018
+
+
+def test_to_evaluate_the_training_images_may_be_anything(own):
+    picture(own / "train" / "cat" / "0.png", (40, 30), "RGB")
+    folders.prepare(asked(own, "image_folder", trains=False))
+    alone = made(own, "image_folder").tests_alone()
+    assert (alone.channels, alone.classes, len(alone.test)) == (1, 2, 4)
+    with pytest.raises(UsageError, match="train/cat: a folder's name is its class index"):
+        folders.prepare(asked(own, "image_folder"))
+
+
+def test_scale_crop_flip_is_for_images_from_folders_of_224_pixels():
+    def augmented(dataset):
+        return {"recipe": {"augment": "scale_crop_flip"}, "dataset": dataset}
+
+    checks.augment(augmented({"workers": None}))
+    checks.augment(augmented({"workers": None, "size": 224}))
+    with pytest.raises(
+        UsageError, match=r"scale_crop_flip: for images that are read from folders.*: none, crop, light"
+    ):
+        checks.augment(augmented({"_target_": "ablate.data.datasets.digits"}))
+    for size in (None, 32):
+        with pytest.raises(
+            UsageError, match=r"scale_crop_flip: for images of 224x224 pixels; allowed with dataset.size="
+        ):
+            checks.augment(augmented({"workers": None, "size": size}))
+    with pytest.raises(UsageError, match="scale_crop_flip"):
+        on_device(Split(np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, np.int64)), "cpu", augment="scale_crop_flip")

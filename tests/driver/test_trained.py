@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from ablate.core.errors import UsageError
+from ablate.core.identity import trial_id
+from ablate.driver import trained
+from ablate.planning import command_line
+from ablate.store import run_directory
+from tests.support.fakes import diverges_on_seed_two, make_trial, well
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "bits=1 norm=srelu dataset=fashion_mnist",
+        "norm=bn_fixed depth=8 width=4 model.padding=tf",
+        "norm=bn norm.affine=false",
+        "norm=srelu norm.temperature=3 norm.floor=-0.5 bits=2 model.residual=false recipe.lr=0.01",
+        "dataset=cifar10 recipe.epochs=30 recipe.augment=cutout dataset.valid_fraction=0",
+        "model=resnet_imagenet depth=18 width=2.5 dataset=imagenet dataset.multi_crop=true norm=gn",
+        "recipe=scaled_lr recipe.batch_size=4 recipe.schedule=cosine",
+        "dataset=image_folder dataset.size=32",
+    ],
+)
+def test_the_line_of_a_config_makes_a_trial_of_the_same_identity(planned, typed, own):
+    root = [f"dataset.root={own}"] * ("image_folder" in typed)
+    (trial,) = planned(*typed.split(), *root, "seeds=1").study.trials
+    said = [word for word in shlex.split(command_line.line(trial.config)) if word != "seed=0"]
+    (again,) = planned(*said, "seeds=1").study.trials
+    assert again.trial_id == trial.trial_id == trial_id(trial.config)
+
+
+def test_the_line_says_no_more_than_the_options_and_what_differs_from_them(planned):
+    (trial,) = planned("norm=srelu", "bits=1", "recipe.lr=0.01", "seeds=1").study.trials
+    assert command_line.line(trial.config) == (
+        "model=wrn norm=srelu dataset=digits bits=1 depth=14 width=2 seed=0 recipe.lr=0.01"
+    )
+
+
+def test_a_folder_of_many_words_is_quoted_for_the_shell_and_for_hydra(planned, folder):
+    for part in ("train", "test"):
+        (folder / "my images, all" / part).mkdir(parents=True)
+    (trial,) = planned("dataset=image_folder", "dataset.root='my images, all'", "seeds=1").study.trials
+    said = shlex.split(command_line.line(trial.config))
+    assert said[-1] == "dataset.root='my images, all'"
+
+
+def test_a_config_from_before_a_key_was_added_has_the_value_that_was_in_effect(planned):
+    (trial,) = planned("seeds=1").study.trials
+    older = {**trial.config, "model": {"_target_": trial.config["model"]["_target_"], "_partial_": True}}
+    assert command_line.line(older) == command_line.line(trial.config)
+
+
+def keep(trial, runs, run=well, weights=False):
+    list(run_directory.attempt(run, trial, runs))
+    if weights:
+        (runs / trial.trial_id / "weights.pt").touch()
+    return trial.trial_id
+
+
+def test_a_trial_with_weights_is_found_by_its_id(tmp_path):
+    trial = make_trial(0)
+    keep(trial, tmp_path, weights=True)
+    assert trained.find(trial.trial_id, tmp_path) == (trial.config, tmp_path / trial.trial_id)
+
+
+def test_a_trial_without_weights_is_a_mistake_that_says_how_to_have_them(planned, folder):
+    (trial,) = planned("bits=1", "seeds=1").study.trials
+    line = "python -m ablate.run model=wrn norm=bn dataset=digits bits=1 depth=14 width=2 seed=0"
+    runs = folder / "runs"
+    for run, told in (
+        (lambda config, directory: iter(()), f"it failed (error), so there are no weights; to try again: {line} runs="),
+        (
+            well,
+            "its weights were not kept (checkpoint.keep=none); "
+            f"to train it again: rm -r {runs}/{trial.trial_id}; {line} runs=",
+        ),
+    ):
+        keep(trial, runs, run)
+        with pytest.raises(UsageError) as mistake:
+            trained.find(trial.trial_id, runs)
+        assert str(mistake.value).startswith(f"trial={trial.trial_id}: {told}{runs}")
+    (runs / trial.trial_id / "events.jsonl").unlink()
+    with pytest.raises(
+        UsageError, match="it has not finished, so there are no weights; to finish it: python -m ablate"
+    ):
+        trained.find(trial.trial_id, runs)
+
+
+def test_a_part_of_ones_own_is_named_where_no_line_can_be_said(planned, tmp_path):
+    (trial,) = planned("seeds=1").study.trials
+    keep(trial, tmp_path)
+    config = {**trial.config, "norm": {"_target_": "mine.leaky"}}
+    (tmp_path / trial.trial_id / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"the line that made it \(its norm, mine.leaky, is none of conf/'s\)"):
+        trained.find(trial.trial_id, tmp_path)
+
+
+def test_an_unknown_id_is_a_mistake_that_names_close_ones_or_how_many_there_are(tmp_path):
+    ids = [keep(make_trial(0), tmp_path), keep(make_trial(2), tmp_path, diverges_on_seed_two)]
+    with pytest.raises(UsageError, match=f"trial={ids[0][:-1]}: not in .*; did you mean {ids[0]}"):
+        trained.find(ids[0][:-1], tmp_path)
+    with pytest.raises(UsageError, match=f"trial={ids[1][:4]}: not in .*; did you mean {ids[1]}"):
+        trained.find(ids[1][:4], tmp_path)
+    for unknown in ("zzz", "..", "."):
+        with pytest.raises(UsageError, match=r"not in .*; its 2 trials are named by their ids"):
+            trained.find(unknown, tmp_path)
+    with pytest.raises(UsageError, match=r"runs=.*nowhere: there is no such folder; allowed: the folder of the run"):
+        trained.find(ids[0], tmp_path / "nowhere")

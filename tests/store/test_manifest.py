@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import cProfile
+import json
+import multiprocessing
+
+import pytest
+from filelock import FileLock
+
+from ablate.core.errors import UsageError
+from ablate.core.identity import flatten, trial_id
+from ablate.core.study import Cell, Study, Trial
+from ablate.store import manifest, run_directory
+from tests.support.fakes import make_trial
+
+URI = "sqlite:////somewhere/mlflow.db"
+
+
+def study(*bits, seeds=(0, 1), name="mine", **fixed):
+    trials = [make_trial(seed, bits=one, **fixed) for one in bits for seed in seeds]
+    return Study(name, {"bits": list(bits)}, trials, derived=["norm.temperature"], contrast=("bits", [32, 1]))
+
+
+def test_a_study_is_recalled_as_it_was_asked_for(tmp_path):
+    asked = study(1, 32)
+    manifest.remember(asked, tmp_path, URI, {"code_version": "1.2.3"})
+    told = manifest.recall("mine", tmp_path)
+    assert told.study.trials == asked.trials
+    assert (told.study.factors, told.study.derived, told.study.contrast) == (
+        {"bits": [1, 32]},
+        ["norm.temperature"],
+        ("bits", [32, 1]),
+    )
+    assert (told.uri, told.tags) == (URI, {"code_version": "1.2.3"})
+
+
+def test_values_keep_their_types_and_params_what_the_config_lacks(tmp_path):
+    trials = []
+    for level in (1, 1.0, True, None, "1", [1, 2]):
+        config = {"seed": 3, "deep": {"same": 10.0, "level": level}, "runs_in": {}, "dataset": {"root": "/here"}}
+        params = {"norm": "bn", "numerics": 2, "deep.same": 10, "deep.level": flatten(config)["deep.level"], "seed": 3}
+        trials.append(Trial(Cell((("deep.level", str(level)),)), 3, config, params, f"t{level!r}"))
+    manifest.remember(Study("mine", {}, trials), tmp_path, URI)
+    told = manifest.recall("mine", tmp_path).study.trials
+    assert [repr(one.config["deep"]["level"]) for one in told] == ["1", "1.0", "True", "None", "'1'", "[1, 2]"]
+    assert [dict(one.config) == dict(sent.config) for one, sent in zip(told, trials, strict=True)] == [True] * 6
+    assert [one.params == sent.params for one, sent in zip(told, trials, strict=True)] == [True] * 6
+
+
+def test_a_second_line_adds_its_trials_and_gives_its_factors(tmp_path):
+    manifest.remember(study(1), tmp_path, URI)
+    manifest.remember(study(1, 32, seeds=(0, 1, 2)), tmp_path, "http://elsewhere")
+    manifest.remember(study(1, seeds=(0,), width=4), tmp_path, "http://elsewhere")
+    told = manifest.recall("mine", tmp_path)
+    assert len(told.study.trials) == 7
+    assert told.study.factors == {"bits": [1]}
+    assert told.uri == "http://elsewhere"
+    for trial in told.study.trials:
+        assert trial.trial_id == trial_id(trial.config)
+
+
+def test_an_unknown_name_is_a_mistake_that_names_those_there_are(tmp_path):
+    with pytest.raises(UsageError, match=r"study=mine: not in .*; allowed: none yet"):
+        manifest.recall("mine", tmp_path)
+    manifest.remember(study(1, name="first"), tmp_path, URI)
+    manifest.remember(study(1, name="second.json"), tmp_path, URI)
+    with pytest.raises(UsageError, match=r"study=mine: not in .*; allowed: first, second\.json$"):
+        manifest.recall("mine", tmp_path)
+
+
+def test_what_other_studies_use_is_known(tmp_path):
+    manifest.remember(study(1, 32), tmp_path, URI)
+    manifest.remember(study(1, name="other"), tmp_path, URI)
+    assert manifest.shared("mine", tmp_path) == {trial.trial_id for trial in study(1).trials}
+    manifest.forget("other", tmp_path)
+    assert manifest.shared("mine", tmp_path) == set()
+    assert manifest.names(tmp_path) == ["mine"]
+
+
+def test_a_claim_is_seen_only_while_it_is_held(tmp_path):
+    assert not run_directory.is_claimed("t0", tmp_path)
+    (tmp_path / "t0").mkdir()
+    with FileLock(tmp_path / "t0" / "claim"):
+        assert run_directory.is_claimed("t0", tmp_path)
+    assert not run_directory.is_claimed("t0", tmp_path)
+
+
+def _ask(bits, runs):
+    manifest.remember(study(bits), runs, URI)
+
+
+def test_lines_said_at_once_lose_no_trial(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_ask, args=(bits, tmp_path)) for bits in (1, 2, 4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert {trial.config["bits"] for trial in manifest.recall("mine", tmp_path).study.trials} == {1, 2, 4}
+
+
+def large(cells):
+    """A study of so many cells with 5 seeds each."""
+    fixed = {f"key{n}": {"some": n, "value": f"v{n}"} for n in range(20)}
+    trials = []
+    for cell in range(cells):
+        for seed in range(5):
+            config = {"recipe": {"epochs": 3, "lr": cell / 7}, "seed": seed, **fixed}
+            trials.append(Trial(Cell((("recipe.lr", cell / 7),)), seed, config, flatten(config), f"t{cell}.{seed}"))
+    return Study("big", {"recipe.lr": [cell / 7 for cell in range(cells)]}, trials)
+
+
+def test_ten_thousand_trials_are_small(tmp_path):
+    big = large(2000)
+    manifest.remember(big, tmp_path, URI)
+    manifest.remember(big, tmp_path, URI)
+    written = (tmp_path / "studies" / "big.json").read_text()
+    assert len(written) < 1_000_000
+    assert len(json.loads(written)["cells"]) == 2000
+    assert manifest.recall("big", tmp_path).study.trials == big.trials
+
+
+def test_remembering_four_times_the_trials_again_takes_about_four_times_the_work(tmp_path):
+    """Work is counted in function calls: seconds are for benchmarks/plan_scale.py."""
+
+    def calls(cells):
+        big, counted = large(cells), cProfile.Profile()
+        manifest.remember(big, tmp_path / str(cells), URI)
+        counted.runcall(manifest.remember, big, tmp_path / str(cells), URI)
+        return sum(entry.callcount for entry in counted.getstats())
+
+    assert calls(400) < 4.2 * calls(100)
+
+
+def test_a_damaged_manifest_is_named(tmp_path):
+    manifest.remember(study(1), tmp_path, URI)
+    path = manifest.folder(tmp_path) / "mine.json"
+    path.write_text("{bad")
+    with pytest.raises(UsageError, match=r"mine.json: damaged \(.*\); remove it, and say the study's lines again"):
+        manifest.recall("mine", tmp_path)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from filelock import FileLock, Timeout
+
+from ablate.core.errors import UsageError
+from ablate.core.events import Done, Epoch, Failed, from_dict, to_dict
+from ablate.store import run_directory
+from tests.support.fakes import diverges_on_seed_two, done, epoch, make_trial, raises_on_seed_one, started, well
+
+
+def types(events):
+    return [type(event).__name__ for event in events]
+
+
+@pytest.mark.parametrize("event", [started(), epoch(2), done(), Failed(kind="oom", reason="full", traceback="...")])
+def test_events_survive_the_log(event):
+    assert from_dict(json.loads(json.dumps(to_dict(event)))) == event
+
+
+def test_an_attempt_stores_every_event_that_it_yields(tmp_path):
+    trial = make_trial(0)
+    yielded = list(run_directory.attempt(well, trial, tmp_path))
+    assert types(yielded) == ["Started", "Epoch", "Epoch", "Epoch", "Done"]
+    assert run_directory.history(trial, tmp_path) == yielded
+    assert run_directory.outcome(trial, tmp_path) == dataclasses.replace(yielded[-1], predicted=(), labels=())
+    assert json.loads((tmp_path / trial.trial_id / "config.json").read_text()) == trial.config
+
+
+def test_a_trial_never_started_has_no_outcome(tmp_path):
+    assert run_directory.outcome(make_trial(0), tmp_path) is None
+    assert run_directory.history(make_trial(0), tmp_path) == []
+
+
+def test_a_finished_trial_is_not_run_again_but_told_again(tmp_path):
+    first = list(run_directory.attempt(well, make_trial(0), tmp_path))
+    assert list(run_directory.attempt(raises_on_seed_one, make_trial(0), tmp_path)) == first
+
+
+def test_a_failed_trial_is_run_again_and_its_last_attempt_counts(tmp_path):
+    trial = make_trial(1)
+    list(run_directory.attempt(raises_on_seed_one, trial, tmp_path))
+    list(run_directory.attempt(well, trial, tmp_path))
+    assert types(run_directory.history(trial, tmp_path)) == ["Started", "Epoch", "Epoch", "Epoch", "Done"]
+
+
+def test_nan_losses_are_told_apart_from_errors(tmp_path):
+    *_, diverged = run_directory.attempt(diverges_on_seed_two, make_trial(2), tmp_path)
+    *_, error = run_directory.attempt(raises_on_seed_one, make_trial(1), tmp_path)
+    assert (diverged.kind, diverged.reason) == ("diverged", "the training loss is nan in epoch 1")
+    assert (error.kind, error.reason) == ("error", "RuntimeError: no such thing")
+    assert "raises_on_seed_one" in error.traceback
+
+
+def test_a_mistake_found_while_a_trial_runs_is_told_in_its_own_words(tmp_path):
+    def run(config, directory):
+        yield started()
+        raise UsageError("cat.jpg: not a whole image")
+
+    *_, failed = run_directory.attempt(run, make_trial(0), tmp_path)
+    assert (failed.kind, failed.reason) == ("error", "cat.jpg: not a whole image")
+
+
+def test_a_run_is_given_its_run_directory(tmp_path):
+    def run(config, directory):
+        (directory / "kept").touch()
+        yield done()
+
+    list(run_directory.attempt(run, make_trial(0), tmp_path))
+    assert (tmp_path / make_trial(0).trial_id / "kept").exists()
+
+
+def test_running_out_of_memory_is_a_failure_of_its_own_kind(tmp_path):
+    full = ["DefaultCPUAllocator: can't allocate memory: you tried to allocate 92160000000000 bytes", "no room"]
+    for seed, error in enumerate((RuntimeError(full[0]), MemoryError(full[1]))):
+
+        def run(config, directory, error=error):
+            yield started()
+            raise error
+
+        *_, failed = run_directory.attempt(run, make_trial(seed), tmp_path)
+        assert failed.kind == "oom"
+
+
+def test_a_run_that_ends_without_an_outcome_has_failed(tmp_path):
+    *_, failed = run_directory.attempt(lambda config, directory: iter([started()]), make_trial(0), tmp_path)
+    assert isinstance(failed, Failed)
+    assert "without saying Done" in failed.reason
+
+
+def test_a_torn_last_line_is_an_unfinished_trial_and_harms_no_later_attempt(tmp_path):
+    trial = make_trial(0)
+    list(run_directory.attempt(well, trial, tmp_path))
+    log = tmp_path / trial.trial_id / "events.jsonl"
+    log.write_text(log.read_text()[:-20])
+    assert run_directory.outcome(trial, tmp_path) is None
+    again = list(run_directory.attempt(well, trial, tmp_path))
+    assert run_directory.history(trial, tmp_path) == again
+
+
+def test_an_outcome_longer_than_a_block_is_read_whole(tmp_path):
+    trial = make_trial(0)
+    long = Done(metrics={"test_acc": 1.0}, predicted=list(range(50_000)), labels=list(range(50_000)))
+    list(run_directory.attempt(lambda config, directory: iter([started(), long]), trial, tmp_path))
+    assert run_directory.outcome(trial, tmp_path) == Done(metrics={"test_acc": 1.0}, time=long.time)
+    assert run_directory.history(trial, tmp_path)[-1] == long
+
+
+def test_the_claim_is_held_while_the_trial_runs(tmp_path):
+    trial = make_trial(0)
+    running = run_directory.attempt(well, trial, tmp_path)
+    next(running)
+    with pytest.raises(Timeout):
+        FileLock(tmp_path / trial.trial_id / "claim", timeout=0).acquire()
+    list(running)
+    FileLock(tmp_path / trial.trial_id / "claim", timeout=0).acquire()
+
+
+def test_an_attempt_that_is_broken_off_leaves_no_outcome(tmp_path):
+    trial = make_trial(0)
+    running = run_directory.attempt(well, trial, tmp_path)
+    assert isinstance([next(running), next(running)][-1], Epoch)
+    running.close()
+    assert run_directory.outcome(trial, tmp_path) is None

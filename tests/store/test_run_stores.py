@@ -1,0 +1,354 @@
+"""Studies whose run directories are in an S3 on loopback: workers die, other machines go on, nothing is done twice."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ablate import CONF, dispatch
+from ablate.core.events import Done, Failed, Notice
+from ablate.dispatch import Slot
+from ablate.store import event_log, leases, run_directory, run_store
+from ablate.store.folder import Folder
+from ablate.store.object_store import Objects
+from ablate.tasks import image_classification
+from ablate.training import build
+from ablate.training.checkpoint_policy import CheckpointPolicy
+from tests.support import buckets
+from tests.support.fakes import TIMES, Dies, diverges_on_seed_two, in_slot, raises_on_seed_one
+from tests.training.test_checkpoint import made, numbers
+
+LINE = [
+    *("-m", "norm=bn", "bits=1,32", "seeds=1", "depth=8", "width=3"),
+    *("recipe.epochs=8", "checkpoint.every=1", "cost=false"),
+]
+EVERY_BATCH = CheckpointPolicy(minutes=1e-9, stop=Path("stop"))
+BATCHES = 3
+"""Of the tiny trial's epoch: it has 2, and a pass that re-estimates moments."""
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def place(request, tmp_path):
+    if request.param == "folder":
+        return Folder(tmp_path / "runs")
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    return run_store.place(buckets.fresh_url(request.param), tmp_path / "runs")
+
+
+def tell(place, run, trials):
+    """Events in process, then what a reader finds."""
+    events = list(dispatch.in_process(in_slot(run), trials, runs=place.runs, slot=Slot(), place=place))
+    place.refresh(trials)
+    return events
+
+
+def test_a_folder_and_an_object_store_tell_and_hold_the_same(place, trials):
+    for run in (diverges_on_seed_two, raises_on_seed_one):
+        events = tell(place, run, trials)
+        for one in trials:
+            mine = [event for other, event in events if other.trial_id == one.trial_id]
+            assert mine == run_directory.history(one, place.runs)
+            assert json.loads((place.runs / one.trial_id / "config.json").read_text()) == one.config
+    ends = [run_directory.outcome(one, place.runs) for one in trials]
+    assert [end.kind if isinstance(end, Failed) else end.metrics["test_acc"] for end in ends] == [0.9, 0.91, 0.92, 0.93]
+    assert [
+        {line["attempt"] for line in event_log.lines(place.runs / one.trial_id / run_directory.LOG)} for one in trials
+    ] == [*({1}, {1}, {1, 2}, {1})]
+
+
+def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers(place, tmp_path):
+    undisturbed = list(
+        run_directory.attempt(
+            functools.partial(image_classification.run, threads=1, device="cpu"), made(), tmp_path / "other"
+        )
+    )
+    trained = []
+
+    def stops(config, directory):
+        """After two batches, as if asked to."""
+
+        def look(real=build.recipe):
+            def recipe(*arguments, **options):
+                got = real(*arguments, **options)
+
+                def augment(images, draws, counted=got.augment):
+                    trained.append(directory)
+                    if len(trained) == 2:
+                        (directory / "stop").touch()
+                    return counted(images, draws)
+
+                return type(got)(**{**vars(got), "augment": augment})
+
+            return recipe
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(build, "recipe", look())
+            patch.setattr("ablate.training.checkpoint.SECONDS_BETWEEN_LOOKS", 0)
+            yield from image_classification.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
+
+    assert not any(isinstance(event, Done) for event in place.attempt(stops, made()))
+    if isinstance(place, Folder):
+        (place.runs / made().trial_id / "stop").unlink()
+    assert numbers(place.attempt(stops, made())) == numbers(undisturbed)
+    assert len(trained) == 3 * BATCHES
+
+
+class Counted:
+    """The real trial, killed -9 at its fifth batch once a checkpoint is stored; each batch is counted in `folder`."""
+
+    def __init__(self, folder, url):
+        self.folder, self.url = folder, url
+
+    def __call__(self, config, directory):
+        real = build.recipe
+        brought = (directory / run_directory.CHECKPOINTS[0]).exists()
+        with (self.folder / "brought").open("a") as file:
+            file.write(f"{brought}\n")
+
+        def recipe(*arguments, **options):
+            got = real(*arguments, **options)
+
+            def augment(images, draws):
+                with (self.folder / "batches").open("a") as file:
+                    file.write(f"{brought}\n")
+                if not brought and len((self.folder / "batches").read_text().splitlines()) == 5:
+                    self.die_once_stored(directory)
+                return got.augment(images, draws)
+
+            return type(got)(**{**vars(got), "augment": augment})
+
+        build.recipe = recipe
+        try:
+            yield from image_classification.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
+        finally:
+            build.recipe = real
+
+    def die_once_stored(self, directory):
+        """Four batches are in the checkpoint here; the object is that very file."""
+        here = directory / run_directory.CHECKPOINTS[0]
+        there = Objects(self.url)
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if there.read(f"{directory.name}/000001/checkpoint.pt") == here.read_bytes():
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.05)
+
+
+@pytest.mark.ray
+def test_a_worker_killed_mid_training_goes_on_from_the_batch_of_the_stored_checkpoint(tmp_path, s3):
+    undisturbed = list(
+        run_directory.attempt(
+            functools.partial(image_classification.run, threads=1, device="cpu"), made(), tmp_path / "other"
+        )
+    )
+    place = run_store.place(buckets.fresh_url("s3"), tmp_path / "runs")
+    run = in_slot(Counted(tmp_path, place.url))
+    events = [event for _, event in dispatch.on_ray(run, [made()], runs=place.runs, slot=Slot(), place=place)]
+    assert [event.text for event in events if isinstance(event, Notice)] == [
+        "its worker process died; it is tried again"
+    ]
+    assert (tmp_path / "brought").read_text().split() == ["False", "True"]
+    batches = (tmp_path / "batches").read_text().split()
+    assert (batches.count("False"), batches.count("True")) == (5, 3 * BATCHES - 4)
+    place.refresh([made()])
+    assert numbers(run_directory.history(made(), place.runs)) == numbers(undisturbed)
+    assert sum(isinstance(event, Done) for event in events) == 1
+
+
+@pytest.mark.ray
+def test_a_worker_that_dies_too_often_is_lost_there_too(tmp_path, s3, trials):
+    place = run_store.place(buckets.fresh_url("s3"), tmp_path / "runs")
+    run = in_slot(Dies(tmp_path, "dies again"))
+    told = dispatch.on_ray(run, trials[:2], runs=place.runs, slot=Slot(), max_lost=1, place=place)
+    last = {one.seed: event for one, event in told}
+    assert (last[0].kind, type(last[1])) == ("lost", Done)
+    elsewhere = run_store.place(place.url, tmp_path / "elsewhere")
+    elsewhere.refresh(trials)
+    assert run_directory.outcome(trials[0], elsewhere.runs) == last[0]
+
+
+def environment(**settings):
+    return {**os.environ, "PYTHONPATH": str(CONF.parent), "COLUMNS": "200", **settings}
+
+
+def typed_elsewhere(*words, **settings):
+    """In a process of its own, which has no connection yet."""
+    command = [sys.executable, "-m", *words]
+    done = subprocess.run(command, env=environment(**settings), capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@contextlib.contextmanager
+def started(*line):
+    """A driver in a process of its own, which says what it says in told.txt, and ends with this."""
+    with Path("told.txt").open("w") as told:
+        command = [sys.executable, "-m", "ablate.run", *line]
+        driver = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, env=environment())
+        try:
+            yield driver
+        finally:
+            driver.kill()
+            driver.wait()
+
+
+def working_with_a_checkpoint(url, seconds=240):
+    """The first trial that is trained on and has a checkpoint stored, and the process that is at it."""
+    there, end = Objects(url), time.monotonic() + seconds
+    while time.monotonic() < end:
+        for name in [one for one in there.names() if one.endswith("/000001/checkpoint.pt")]:
+            log = (there.read(name.replace("checkpoint.pt", run_directory.LOG)) or b"").decode().splitlines()
+            if log and '"Done"' not in log[-1]:
+                return name.partition("/")[0], json.loads(log[0])["pid"]
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint was stored")
+
+
+def kill_a_worker(url):
+    """kill -9 a process that is at a trial whose checkpoint is stored; return the trial's id."""
+    trial_id, pid = working_with_a_checkpoint(url)
+    os.kill(pid, signal.SIGKILL)
+    return trial_id
+
+
+def results(runs):
+    found = {}
+    for log in sorted(Path(runs).glob("t*/events.jsonl")):
+        lines = event_log.lines(log)
+        assert [line["event"] for line in lines].count("Done") == 1
+        assert sorted(line["epoch"] for line in lines if line["event"] == "Epoch") == list(range(1, 9))
+        metrics = [line["metrics"] for line in lines if "metrics" in line]
+        told = [{name: value for name, value in one.items() if name not in (*TIMES, "train_s")} for one in metrics]
+        found[log.parent.name] = told, lines[-1]["predicted"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What the line gives in a folder."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+    status, _, err = typed_elsewhere("ablate.run", *LINE, "track=off", f"runs={runs}", "dispatch=in_process")
+    assert status == 0, err
+    return results(runs)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_study_in_an_object_store_survives_a_kill_and_goes_on_from_any_machine(folder, s3, undisturbed):
+    url = buckets.fresh_url("s3")
+    there = f"storage={url}"
+    with started(*LINE, "track=off", there) as driver:
+        killed = kill_a_worker(url)
+        assert driver.wait(240) == 0, Path("told.txt").read_text()
+    assert "its worker process died; it is tried again" in Path("told.txt").read_text()
+    assert results("runs") == undisturbed
+    assert f"{killed}/claims/000002.json" in Objects(url).names()
+    assert not [name for name in Objects(url).names() if "checkpoint" in name]
+
+    status, out, err = typed_elsewhere("ablate.studies", "study=digits-bits")
+    assert (status, err) == (0, "")
+    assert [row.split()[1:] for row in out.splitlines() if row.split()[:1] in (["1"], ["32"])] == [
+        ["1", "0", "0", "0"]
+    ] * 2
+    status, out, err = typed_elsewhere("ablate.run", *LINE, "track=off", there, "runs=elsewhere", "dispatch=in_process")
+    assert (status, err) == (0, "")
+    assert "Nothing to train: every trial had its outcome already." in out
+    assert results("elsewhere") == undisturbed
+
+    assert not list(Path("elsewhere").glob("t*/weights.pt"))
+    status, out, err = typed_elsewhere("ablate.evaluate", f"trial={killed}", "runs=elsewhere")
+    assert (status, err) == (0, "")
+    (acc,) = {end["test_acc"] for end in results("elsewhere")[killed][0] if "test_acc" in end}
+    assert f"test accuracy {100 * acc:.2f}%" in out
+
+    status, out, err = typed_elsewhere("ablate.studies", "remove=digits-bits", "yes=true", "runs=elsewhere")
+    assert (status, err) == (0, "")
+    assert not [name for name in Objects(url).names() if not name.startswith("stops/")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_asked_to_stop_it_stores_a_checkpoint_gives_the_claim_back_and_goes_on_elsewhere(folder, s3, undisturbed):
+    url = buckets.fresh_url("s3")
+    with started(*LINE, "track=off", "dispatch=in_process", f"storage={url}") as driver:
+        trial_id = working_with_a_checkpoint(url)[0]
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(60) == 130, Path("told.txt").read_text()
+    there = Objects(url)
+    assert there.read(f"{trial_id}/claims/000001.beat") == leases.OVER
+    assert f"{trial_id}/000001/checkpoint.pt" in there.names()
+    assert not [name for name in there.names() if name.startswith("stops/")]
+    again = ("ablate.run", *LINE, "track=off", "dispatch=in_process", f"storage={url}", "runs=elsewhere")
+    assert typed_elsewhere(*again)[0] == 0
+    assert f"{trial_id}/claims/000002.json" in there.names()
+    assert results("elsewhere") == undisturbed
+
+
+MISTAKES = [
+    ("storage=nowhere", "storage=nowhere: no URL; allowed: s3://BUCKET/PREFIX"),
+    ("storage=gopher://there/x", "no such protocol as gopher://; allowed: s3://BUCKET/PREFIX"),
+    ("storage=http://there/x", "put-if-absent, which is not known to work at http://; allowed: s3://BUCKET/PREFIX"),
+    ("storage=file:///there", "allowed: s3://BUCKET/PREFIX; for a folder, runs=FOLDER"),
+    ("storage='s3://me:hush@bucket/x'", "no user, password or question mark; allowed: s3://BUCKET/PREFIX, with"),
+    ("storage=s3://nobucket/x", "storage=s3://nobucket/x: there is no such bucket; allowed: s3://BUCKET/PREFIX that"),
+]
+
+
+def one_line(status, out, err):
+    assert (status, err.count("\n")) == (2, 1), err
+    assert not any(secret in out + err for secret in ("hush", "testing-secret", "Traceback"))
+    assert not Path("runs").exists()
+    return err
+
+
+@pytest.mark.parametrize(("words", "told"), MISTAKES)
+@pytest.mark.parametrize("mode", ["run", "plan"])
+def test_a_mistake_is_one_line_before_anything_starts(say, folder, s3, words, told, mode):
+    assert told in one_line(*say("ablate.run", words, f"mode={mode}", "track=off", "dispatch=in_process"))
+
+
+def typed(**settings):
+    return one_line(*typed_elsewhere("ablate.run", "storage=s3://ablate/x", "track=off", **settings))
+
+
+def test_an_s3_that_nobody_answers_at_is_one_line(folder, s3):
+    told = typed(AWS_ENDPOINT_URL="http://me:hush@127.0.0.1:9")
+    assert told.startswith("storage=s3://ablate/x: it does not answer (")
+
+
+def test_an_s3_that_refuses_the_credentials_is_one_line(folder, s3):
+    def refuse_after(actions):
+        asked = urllib.request.Request(
+            f"{s3}/moto-api/reset-auth", str(actions).encode(), {"Content-Type": "text/plain"}
+        )
+        urllib.request.urlopen(asked).close()
+
+    refuse_after(0)
+    try:
+        assert "storage=s3://ablate/x: access denied (" in typed()
+    finally:
+        refuse_after("inf")
+
+
+def test_no_credentials_at_all_are_one_line(folder, s3):
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
+    told = typed(**none, AWS_SHARED_CREDENTIALS_FILE="/nowhere", AWS_CONFIG_FILE="/nowhere")
+    assert "no credentials found in the environment (AWS_...), ~/.aws" in told
+
+
+def test_a_missing_driver_package_is_one_line(folder, s3):
+    Path("hidden").mkdir()
+    Path("hidden/s3fs.py").write_text("raise ImportError('no s3fs')")
+    told = typed(PYTHONPATH=f"hidden{os.pathsep}{CONF.parent}")
+    assert "its package is not installed; allowed: after pip install s3fs" in told
