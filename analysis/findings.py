@@ -171,7 +171,7 @@ def _matched(
     contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]]
 ) -> tuple[list[Contrast], list[list[MarginRow]]]:
     """The contrasts with a matched pair, and of their rows those whose cells are both in the design."""
-    kept = [[row for row in its if not row.one_sided] for its in rows]
+    kept = [[row for row in its if not row.lacks_an_arm] for its in rows]
     held = [place for place, its in enumerate(kept) if its]
     return [contrasts[place] for place in held], [kept[place] for place in held]
 

@@ -40,7 +40,7 @@ def levels_of(frame: pd.DataFrame, key: str, *, absent: bool = False) -> list[An
     return sorted(there, key=lambda v: (not isinstance(v, int | float), v if isinstance(v, int | float) else 0))
 
 
-def places(frame: pd.DataFrame, column: pd.Series) -> pd.Series:
+def level_positions(frame: pd.DataFrame, column: pd.Series) -> pd.Series:
     """Each value's place among the key's levels."""
     order = {repr(level): place for place, level in enumerate(levels_of(frame, str(column.name)))}
     return column.astype(object).map(lambda level: order.get(repr(level), -1))

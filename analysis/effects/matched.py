@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ablate.core.levels import show
 from ablate.stats.paired import EQUIVALENCE_PP, Margin, differences_pp, margin, test_set_error
 from analysis.effects.contrasts import Contrast
-from analysis.effects.factors import factors, places
+from analysis.effects.factors import factors, level_positions
 from analysis.sources.runs import Runs
 
 Row = dict[str, Any]
@@ -29,7 +29,7 @@ class MarginRow:
     diverged: how many trials of the first and of the second arm did.
     planned: how many seeds the arm with more of them has, done or not.
     versions: the code that made the runs.
-    one_sided: there is no trial of one arm, done or not.
+    lacks_an_arm: whether one arm has no trial at all, done or not.
     """
 
     levels: dict[str, Any]
@@ -43,7 +43,7 @@ class MarginRow:
     diverged: tuple[int, int] = (0, 0)
     planned: int = 0
     versions: Sequence[str] = ()
-    one_sided: bool = False
+    lacks_an_arm: bool = False
 
 
 def margins(
@@ -112,8 +112,11 @@ def split_constants(rows: Sequence[MarginRow]) -> tuple[list[MarginRow], dict[st
 def _in_order(rows: list[MarginRow], frame: pd.DataFrame) -> list[MarginRow]:
     """By the first factor's levels, then the next one's; numbers by size."""
     keys = list(rows[0].levels) if rows else []
+    if not keys:
+        return rows
     levels = pd.DataFrame([row.levels for row in rows], columns=keys, dtype=object)
-    return [rows[at] for at in levels.sort_values(keys, key=lambda c: places(frame, c)).index] if keys else rows
+    ordered = levels.sort_values(keys, key=lambda column: level_positions(frame, column))
+    return [rows[index] for index in ordered.index]
 
 
 def margin_row(
@@ -159,12 +162,12 @@ def margin_row(
     planned = max(len(first), len(second))
     if not seeds:
         means = [float(np.mean([t["acc"] for t in of.values()])) if of else None for of in done]
-        one_sided = not (first and second)
+        lacks_an_arm = not (first and second)
         return MarginRow(
             *(levels, None, means[0], means[1], (), (), notes),
             diverged=diverged,
             planned=planned,
-            one_sided=one_sided,
+            lacks_an_arm=lacks_an_arm,
         )
     pairs = [[of[seed] for seed in seeds] for of in done]
     accs = [[trial["acc"] for trial in arm] for arm in pairs]

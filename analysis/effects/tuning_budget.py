@@ -213,7 +213,7 @@ def curves_in_full(comparisons: Sequence[Any]) -> pd.DataFrame:
     )
 
 
-def asked_in_words(runs: Runs) -> str:
+def settings_in_words(runs: Runs) -> str:
     """What the tuning was told: its sampler, its budget, its spaces; empty without one."""
     said = runs.terms.get("tune")
     if not said:

@@ -18,14 +18,14 @@ from analysis.paper.decisions import Decision, Word
 class Ruling:
     """What a study says to one claim.
 
-    told: why, with numbers. command: what would test it. about: the part of the claim that the word is about; empty
+    reason: why, with numbers. command: what would test it. about: the part of the claim that the word is about; empty
     for all of it. tests: every test, a row each. arms: accuracies to read beside them.
     """
 
     number: int
     claim: str
     word: Word
-    told: str
+    reason: str
     command: str = ""
     about: str = ""
     tests: pd.DataFrame = field(default_factory=pd.DataFrame)

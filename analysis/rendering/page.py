@@ -64,7 +64,7 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
         speed=_head(cost_tables.speed(runs)),
         knows_inference="weight_bytes" in runs.frame,
         tuned=_head(tuning_budget.spent_shown(runs)) if runs.choices else None,
-        spaces=tuning_budget.asked_in_words(runs),
+        spaces=tuning_budget.settings_in_words(runs),
         texts=[*factors(runs), *TEXTS],
         figures={drawn.name: drawn for drawn in plots.save_all(found, folder)},
         diverged=rulings.diverged(runs) if found.rulings else "",

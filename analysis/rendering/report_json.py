@@ -43,7 +43,7 @@ def as_json(found: Findings, told: list[str], warned: list[str]) -> str:
         "tuning": _records(tuning_budget.spent_in_full(runs)) if runs.choices else [],
         "tuning_curves": _records(tuning_budget.curves_in_full(found.comparisons)),
         "claims": [
-            {"claim": one.claim, "word": one.word, "about": one.about, "told": one.told} for one in found.rulings
+            {"claim": one.claim, "word": one.word, "about": one.about, "told": one.reason} for one in found.rulings
         ],
         "printed": _records(claims.in_full(found.claims)) if found.claims else [],
     }

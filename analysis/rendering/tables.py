@@ -12,7 +12,7 @@ import pandas as pd
 
 from ablate.core.levels import show
 from ablate.stats.paired import Margin, bca_interval
-from analysis.effects.factors import cells, factors, places
+from analysis.effects.factors import cells, factors, level_positions
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict, in_words
 from analysis.findings import Comparison, Findings
@@ -57,7 +57,7 @@ def accuracies_in_full(runs: Runs) -> pd.DataFrame:
 def cells_in_order(runs: Runs) -> list[tuple[dict[str, Any], pd.DataFrame, pd.Series]]:
     """Each cell's levels, its trials, and the accuracies of those done. Every table of a report asks for them."""
     keys = factors(runs)
-    frame = runs.frame.sort_values(keys, key=lambda column: places(runs.frame, column)) if keys else runs.frame
+    frame = runs.frame.sort_values(keys, key=lambda column: level_positions(runs.frame, column)) if keys else runs.frame
     return [(levels, cell, cell.loc[cell["outcome"] == "done", "acc"].dropna()) for levels, cell in cells(frame, keys)]
 
 

@@ -39,7 +39,7 @@ def show(found: Findings, told: Sequence[str], warned: Sequence[str]) -> None:
     for one in found.gaps:
         _margins(console, one, found, "gap")
     if runs.choices:
-        _say(console, f"study {runs.study}, tuning. {tuning_budget.asked_in_words(runs)}")
+        _say(console, f"study {runs.study}, tuning. {tuning_budget.settings_in_words(runs)}")
         _table(console, tuning_budget.spent_shown(runs).head(MOST_ROWS), [*runs.factors, "chosen"])
     numbers = claims.counts(found.claims)
     rulings = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.rulings]

@@ -68,7 +68,7 @@ def test_what_a_study_does_not_test_is_said_with_the_study_that_would():
         "sb_small_batch",
         "sb_residual",
     ]
-    assert found[1].told == "Not varied: dataset, width, depth, bits."
+    assert found[1].reason == "Not varied: dataset, width, depth, bits."
 
 
 # The difference of margins, by hand.
@@ -130,7 +130,7 @@ def test_claim_1_is_denied_confirmed_or_undecided_by_its_cells():
     assert ruling_on(1, study(bn(lambda bits: 2), bits=[1, 32])).word == "denied"
     found = ruling_on(1, study(bn(lambda bits: 2 if bits == 32 else 0), bits=[1, 32]))
     assert found.word == "confirmed"
-    assert found.told.startswith(
+    assert found.reason.startswith(
         "bn is significantly better than srelu in 1 of 2 cells, shown to be less than 0.5 points better in 1, "
         "neither in 0."
     )
@@ -140,7 +140,7 @@ def test_claim_1_is_denied_confirmed_or_undecided_by_its_cells():
 def test_claim_1_names_cells_without_a_test():
     found = ruling_on(1, study(bn(lambda bits: 2), bits=[1, 32], noise_pp=0))
     assert found.word == "undecided"
-    assert "Without a test: 2, for want of two seeds that differ." in found.told
+    assert "Without a test: 2, for want of two seeds that differ." in found.reason
     assert found.tests["p, against 0"].tolist() == ["–", "–"]
 
 
@@ -150,7 +150,7 @@ def test_a_cell_in_which_every_trial_of_batch_norm_diverged_is_no_advantage():
 
     found = ruling_on(1, study(over, bits=[1, 32]))
     assert found.word == "undecided"
-    assert "better than srelu in 1 of 1 cells" in found.told
+    assert "better than srelu in 1 of 1 cells" in found.reason
     assert found.tests["margin (pp)"].tolist() == ["–", "+2.06"]
 
 
@@ -159,7 +159,7 @@ def test_both_batch_norms_are_tested_and_named():
     found = ruling_on(1, study(lambda arm, seed: margin[arm], arms=tuple(margin)))
     assert found.word == "confirmed"
     assert found.tests["arm"].tolist() == ["bn", "bn_fixed"]
-    assert "bn_fixed is significantly better than srelu in 0 of 1 cells" in found.told
+    assert "bn_fixed is significantly better than srelu in 0 of 1 cells" in found.reason
 
 
 # Claim 2: the margin depends on data, size and bits.
@@ -169,10 +169,10 @@ def test_claim_2_names_what_the_margin_depends_on_and_what_not():
     runs = study(bn(lambda bits, width: 2 if bits == 32 else 0), bits=[1, 32], width=[1, 4], seeds=5)
     found = ruling_on(2, runs)
     assert (found.word, found.label) == ("confirmed", "bits: confirmed")
-    assert "Shown: The margin of bn at bits 32 is " in found.told
-    assert "Not shown: The margin of bn at width 4 is " in found.told
-    assert "Not varied: dataset, depth." in found.told
-    assert "two-sided, Holm over 2 tests." in found.told
+    assert "Shown: The margin of bn at bits 32 is " in found.reason
+    assert "Not shown: The margin of bn at width 4 is " in found.reason
+    assert "Not varied: dataset, depth." in found.reason
+    assert "two-sided, Holm over 2 tests." in found.reason
 
 
 def test_claim_2_compares_every_level_with_the_first():
@@ -183,15 +183,15 @@ def test_claim_2_compares_every_level_with_the_first():
 def test_claim_2_is_denied_where_no_difference_reaches_half_a_point():
     found = ruling_on(2, study(bn(lambda bits: 2), bits=[1, 32]))
     assert (found.word, found.label) == ("denied", "bits: denied")
-    assert "shown to lie within 0.5 points of none" in found.told
+    assert "shown to lie within 0.5 points of none" in found.reason
 
 
 def test_claim_2_is_undecided_from_one_seed_or_from_seeds_that_scatter():
     one = ruling_on(2, study(bn(lambda bits: bits / 10), bits=[1, 32], seeds=1))
     assert one.word == "undecided"
-    assert "n = 1: no test" in one.told
+    assert "n = 1: no test" in one.reason
     same = ruling_on(2, study(bn(lambda bits: bits / 10), bits=[1, 32], noise_pp=0))
-    assert "n = 4, all the same: no test" in same.told
+    assert "n = 4, all the same: no test" in same.reason
     assert ruling_on(2, study(bn(lambda bits: 0), bits=[1, 32], noise_pp=1)).word == "undecided"
 
 
@@ -228,8 +228,8 @@ COUNTED = (
 def test_claim_3_is_about_what_was_measured(ratio, word):
     found = ruling_on(3, timed(times(ratio)))
     assert found.label == f"training speed: {word}"
-    assert f"Training speed: {word}; an epoch's training time of srelu {ratio:.2f} times bn's (95% " in found.told
-    assert "Not measured: training memory, training complexity, inference speed, inference memory" in found.told
+    assert f"Training speed: {word}; an epoch's training time of srelu {ratio:.2f} times bn's (95% " in found.reason
+    assert "Not measured: training memory, training complexity, inference speed, inference memory" in found.reason
 
 
 @pytest.mark.parametrize(("ratio", "word"), [(0.8, "confirmed"), (1.25, "denied")])
@@ -239,7 +239,7 @@ def test_claim_3_is_about_all_of_it_where_all_was_measured(ratio, word):
     assert found.tests["verdict"].tolist() == [word] * 6
     assert found.tests["p"].tolist().count("counted") == 4
     assert found.tests["srelu over arm"].tolist() == [f"{ratio:.2f}"] * 6
-    assert "Not measured" not in found.told
+    assert "Not measured" not in found.reason
 
 
 def test_claim_3_holds_in_part_where_lines_differ_and_names_those_that_hold():
@@ -248,17 +248,17 @@ def test_claim_3_holds_in_part_where_lines_differ_and_names_those_that_hold():
     assert found.label == "confirmed in part: training memory, inference complexity"
     words = ["denied", "confirmed", "denied", "undecided", "denied", "confirmed"]
     assert found.tests["verdict"].tolist() == words
-    assert "Inference complexity: confirmed; operations on one image of srelu 0.98 times bn's." in found.told
+    assert "Inference complexity: confirmed; operations on one image of srelu 0.98 times bn's." in found.reason
 
 
 def test_a_line_needs_every_column_that_it_sums():
     found = ruling_on(3, timed(times(1.2), multiply_adds=counts(1.0)))
-    assert "inference complexity" in found.told.partition("Not measured: ")[2]
+    assert "inference complexity" in found.reason.partition("Not measured: ")[2]
 
 
 def test_times_are_an_epochs_and_a_first_epoch_tells_nothing():
     found = ruling_on(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 2 if arm == "bn" else 4))
-    assert "of srelu 1.00 times bn's" in found.told
+    assert "of srelu 1.00 times bn's" in found.reason
     assert ruling_on(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 1)).word == "not tested"
 
 
@@ -271,7 +271,7 @@ def test_pairs_on_unlike_machines_are_left_out_and_counted():
     )
     found = ruling_on(3, apart)
     assert found.tests["n"].tolist() == [3, 4]  # what is counted is the same on every machine
-    assert "Pairs on unlike machines, left out: 2." in found.told
+    assert "Pairs on unlike machines, left out: 2." in found.reason
     assert ruling_on(3, timed(lambda arm, seed: 10, machine=lambda arm, seed: arm)).word == "not tested"
 
 
@@ -294,9 +294,9 @@ def at_batches(falls_pp, margin_pp=0.0, **options):
 def test_claim_4_names_the_batch_at_which_batch_norm_falls_below_itself_and_below_shifted_relu():
     found = ruling_on(4, at_batches(6, 2))
     assert (found.word, found.label) == ("confirmed", "at batches of 1: confirmed")
-    assert "At batches of 1 bn is 6.00 points below itself at 125 (95% interval " in found.told
-    assert "n = 4), and 4.00 points below srelu (95% interval " in found.told
-    assert "Not shown for bn at 16." in found.told
+    assert "At batches of 1 bn is 6.00 points below itself at 125 (95% interval " in found.reason
+    assert "n = 4), and 4.00 points below srelu (95% interval " in found.reason
+    assert "Not shown for bn at 16." in found.reason
     assert found.tests["batch"].tolist() == ["1", "16"]
     assert found.arms[["recipe.batch_size", "norm", "n"]].values.tolist()[:2] == [["1", "bn", 4], ["1", "srelu", 4]]
 
@@ -335,7 +335,7 @@ def test_batch_norm_that_diverges_at_small_batches_confirms_claim_4_by_fishers_t
     assert found.word == "confirmed"  # 4 of 4 against 0 of 4: 1/70, in a family of 2
     assert found.label == "at batches of 1: confirmed"
     told = "Diverged at batches of 1: 4 of 4 bn, 0 of 4 srelu (Fisher's exact test, one-sided, p = 0.029)."
-    assert told in found.told
+    assert told in found.reason
     assert found.tests["n"].tolist() == [0, 4]
 
 
@@ -346,7 +346,7 @@ def test_a_few_that_diverged_keep_claim_4_from_being_denied():
     runs = study(over, **BATCHES)
     found = ruling_on(4, runs)
     assert found.word == "undecided"
-    assert "1 of 4 bn, 0 of 4 srelu" in found.told
+    assert "1 of 4 bn, 0 of 4 srelu" in found.reason
     assert rulings.diverged(runs) == "1 of 12 bn"
 
 
@@ -362,7 +362,7 @@ def test_claim_5_compares_plain_networks_with_residual_ones(plain_pp, noise_pp, 
     found = ruling_on(5, runs)
     assert found.word == word
     assert found.tests["levels"].tolist() == ["false against true"]
-    assert "One-sample t over seeds on differences of margins, one-sided." in found.told
+    assert "One-sample t over seeds on differences of margins, one-sided." in found.reason
 
 
 def test_shifted_relu_that_diverges_without_skip_connections_keeps_claim_5_from_being_denied():
@@ -378,5 +378,5 @@ def test_holm_covers_both_batch_norms():
         5, study(lambda arm, seed, model__residual: margin[arm] * (not model__residual), arms=tuple(margin), **RESIDUAL)
     )
     assert found.word == "confirmed"
-    assert found.told.endswith("Holm over 2 tests.")
+    assert found.reason.endswith("Holm over 2 tests.")
     assert found.tests["arm"].tolist() == ["bn", "bn_fixed"]
