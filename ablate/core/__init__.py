@@ -1,1 +1,1 @@
-"""What every other package may use: names, identity, levels, events, errors. Only the standard library."""
+"""What every other package may use: studies, identity, levels, events, errors. It needs the standard library only."""

@@ -8,7 +8,7 @@ class AblateError(Exception):
 
 
 class UsageError(AblateError, ValueError):
-    """Say in one line what the user typed, why it cannot be done, and what is allowed instead.
+    """A mistake in what the user typed. The message says in one line what was typed, why it fails, and what is allowed.
 
     Commands print the message and exit with status 2.
     """
@@ -19,11 +19,11 @@ class Diverged(AblateError, ArithmeticError):
 
 
 class Stopped(AblateError):
-    """The trial was asked to stop. It has no outcome yet and goes on from its checkpoint another time."""
+    """The trial stopped on request. It has no outcome yet and continues from its checkpoint another time."""
 
 
 class Pruned(AblateError):
-    """Tuning stopped the trial, whose checkpoint is written. The message says why."""
+    """Tuning stopped the trial, after its checkpoint was written. The message says why."""
 
 
 class AlreadyLeased(AblateError):
@@ -35,7 +35,7 @@ class ProcessLost(AblateError):
 
 
 class DiskFull(AblateError):
-    """The disk that holds the run directories is full. No trial has failed by it."""
+    """The disk that holds the run directories is full. No trial counts as failed because of it."""
 
 
 class StorageUnavailable(AblateError):

@@ -1,4 +1,4 @@
-"""What a trial says while it runs: `Started`, `Epoch`*, then `Done` or `Failed`; and a `Notice` at any time."""
+"""The events that a trial yields while it runs: `Started`, `Epoch`*, then `Done` or `Failed`; `Notice` at any time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 FailureKind = Literal["diverged", "oom", "lost", "error", "pruned"]
-"""`pruned`: stopped by a tuning that saw better ones; like a lost one it goes on where a study asks for it whole."""
+"""Why a trial failed. A trial that was pruned was stopped by tuning, which saw better ones.
 
+Like a lost trial, a pruned one continues from its checkpoint when a study asks for all of its epochs.
+"""
 
 OF_EPOCHS = ("train_loss", "train_acc", "lr", "train_s", "valid_loss", "valid_acc", "restart_test_acc", "wall_s")
-"""Metrics that every epoch tells; all others are told once, with `Done`."""
+"""The metrics that every epoch reports. All other metrics are reported once, with `Done`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """An attempt at the trial has begun on this host, with this device and thread count."""
+    """An attempt at the trial has started on this host, with this device and thread count."""
 
     host: str
     pid: int
@@ -29,7 +31,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One pass over the training set is over. `epoch` counts from 1; accuracies lie in [0, 1]."""
+    """One pass over the training set has ended. `epoch` counts from 1; accuracies lie in [0, 1]."""
 
     epoch: int
     metrics: Mapping[str, float]
@@ -38,7 +40,7 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """Something that a person should know and that changes no result, such as a checkpoint found damaged."""
+    """Something that a person should know but that changes no result, such as a damaged checkpoint."""
 
     text: str
     time: float = field(default_factory=time.time)
@@ -46,7 +48,7 @@ class Notice:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The trial finished.
+    """The trial has finished with a result.
 
     `predicted` and `labels` hold one class index per test item, in the data set's own order.
     """
@@ -59,9 +61,10 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The trial is over without a result. A failure is a result too: it is stored and reported.
+    """The trial has ended without metrics. A failure is an outcome too: it is stored and reported.
 
-    `alone`: it had a whole device to itself. One that ran out of memory beside others is tried once more, alone.
+    `alone` says that the trial had a whole device to itself. A trial that ran out of memory beside others is tried
+    once more, alone.
     """
 
     kind: FailureKind
@@ -77,7 +80,7 @@ _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in (Started, Epoc
 
 
 def to_dict(event: Event) -> dict[str, Any]:
-    """The event as JSON-ready values.
+    """Return the event as JSON-ready values.
 
     >>> to_dict(Epoch(epoch=1, metrics={"loss": 0.5}, time=7.0))
     {'event': 'Epoch', 'epoch': 1, 'metrics': {'loss': 0.5}, 'time': 7.0}
@@ -86,7 +89,7 @@ def to_dict(event: Event) -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any]) -> Event:
-    """The event that `to_dict` wrote; keys that a later version added are ignored.
+    """Return the event that `to_dict` wrote. Keys that a later version added are ignored.
 
     >>> from_dict({"event": "Epoch", "epoch": 1, "metrics": {}, "time": 7.0, "attempt": 2})
     Epoch(epoch=1, metrics={}, time=7.0)

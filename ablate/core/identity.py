@@ -1,4 +1,4 @@
-"""The identity of a trial: which keys of its config count, and the hash of those."""
+"""The identity of a trial: the keys of its config that count, and their hash."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ablate.core.config import Config
 from ablate.core.levels import Level
 
 NUMERICS = 2
-"""Goes up when the same config would train differently (a mended numerical bug)."""
+"""The version of the numerics. It goes up when the same config would train differently (a mended numerical bug)."""
 
 FOR_A_STUDY = (
     "preset",
@@ -44,7 +45,7 @@ OUTSIDE_IDENTITY = (
     ),
     *("dataset.root", "dataset.workers"),
 )
-"""Keys that say where, how or under which name a trial runs, never what it computes."""
+"""Keys that say where, how or under which name a trial runs, and never what it computes."""
 
 _INSIDE_THOSE = tuple(f"{key}." for key in OUTSIDE_IDENTITY)
 
@@ -60,10 +61,10 @@ ADDED_LATER: Mapping[str, Level] = {
     "recipe.shards": 1,
     "norm.sync": False,
 }
-"""Dotted config key -> the value that trials had in effect before the key existed.
+"""Dotted config key -> the value that was in effect before the key existed.
 
-A key is listed here in the commit that adds it, and its value never changes afterwards, even when the
-default does: at that value it stays out of the hash, so that earlier trials keep their identity.
+A key is listed here in the commit that adds it. Its value here never changes afterwards, even when the default does:
+a key at this value stays out of the hash, so that earlier trials keep their identity.
 """
 
 MOVED: Mapping[str, str] = {
@@ -85,15 +86,15 @@ MOVED: Mapping[str, str] = {
     "ablate.networks.norm.none": "ablate.parts.norm.none",
     "ablate.networks.norm.srelu": "ablate.parts.norm.srelu",
 }
-"""Where a part of ours is now -> where it was when trials first used it.
+"""The path where a part of ours is now -> the path where it was when trials first used it.
 
 The hash, and the params that MLflow shows, use the first path, so that a part that moves keeps its trials. A part is
-listed here in the commit that moves it; when it moves again its key changes and its value stays.
+listed here in the commit that moves it. When it moves again, its key changes and its value stays.
 """
 
 
-def science(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a cell's config that its trials compute with, without the seed.
+def science(config: Config) -> dict[str, Any]:
+    """Return the part of a cell's config that decides what its trials compute, without the seed.
 
     Keys that serve the plan, or that say where and how trials run, are left out.
     """
@@ -104,7 +105,7 @@ def science(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def trial_id(config: Mapping[str, Any], *, numerics: int = NUMERICS) -> str:
+def trial_id(config: Config, *, numerics: int = NUMERICS) -> str:
     """Return the identity of a trial: "t" and 16 hex digits of its resolved scientific config and seed.
 
     The letter keeps Hydra from reading an all-digit (or `12e4`-like) hash as a number. Two configs that
@@ -121,16 +122,16 @@ def trial_id(config: Mapping[str, Any], *, numerics: int = NUMERICS) -> str:
     return "t" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def at_first_paths(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a flat config in which each `_target_` that has moved stands at the path where it was first."""
+def at_first_paths(flat: Config) -> dict[str, Any]:
+    """Return a flat config in which each `_target_` that has moved has the path where it was first."""
     return {
         key: MOVED.get(value, value) if isinstance(value, str) and key.endswith("_target_") else value
         for key, value in flat.items()
     }
 
 
-def at_current_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored config in which each `_target_` that has moved since stands at the path where it is now."""
+def at_current_paths(config: Config) -> dict[str, Any]:
+    """Return a stored config in which each `_target_` that has moved since has the path where it is now."""
     current = {first: now for now, first in MOVED.items()}
 
     def moved(key: str, value: Any) -> Any:
@@ -141,8 +142,8 @@ def at_current_paths(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: moved(key, value) for key, value in config.items()}
 
 
-def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested mappings as one, with dotted keys; whole floats become integers, lists stay values.
+def flatten(config: Config) -> dict[str, Any]:
+    """Return a nested config as a flat one with dotted keys. Whole floats become integers; lists stay values.
 
     >>> flatten({"norm": {"temperature": 10.0}, "bits": 1})
     {'norm.temperature': 10, 'bits': 1}
@@ -150,7 +151,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_leaves(config, ""))
 
 
-def _leaves(config: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(config: Config, prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""Who runs which code: the tags by which a study's runs can be told from others'."""
+"""Who runs which code: the tags that distinguish a study's runs from those of others."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from ablate import __version__
 
 USER = "ABLATE_USER"
 REVISION = "ABLATE_REVISION"
-"""Who sent a study, and from which commit: set by `ablate.submit` where it runs; the second in an image too."""
+"""Environment variables: who submitted a study, and from which commit. `ablate.submit` sets both where the study runs;
+an image may set the second."""
 
 
 def name() -> str:
-    """Who has sent the study, or else the user of MLflow's server, or else of this machine."""
-    if sent := os.environ.get(USER):
-        return sent
+    """Return the user who submitted the study, or else the user of MLflow's server, or else of this machine."""
+    if submitter := os.environ.get(USER):
+        return submitter
     if user := credentials()[0]:
         return user
     try:
@@ -29,7 +30,7 @@ def name() -> str:
 
 
 def credentials() -> tuple[str | None, str | None]:
-    """MLflow's user and password: from its two variables, or else from its file, ~/.mlflow/credentials."""
+    """Return MLflow's user and password, from its two variables, or else from its file, ~/.mlflow/credentials."""
     user, password = (os.environ.get(f"MLFLOW_TRACKING_{what}") for what in ("USERNAME", "PASSWORD"))
     if user and password:
         return user, password
@@ -38,12 +39,12 @@ def credentials() -> tuple[str | None, str | None]:
         file.read(Path.home() / ".mlflow" / "credentials")
     except (configparser.Error, OSError, RuntimeError):
         return user, password
-    held = file["mlflow"] if file.has_section("mlflow") else {}
-    return user or held.get("mlflow_tracking_username"), password or held.get("mlflow_tracking_password")
+    section = file["mlflow"] if file.has_section("mlflow") else {}
+    return user or section.get("mlflow_tracking_username"), password or section.get("mlflow_tracking_password")
 
 
 def code_version() -> str:
-    """The release, and in a git checkout the commit, marked when files differ from it."""
+    """Return the release, and in a git checkout the commit too, marked `-dirty` when files differ from it."""
     if commit := os.environ.get(REVISION):
         return f"{__version__}+{commit}"
     package = Path(ablate.__file__).resolve().parent

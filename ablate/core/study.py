@@ -1,4 +1,4 @@
-"""The words of a study: factor, level, cell, trial, and the identity of a trial."""
+"""A study, its cells and its trials."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ablate.core.config import Config
 from ablate.core.levels import Level, show
 
 PREFERRED = ("norm", ("bn", "srelu"))
-"""The factor and levels that are compared when neither the study nor anybody says which."""
+"""The factor and levels that a report compares when neither the study nor the report's user names any."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Cell:
     levels: tuple[tuple[str, Level], ...]
 
     def __str__(self) -> str:
-        """The cell as one would type it.
+        """Return the cell as a user would type it.
 
         >>> str(Cell((("norm", "bn"), ("recipe.lr", 0.1))))
         'norm=bn recipe.lr=0.1'
@@ -31,15 +32,15 @@ class Cell:
 class Trial:
     """One cell x one seed: the unit of work.
 
-    `config` is all that a worker needs, as a plain dict, the seed included. `params` is the same flat,
-    with dotted keys and a group's choice under the group's name: what a person looks for. `values` are those of its
-    keys that were chosen for it, beyond its cell: by tuning, or drawn. `tuning`: it is one of a tuning's, to choose by;
-    no margin is made of it.
+    `config` is all that a worker needs, as a plain dict, the seed included. `params` holds the same values for people
+    to search: flat, with dotted keys, and with a group's choice under the group's name. `values` are the keys that were
+    chosen for this trial beyond its cell, by tuning or by drawing nuisance factors, with their values. `tuning` says
+    that tuning tries this trial to choose a configuration; no margin is made of it.
     """
 
     cell: Cell
     seed: int
-    config: Mapping[str, Any]
+    config: Config
     params: Mapping[str, Level]
     trial_id: str
     values: tuple[tuple[str, Level], ...] = ()
@@ -52,12 +53,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """One question: its name, the factors with their levels as typed, every trial of the design.
+    """One question: its name, the factors with their levels as typed, and every trial of the design.
 
-    `derived` are the config keys that nobody typed and that take their values from another choice, as a
-    temperature does from the data set and the bits. `contrast` is a factor and the two levels of it that the
-    report compares, where the study says so. `terms` holds what else a report must know of how the study was asked,
-    as JSON-ready values by name: its design, what was tuned, what was sampled, how seeds were added.
+    `derived` are the config keys that nobody typed and whose values follow from another choice, as a temperature
+    follows from the data set and the bits. `contrast` is the factor, with two of its levels, that the report compares,
+    where the study names one. `metadata` holds what else a report must know of how the study was requested, as
+    JSON-ready values by name: its design, what was tuned, what was sampled, how seeds were added.
     """
 
     name: str
@@ -65,11 +66,11 @@ class Study:
     trials: Sequence[Trial]
     derived: Sequence[str] = ()
     contrast: tuple[str, Sequence[Level]] | None = None
-    terms: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cells(self) -> dict[Cell, list[Trial]]:
-        """The trials of each cell, in the order of the design."""
+        """Return the trials of each cell, in the order of the design."""
         cells: dict[Cell, list[Trial]] = {}
         for trial in self.trials:
             cells.setdefault(trial.cell, []).append(trial)

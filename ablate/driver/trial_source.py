@@ -16,7 +16,7 @@ from ablate.planning.plan import Plan
 from ablate.store import run_directory, run_store
 
 TOLD_AT_ONCE = 100
-"""Trials or seeds named in one of the study's terms: MLflow bounds a tag's length."""
+"""Trials or seeds named in one entry of the metadata: MLflow bounds a tag's length."""
 
 
 class TrialSource:
@@ -60,8 +60,8 @@ class TrialSource:
         if self.planned.is_adaptive:
             place = {cell: place for place, cell in enumerate(self.planned.configs)}
             trials.sort(key=lambda one: (one.tuning, place[one.cell]))
-        terms = {**self.planned.study.terms, **self._told()}
-        return dataclasses.replace(self.planned.study, trials=trials, terms=terms)
+        metadata = {**self.planned.study.metadata, **self._told()}
+        return dataclasses.replace(self.planned.study, trials=trials, metadata=metadata)
 
     @property
     def final(self) -> Study:

@@ -11,8 +11,8 @@ from hydra.core.override_parser.types import Override
 
 from ablate.core import expression
 from ablate.core.errors import UsageError
-from ablate.core.expression import Expression, quoted, same
-from ablate.core.levels import Level, show
+from ablate.core.expression import Expression, quoted
+from ablate.core.levels import Level, same, show
 from ablate.planning import doe
 from ablate.planning.doe import Point
 

@@ -64,7 +64,7 @@ class Plan:
         """How the trials come about that are not in `study` yet."""
         seeds, drawn = max(self.seeds.values()), self.maker.drawn
         later = adaptive.notes(self.tuning, self.tuned, drawn, self.auto, seeds, len(self.configs))
-        return [*_of_design(self.study.terms.get("design", {})), *later]
+        return [*_of_design(self.study.metadata.get("design", {})), *later]
 
 
 def one_trial(composed: Composed) -> Plan:

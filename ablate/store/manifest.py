@@ -65,7 +65,7 @@ def remember(
             "factors": factors,
             "derived": list(study.derived),
             "contrast": contrast,
-            "terms": dict(study.terms),
+            "terms": dict(study.metadata),
             **_packed(list(trials.values())),
         }
         temporary = path.with_suffix(".tmp")

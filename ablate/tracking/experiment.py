@@ -199,7 +199,7 @@ class Experiment:
         return run_id
 
     def _terms(self, study: Study) -> dict[str, str]:
-        return {f"{TERMS}{name}": json.dumps(value) for name, value in study.terms.items()}
+        return {f"{TERMS}{name}": json.dumps(value) for name, value in study.metadata.items()}
 
     def _parent_tags(self, asked_at: float) -> dict[str, str]:
         study = self.study

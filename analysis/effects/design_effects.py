@@ -11,7 +11,8 @@ import pandas as pd
 
 from ablate.core import expression
 from ablate.core.errors import UsageError
-from ablate.core.expression import Expression, same
+from ablate.core.expression import Expression
+from ablate.core.levels import same
 from analysis.effects.factors import factors
 from analysis.effects.matched import MarginRow, Row, trials_of
 from analysis.effects.verdict import Verdict

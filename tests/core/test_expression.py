@@ -6,7 +6,8 @@ import random
 import pytest
 
 from ablate.core.errors import UsageError
-from ablate.core.expression import quoted, read, same
+from ablate.core.expression import quoted, read
+from ablate.core.levels import same
 
 FACTORS = {
     "norm": ["bn", "srelu", "none"],

@@ -27,7 +27,7 @@ def differences(one, other):
 
 
 def terms(made):
-    told = made.study.terms
+    told = made.study.metadata
     assert json.loads(json.dumps(told)) == told
     return told.get("design")
 
