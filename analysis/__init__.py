@@ -28,8 +28,8 @@ def load(study: str | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataF
     from analysis.sources.runs import COSTS
 
     runs = studies.read(studies.client(uri), study)
-    told = [key for key in COSTS if key in runs.frame]
-    first = [*runs.factors, "seed", "outcome", "acc", *told, "run_id", "trial_id", "code_version"]
-    frame = runs.frame[[*first, *(column for column in runs.frame if column not in first)]]
+    reported = [key for key in COSTS if key in runs.frame]
+    leading = [*runs.factors, "seed", "outcome", "acc", *reported, "run_id", "trial_id", "code_version"]
+    frame = runs.frame[[*leading, *(column for column in runs.frame if column not in leading)]]
     frame.attrs |= {"study": runs.study, "factors": list(runs.factors)}
     return frame

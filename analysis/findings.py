@@ -89,8 +89,9 @@ class Findings:
 
     @property
     def tested(self) -> int:
-        """How many verdicts the report adjusts together."""
-        return sum(len(one.rows) for one in self.comparisons) + (len(self.design.effects) if self.design else 0)
+        """The number of verdicts that the report adjusts together."""
+        of_design = len(self.design.effects) if self.design else 0
+        return sum(len(comparison.rows) for comparison in self.comparisons) + of_design
 
     @property
     def published(self) -> bool:
@@ -126,27 +127,27 @@ def find(
     Raises:
         UsageError: the runs are a paper's or somebody else's, and no two of them can be compared.
     """
-    rows = [margins(runs, one, equivalence_pp=equivalence_pp, right=right) for one in contrasts]
-    told = _design_effects(runs, rows, equivalence_pp, right or {}) if by_design else None
-    if told:
-        contrasts, rows = _matched(contrasts, rows) if not told.around else ((), [])
+    rows = [margins(runs, contrast, equivalence_pp=equivalence_pp, right=right) for contrast in contrasts]
+    design = _design_effects(runs, rows, equivalence_pp, right or {}) if by_design else None
+    if design:
+        contrasts, rows = _matched(contrasts, rows) if not design.around else ((), [])
     elif not runs.ours:
         _check_paired(runs, contrasts, rows)
-    rows = [_of_papers(runs, its) for its in rows]
-    of_design = [one.row for one in told.effects] if told else []
-    judged = _judged(runs, [*of_design, *(row for its in rows for row in its)], equivalence_pp)
-    first, rest = judged[: len(of_design)], judged[len(of_design) :]
+    rows = [_of_papers(runs, in_contrast) for in_contrast in rows]
+    design_rows = [effect.row for effect in design.effects] if design else []
+    judged = _judged(runs, [*design_rows, *(row for in_contrast in rows for row in in_contrast)], equivalence_pp)
+    design_verdicts, margin_verdicts = judged[: len(design_rows)], judged[len(design_rows) :]
     gaps = _gaps(runs, contrasts, equivalence_pp, right)
     return Findings(
         runs,
         equivalence_pp,
-        _comparisons(runs, contrasts, rows, rest),
-        [replace(one, rows=[row for row in one.rows if row.margin]) for one in gaps] if told else gaps,
-        () if told else accuracy_importance(runs.frame, factors(runs)),
+        _comparisons(runs, contrasts, rows, margin_verdicts),
+        [replace(gap, rows=[row for row in gap.rows if row.margin]) for gap in gaps] if design else gaps,
+        () if design else accuracy_importance(runs.frame, factors(runs)),
         rulings.rulings(runs, equivalence_pp) if runs.ours else (),
         claims.claims(runs) if runs.ours else (),
         histories,
-        replace(told, verdicts=first) if told else None,
+        replace(design, verdicts=design_verdicts) if design else None,
     )
 
 
@@ -157,23 +158,23 @@ def _design_effects(
     design = runs.terms.get("design")
     if not design or runs.kind == "printed":
         return None
-    cells = [row for its in rows for row in its]
+    cells = [row for in_contrast in rows for row in in_contrast]
     if design["kind"] in AROUND:
-        told = one_factor.effects(runs, equivalence_pp=equivalence_pp, right=right)
+        of_design = one_factor.effects(runs, equivalence_pp=equivalence_pp, right=right)
     elif design["kind"] in FEW_CELLS or 2 * sum(row.margin is not None for row in cells) < len(cells):
-        told = main_effects.effects(runs, equivalence_pp=equivalence_pp, right=right)
+        of_design = main_effects.effects(runs, equivalence_pp=equivalence_pp, right=right)
     else:
         return None
-    return told if told.effects or told.notes else None
+    return of_design if of_design.effects or of_design.notes else None
 
 
 def _matched(
     contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]]
 ) -> tuple[list[Contrast], list[list[MarginRow]]]:
     """The contrasts with a matched pair, and of their rows those whose cells are both in the design."""
-    kept = [[row for row in its if not row.lacks_an_arm] for its in rows]
-    held = [place for place, its in enumerate(kept) if its]
-    return [contrasts[place] for place in held], [kept[place] for place in held]
+    matched = [[row for row in in_contrast if not row.lacks_an_arm] for in_contrast in rows]
+    indices = [index for index, in_contrast in enumerate(matched) if in_contrast]
+    return [contrasts[index] for index in indices], [matched[index] for index in indices]
 
 
 def _judged(runs: Runs, rows: Sequence[MarginRow], equivalence_pp: float) -> list[Verdict]:
@@ -192,29 +193,35 @@ def _comparisons(
     all_effects = (
         []
         if runs.kind == "printed"
-        else effects([(str(one), its) for one, its in zip(contrasts, rows, strict=True)], runs.frame)
+        else effects(
+            [(str(contrast), in_contrast) for contrast, in_contrast in zip(contrasts, rows, strict=True)], runs.frame
+        )
     )
     return [
         Comparison(
-            one,
-            its,
-            [next(all_verdicts) for _ in its],
-            [effect for effect in all_effects if effect.difference.arm == str(one)],
-            margin_importance(its, runs.frame),
-            tuning_budget.curves(runs, one, its),
+            contrast,
+            in_contrast,
+            [next(all_verdicts) for _ in in_contrast],
+            [effect for effect in all_effects if effect.difference.arm == str(contrast)],
+            margin_importance(in_contrast, runs.frame),
+            tuning_budget.curves(runs, contrast, in_contrast),
         )
-        for one, its in zip(contrasts, rows, strict=True)
+        for contrast, in_contrast in zip(contrasts, rows, strict=True)
     ]
 
 
 def _gaps(runs: Runs, contrasts: Sequence[Contrast], equivalence_pp: float, right: Right | None) -> list[Comparison]:
     """The most bits minus each smaller number of them, told beside the margins without a verdict of its own."""
-    if "bits" not in runs.frame or any(one.factor == "bits" for one in contrasts) or not contrasts:
+    if "bits" not in runs.frame or any(contrast.factor == "bits" for contrast in contrasts) or not contrasts:
         return []
     *fewer, most = levels_of(runs.frame, "bits")
     pairs = [Contrast("bits", most, bits) for bits in fewer]
-    rows = [_of_papers(runs, margins(runs, one, equivalence_pp=equivalence_pp, right=right)) for one in pairs]
-    return [Comparison(one, its, ()) for one, its in zip(pairs, rows, strict=True) if any(row.margin for row in its)]
+    rows = [_of_papers(runs, margins(runs, pair, equivalence_pp=equivalence_pp, right=right)) for pair in pairs]
+    return [
+        Comparison(pair, in_pair, ())
+        for pair, in_pair in zip(pairs, rows, strict=True)
+        if any(row.margin for row in in_pair)
+    ]
 
 
 def _of_papers(runs: Runs, rows: list[MarginRow]) -> list[MarginRow]:
@@ -223,16 +230,17 @@ def _of_papers(runs: Runs, rows: list[MarginRow]) -> list[MarginRow]:
 
 
 def _check_paired(runs: Runs, contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]]) -> None:
-    for one, its in zip(contrasts, rows, strict=True):
-        if any(row.margin for row in its):
+    for contrast, in_contrast in zip(contrasts, rows, strict=True):
+        if any(row.margin for row in in_contrast):
             continue
         if runs.kind == "printed":
-            raise UsageError(f"source=published, contrast {one}: no two numbers differ in that alone")
+            raise UsageError(f"source=published, contrast {contrast}: no two numbers differ in that alone")
         seeds = []
-        for level in (one.first, one.second):
-            arm = runs.frame[runs.frame[one.factor].astype(object).map(lambda value, level=level: value == level)]
-            held = sorted(set(arm.loc[arm["outcome"] == "done", "seed"]))
-            seeds.append(f"{one.factor}={show(level)} has {', '.join(map(str, held[:8])) or 'none'}")
+        for level in (contrast.first, contrast.second):
+            arm = runs.frame[runs.frame[contrast.factor].astype(object).map(lambda value, level=level: value == level)]
+            done_seeds = sorted(set(arm.loc[arm["outcome"] == "done", "seed"]))
+            seeds.append(f"{contrast.factor}={show(level)} has {', '.join(map(str, done_seeds[:8])) or 'none'}")
         raise UsageError(
-            f"contrast {one}: no two finished runs differ in that alone and share a seed; seeds: {'; '.join(seeds)}"
+            f"contrast {contrast}: no two finished runs differ in that alone and share a seed; "
+            f"seeds: {'; '.join(seeds)}"
         )

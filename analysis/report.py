@@ -64,17 +64,19 @@ def report(typed: app.Composed) -> int:
     config = app.plain(typed, ReportConfig)
     if not config["out"]:
         raise UsageError("out=: allowed: a folder, or a name for a new one")
-    within = config["contrast"]["equivalence_pp"]
-    if within is not None and not (math.isfinite(within) and within > 0):
-        raise UsageError(f"contrast.equivalence_pp={within}: allowed: the smallest difference of interest, above 0")
+    equivalence_pp = config["contrast"]["equivalence_pp"]
+    if equivalence_pp is not None and not (math.isfinite(equivalence_pp) and equivalence_pp > 0):
+        raise UsageError(
+            f"contrast.equivalence_pp={equivalence_pp}: allowed: the smallest difference of interest, above 0"
+        )
     client, runs = _runs(config)
-    within = within or runs.terms.get("seeds", {}).get("within_pp", EQUIVALENCE_PP)
+    equivalence_pp = equivalence_pp or runs.terms.get("seeds", {}).get("within_pp", EQUIVALENCE_PP)
     factor, levels = config["contrast"]["factor"], config["contrast"]["levels"]
     chosen = contrasts.choose_contrasts(runs, factor, levels)
-    found = find(
+    findings = find(
         runs,
         chosen,
-        equivalence_pp=within,
+        equivalence_pp=equivalence_pp,
         right=predictions.right(client, runs.frame) if client and runs.ours else None,
         histories=_histories(client, runs) if client and runs.ours else None,
         by_design=factor is None and levels is None,
@@ -86,11 +88,11 @@ def report(typed: app.Composed) -> int:
         raise UsageError(
             f"out={config['out']}: {error.strerror}; allowed: a folder, or a name for a new one"
         ) from error
-    compared = [one.contrast for one in found.comparisons]
-    told, warned = sentences.sentences(found), sentences.warnings(found, contrasts.left_out(runs, compared))
-    page.write(found, told, warned, folder)
+    compared = [comparison.contrast for comparison in findings.comparisons]
+    lines, warned = sentences.sentences(findings), sentences.warnings(findings, contrasts.left_out(runs, compared))
+    page.write(findings, lines, warned, folder)
     uncopied = studies.keep_copy(client, runs.parent_run_id, folder) if client and runs.parent_run_id else None
-    terminal.show(found, told, warned)
+    terminal.show(findings, lines, warned)
     if uncopied:
         print(f"MLflow keeps no copy of this report: {uncopied}")  # noqa: T201
     print(f"Report: {folder / 'index.html'}")  # noqa: T201
@@ -117,7 +119,7 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
             raise UsageError(
                 f"source=csv needs {', '.join(f'{key}=' for key in missing)}: path=FILE metric=COLUMN factors=[a,b]"
             )
-        return None, others.from_csv(Path(path), _asked(config))
+        return None, others.from_csv(Path(path), _requested(config))
     client = studies.client(config["track"]["uri"])
     study = config["study"]
     if studies.is_ours(client, study):
@@ -128,10 +130,10 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
         return client, studies.read(client, study, config["metric"], lower_is_better=bool(config["lower_is_better"]))
     if not (config["metric"] and config["factors"]):
         raise UsageError(f"study={study}: ablate did not make it; it needs {others.what_there_is(client, study)}")
-    return client, others.from_mlflow(client, study, _asked(config))
+    return client, others.from_mlflow(client, study, _requested(config))
 
 
-def _asked(config: Mapping[str, Any]) -> others.Asked:
+def _requested(config: Mapping[str, Any]) -> others.Asked:
     return others.Asked(config["metric"], config["factors"], config["seed"], bool(config["lower_is_better"]))
 
 

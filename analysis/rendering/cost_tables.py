@@ -64,11 +64,11 @@ def speed(runs: Runs) -> pd.DataFrame:
 
 def in_full(runs: Runs) -> pd.DataFrame:
     """All of it at full precision, in s, bytes and operations, with run ids."""
-    told = [key for key in COSTS if key in runs.frame]
+    reported = [key for key in COSTS if key in runs.frame]
     return pd.DataFrame(
         levels
         | {"n": len(acc), "acc": acc.mean() if len(acc) else None}
-        | {key: cell.loc[acc.index, key].median() for key in told}
+        | {key: cell.loc[acc.index, key].median() for key in reported}
         | {
             "machines": "; ".join(dict.fromkeys(cell.loc[acc.index, "machine"])),
             "runs": " ".join(cell.loc[acc.index, "run_id"]),
@@ -80,8 +80,8 @@ def in_full(runs: Runs) -> pd.DataFrame:
 def _table(
     runs: Runs, columns: Sequence[Column], last: Callable[[pd.DataFrame], dict[str, str]] | None = None
 ) -> pd.DataFrame:
-    there = [one for one in columns if all(key in runs.frame for key in one.keys)]
-    if not there:
+    reported = [column for column in columns if all(key in runs.frame for key in column.keys)]
+    if not reported:
         return pd.DataFrame()
     rows = []
     for levels, cell, acc in cells_in_order(runs):
@@ -89,7 +89,10 @@ def _table(
         rows.append(
             {key: shown(level) for key, level in levels.items()}
             | {"n": str(len(done))}
-            | {one.heading: _shown(done[list(one.keys)].median().sum(skipna=False), one) for one in there}
+            | {
+                column.heading: _shown(done[list(column.keys)].median().sum(skipna=False), column)
+                for column in reported
+            }
             | (last(done) if last else {})
         )
     return pd.DataFrame(rows)
@@ -103,5 +106,5 @@ def _latency(done: pd.DataFrame) -> dict[str, str]:
     if "latency_ms" not in done:
         return {}
     middle, low, high = (done[f"latency{part}_ms"].median() for part in ("", "_low", "_high"))
-    told = ABSENT if pd.isna(middle) else f"{middle:.3g} ({low:.3g} to {high:.3g})"
-    return {"latency (ms)": told}
+    text = ABSENT if pd.isna(middle) else f"{middle:.3g} ({low:.3g} to {high:.3g})"
+    return {"latency (ms)": text}

@@ -22,136 +22,138 @@ ROMAN = {3: "III", 4: "IV", 5: "V", 6: "VI", 7: "VII", 8: "VIII"}
 Judged = tuple[DesignEffect, Verdict]
 
 
-def title(design: DesignEffects, found: Findings) -> str:
-    if found.runs.measure.lower_is_better and design.around:
+def title(design: DesignEffects, findings: Findings) -> str:
+    if findings.runs.measure.lower_is_better and design.around:
         return TITLES[design.kind].replace("lost without it", "different without it").replace("gained", "different")
     return TITLES.get(design.kind, "Main effects: level minus reference")
 
 
-def sentences(found: Findings) -> list[str]:
+def sentences(findings: Findings) -> list[str]:
     """What matters, by size; what is equivalent; what is undecided; what is mixed into it. Empty without a design."""
-    design = found.design
+    design = findings.design
     if design is None:
         return []
-    judged = sorted(zip(design.effects, design.verdicts, strict=True), key=lambda one: -_size(one[0]))
-    told = [f"{_opening(design, found)} {_matters(judged, design, found)}"]
-    told += [
-        f"{word}: {_listed(its, found)}."
-        for word, its in (
-            (f"Equivalent within {found.within}", _of(judged, "equivalent")),
+    judged = sorted(
+        zip(design.effects, design.verdicts, strict=True), key=lambda judged_effect: -_size(judged_effect[0])
+    )
+    lines = [f"{_opening(design, findings)} {_matters(judged, design, findings)}"]
+    lines += [
+        f"{word}: {_listed(of_word, findings)}."
+        for word, of_word in (
+            (f"Equivalent within {findings.within}", _of(judged, "equivalent")),
             ("Undecided", _of(judged, "undecided")),
             ("Without a seed to tell by", _of(judged, "no margin")),
         )
-        if its
+        if of_word
     ]
-    return [*told, *([] if design.around else mixed(design))]
+    return [*lines, *([] if design.around else mixed(design))]
 
 
-def base_in_words(design: DesignEffects, found: Findings) -> str:
+def base_in_words(design: DesignEffects, findings: Findings) -> str:
     """The cell that effects start from, with its accuracy.
 
     "reference: norm bn, bits 1; test accuracy 87.96%".
     """
     named = "bare cell" if design.kind == "add_one_in" else "reference"
     levels = ", ".join(f"{key} {in_words(level)}" for key, level in design.base.items())
-    measure = found.runs.measure
+    measure = findings.runs.measure
     acc = "" if design.base_acc is None else f"; {measure.name} {100 * design.base_acc:.2f}{measure.unit}"
     return f"{named}: {levels}{acc}"
 
 
 def mixed(design: DesignEffects) -> list[str]:
     """What the main effects of these cells cannot be told from."""
-    told = []
-    aliased = [alias for one in design.effects for alias in one.aliases]
+    lines = []
+    aliased = [alias for effect in design.effects for alias in effect.aliases]
     order = (design.resolution or 0) - 1
     if aliased:
-        whole = all(abs(abs(one.weight) - 1) < 1e-6 for one in aliased)
+        whole = all(abs(abs(alias.weight) - 1) < 1e-6 for alias in aliased)
         named = "M"
         if design.resolution in ROMAN:
             lost = " in the whole fraction; in the cells that are done" if design.resolution > 3 else ":"
             named = f"Resolution {ROMAN[design.resolution]}{lost} m"
-        told.append(
+        lines.append(
             f"{named}ain effects are mixed with interactions of two factors. What stands for a factor is its main "
             "effect plus those named beside it as aliases, if there are such interactions"
             f"{'' if whole else ', so many times each'}."
         )
     elif design.resolution in ROMAN:
-        told.append(
+        lines.append(
             f"Resolution {ROMAN[design.resolution]}: no main effect is mixed with an interaction of fewer than {order} "
             f"factors." + (" Interactions of two factors are mixed with each other." if order == 3 else "")
         )
     elif design.has_effects:
-        told.append("No main effect is mixed with an interaction of two factors.")
+        lines.append("No main effect is mixed with an interaction of two factors.")
     if not design.balanced:
-        told.append(
+        lines.append(
             "The cells are not balanced: some levels come together more often than others. Effects are estimated "
             "together, each with the others alike, and less exactly than from as many balanced cells."
         )
-    return told
+    return lines
 
 
-def _opening(design: DesignEffects, found: Findings) -> str:
+def _opening(design: DesignEffects, findings: Findings) -> str:
     number = f"{design.cells} cells, {design.seeds} seed{'s' * (design.seeds != 1)}"
     if design.around:
-        return f"One factor at a time, {number}, from the {base_in_words(design, found)}."
-    return f"Main effects from {number} ({base_in_words(design, found)})."
+        return f"One factor at a time, {number}, from the {base_in_words(design, findings)}."
+    return f"Main effects from {number} ({base_in_words(design, findings)})."
 
 
-def _matters(judged: list[Judged], design: DesignEffects, found: Findings) -> str:
-    its = [one for one in judged if one[1].word.endswith("better")]
-    if not its:
+def _matters(judged: list[Judged], design: DesignEffects, findings: Findings) -> str:
+    better = [judged_effect for judged_effect in judged if judged_effect[1].word.endswith("better")]
+    if not better:
         return "No part is shown to matter."
-    return f"Shown to matter, the most first: {_listed(its, found)}."
+    return f"Shown to matter, the most first: {_listed(better, findings)}."
 
 
 def _of(judged: list[Judged], word: str) -> list[Judged]:
-    return [one for one in judged if one[1].word == word]
+    return [judged_effect for judged_effect in judged if judged_effect[1].word == word]
 
 
-def _listed(its: list[Judged], found: Findings) -> str:
-    told = [_one(one, verdict, found) for one, verdict in its[:MOST_NAMES]]
-    more = f"; and {len(its) - MOST_NAMES} more" if len(its) > MOST_NAMES else ""
-    return "; ".join(told) + more
+def _listed(judged: list[Judged], findings: Findings) -> str:
+    parts = [_sentence(effect, verdict, findings) for effect, verdict in judged[:MOST_NAMES]]
+    more = f"; and {len(judged) - MOST_NAMES} more" if len(judged) > MOST_NAMES else ""
+    return "; ".join(parts) + more
 
 
-def _one(one: DesignEffect, verdict: Verdict, found: Findings) -> str:
+def _sentence(effect: DesignEffect, verdict: Verdict, findings: Findings) -> str:
     """What was done, what it did, and how certain that is."""
-    its = one.row.margin
-    if its is None:
-        return _what(one, found)
-    size, turned = _told(its, found)
-    low, high = (its.low_pp, its.high_pp) if not turned else (_minus(its.high_pp), _minus(its.low_pp))
+    margin = effect.row.margin
+    if margin is None:
+        return _change(effect, findings)
+    size, turned = _size_in_words(margin, findings)
+    low, high = (margin.low_pp, margin.high_pp) if not turned else (_minus(margin.high_pp), _minus(margin.low_pp))
     inside = [f"95% interval {interval(low, high)}"] if low is not None else []
-    inside += [f"by less than {found.within}"] * verdict.small
+    inside += [f"by less than {findings.within}"] * verdict.small
     if verdict.word == "undecided":
         inside.append(verdict.why or f"{seeds_in_words(verdict.more_seeds)} would decide")
-    return f"{_what(one, found)}, {size}" + (f" ({'; '.join(inside)})" if inside else "")
+    return f"{_change(effect, findings)}, {size}" + (f" ({'; '.join(inside)})" if inside else "")
 
 
-def _told(its: Margin, found: Findings) -> tuple[str, bool]:
+def _size_in_words(margin: Margin, findings: Findings) -> tuple[str, bool]:
     """The effect in words, lost or gained where that is what it is; and whether the word turns its sign."""
-    points = " points" if found.runs.measure.points else ""
-    kind = found.design.kind if found.design else ""
-    if found.runs.measure.lower_is_better or kind not in ("leave_one_out", "add_one_in"):
-        return f"{signed(its.mean_pp)}{points}", False
-    turned = its.mean_pp < 0
+    points = " points" if findings.runs.measure.points else ""
+    kind = findings.design.kind if findings.design else ""
+    if findings.runs.measure.lower_is_better or kind not in ("leave_one_out", "add_one_in"):
+        return f"{signed(margin.mean_pp)}{points}", False
+    turned = margin.mean_pp < 0
     word = "lost" if (kind == "leave_one_out") != turned else "gained"
-    return f"{abs(its.mean_pp):.2f}{points} {word}", turned
+    return f"{abs(margin.mean_pp):.2f}{points} {word}", turned
 
 
-def _what(one: DesignEffect, found: Findings) -> str:
+def _change(effect: DesignEffect, findings: Findings) -> str:
     """Which level stood in the place of which."""
-    if one.factor.startswith(ALL_PARTS):
+    if effect.factor.startswith(ALL_PARTS):
         return "all parts together"
-    here, there = one.first, one.second
-    if found.design and found.design.kind == "leave_one_out" and not found.runs.measure.lower_is_better:
-        here, there = there, here
-    return f"{'' if one.zipped else f'{one.factor} '}{here} in place of {there}"
+    new, old = effect.first, effect.second
+    if findings.design and findings.design.kind == "leave_one_out" and not findings.runs.measure.lower_is_better:
+        new, old = old, new
+    return f"{'' if effect.zipped else f'{effect.factor} '}{new} in place of {old}"
 
 
 def _minus(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def _size(one: DesignEffect) -> float:
-    return abs(one.row.margin.mean_pp) if one.row.margin else 0.0
+def _size(effect: DesignEffect) -> float:
+    return abs(effect.row.margin.mean_pp) if effect.row.margin else 0.0

@@ -27,15 +27,15 @@ HEADINGS = {
 """Of designs around a base cell: what the effect is called, and its two sides."""
 
 
-def shown(design: DesignEffects, found: Findings) -> pd.DataFrame:
+def shown(design: DesignEffects, findings: Findings) -> pd.DataFrame:
     """A row an effect, first level minus second, to two decimals."""
-    measure, told = found.runs.measure, verdicts(design, found)
-    effect, first, second = HEADINGS.get(design.kind, ("effect", "", ""))
+    measure, in_words_of_each = findings.runs.measure, verdicts(design, findings)
+    heading, first, second = HEADINGS.get(design.kind, ("effect", "", ""))
     if measure.lower_is_better:
-        effect = "effect"
+        heading = "effect"
     rows = []
-    for one, words in zip(design.effects, told, strict=True):
-        row, its = one.row, one.row.margin
+    for effect, words in zip(design.effects, in_words_of_each, strict=True):
+        row, margin = effect.row, effect.row.margin
         sides = (
             {
                 measure.of(first, measure.unit): tables.percent(row.first_acc),
@@ -45,28 +45,28 @@ def shown(design: DesignEffects, found: Findings) -> pd.DataFrame:
             else {}
         )
         rows.append(
-            {"factor": one.factor, "levels": levels(one)}
+            {"factor": effect.factor, "levels": levels(effect)}
             | sides
             | {
-                measure.of(effect, measure.points): signed(its.mean_pp) if its else ABSENT,
-                "95% interval": interval(its.low_pp, its.high_pp) if its else ABSENT,
+                measure.of(heading, measure.points): signed(margin.mean_pp) if margin else ABSENT,
+                "95% interval": interval(margin.low_pp, margin.high_pp) if margin else ABSENT,
                 "n": tables.n_of(row),
             }
-            | ({} if design.around else {"aliases": aliases(one.aliases)})
+            | ({} if design.around else {"aliases": aliases(effect.aliases)})
             | {"verdict": words, "notes": "; ".join(row.notes)}
         )
     return pd.DataFrame(rows)
 
 
-def levels(one: DesignEffect) -> str:
-    return f"{one.first} minus {one.second}"
+def levels(effect: DesignEffect) -> str:
+    return f"{effect.first} minus {effect.second}"
 
 
-def verdicts(design: DesignEffects, found: Findings) -> list[str]:
+def verdicts(design: DesignEffects, findings: Findings) -> list[str]:
     """Each effect's verdict in words."""
     return [
-        in_words(verdict, one.first, one.second, found.within)
-        for one, verdict in zip(design.effects, design.verdicts, strict=True)
+        in_words(verdict, effect.first, effect.second, findings.within)
+        for effect, verdict in zip(design.effects, design.verdicts, strict=True)
     ]
 
 
@@ -78,39 +78,41 @@ def aliases(mixed: Sequence[Alias]) -> str:
     >>> aliases([])
     '–'
     """
-    large = [one for one in mixed if abs(one.weight) >= LEAST_ALIAS - 1e-9]
-    told = [_alias(one) for one in large[:MOST_ALIASES]]
+    large = [alias for alias in mixed if abs(alias.weight) >= LEAST_ALIAS - 1e-9]
+    named = [_alias(alias) for alias in large[:MOST_ALIASES]]
     more = [f"{len(large) - MOST_ALIASES} more"] * (len(large) > MOST_ALIASES)
-    return ", ".join([*told, *more]) or ABSENT
+    return ", ".join([*named, *more]) or ABSENT
 
 
-def _alias(one: Alias) -> str:
-    size = f"{abs(one.weight):.2f} "
-    return f"{'−' if one.weight < 0 else '+'} {'' if size == '1.00 ' else size}{one.name}"
+def _alias(alias: Alias) -> str:
+    size = f"{abs(alias.weight):.2f} "
+    return f"{'−' if alias.weight < 0 else '+'} {'' if size == '1.00 ' else size}{alias.name}"
 
 
 def rows_with_names(design: DesignEffects) -> list[MarginRow]:
     """The effects' margins, called by factor and levels."""
-    return [replace(one.row, levels={"factor": one.factor, "levels": levels(one)}) for one in design.effects]
+    return [
+        replace(effect.row, levels={"factor": effect.factor, "levels": levels(effect)}) for effect in design.effects
+    ]
 
 
-def in_full(design: DesignEffects, found: Findings) -> pd.DataFrame:
+def in_full(design: DesignEffects, findings: Findings) -> pd.DataFrame:
     """The effects at full precision, with all aliases and the ids of the runs that they rest on."""
-    return pd.DataFrame(record(design, found, place) for place in range(len(design.effects)))
+    return pd.DataFrame(record(design, findings, index) for index in range(len(design.effects)))
 
 
-def record(design: DesignEffects, found: Findings, place: int) -> dict[str, Any]:
-    one, words = design.effects[place], verdicts(design, found)[place]
-    held = {"effect_pp" if key == "margin_pp" else key: value for key, value in tables.numbers(one.row).items()}
+def record(design: DesignEffects, findings: Findings, index: int) -> dict[str, Any]:
+    effect, words = design.effects[index], verdicts(design, findings)[index]
+    numbers = {"effect_pp" if key == "margin_pp" else key: value for key, value in tables.numbers(effect.row).items()}
     return (
-        {"design": design.kind, "factor": one.factor, "first": one.first, "second": one.second}
-        | held
-        | tables.judged(design.verdicts[place], words)
+        {"design": design.kind, "factor": effect.factor, "first": effect.first, "second": effect.second}
+        | numbers
+        | tables.judged(design.verdicts[index], words)
         | {
-            "aliases": "; ".join(f"{alias.weight:+.6g} {alias.name}" for alias in one.aliases),
-            "notes": "; ".join(one.row.notes),
-            "code_versions": " ".join(one.row.versions),
-            "first_runs": " ".join(one.row.first_runs),
-            "second_runs": " ".join(one.row.second_runs),
+            "aliases": "; ".join(f"{alias.weight:+.6g} {alias.name}" for alias in effect.aliases),
+            "notes": "; ".join(effect.row.notes),
+            "code_versions": " ".join(effect.row.versions),
+            "first_runs": " ".join(effect.row.first_runs),
+            "second_runs": " ".join(effect.row.second_runs),
         }
     )

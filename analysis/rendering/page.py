@@ -38,26 +38,30 @@ class Table:
     left_out: int = 0
 
 
-def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: Path) -> None:
+def write(findings: Findings, lines: Sequence[str], warned: Sequence[str], folder: Path) -> None:
     """Fill the folder, which exists: page, report.json, figures, and each table as CSV, Markdown and LaTeX."""
     from analysis.rendering import plots
 
-    _write_tables(found, folder)
-    (folder / "report.json").write_text(report_json.as_json(found, list(told), list(warned)), encoding="utf-8")
-    runs = found.runs
+    _write_tables(findings, folder)
+    (folder / "report.json").write_text(report_json.as_json(findings, list(lines), list(warned)), encoding="utf-8")
+    runs = findings.runs
     template = Environment(loader=PackageLoader("analysis.rendering"), autoescape=True).get_template("report.html")
     html = template.render(
         study=runs.study,
-        found=found,
-        told=told,
+        findings=findings,
+        lines=lines,
         warned=warned,
-        design=_design(found.design, found) if found.design and found.design.effects else None,
-        design_title=design_sentences.title(found.design, found) if found.design else "",
-        design_base=design_sentences.base_in_words(found.design, found) if found.design else "",
-        comparisons=[(one, _margins(one, found)) for one in found.comparisons],
-        effects=[(one, tables.effects(one, found)) for one in found.comparisons if one.effects],
-        errors=_errors(found),
-        gaps=[(one, _margins(one, found, "gap")) for one in found.gaps],
+        design=_design(findings.design, findings) if findings.design and findings.design.effects else None,
+        design_title=design_sentences.title(findings.design, findings) if findings.design else "",
+        design_base=design_sentences.base_in_words(findings.design, findings) if findings.design else "",
+        comparisons=[(comparison, _margins(comparison, findings)) for comparison in findings.comparisons],
+        effects=[
+            (comparison, tables.effects(comparison, findings))
+            for comparison in findings.comparisons
+            if comparison.effects
+        ],
+        errors=_errors(findings),
+        gaps=[(gap, _margins(gap, findings, "gap")) for gap in findings.gaps],
         accuracies=_head(tables.accuracies(runs)),
         training=_head(cost_tables.training(runs)),
         inference=_head(cost_tables.inference(runs)),
@@ -66,8 +70,8 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
         tuned=_head(tuning_budget.spent_shown(runs)) if runs.choices else None,
         spaces=tuning_budget.settings_in_words(runs),
         texts=[*factors(runs), *TEXTS],
-        figures={drawn.name: drawn for drawn in plots.save_all(found, folder)},
-        diverged=rulings.diverged(runs) if found.rulings else "",
+        figures={drawn.name: drawn for drawn in plots.save_all(findings, folder)},
+        diverged=rulings.diverged(runs) if findings.rulings else "",
         reproduced=claims.reproduced,
         counts=runs.frame["outcome"].value_counts().to_dict(),
         failures=runs.frame.assign(cell=tables.cell_names(runs))[runs.frame["outcome"] != "done"].to_dict("records"),
@@ -78,24 +82,28 @@ def write(found: Findings, told: Sequence[str], warned: Sequence[str], folder: P
     (folder / "index.html").write_text(html, encoding="utf-8")
 
 
-def _design(design: DesignEffects, found: Findings) -> Table:
-    marked, notes = tables.footnotes(design_tables.shown(design, found))
+def _design(design: DesignEffects, findings: Findings) -> Table:
+    marked, notes = tables.footnotes(design_tables.shown(design, findings))
     traces = [_trace_of_effect(row) for row in design_tables.rows_with_names(design)[:MOST_ROWS]]
     return replace(_head(marked), traces=traces, notes=notes)
 
 
-def _errors(found: Findings) -> list[tuple[str, Table]]:
+def _errors(findings: Findings) -> list[tuple[str, Table]]:
     """Seeds or test set, of the design's effects and of each contrast."""
-    design = found.design
+    design = findings.design
     parts = [("Effects", design_tables.rows_with_names(design))] if design and design.knows_test_set else []
-    parts += [(str(one.contrast), list(one.rows)) for one in found.comparisons if one.knows_test_set]
+    parts += [
+        (str(comparison.contrast), list(comparison.rows))
+        for comparison in findings.comparisons
+        if comparison.knows_test_set
+    ]
     return [(title, _head(tables.errors(rows))) for title, rows in parts]
 
 
-def _margins(one: Comparison, found: Findings, name: str = "margin") -> Table:
-    varied, constants = split_constants(one.rows) if len(one.rows) > 1 else (one.rows, {})
-    marked, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found, name))
-    traces = [_trace(row, one) for row in varied[:MOST_ROWS]]
+def _margins(comparison: Comparison, findings: Findings, name: str = "margin") -> Table:
+    varied, constants = split_constants(comparison.rows) if len(comparison.rows) > 1 else (comparison.rows, {})
+    marked, notes = tables.footnotes(tables.margins(replace(comparison, rows=varied), findings, name))
+    traces = [_trace(row, comparison) for row in varied[:MOST_ROWS]]
     named = {key: shown(level) for key, level in constants.items()}
     return replace(_head(marked), traces=traces, notes=notes, constants=named)
 
@@ -104,13 +112,13 @@ def _head(table: pd.DataFrame) -> Table:
     return Table(table.head(MOST_ROWS), left_out=max(0, len(table) - MOST_ROWS))
 
 
-def _trace(row: MarginRow, one: Comparison) -> str:
+def _trace(row: MarginRow, comparison: Comparison) -> str:
     """What a margin rests on: each seed with its difference and its two runs, and the code."""
     cell = ", ".join(f"{key} {shown(level)}" for key, level in row.levels.items())
     where = f"{cell}: " if cell else ""
     if not row.margin:
         return where + "; ".join(row.notes)
-    first, second = shown(one.contrast.first), shown(one.contrast.second)
+    first, second = shown(comparison.contrast.first), shown(comparison.contrast.second)
     seeds = [
         f"seed {seed}: {signed(pp)} ({first} {a}, {second} {b})"
         for (seed, pp), a, b in zip(row.by_seed.items(), row.first_runs, row.second_runs, strict=True)
@@ -128,19 +136,21 @@ def _trace_of_effect(row: MarginRow) -> str:
     return f"{where}: n = {row.margin.n}; code {', '.join(row.versions) or ABSENT}; {seeds}; runs {runs}"
 
 
-def _write_tables(found: Findings, folder: Path) -> None:
+def _write_tables(findings: Findings, folder: Path) -> None:
     """margins, gaps, accuracies and costs: at full precision as CSV, for people as Markdown and LaTeX."""
-    runs = found.runs
-    if found.design and found.design.effects:
-        title = design_sentences.title(found.design, found)
-        shown_ones = [(title, design_tables.shown(found.design, found))]
-        _write(folder, "effects", design_tables.in_full(found.design, found), shown_ones)
-    if found.comparisons:
-        parts = [(str(one.contrast), tables.margins(one, found)) for one in found.comparisons]
-        _write(folder, "margins", tables.margins_in_full(found.comparisons, found), parts)
-    if found.gaps:
-        parts = [(str(one.contrast), tables.margins(one, found, "gap")) for one in found.gaps]
-        _write(folder, "gaps", tables.margins_in_full(found.gaps, found), parts)
+    runs = findings.runs
+    if findings.design and findings.design.effects:
+        title = design_sentences.title(findings.design, findings)
+        titled = [(title, design_tables.shown(findings.design, findings))]
+        _write(folder, "effects", design_tables.in_full(findings.design, findings), titled)
+    if findings.comparisons:
+        parts = [
+            (str(comparison.contrast), tables.margins(comparison, findings)) for comparison in findings.comparisons
+        ]
+        _write(folder, "margins", tables.margins_in_full(findings.comparisons, findings), parts)
+    if findings.gaps:
+        parts = [(str(gap.contrast), tables.margins(gap, findings, "gap")) for gap in findings.gaps]
+        _write(folder, "gaps", tables.margins_in_full(findings.gaps, findings), parts)
     _write(folder, "accuracies", tables.accuracies_in_full(runs), [("", tables.accuracies(runs))])
     if cost_tables.have_costs(runs):
         parts = [("Training", cost_tables.training(runs)), ("Inference", cost_tables.inference(runs))]
@@ -149,9 +159,9 @@ def _write_tables(found: Findings, folder: Path) -> None:
     if runs.choices and runs.tried is not None:
         _write(folder, "tuning", tuning_budget.spent_in_full(runs), [("", tuning_budget.spent_shown(runs))])
         runs.tried.to_csv(folder / "tuning-tried.csv", index=False)
-        tuning_budget.curves_in_full(found.comparisons).to_csv(folder / "tuning-curves.csv", index=False)
-    if found.claims:
-        claims.in_full(found.claims).to_csv(folder / "claims.csv", index=False)
+        tuning_budget.curves_in_full(findings.comparisons).to_csv(folder / "tuning-curves.csv", index=False)
+    if findings.claims:
+        claims.in_full(findings.claims).to_csv(folder / "claims.csv", index=False)
 
 
 def _write(folder: Path, name: str, full: pd.DataFrame, parts: Sequence[tuple[str, pd.DataFrame]]) -> None:
@@ -170,9 +180,9 @@ def _titled(title: str, form: str, text: str) -> str:
 
 def _latex(shown: pd.DataFrame) -> str:
     """A table for LaTeX's booktabs package: words on the left, numbers on the right with true minus signs."""
-    there = shown.loc[:, [column != "notes" or shown[column].any() for column in shown]]
-    columns = ["l" if column in (*TEXTS, "notes") or not _numeric(there[column]) else "r" for column in there]
-    styled = there.map(str).style.hide(axis="index").format(_latex_signs, escape="latex")
+    kept = shown.loc[:, [column != "notes" or shown[column].any() for column in shown]]
+    columns = ["l" if column in (*TEXTS, "notes") or not _numeric(kept[column]) else "r" for column in kept]
+    styled = kept.map(str).style.hide(axis="index").format(_latex_signs, escape="latex")
     styled = styled.format_index(_latex_signs, escape="latex", axis=1)
     return str(styled.to_latex(hrules=True, column_format="".join(columns)))
 

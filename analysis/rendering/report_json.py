@@ -15,44 +15,49 @@ from analysis.paper import claims
 from analysis.rendering import cost_tables, design_tables, tables
 
 
-def as_json(found: Findings, told: list[str], warned: list[str]) -> str:
+def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
     """The report's numbers at full precision, its sentences and its warnings; what is absent is null."""
-    runs = found.runs
+    runs = findings.runs
     everything = {
         "study": runs.study,
         "measure": runs.measure.name,
         "factors": list(runs.factors),
         "confidence": CONFIDENCE,
         "alpha": ALPHA,
-        "equivalence_pp": found.equivalence_pp,
-        "summary": told,
+        "equivalence_pp": findings.equivalence_pp,
+        "summary": sentences,
         "warnings": warned,
         "outcomes": runs.frame["outcome"].value_counts().to_dict(),
         "code_versions": sorted(set(runs.frame["code_version"])),
-        "design": _design(found),
-        "margins": _records(tables.margins_in_full(found.comparisons, found)),
-        "interactions": [_effect(one, effect) for one in found.comparisons for effect in one.effects],
-        "margin_importance": [
-            _importance(one) | {"contrast": str(c.contrast)} for c in found.comparisons for one in c.importance
+        "design": _design(findings),
+        "margins": _records(tables.margins_in_full(findings.comparisons, findings)),
+        "interactions": [
+            _effect(comparison, effect) for comparison in findings.comparisons for effect in comparison.effects
         ],
-        "accuracy_importance": [_importance(one) for one in found.importance],
-        "gaps": _records(tables.margins_in_full(found.gaps, found)),
+        "margin_importance": [
+            _importance(importance) | {"contrast": str(comparison.contrast)}
+            for comparison in findings.comparisons
+            for importance in comparison.importance
+        ],
+        "accuracy_importance": [_importance(importance) for importance in findings.importance],
+        "gaps": _records(tables.margins_in_full(findings.gaps, findings)),
         "accuracies": _records(tables.accuracies_in_full(runs)),
         "costs": _records(cost_tables.in_full(runs)) if cost_tables.have_costs(runs) else [],
         "terms": dict(runs.terms),
         "tuning": _records(tuning_budget.spent_in_full(runs)) if runs.choices else [],
-        "tuning_curves": _records(tuning_budget.curves_in_full(found.comparisons)),
+        "tuning_curves": _records(tuning_budget.curves_in_full(findings.comparisons)),
         "claims": [
-            {"claim": one.claim, "word": one.word, "about": one.about, "told": one.reason} for one in found.rulings
+            {"claim": ruling.claim, "word": ruling.word, "about": ruling.about, "told": ruling.reason}
+            for ruling in findings.rulings
         ],
-        "printed": _records(claims.in_full(found.claims)) if found.claims else [],
+        "printed": _records(claims.in_full(findings.claims)) if findings.claims else [],
     }
     return json.dumps(everything, indent=1, default=_plain, allow_nan=False) + "\n"
 
 
-def _design(found: Findings) -> dict[str, Any] | None:
+def _design(findings: Findings) -> dict[str, Any] | None:
     """The effects that the study's design is there to tell; null without one."""
-    design = found.design
+    design = findings.design
     if design is None:
         return None
     return {
@@ -64,20 +69,20 @@ def _design(found: Findings) -> dict[str, Any] | None:
         "resolution": design.resolution,
         "balanced": design.balanced,
         "effects": [
-            design_tables.record(design, found, place)
+            design_tables.record(design, findings, index)
             | {
-                "by_seed_pp": {str(seed): pp for seed, pp in one.row.by_seed.items()},
-                "aliases": [{"interaction": alias.name, "weight": alias.weight} for alias in one.aliases],
+                "by_seed_pp": {str(seed): pp for seed, pp in effect.row.by_seed.items()},
+                "aliases": [{"interaction": alias.name, "weight": alias.weight} for alias in effect.aliases],
             }
-            for place, one in enumerate(design.effects)
+            for index, effect in enumerate(design.effects)
         ],
     }
 
 
-def _effect(one: Comparison, effect: Effect) -> dict[str, Any]:
+def _effect(comparison: Comparison, effect: Effect) -> dict[str, Any]:
     difference = effect.difference
     return {
-        "contrast": str(one.contrast),
+        "contrast": str(comparison.contrast),
         "factor": difference.moderator,
         "level": difference.level,
         "reference": difference.reference,
@@ -91,15 +96,15 @@ def _effect(one: Comparison, effect: Effect) -> dict[str, Any]:
     }
 
 
-def _importance(one: Importance) -> dict[str, Any]:
+def _importance(importance: Importance) -> dict[str, Any]:
     return {
-        "factor": one.factor,
-        "level": one.level,
-        "reference": one.reference,
-        "largest_pp": one.mean_pp,
-        "low_pp": one.low_pp,
-        "high_pp": one.high_pp,
-        "n": one.n,
+        "factor": importance.factor,
+        "level": importance.level,
+        "reference": importance.reference,
+        "largest_pp": importance.mean_pp,
+        "low_pp": importance.low_pp,
+        "high_pp": importance.high_pp,
+        "n": importance.n,
     }
 
 

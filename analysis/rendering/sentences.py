@@ -23,83 +23,83 @@ NORMAL_975 = 1.96
 MOST_NAMES = 4
 
 
-def sentences(found: Findings) -> list[str]:
+def sentences(findings: Findings) -> list[str]:
     """The report's findings, the verdicts first; empty without a contrast."""
-    if found.published:
+    if findings.published:
         return []
-    told = [
+    of_comparisons = [
         line
-        for one in found.comparisons
-        for line in (_verdicts(one, found), _at_every_budget(one), _dependence(one, found))
+        for comparison in findings.comparisons
+        for line in (_verdicts(comparison, findings), _at_every_budget(comparison), _dependence(comparison, findings))
     ]
     return [
         line
         for line in (
-            *design_sentences.sentences(found),
-            *told,
-            _nuisance(found),
-            _inference(found),
-            _not_done(found),
-            _importance(found),
-            _test_set(found),
+            *design_sentences.sentences(findings),
+            *of_comparisons,
+            _nuisance(findings),
+            _inference(findings),
+            _not_done(findings),
+            _importance(findings),
+            _test_set(findings),
         )
         if line
     ]
 
 
-def warnings(found: Findings, left_out: str) -> list[str]:
+def warnings(findings: Findings, left_out: str) -> list[str]:
     """What a reader must know before believing any of it: mixed versions, keys that nobody swept, levels left out."""
-    versions = sorted(set(found.runs.frame["code_version"]))
-    unswept = [key for key in factors(found.runs) if key not in found.runs.factors]
-    told = []
-    if len(versions) > 1 and not found.published:
-        told.append(f"Mixed code versions: {', '.join(versions)}.")
-    if unswept and not found.published:
-        told.append(
+    versions = sorted(set(findings.runs.frame["code_version"]))
+    unswept = [key for key in factors(findings.runs) if key not in findings.runs.factors]
+    lines = []
+    if len(versions) > 1 and not findings.published:
+        lines.append(f"Mixed code versions: {', '.join(versions)}.")
+    if unswept and not findings.published:
+        lines.append(
             f"Trials differ in more than the factors: {', '.join(unswept)}. "
             "Only trials that agree in all of these are paired."
         )
-    if "seeds" in found.runs.terms:
-        told.append(
+    if "seeds" in findings.runs.terms:
+        lines.append(
             "Seeds were added until margins were decided: verdicts and intervals of margins and gaps hold under that, "
             "while the tests on other factors and the claims take each cell's number of seeds as fixed."
         )
-    told += found.design.notes if found.design else []
-    return [*told, *_edges(found), *found.runs.notes, *([left_out] if left_out else [])]
+    lines += findings.design.notes if findings.design else []
+    return [*lines, *_edges(findings), *findings.runs.notes, *([left_out] if left_out else [])]
 
 
-def _verdicts(one: Comparison, found: Findings) -> str:
-    first, second = show(one.contrast.first), show(one.contrast.second)
-    counted = Counter(verdict.word for verdict in one.verdicts)
-    tested = len(one.verdicts) - counted["no margin"]
+def _verdicts(comparison: Comparison, findings: Findings) -> str:
+    first, second = show(comparison.contrast.first), show(comparison.contrast.second)
+    counted = Counter(verdict.word for verdict in comparison.verdicts)
+    tested = len(comparison.verdicts) - counted["no margin"]
     if not tested:
-        return f"{one.contrast}: no cell has a seed that is done in both arms."
+        return f"{comparison.contrast}: no cell has a seed that is done in both arms."
     none = f" In {counted['no margin']} more no seed is done in both arms." if counted["no margin"] else ""
     if tested == 1:
-        return f"{_only(one, found)}.{none}"
+        return f"{_only(comparison, findings)}.{none}"
     parts = []
     for word, text in (("first better", f"{first} is better"), ("second better", f"{second} is better")):
-        sizes = [row.margin.mean_pp for row, verdict in _cells(one) if verdict.word == word and row.margin]
+        sizes = [row.margin.mean_pp for row, verdict in _cells(comparison) if verdict.word == word and row.margin]
         if sizes:
             span = sorted(map(abs, sizes))
             spread = f"{span[0]:.2f}" if len(span) == 1 else f"{span[0]:.2f} to {span[-1]:.2f}"
-            parts.append(f"{text} in {len(sizes)} (by {spread}{_points(found)})")
+            parts.append(f"{text} in {len(sizes)} (by {spread}{_points(findings)})")
     if counted["equivalent"]:
-        parts.append(f"they are equivalent within {found.within} in {counted['equivalent']}")
+        parts.append(f"they are equivalent within {findings.within} in {counted['equivalent']}")
     if counted["undecided"]:
-        told = "all undecided" if counted["undecided"] == tested else f"undecided in {counted['undecided']}"
-        parts.append(f"{told}{_needed(one.verdicts)}")
+        undecided = "all undecided" if counted["undecided"] == tested else f"undecided in {counted['undecided']}"
+        parts.append(f"{undecided}{_needed(comparison.verdicts)}")
     return f"{first} against {second}, {tested} cells: {', '.join(parts)}.{none}"
 
 
-def _at_every_budget(one: Comparison) -> str:
+def _at_every_budget(comparison: Comparison) -> str:
     """Whether the better arm is the same whatever the tuning's budget."""
-    if not one.budgets:
+    if not comparison.budgets:
         return ""
-    most = max(curve.budgets[-1] for curve in one.budgets)
-    turned = [curve for curve in one.budgets if not curve.holds]
+    most = max(curve.budgets[-1] for curve in comparison.budgets)
+    turned = [curve for curve in comparison.budgets if not curve.holds]
     if not turned:
-        number = len(one.budgets)
+        number = len(comparison.budgets)
         where = f"in all {number} cells" if number > 2 else "in both cells" if number == 2 else "here"
         return f"Tuning: {where} the same arm is ahead at every budget from 1 to {most} configurations."
     parts = []
@@ -113,62 +113,63 @@ def _at_every_budget(one: Comparison) -> str:
         parts.append(f"{levels_in_words(curve.row.levels)} ({how})")
     more = f" and {len(turned) - MOST_NAMES} more" if len(turned) > MOST_NAMES else ""
     return (
-        f"Tuning: which arm is ahead depends on the budget in {len(turned)} of {len(one.budgets)} cells: "
+        f"Tuning: which arm is ahead depends on the budget in {len(turned)} of {len(comparison.budgets)} cells: "
         f"{'; '.join(parts)}{more}."
     )
 
 
-def _nuisance(found: Findings) -> str:
+def _nuisance(findings: Findings) -> str:
     """What the margins average over."""
-    said = found.runs.terms.get("nuisance", {})
-    drawn = "; ".join(f"{key} from {text}" for key, text in said.items())
+    nuisance = findings.runs.terms.get("nuisance", {})
+    drawn = "; ".join(f"{key} from {text}" for key, text in nuisance.items())
     return f"Margins average over {drawn}: drawn for each seed, the same in every arm." if drawn else ""
 
 
-def _edges(found: Findings) -> list[str]:
+def _edges(findings: Findings) -> list[str]:
     """What was chosen at the end of its space: a wider one might have done better."""
-    said, choices = found.runs.terms.get("tune", {}), found.runs.choices
-    told = []
-    for key in dict.fromkeys(key for one in choices for key in one.edges):
-        its = [one for one in choices if key in one.edges]
+    tuning, choices = findings.runs.terms.get("tune", {}), findings.runs.choices
+    lines = []
+    for key in dict.fromkeys(key for choice in choices for key in choice.edges):
+        at_edge = [choice for choice in choices if key in choice.edges]
         cells = [
-            f"{levels_in_words(one.cell)} ({one.edges[key]}, {shown(one.values[key])})" for one in its[:MOST_NAMES]
+            f"{levels_in_words(choice.cell)} ({choice.edges[key]}, {shown(choice.values[key])})"
+            for choice in at_edge[:MOST_NAMES]
         ]
-        more = f" and {len(its) - MOST_NAMES} more" if len(its) > MOST_NAMES else ""
-        told.append(
-            f"Chosen at the edge of its space, {key} from {said['space'][key]}: {'; '.join(cells)}{more}. "
+        more = f" and {len(at_edge) - MOST_NAMES} more" if len(at_edge) > MOST_NAMES else ""
+        lines.append(
+            f"Chosen at the edge of its space, {key} from {tuning['space'][key]}: {'; '.join(cells)}{more}. "
             "A wider space might do better there."
         )
-    return told
+    return lines
 
 
-def _inference(found: Findings) -> str:
+def _inference(findings: Findings) -> str:
     """What the first contrast's first level takes beside its second, from the clock and from counts."""
-    if not found.comparisons or not found.runs.ours:
+    if not findings.comparisons or not findings.runs.ours:
         return ""
-    one, told = found.comparisons[0], []
+    comparison, parts = findings.comparisons[0], []
     for line in LINES:
         if not line.name.startswith("inference"):
             continue
-        its = ratios(found.runs.frame, one.rows, line)
-        bounds = t_interval(-its.log_by_seed) if line.timed and len(its.log_by_seed) else None
+        ratio = ratios(findings.runs.frame, comparison.rows, line)
+        bounds = t_interval(-ratio.log_by_seed) if line.timed and len(ratio.log_by_seed) else None
         spread = f" (95% interval {exp(bounds[0]):.2f} to {exp(bounds[1]):.2f})" if bounds else " (not tested)"
-        if len(its.log_by_seed):
-            told.append(f"{shown_ratio(1 / its.mean, line)} times the {line.quantity}{spread * line.timed}")
-    first, second = show(one.contrast.first), show(one.contrast.second)
-    return f"At inference {first} takes, beside {second}, {', '.join(told)}." if told else ""
+        if len(ratio.log_by_seed):
+            parts.append(f"{shown_ratio(1 / ratio.mean, line)} times the {line.quantity}{spread * line.timed}")
+    first, second = show(comparison.contrast.first), show(comparison.contrast.second)
+    return f"At inference {first} takes, beside {second}, {', '.join(parts)}." if parts else ""
 
 
-def _only(one: Comparison, found: Findings) -> str:
+def _only(comparison: Comparison, findings: Findings) -> str:
     from analysis.rendering.tables import verdicts
 
-    place = next(place for place, row in enumerate(one.rows) if row.margin)
-    margin = one.rows[place].margin
+    index = next(index for index, row in enumerate(comparison.rows) if row.margin)
+    margin = comparison.rows[index].margin
     assert margin is not None
-    told = interval(margin.low_pp, margin.high_pp)
-    spread = f", 95% interval {told}" if margin.low_pp is not None else ""
-    words = verdicts(one, found)[place]
-    return f"{one.contrast}: {signed(margin.mean_pp)}{_points(found)}{spread}, n = {margin.n}: {words}"
+    bounds = interval(margin.low_pp, margin.high_pp)
+    spread = f", 95% interval {bounds}" if margin.low_pp is not None else ""
+    words = verdicts(comparison, findings)[index]
+    return f"{comparison.contrast}: {signed(margin.mean_pp)}{_points(findings)}{spread}, n = {margin.n}: {words}"
 
 
 def _needed(verdicts: Sequence[Verdict]) -> str:
@@ -181,97 +182,99 @@ def _needed(verdicts: Sequence[Verdict]) -> str:
     return f" (about {least if least == most else f'{least} to {most}'} more seeds would decide)"
 
 
-def _dependence(one: Comparison, found: Findings) -> str:
+def _dependence(comparison: Comparison, findings: Findings) -> str:
     """Each factor on which the margin is shown to depend; and those of which it is not."""
     strongest: dict[str, Effect] = {}
-    for effect in one.effects:
-        held = strongest.get(effect.difference.moderator)
-        if held is None or _p(effect) < _p(held):
+    for effect in comparison.effects:
+        known = strongest.get(effect.difference.moderator)
+        if known is None or _p(effect) < _p(known):
             strongest[effect.difference.moderator] = effect
     shown_on = [effect for effect in strongest.values() if effect.shown]
     others = [effect.difference.moderator for effect in strongest.values() if not effect.shown]
-    told = [
-        f"The margin depends on {effect.difference.moderator}: {_sentence(effect, _points(found))}."
+    lines = [
+        f"The margin depends on {effect.difference.moderator}: {_sentence(effect, _points(findings))}."
         for effect in shown_on
     ]
     if others:
-        told.append(f"The margin is not shown to depend on {_or(others)}.")
-    return " ".join(told)
+        lines.append(f"The margin is not shown to depend on {_or(others)}.")
+    return " ".join(lines)
 
 
 def _sentence(effect: Effect, points: str) -> str:
-    one, mean = effect.difference, effect.mean_pp or 0.0
+    difference, mean = effect.difference, effect.mean_pp or 0.0
     side = "above" if mean > 0 else "below"
     spread = interval(effect.low_pp, effect.high_pp)
-    bracket = f"95% interval {spread}, n = {len(one.by_seed)}, adjusted {p_is(effect.p)}"
-    return f"at {shown(one.level)} it is {abs(mean):.2f}{points} {side} that at {shown(one.reference)} ({bracket})"
+    bracket = f"95% interval {spread}, n = {len(difference.by_seed)}, adjusted {p_is(effect.p)}"
+    level, reference = shown(difference.level), shown(difference.reference)
+    return f"at {level} it is {abs(mean):.2f}{points} {side} that at {reference} ({bracket})"
 
 
-def _not_done(found: Findings) -> str:
+def _not_done(findings: Findings) -> str:
     """How many trials ended otherwise, and in which cells."""
-    frame = found.runs.frame
+    frame = findings.runs.frame
     lost = frame[frame["outcome"] != "done"]
     if lost.empty:
         return ""
     counts = ", ".join(f"{count} {kind}" for kind, count in lost["outcome"].value_counts().items())
-    names = list(dict.fromkeys(cell_names(found.runs)[lost.index]))
+    names = list(dict.fromkeys(cell_names(findings.runs)[lost.index]))
     more = f" and {len(names) - MOST_NAMES} more cells" if len(names) > MOST_NAMES else ""
     return f"Not done: {counts} of {len(frame)} trials ({', '.join(names[:MOST_NAMES])}{more})."
 
 
-def _importance(found: Findings) -> str:
-    if len(found.importance) < 2:
+def _importance(findings: Findings) -> str:
+    if len(findings.importance) < 2:
         return ""
-    told = [
-        f"{one.factor} ({abs(one.mean_pp):.2f}{_points(found)} between {shown(one.level)} and {shown(one.reference)})"
-        for one in found.importance[:3]
-        if round(abs(one.mean_pp), 2)
+    parts = [
+        f"{importance.factor} ({abs(importance.mean_pp):.2f}{_points(findings)} "
+        f"between {shown(importance.level)} and {shown(importance.reference)})"
+        for importance in findings.importance[:3]
+        if round(abs(importance.mean_pp), 2)
     ]
-    if not told:
+    if not parts:
         return ""
-    return f"What moves the {found.runs.measure.name} most: {', then '.join(told)}."
+    return f"What moves the {findings.runs.measure.name} most: {', then '.join(parts)}."
 
 
-def _test_set(found: Findings) -> str:
-    effects = list(zip(found.design.effects, found.design.verdicts, strict=True)) if found.design else []
-    judged = [(one.row, verdict) for one, verdict in effects]
-    judged += [pair for one in found.comparisons for pair in _cells(one)]
+def _test_set(findings: Findings) -> str:
+    effects = list(zip(findings.design.effects, findings.design.verdicts, strict=True)) if findings.design else []
+    judged = [(effect.row, verdict) for effect, verdict in effects]
+    judged += [pair for comparison in findings.comparisons for pair in _cells(comparison)]
     cell = "effect" if effects else "cell"
     margins = [row.margin for row, _ in judged if row.margin]
-    known = [one for one in margins if one.test_set]
+    known = [margin for margin in margins if margin.test_set]
     if not known:
         return ""
-    items = sorted({one.test_set.items for one in known if one.test_set})
+    items = sorted({margin.test_set.items for margin in known if margin.test_set})
     size = f"{items[0]:,}" if len(items) == 1 else f"{items[0]:,} to {items[-1]:,}"
-    larger = sum(larger_error(one) == "test set" for one in known)
-    told = f"All of it is about these test images ({size} of them)"
+    larger = sum(larger_error(margin) == "test set" for margin in known)
+    text = f"All of it is about these test images ({size} of them)"
     if larger:
         share = f"{larger} of {len(known)} {cell}s" if len(known) > 1 else f"this {cell}"
-        told += f": in {share} their sampling error is larger than that of the seeds, "
-        told += "so that other images may tell more than other seeds"
+        text += f": in {share} their sampling error is larger than that of the seeds, "
+        text += "so that other images may tell more than other seeds"
     lost = sum(_within_test_set(row.margin, verdict) for row, verdict in judged)
     if lost:
-        told += f". {lost} decided {f'{cell} lies' if lost == 1 else f'{cell}s lie'} within that error (95%)"
-    same = sum(one.identical for one in known)
+        text += f". {lost} decided {f'{cell} lies' if lost == 1 else f'{cell}s lie'} within that error (95%)"
+    same = sum(margin.identical for margin in known)
     if same:
-        told += f". In {same} {cell}{'s' * (same != 1)} all seeds differ by the same; "
-        told += "the spread is then taken from test-set sampling"
-    return f"{told}."
+        text += f". In {same} {cell}{'s' * (same != 1)} all seeds differ by the same; "
+        text += "the spread is then taken from test-set sampling"
+    return f"{text}."
 
 
-def _cells(one: Comparison) -> list[tuple[MarginRow, Verdict]]:
-    return list(zip(one.rows, one.verdicts, strict=True))
+def _cells(comparison: Comparison) -> list[tuple[MarginRow, Verdict]]:
+    return list(zip(comparison.rows, comparison.verdicts, strict=True))
 
 
-def _within_test_set(one: Margin | None, verdict: Verdict) -> bool:
+def _within_test_set(margin: Margin | None, verdict: Verdict) -> bool:
     """Whether an arm is called better by a margin that other test images could take away."""
-    if one is None or one.test_set is None or not verdict.word.endswith("better"):
+    if margin is None or margin.test_set is None or not verdict.word.endswith("better"):
         return False
-    return abs(one.mean_pp) < NORMAL_975 * one.test_set.se_pp
+    return abs(margin.mean_pp) < NORMAL_975 * margin.test_set.se_pp
 
 
-def _points(found: Findings) -> str:
-    return " points" if found.runs.measure.points else ""
+def _points(findings: Findings) -> str:
+    return " points" if findings.runs.measure.points else ""
 
 
 def _p(effect: Effect) -> float:

@@ -77,10 +77,10 @@ def cell_names(runs: Runs) -> pd.Series:
     return pd.Series([name or "all trials" for name in names], index=runs.frame.index)
 
 
-def margins(one: Comparison, found: Findings, name: str = "margin") -> pd.DataFrame:
+def margins(comparison: Comparison, findings: Findings, name: str = "margin") -> pd.DataFrame:
     """The margins of a contrast for people, to two decimals; without verdicts where there are none."""
-    measure, first, second = found.runs.measure, show(one.contrast.first), show(one.contrast.second)
-    told = verdicts(one, found)
+    measure, first, second = findings.runs.measure, show(comparison.contrast.first), show(comparison.contrast.second)
+    in_words_of_each = verdicts(comparison, findings)
     return pd.DataFrame(
         {key: shown(level) for key, level in row.levels.items()}
         | {
@@ -90,16 +90,16 @@ def margins(one: Comparison, found: Findings, name: str = "margin") -> pd.DataFr
             "95% interval": interval(row.margin.low_pp, row.margin.high_pp) if row.margin else ABSENT,
             "n": n_of(row),
         }
-        | ({"verdict": told[place]} if told and not found.published else {})
+        | ({"verdict": in_words_of_each[index]} if in_words_of_each and not findings.published else {})
         | {"notes": "; ".join(row.notes)}
-        for place, row in enumerate(one.rows)
+        for index, row in enumerate(comparison.rows)
     )
 
 
-def verdicts(one: Comparison, found: Findings) -> list[str]:
+def verdicts(comparison: Comparison, findings: Findings) -> list[str]:
     """Each cell's verdict in words."""
-    first, second = show(one.contrast.first), show(one.contrast.second)
-    return [in_words(verdict, first, second, found.within) for verdict in one.verdicts]
+    first, second = show(comparison.contrast.first), show(comparison.contrast.second)
+    return [in_words(verdict, first, second, findings.within) for verdict in comparison.verdicts]
 
 
 def errors(rows: Sequence[MarginRow]) -> pd.DataFrame:
@@ -117,49 +117,53 @@ def errors(rows: Sequence[MarginRow]) -> pd.DataFrame:
     )
 
 
-def larger_error(found: Margin) -> str:
+def larger_error(margin: Margin) -> str:
     """Which of the two is larger; empty where one is not known."""
-    if found.seed_se_pp is None or found.test_set is None:
+    if margin.seed_se_pp is None or margin.test_set is None:
         return ""
-    return "seeds" if found.seed_se_pp >= found.test_set.se_pp else "test set"
+    return "seeds" if margin.seed_se_pp >= margin.test_set.se_pp else "test set"
 
 
-def margins_in_full(comparisons: Sequence[Comparison], found: Findings) -> pd.DataFrame:
+def margins_in_full(comparisons: Sequence[Comparison], findings: Findings) -> pd.DataFrame:
     """The margins of all contrasts at full precision with the ids of the runs that they rest on."""
     return pd.DataFrame(
         row.levels
-        | {"factor": one.contrast.factor, "first": one.contrast.first, "second": one.contrast.second}
+        | {
+            "factor": comparison.contrast.factor,
+            "first": comparison.contrast.first,
+            "second": comparison.contrast.second,
+        }
         | numbers(row)
-        | (judged(one.verdicts[place], words[place]) if words else {})
+        | (judged(comparison.verdicts[index], words[index]) if words else {})
         | {
             "notes": "; ".join(row.notes),
             "code_versions": " ".join(row.versions),
             "first_runs": " ".join(row.first_runs),
             "second_runs": " ".join(row.second_runs),
         }
-        for one in comparisons
-        for words in [verdicts(one, found)]
-        for place, row in enumerate(one.rows)
+        for comparison in comparisons
+        for words in [verdicts(comparison, findings)]
+        for index, row in enumerate(comparison.rows)
     )
 
 
 def numbers(row: MarginRow) -> dict[str, Any]:
-    one = row.margin
+    margin = row.margin
     bca = bca_interval([*row.by_seed.values()]) or (None, None)
     return {
         "first_acc": row.first_acc,
         "second_acc": row.second_acc,
-        "margin_pp": one.mean_pp if one else None,
-        "low_pp": one.low_pp if one else None,
-        "high_pp": one.high_pp if one else None,
-        "sd_pp": one.sd_pp if one else None,
-        "n": one.n if one else 0,
+        "margin_pp": margin.mean_pp if margin else None,
+        "low_pp": margin.low_pp if margin else None,
+        "high_pp": margin.high_pp if margin else None,
+        "sd_pp": margin.sd_pp if margin else None,
+        "n": margin.n if margin else 0,
         "planned": row.planned,
-        "seed_se_pp": one.seed_se_pp if one else None,
-        "test_set_se_pp": one.test_set.se_pp if one and one.test_set else None,
-        "test_items": one.test_set.items if one and one.test_set else None,
-        "p_difference": one.p_difference if one else None,
-        "p_equivalence": one.p_equivalence if one else None,
+        "seed_se_pp": margin.seed_se_pp if margin else None,
+        "test_set_se_pp": margin.test_set.se_pp if margin and margin.test_set else None,
+        "test_items": margin.test_set.items if margin and margin.test_set else None,
+        "p_difference": margin.p_difference if margin else None,
+        "p_equivalence": margin.p_equivalence if margin else None,
         "bca_low_pp": bca[0],
         "bca_high_pp": bca[1],
     }
@@ -176,20 +180,20 @@ def judged(verdict: Verdict, words: str) -> dict[str, Any]:
     }
 
 
-def effects(one: Comparison, found: Findings) -> pd.DataFrame:
+def effects(comparison: Comparison, findings: Findings) -> pd.DataFrame:
     """How the margin changes with the other factors, for people."""
-    points = found.runs.measure.points
+    points = findings.runs.measure.points
     return pd.DataFrame(
         {
             "factor": effect.difference.moderator,
             "levels": f"{shown(effect.difference.level)} against {shown(effect.difference.reference)}",
-            found.runs.measure.of("margin differs by", points): _signed(effect.mean_pp),
+            findings.runs.measure.of("margin differs by", points): _signed(effect.mean_pp),
             "95% interval": interval(effect.low_pp, effect.high_pp),
             "n": len(effect.difference.by_seed),
             "cells": effect.difference.cells,
             "p (Holm)": p_value(effect.p),
         }
-        for effect in one.effects
+        for effect in comparison.effects
     )
 
 

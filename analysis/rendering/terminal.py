@@ -25,31 +25,31 @@ PIPE_WIDTH = 160
 MOST_ROWS = 60
 
 
-def show(found: Findings, told: Sequence[str], warned: Sequence[str]) -> None:
+def show(findings: Findings, lines: Sequence[str], warned: Sequence[str]) -> None:
     """Print it."""
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
-    runs = found.runs
-    if found.design and found.design.effects:
-        _design(console, found.design, found)
-    elif not (found.comparisons or found.design):
+    runs = findings.runs
+    if findings.design and findings.design.effects:
+        _design(console, findings.design, findings)
+    elif not (findings.comparisons or findings.design):
         _say(console, f"study {runs.study}: no factor was swept, so there is no margin")
         _table(console, tables.accuracies(runs), runs.frame.columns)
-    for one in found.comparisons:
-        _margins(console, one, found, "margin")
-    for one in found.gaps:
-        _margins(console, one, found, "gap")
+    for comparison in findings.comparisons:
+        _margins(console, comparison, findings, "margin")
+    for gap in findings.gaps:
+        _margins(console, gap, findings, "gap")
     if runs.choices:
         _say(console, f"study {runs.study}, tuning. {tuning_budget.settings_in_words(runs)}")
         _table(console, tuning_budget.spent_shown(runs).head(MOST_ROWS), [*runs.factors, "chosen"])
-    numbers = claims.counts(found.claims)
-    rulings = [f"Claim {one.number}, {one.label}. {one.claim}" for one in found.rulings]
-    for line in (*told, *warned, *rulings, *([f"Printed numbers: {numbers}."] if numbers else [])):
+    numbers = claims.counts(findings.claims)
+    rulings = [f"Claim {ruling.number}, {ruling.label}. {ruling.claim}" for ruling in findings.rulings]
+    for line in (*lines, *warned, *rulings, *([f"Printed numbers: {numbers}."] if numbers else [])):
         _say(console, line)
 
 
-def _design(console: Console, design: DesignEffects, found: Findings) -> None:
-    table, notes = tables.footnotes(design_tables.shown(design, found))
-    _say(console, f"study {found.runs.study}, {design_sentences.title(design, found)}")
+def _design(console: Console, design: DesignEffects, findings: Findings) -> None:
+    table, notes = tables.footnotes(design_tables.shown(design, findings))
+    _say(console, f"study {findings.runs.study}, {design_sentences.title(design, findings)}")
     _table(console, table.head(MOST_ROWS), ["factor", "levels", "aliases"])
     if len(table) > MOST_ROWS:
         _say(console, f"{MOST_ROWS} of {len(table)} effects; the others are in the report's effects.csv.")
@@ -57,12 +57,12 @@ def _design(console: Console, design: DesignEffects, found: Findings) -> None:
         _say(console, note)
 
 
-def _margins(console: Console, one: Comparison, found: Findings, name: str) -> None:
-    varied, constants = split_constants(one.rows) if len(one.rows) > 1 else (one.rows, {})
-    table, notes = tables.footnotes(tables.margins(replace(one, rows=varied), found, name))
-    title = ", ".join([str(one.contrast), *(f"{key} {shown(level)}" for key, level in constants.items())])
-    _say(console, f"study {found.runs.study}, {'gap, ' if name == 'gap' else ''}{title}")
-    _table(console, table.head(MOST_ROWS), found.runs.frame.columns)
+def _margins(console: Console, comparison: Comparison, findings: Findings, name: str) -> None:
+    varied, constants = split_constants(comparison.rows) if len(comparison.rows) > 1 else (comparison.rows, {})
+    table, notes = tables.footnotes(tables.margins(replace(comparison, rows=varied), findings, name))
+    title = ", ".join([str(comparison.contrast), *(f"{key} {shown(level)}" for key, level in constants.items())])
+    _say(console, f"study {findings.runs.study}, {'gap, ' if name == 'gap' else ''}{title}")
+    _table(console, table.head(MOST_ROWS), findings.runs.frame.columns)
     if len(table) > MOST_ROWS:
         _say(console, f"{MOST_ROWS} of {len(table)} cells; the others are in the report's margins.csv.")
     for note in notes:

@@ -21,29 +21,29 @@ class Drawn:
     svg: str
 
 
-def save_all(found: Findings, folder: Path) -> list[Drawn]:
+def save_all(findings: Findings, folder: Path) -> list[Drawn]:
     """Draw every figure that there is something for, and save each in the folder."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph|.*does not have a glyph|.*constrained_layout")  # odd names
-        return [Drawn(name, save(figure, folder, name)) for name, figure in _figures(found).items() if figure]
+        return [Drawn(name, save(figure, folder, name)) for name, figure in _figures(findings).items() if figure]
 
 
-def _figures(found: Findings) -> dict[str, Figure | None]:
+def _figures(findings: Findings) -> dict[str, Figure | None]:
     figures: dict[str, Figure | None] = {}
-    if found.design and found.design.has_effects:
-        figures["effects"] = effects.effects(found.design, found)
-    for place, one in enumerate(found.comparisons):
-        if one.has_margin:
-            figures[f"margins{f'-{place + 1}' * (place > 0)}"] = margins.margins(one, found)
-        figures[f"budgets{f'-{place + 1}' * (place > 0)}"] = budgets.budgets(one, found)
-    figures["gaps"] = factors.gaps(found)
-    if found.comparisons and not found.published:
-        figures["heatmap"] = factors.heat_map(found.comparisons[0], found)
-        figures["importance"] = factors.importance(found)
-    if found.runs.ours:
-        figures |= costs.figures(found)
-    if found.histories and len(found.histories.restarts):
-        figures["restarts"] = epochs.restarts(found.histories)
-    if found.histories and len(found.histories.curves):
-        figures["curves"] = epochs.curves(found.histories)
+    if findings.design and findings.design.has_effects:
+        figures["effects"] = effects.effects(findings.design, findings)
+    for index, comparison in enumerate(findings.comparisons):
+        if comparison.has_margin:
+            figures[f"margins{f'-{index + 1}' * (index > 0)}"] = margins.margins(comparison, findings)
+        figures[f"budgets{f'-{index + 1}' * (index > 0)}"] = budgets.budgets(comparison, findings)
+    figures["gaps"] = factors.gaps(findings)
+    if findings.comparisons and not findings.published:
+        figures["heatmap"] = factors.heat_map(findings.comparisons[0], findings)
+        figures["importance"] = factors.importance(findings)
+    if findings.runs.ours:
+        figures |= costs.figures(findings)
+    if findings.histories and len(findings.histories.restarts):
+        figures["restarts"] = epochs.restarts(findings.histories)
+    if findings.histories and len(findings.histories.curves):
+        figures["curves"] = epochs.curves(findings.histories)
     return figures

@@ -11,19 +11,19 @@ from matplotlib.ticker import MaxNLocator
 from analysis.effects.tuning_budget import BudgetCurve
 from analysis.findings import Comparison, Findings
 from analysis.formats import shown
-from analysis.rendering.plots.style import INK, WIDTH, Estimate, colour, look, points, told
+from analysis.rendering.plots.style import INK, WIDTH, Estimate, colour, levels_in_words, look, points
 
 MOST_PANELS = 8
 
 
-def budgets(one: Comparison, found: Findings) -> Figure | None:
+def budgets(comparison: Comparison, findings: Findings) -> Figure | None:
     """A panel a cell: the margin expected of the best of k configurations; at the right the one from fresh seeds."""
-    if not one.budgets:
+    if not comparison.budgets:
         return None
-    drawn = one.budgets[:MOST_PANELS]
+    drawn = comparison.budgets[:MOST_PANELS]
     columns = min(2, len(drawn))
     rows = -(-len(drawn) // columns)
-    first, second = shown(one.contrast.first), shown(one.contrast.second)
+    first, second = shown(comparison.contrast.first), shown(comparison.contrast.second)
     with look("budgets"):
         size = (WIDTH, 0.9 + 1.9 * rows)
         figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", sharey=True, squeeze=False)
@@ -31,9 +31,9 @@ def budgets(one: Comparison, found: Findings) -> Figure | None:
             _panel(axes, curve)
         for axes in grid.flat[len(drawn) :]:
             axes.set_visible(False)
-        points_of = f" ({found.runs.measure.points})" if found.runs.measure.points else ""
-        figure.supylabel(f"margin, {one.contrast}{points_of}", fontsize=8)
-        more = len(one.budgets) - len(drawn)
+        points_of = f" ({findings.runs.measure.points})" if findings.runs.measure.points else ""
+        figure.supylabel(f"margin, {comparison.contrast}{points_of}", fontsize=8)
+        more = len(comparison.budgets) - len(drawn)
         footing = [f"configurations that each arm tries; above 0 {first} is better, below it {second}"]
         footing += [f"{more} more cells are in tuning-curves.csv"] * (more > 0)
         figure.supxlabel("\n".join(footing), fontsize=8)
@@ -45,9 +45,9 @@ def _panel(axes: Axes, curve: BudgetCurve) -> None:
     axes.axhline(0, color=INK, linewidth=0.9)
     axes.fill_between(at, curve.low_pp, curve.high_pp, color=colour(0), alpha=0.18, linewidth=0)
     axes.plot(at, curve.margin_pp, color=colour(0), linewidth=1.6)
-    one = curve.row.margin
-    if one is not None:
-        estimate: Estimate = one.mean_pp, one.low_pp, one.high_pp
+    margin = curve.row.margin
+    if margin is not None:
+        estimate: Estimate = margin.mean_pp, margin.low_pp, margin.high_pp
         points(axes, [at[-1] + max(0.6, 0.06 * len(at))], [estimate], 1, upright=True)
-    axes.set_title(told(curve.row.levels))
+    axes.set_title(levels_in_words(curve.row.levels))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

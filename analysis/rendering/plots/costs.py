@@ -37,10 +37,10 @@ FIGURES = (
 )
 
 
-def figures(found: Findings) -> dict[str, Figure | None]:
+def figures(findings: Findings) -> dict[str, Figure | None]:
     """A figure for each cost that the trials tell."""
-    full = cost_tables.in_full(found.runs)
-    return {one.name: _drawn(found, full, one) for one in FIGURES}
+    full = cost_tables.in_full(findings.runs)
+    return {figure.name: _drawn(findings, full, figure) for figure in FIGURES}
 
 
 def front(at: Sequence[float], acc: Sequence[float]) -> list[int]:
@@ -49,44 +49,44 @@ def front(at: Sequence[float], acc: Sequence[float]) -> list[int]:
     >>> front([1, 2, 3, 1], [0.5, 0.4, 0.6, 0.3])
     [0, 2]
     """
-    best, places = -np.inf, []
-    for place in sorted(range(len(at)), key=lambda one: (at[one], -acc[one])):
-        if acc[place] > best:
-            best = acc[place]
-            places.append(place)
-    return places
+    best, best_indices = -np.inf, []
+    for index in sorted(range(len(at)), key=lambda index: (at[index], -acc[index])):
+        if acc[index] > best:
+            best = acc[index]
+            best_indices.append(index)
+    return best_indices
 
 
-def _drawn(found: Findings, full: pd.DataFrame, one: Against) -> Figure | None:
-    if not all(key in full for key in one.keys):
+def _drawn(findings: Findings, full: pd.DataFrame, against: Against) -> Figure | None:
+    if not all(key in full for key in against.keys):
         return None
-    value = full[list(one.keys)].sum(axis=1, skipna=False) * one.factor
+    value = full[list(against.keys)].sum(axis=1, skipna=False) * against.factor
     cells = full.assign(at=value)[value.notna() & full["acc"].notna()].reset_index(drop=True)
     if len(cells) < 2:
         return None
-    factor = found.comparisons[0].contrast.factor if found.comparisons else ""
+    factor = findings.comparisons[0].contrast.factor if findings.comparisons else ""
     arms = list(dict.fromkeys(map(shown, cells[factor]))) if factor in cells else [""]
     others = [key for key in _levels(cells, full) if key != factor]
     percent = 100 * cells["acc"]
-    with look(one.name):
+    with look(against.name):
         figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
         best = front(cells["at"].tolist(), percent.tolist())
         axes.step(cells["at"][best], percent[best], where="post", color=INK, linewidth=0.9, linestyle="--", zorder=1)
-        for place, (x, y) in enumerate(zip(cells["at"], percent, strict=True)):
-            arm = arms.index(shown(cells.at[place, factor])) if factor in cells else 0
-            face = colour(arm) if place in best else "none"
+        for index, (x, y) in enumerate(zip(cells["at"], percent, strict=True)):
+            arm = arms.index(shown(cells.at[index, factor])) if factor in cells else 0
+            face = colour(arm) if index in best else "none"
             axes.plot(x, y, marker(arm), color=colour(arm), markerfacecolor=face, markersize=6, zorder=2)
             if len(cells) <= MOST_NAMES and others:
-                name = ", ".join(f"{key} {shown(cells.at[place, key])}" for key in others)
+                name = ", ".join(f"{key} {shown(cells.at[index, key])}" for key in others)
                 axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=6.5)
         if cells["at"].max() > 5 * cells["at"].min() > 0:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.xaxis.set_minor_formatter(lambda value, _: "")
         axes.margins(x=0.12, y=0.12)
-        axes.set_xlabel(one.label)
-        axes.set_ylabel(found.runs.measure.of(found.runs.measure.name, found.runs.measure.unit))
-        handles = [legend_point(place, arm) for place, arm in enumerate(arms) if arm]
+        axes.set_xlabel(against.label)
+        axes.set_ylabel(findings.runs.measure.of(findings.runs.measure.name, findings.runs.measure.unit))
+        handles = [legend_point(index, arm) for index, arm in enumerate(arms) if arm]
         none = "no other is cheaper and better"
         handles.append(plt.Line2D([], [], color=INK, linewidth=0.9, linestyle="--", label=none))
         figure.legend(handles=handles, loc="outside upper left", ncols=3)

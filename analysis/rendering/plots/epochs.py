@@ -14,40 +14,42 @@ MOST_CURVES = 12
 """Cells that are drawn."""
 
 
-def curves(held: Histories) -> Figure:
+def curves(histories: Histories) -> Figure:
     """Learning curves: the mean over seeds in a band from the lowest to the highest, restarts marked below."""
-    labels = held.labels
+    labels = histories.labels
     names = list(dict.fromkeys(labels.values()))
-    points = held.curves.assign(cell=held.curves["run_id"].map(labels), pct=100 * held.curves["value"])
+    points = histories.curves.assign(cell=histories.curves["run_id"].map(labels), pct=100 * histories.curves["value"])
     with look():
         figure, axes = plt.subplots(figsize=(WIDTH, 3 + 0.17 * len(names)), layout="constrained")
-        for place, name in enumerate(names):
-            _series(axes, points[points["cell"] == name], name, place)
+        for index, name in enumerate(names):
+            _series(axes, points[points["cell"] == name], name, index)
         if len(points):
             axes.set_ylim(bottom=max(0.0, float(points["pct"].quantile(0.05)) - 5))
-        for epoch in sorted(set(held.restarts["epoch"]))[:-1]:
+        for epoch in sorted(set(histories.restarts["epoch"]))[:-1]:
             axes.axvline(epoch, color=INK, linewidth=0.7, linestyle=(0, (1, 3)))
-        marked = "\ndotted: the learning rate restarts" if len(held.restarts) else ""
+        marked = "\ndotted: the learning rate restarts" if len(histories.restarts) else ""
         axes.set_xlabel(f"epoch{marked}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylabel(f"{held.metric} (%)")
+        axes.set_ylabel(f"{histories.metric} (%)")
         figure.legend(loc="outside lower left", ncols=2 if max(map(len, names), default=0) < 26 else 1)
     return figure
 
 
-def restarts(held: Histories) -> Figure:
+def restarts(histories: Histories) -> Figure:
     """Test accuracy when a cycle of the learning rate has ended: mean and range over seeds, epochs on a log axis.
 
     Source: [WR] figure 5.
     """
-    points = held.restarts.assign(cell=held.restarts["run_id"].map(held.labels), pct=100 * held.restarts["value"])
+    points = histories.restarts.assign(
+        cell=histories.restarts["run_id"].map(histories.labels), pct=100 * histories.restarts["value"]
+    )
     with_points = set(points["cell"])  # a schedule without restarts has none
-    names = [name for name in dict.fromkeys(held.labels.values()) if name in with_points]
+    names = [name for name in dict.fromkeys(histories.labels.values()) if name in with_points]
     epochs = sorted(set(points["epoch"]))
     with look():
         figure, axes = plt.subplots(figsize=(WIDTH, 3 + 0.17 * len(names)), layout="constrained")
-        for place, name in enumerate(names):
-            _series(axes, points[points["cell"] == name], name, place)
+        for index, name in enumerate(names):
+            _series(axes, points[points["cell"] == name], name, index)
         axes.set_xscale("log")
         axes.set_xticks(epochs, labels=[str(epoch) for epoch in epochs])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -57,19 +59,19 @@ def restarts(held: Histories) -> Figure:
     return figure
 
 
-def _series(axes: plt.Axes, points: pd.DataFrame, name: str, place: int) -> None:
+def _series(axes: plt.Axes, points: pd.DataFrame, name: str, index: int) -> None:
     over = points.groupby("epoch")["pct"]
-    mean, tint = over.mean(), colour(place)
+    mean, tint = over.mean(), colour(index)
     axes.fill_between(mean.index, over.min(), over.max(), color=tint, alpha=0.16, linewidth=0)
     every = max(1, len(mean) // 8)
     axes.plot(
         mean.index,
         mean,
         color=tint,
-        linestyle=dash(place),
+        linestyle=dash(index),
         linewidth=1.6,
         label=name,
-        marker=marker(place),
+        marker=marker(index),
         markersize=4.5,
-        markevery=(place % every, every),
+        markevery=(index % every, every),
     )

@@ -19,89 +19,96 @@ from analysis.formats import shown, signed
 from analysis.rendering.plots.style import INK, WIDTH, legend_point, look, points
 
 
-def gaps(found: Findings) -> Figure | None:
+def gaps(findings: Findings) -> Figure | None:
     """The gap between most bits and fewer, against the error at most bits: a point a cell.
 
     Source: [WR] figure 1.
     """
-    rows = [(one, row) for one in found.gaps for row in one.rows if row.margin]
+    rows = [(gap, row) for gap in findings.gaps for row in gap.rows if row.margin]
     if not rows:
         return None
     key = "norm" if "norm" in rows[0][1].levels else next(iter(rows[0][1].levels), None)
-    names = list(dict.fromkeys(_series(one, row, key, found) for one, row in rows))
+    names = list(dict.fromkeys(_series(gap, row, key, findings) for gap, row in rows))
     with look():
         figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
-        for place, name in enumerate(names):
-            its = [row for one, row in rows if _series(one, row, key, found) == name]
-            at = [100 - 100 * row.first_acc for row in its if row.first_acc is not None]
-            estimates = [(row.margin.mean_pp, row.margin.low_pp, row.margin.high_pp) for row in its if row.margin]
-            points(axes, at, estimates, place, upright=True)
+        for index, name in enumerate(names):
+            in_series = [row for gap, row in rows if _series(gap, row, key, findings) == name]
+            at = [100 - 100 * row.first_acc for row in in_series if row.first_acc is not None]
+            estimates = [(row.margin.mean_pp, row.margin.low_pp, row.margin.high_pp) for row in in_series if row.margin]
+            points(axes, at, estimates, index, upright=True)
         axes.axhline(0, color=INK, linewidth=0.9)
-        most = show(found.gaps[0].contrast.first)
+        most = show(findings.gaps[0].contrast.first)
         axes.set_xlabel(f"test error at {most} bits (%)")
         axes.set_ylabel("gap in accuracy (points)")
-        handles = [legend_point(at, name) for at, name in enumerate(names)]
+        handles = [legend_point(index, name) for index, name in enumerate(names)]
         figure.legend(handles=handles, loc="outside upper left", ncols=3)
     return figure
 
 
-def heat_map(one: Comparison, found: Findings) -> Figure | None:
+def heat_map(comparison: Comparison, findings: Findings) -> Figure | None:
     """The margins over the two factors with most levels, the mean over the others; None with fewer than two factors."""
-    frame = found.runs.frame
-    keys = [key for key in (one.rows[0].levels if one.rows else ()) if len(levels_of(frame, key)) > 1]
-    if len(keys) < 2 or not one.has_margin:
+    frame = findings.runs.frame
+    keys = [key for key in (comparison.rows[0].levels if comparison.rows else ()) if len(levels_of(frame, key)) > 1]
+    if len(keys) < 2 or not comparison.has_margin:
         return None
     across, down = sorted(keys, key=lambda key: -len(levels_of(frame, key)))[:2]
-    held: dict[tuple[str, str], list[MarginRow]] = defaultdict(list)
-    for row in one.rows:
-        held[shown(row.levels[down]), shown(row.levels[across])].append(row)
-    xs = [shown(level) for level in levels_of(frame, across) if any(shown(level) == x for _, x in held)]
-    ys = [shown(level) for level in levels_of(frame, down) if any(shown(level) == y for y, _ in held)]
-    means = np.array([[_mean(held.get((y, x), [])) for x in xs] for y in ys])
-    most = max(float(np.nanmax(np.abs(means))), found.equivalence_pp)
+    rows_at: dict[tuple[str, str], list[MarginRow]] = defaultdict(list)
+    for row in comparison.rows:
+        rows_at[shown(row.levels[down]), shown(row.levels[across])].append(row)
+    xs = [shown(level) for level in levels_of(frame, across) if any(shown(level) == x for _, x in rows_at)]
+    ys = [shown(level) for level in levels_of(frame, down) if any(shown(level) == y for y, _ in rows_at)]
+    means = np.array([[_mean(rows_at.get((y, x), [])) for x in xs] for y in ys])
+    most = max(float(np.nanmax(np.abs(means))), findings.equivalence_pp)
     with look():
         size = (max(WIDTH, 1.6 + 0.72 * len(xs)), 1.3 + 0.55 * len(ys))
         figure, axes = plt.subplots(figsize=size, layout="constrained")
         drawn = axes.imshow(means, cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto")
         for (y, x), value in np.ndenumerate(means):
-            _square(axes, x, y, value, held.get((ys[y], xs[x]), []), most)
+            _square(axes, x, y, value, rows_at.get((ys[y], xs[x]), []), most)
         axes.set_xticks(range(len(xs)), xs)
         axes.set_yticks(range(len(ys)), ys)
         axes.grid(visible=False)
         rest = [key for key in keys if key not in (across, down)]
         axes.set_xlabel(across + (f"\nmean over {', '.join(rest)}" if rest else ""))
         axes.set_ylabel(down)
-        told = f"margin, {show(one.contrast.first)} minus {show(one.contrast.second)}"
-        figure.colorbar(drawn, ax=axes, label=told).outline.set_visible(False)
+        label = f"margin, {show(comparison.contrast.first)} minus {show(comparison.contrast.second)}"
+        figure.colorbar(drawn, ax=axes, label=label).outline.set_visible(False)
     return figure
 
 
-def importance(found: Findings) -> Figure | None:
+def importance(findings: Findings) -> Figure | None:
     """How far each factor moves the accuracy, and how far it moves the margin; None with fewer than two factors."""
-    parts = [(f"moves the {found.runs.measure.name} by", found.importance)]
-    parts += [(f"moves the margin by\n({one.contrast})", one.importance) for one in found.comparisons[:1]]
-    parts = [(title, its) for title, its in parts if its]
-    if len(found.importance) < 2:
+    parts = [(f"moves the {findings.runs.measure.name} by", findings.importance)]
+    parts += [
+        (f"moves the margin by\n({comparison.contrast})", comparison.importance)
+        for comparison in findings.comparisons[:1]
+    ]
+    parts = [(title, importances) for title, importances in parts if importances]
+    if len(findings.importance) < 2:
         return None
     with look():
-        heights = [len(its) for _, its in parts]
+        heights = [len(importances) for _, importances in parts]
         size = (WIDTH, 0.5 + sum(0.75 + 0.34 * count for count in heights))
         figure = plt.figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(parts), 1, height_ratios=heights, squeeze=False)
-        for axes, (title, its) in zip(grid[:, 0], parts, strict=True):
-            _importances(axes, its)
+        for axes, (title, importances) in zip(grid[:, 0], parts, strict=True):
+            _importances(axes, importances)
             axes.set_title(title, loc="left")
-        unit = "percentage points" if found.runs.measure.points else found.runs.measure.name
+        unit = "percentage points" if findings.runs.measure.points else findings.runs.measure.name
         grid[-1, 0].set_xlabel(f"{unit}, between the two levels named; 95% intervals", fontsize=8)
     return figure
 
 
-def _importances(axes: Axes, its: Sequence[Importance]) -> None:
-    for place, one in enumerate(reversed(its)):
-        low, high = (one.low_pp, one.high_pp) if one.mean_pp >= 0 else (_minus(one.high_pp), _minus(one.low_pp))
-        points(axes, [place], [(abs(one.mean_pp), low, high)], 0, upright=False)
-    axes.set_yticks(range(len(its)), [_levels(one) for one in reversed(its)])
-    axes.set_ylim(-0.6, len(its) - 0.4)
+def _importances(axes: Axes, importances: Sequence[Importance]) -> None:
+    for position, importance in enumerate(reversed(importances)):
+        low, high = (
+            (importance.low_pp, importance.high_pp)
+            if importance.mean_pp >= 0
+            else (_minus(importance.high_pp), _minus(importance.low_pp))
+        )
+        points(axes, [position], [(abs(importance.mean_pp), low, high)], 0, upright=False)
+    axes.set_yticks(range(len(importances)), [_levels(importance) for importance in reversed(importances)])
+    axes.set_ylim(-0.6, len(importances) - 0.4)
     axes.axvline(0, color=INK, linewidth=0.9)
     axes.grid(axis="y", visible=False)
 
@@ -110,15 +117,19 @@ def _minus(value: float | None) -> float | None:
     return None if value is None else -value
 
 
-def _levels(one: Importance) -> str:
-    pair = (one.level, one.reference) if one.mean_pp >= 0 else (one.reference, one.level)
-    return f"{one.factor}: {shown(pair[0])} over {shown(pair[1])}"
+def _levels(importance: Importance) -> str:
+    pair = (
+        (importance.level, importance.reference)
+        if importance.mean_pp >= 0
+        else (importance.reference, importance.level)
+    )
+    return f"{importance.factor}: {shown(pair[0])} over {shown(pair[1])}"
 
 
-def _series(one: Comparison, row: MarginRow, key: str | None, found: Findings) -> str:
+def _series(gap: Comparison, row: MarginRow, key: str | None, findings: Findings) -> str:
     named = f"{key} {shown(row.levels[key])}" if key else ""
-    fewer = f"{show(one.contrast.first)} minus {show(one.contrast.second)} bits"
-    return ", ".join(filter(None, [named, fewer if len(found.gaps) > 1 or not key else ""]))
+    fewer = f"{show(gap.contrast.first)} minus {show(gap.contrast.second)} bits"
+    return ", ".join(filter(None, [named, fewer if len(findings.gaps) > 1 or not key else ""]))
 
 
 def _mean(rows: Sequence[MarginRow]) -> float:

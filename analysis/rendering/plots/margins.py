@@ -21,7 +21,7 @@ from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow, split_constants
 from analysis.findings import Comparison, Findings
 from analysis.formats import shown
-from analysis.rendering.plots.style import INK, WIDTH, colour, legend_point, look, points, told
+from analysis.rendering.plots.style import INK, WIDTH, colour, legend_point, levels_in_words, look, points
 
 SIZE = dict.fromkeys(("depth", "width")).keys()
 """The factors that make a network's size, in the order in which it is named."""
@@ -53,56 +53,58 @@ class Roles:
     averaged: tuple[str, ...]
 
 
-def margins(one: Comparison, found: Findings) -> Figure:
+def margins(comparison: Comparison, findings: Findings) -> Figure:
     """Every margin of the contrast with its interval, zero, and the band of equivalence."""
-    rows, _ = split_constants(one.rows) if len(one.rows) > 1 else (list(one.rows), {})
-    sized = bool(rows) and any(key in SIZE for key in roles_of(rows, found.runs.frame).x)
+    rows, _ = split_constants(comparison.rows) if len(comparison.rows) > 1 else (list(comparison.rows), {})
+    sized = bool(rows) and any(key in SIZE for key in roles_of(rows, findings.runs.frame).x)
     if sized or len(rows) > MOST_LINES:
-        return by_size(rows, one.contrast, found)
-    return lines(rows, one.contrast, found)
+        return by_size(rows, comparison.contrast, findings)
+    return lines(rows, comparison.contrast, findings)
 
 
-def lines(rows: Sequence[MarginRow], contrast: Contrast, found: Findings) -> Figure:
+def lines(rows: Sequence[MarginRow], contrast: Contrast, findings: Findings) -> Figure:
     """One line a cell."""
-    labels = [textwrap.fill(told(row.levels), LABEL_WIDTH) for row in reversed(rows)]
+    labels = [textwrap.fill(levels_in_words(row.levels), LABEL_WIDTH) for row in reversed(rows)]
     height = sum(0.19 + 0.15 * (1 + label.count("\n")) for label in labels)
     with look():
         figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + height), layout="constrained")
-        band(axes, found.equivalence_pp, upright=False)
-        for place, row in enumerate(reversed(rows)):
+        band(axes, findings.equivalence_pp, upright=False)
+        for position, row in enumerate(reversed(rows)):
             if row.margin is None:
-                axes.plot([0], [place], "x", color=INK, markersize=7)
-                axes.annotate("no margin", (0, place), (8, -3), textcoords="offset points", fontsize=8)
+                axes.plot([0], [position], "x", color=INK, markersize=7)
+                axes.annotate("no margin", (0, position), (8, -3), textcoords="offset points", fontsize=8)
                 continue
-            one = (row.margin.mean_pp, row.margin.low_pp, row.margin.high_pp)
-            points(axes, [place], [one], 0 if one[0] >= 0 else 1, upright=False)
+            estimate = (row.margin.mean_pp, row.margin.low_pp, row.margin.high_pp)
+            points(axes, [position], [estimate], 0 if estimate[0] >= 0 else 1, upright=False)
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel(f"{_axis(contrast, found)}\n{_direction(contrast, found, 'right of')}", fontsize=8)
+        axes.set_xlabel(f"{_axis(contrast, findings)}\n{_direction(contrast, findings, 'right of')}", fontsize=8)
     return figure
 
 
-def by_size(rows: Sequence[MarginRow], contrast: Contrast, found: Findings) -> Figure:
+def by_size(rows: Sequence[MarginRow], contrast: Contrast, findings: Findings) -> Figure:
     """The margin against the network's size, colours by bits, a panel a data set."""
-    roles = roles_of(rows, found.runs.frame)
-    there = points_of(rows, roles)
-    panels = _ordered(there, "panel")[:MOST_PANELS]
+    roles = roles_of(rows, findings.runs.frame)
+    drawn = points_of(rows, roles)
+    panels = _ordered(drawn, "panel")[:MOST_PANELS]
     columns = min(2, len(panels))
     count = -(-len(panels) // columns)
-    xs, hues = _xs(rows, roles, found.runs.frame), _ordered(there, "hue")
+    xs, hues = _xs(rows, roles, findings.runs.frame), _ordered(drawn, "hue")
     with look():
         size = (WIDTH, 1.1 + 2.3 * count)
         figure, grid = plt.subplots(count, columns, figsize=size, layout="constrained", sharey=True, squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=False):
-            _panel(axes, [one for one in there if one.panel == panel], xs, hues, found.equivalence_pp)
+            _panel(axes, [point for point in drawn if point.panel == panel], xs, hues, findings.equivalence_pp)
             axes.set_title(panel)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
-        figure.supylabel(_axis(contrast, found), fontsize=8)
-        figure.supxlabel("\n".join(_footing(rows, roles, contrast, found, len(_ordered(there, "panel")))), fontsize=8)
+        figure.supylabel(_axis(contrast, findings), fontsize=8)
+        figure.supxlabel(
+            "\n".join(_footing(rows, roles, contrast, findings, len(_ordered(drawn, "panel")))), fontsize=8
+        )
         if hues != [""]:
-            handles = [legend_point(place, hue) for place, hue in enumerate(hues)]
+            handles = [legend_point(index, hue) for index, hue in enumerate(hues)]
             figure.legend(handles=handles, loc="outside upper left", ncols=4)
     return figure
 
@@ -129,39 +131,39 @@ def roles_of(rows: Sequence[MarginRow], frame: pd.DataFrame) -> Roles:
 
 def points_of(rows: Sequence[MarginRow], roles: Roles) -> list[Point]:
     """A point for each place in the figure; where several cells share it, the mean over them, a value a seed."""
-    held: dict[tuple[str, str, str], list[MarginRow]] = defaultdict(list)
+    rows_at: dict[tuple[str, str, str], list[MarginRow]] = defaultdict(list)
     for row in rows:
-        held[_name(row.levels, roles.panel), _x(row.levels, roles.x), _name(row.levels, roles.hue)].append(row)
-    return [_point(place, its) for place, its in held.items()]
+        rows_at[_name(row.levels, roles.panel), _x(row.levels, roles.x), _name(row.levels, roles.hue)].append(row)
+    return [_point(position, rows_there) for position, rows_there in rows_at.items()]
 
 
-def _point(place: tuple[str, str, str], rows: Sequence[MarginRow]) -> Point:
+def _point(position: tuple[str, str, str], rows: Sequence[MarginRow]) -> Point:
     by_seed: dict[int, list[float]] = defaultdict(list)
     for row in rows:
         for seed, value in row.by_seed.items():
             by_seed[seed].append(value)
     if not by_seed:
-        return Point(*place, None, None, None)
-    if len(rows) == 1 and (one := rows[0].margin):
-        return Point(*place, one.mean_pp, one.low_pp, one.high_pp)
+        return Point(*position, None, None, None)
+    if len(rows) == 1 and (margin := rows[0].margin):
+        return Point(*position, margin.mean_pp, margin.low_pp, margin.high_pp)
     means = [float(np.mean(values)) for values in by_seed.values()]
     low, high = t_interval(means) or (None, None)
-    return Point(*place, float(np.mean(means)), low, high)
+    return Point(*position, float(np.mean(means)), low, high)
 
 
-def _panel(axes: Axes, there: Sequence[Point], xs: Sequence[str], hues: Sequence[str], within: float) -> None:
+def _panel(axes: Axes, drawn: Sequence[Point], xs: Sequence[str], hues: Sequence[str], within: float) -> None:
     band(axes, within, upright=True)
     shift = np.linspace(-0.28, 0.28, len(hues)) if len(hues) > 1 else [0.0]
-    for place, hue in enumerate(hues):
-        its = [one for one in there if one.hue == hue]
+    for index, hue in enumerate(hues):
+        of_hue = [point for point in drawn if point.hue == hue]
         at: dict[bool, list[float]] = {True: [], False: []}
-        for one in its:
-            at[one.mean_pp is None].append(xs.index(one.x) + shift[place])
-        estimates = [(one.mean_pp, one.low_pp, one.high_pp) for one in its if one.mean_pp is not None]
+        for point in of_hue:
+            at[point.mean_pp is None].append(xs.index(point.x) + shift[index])
+        estimates = [(point.mean_pp, point.low_pp, point.high_pp) for point in of_hue if point.mean_pp is not None]
         if estimates:
-            points(axes, at[False], estimates, place, upright=True)
+            points(axes, at[False], estimates, index, upright=True)
         low = [0.03] * len(at[True])
-        axes.plot(at[True], low, "x", color=colour(place), markersize=6, transform=axes.get_xaxis_transform())
+        axes.plot(at[True], low, "x", color=colour(index), markersize=6, transform=axes.get_xaxis_transform())
     steep = max([0, *map(len, xs)]) * len(xs) > 40
     axes.set_xticks(range(len(xs)), xs, rotation=60 if steep else 0, ha="right" if steep else "center")
     axes.set_xlim(-0.6, len(xs) - 0.4)
@@ -175,20 +177,20 @@ def band(axes: Axes, within: float, *, upright: bool) -> None:
     line(0, color=INK, linewidth=0.9)
 
 
-def _axis(contrast: Contrast, found: Findings) -> str:
-    unit = "points" if found.runs.measure.points else found.runs.measure.name
+def _axis(contrast: Contrast, findings: Findings) -> str:
+    unit = "points" if findings.runs.measure.points else findings.runs.measure.name
     return f"margin, {show(contrast.first)} minus {show(contrast.second)} ({unit})"
 
 
-def _direction(contrast: Contrast, found: Findings, side: str = "above") -> str:
-    better = contrast.second if found.runs.measure.lower_is_better else contrast.first
-    return f"{side} 0: {show(better)} is better; grey: within {found.within} of none"
+def _direction(contrast: Contrast, findings: Findings, side: str = "above") -> str:
+    better = contrast.second if findings.runs.measure.lower_is_better else contrast.first
+    return f"{side} 0: {show(better)} is better; grey: within {findings.within} of none"
 
 
-def _footing(rows: Sequence[MarginRow], roles: Roles, contrast: Contrast, found: Findings, panels: int) -> list[str]:
-    sized = found.runs.ours and roles.x and set(roles.x) <= SIZE
-    told_x = "network size: " + "-".join(roles.x) if sized else ", ".join(roles.x)
-    lines = [told_x, _direction(contrast, found)]
+def _footing(rows: Sequence[MarginRow], roles: Roles, contrast: Contrast, findings: Findings, panels: int) -> list[str]:
+    sized = findings.runs.ours and roles.x and set(roles.x) <= SIZE
+    x_label = "network size: " + "-".join(roles.x) if sized else ", ".join(roles.x)
+    lines = [x_label, _direction(contrast, findings)]
     if roles.averaged:
         lines.append(f"mean over {', '.join(roles.averaged)}")
     if any(row.margin is None for row in rows):
@@ -200,11 +202,13 @@ def _footing(rows: Sequence[MarginRow], roles: Roles, contrast: Contrast, found:
 
 def _xs(rows: Sequence[MarginRow], roles: Roles, frame: pd.DataFrame) -> list[str]:
     """The places on the x axis: by the number of weights, or in the order of the levels."""
-    held = {_x(row.levels, roles.x): row.levels for row in rows}
+    levels_at = {_x(row.levels, roles.x): row.levels for row in rows}
     if roles.x and set(roles.x) <= SIZE and all(_is_number(row.levels[key]) for row in rows for key in roles.x):
-        return sorted(held, key=lambda x: _weights(held[x]))
+        return sorted(levels_at, key=lambda x: _weights(levels_at[x]))
     order = [[repr(level) for level in levels_of(frame, key)] for key in roles.x]
-    return sorted(held, key=lambda x: [o.index(repr(held[x][k])) for o, k in zip(order, roles.x, strict=True)])
+    return sorted(
+        levels_at, key=lambda x: [o.index(repr(levels_at[x][k])) for o, k in zip(order, roles.x, strict=True)]
+    )
 
 
 def _is_number(level: Any) -> bool:
@@ -225,5 +229,5 @@ def _name(levels: Mapping[str, Any], key: str | None) -> str:
 
 
 def _ordered(points: Sequence[Point], role: str) -> list[str]:
-    held: list[str] = [getattr(one, role) for one in points]
-    return list(dict.fromkeys(held))
+    values: list[str] = [getattr(point, role) for point in points]
+    return list(dict.fromkeys(values))

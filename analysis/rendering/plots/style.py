@@ -83,19 +83,19 @@ def _for_the_page(svg: str, name: str) -> str:
     return re.sub(r"font: ([\d.]+)px 'DejaVu Sans'[^;\"]*", r"font: \1px system-ui, sans-serif", svg)
 
 
-def colour(place: int) -> str:
-    return COLOURS[place % len(COLOURS)]
+def colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
 
 
-def marker(place: int) -> str:
-    return MARKERS[place % len(MARKERS)]
+def marker(index: int) -> str:
+    return MARKERS[index % len(MARKERS)]
 
 
-def dash(place: int) -> str:
-    return DASHES[place // len(COLOURS) % len(DASHES)]
+def dash(index: int) -> str:
+    return DASHES[index // len(COLOURS) % len(DASHES)]
 
 
-def told(levels: Mapping[str, Any]) -> str:
+def levels_in_words(levels: Mapping[str, Any]) -> str:
     """A cell's levels in a row."""
     parts = [f"{key} {shown(level)}" for key, level in levels.items() if level is not None and not pd.isna(level)]
     return ", ".join(parts) or "all trials"
@@ -105,20 +105,20 @@ Estimate = tuple[float, float | None, float | None]
 """A mean, and the ends of its interval where it has one."""
 
 
-def points(axes: Axes, at: Sequence[float], estimates: Sequence[Estimate], place: int, *, upright: bool) -> None:
+def points(axes: Axes, at: Sequence[float], estimates: Sequence[Estimate], index: int, *, upright: bool) -> None:
     """Estimates of one colour with their intervals, `at` these places of the other axis; hollow without an interval."""
     means = np.array([mean for mean, _, _ in estimates])
     ends = np.array([(np.nan, np.nan) if low is None or high is None else (low, high) for _, low, high in estimates])
     alone = np.isnan(ends[:, 0])
     where = np.asarray(at, dtype=float)
     lines = axes.vlines if upright else axes.hlines
-    lines(where[~alone], ends[~alone, 0], ends[~alone, 1], colors=colour(place), linewidth=1.8)
-    for its, face in ((~alone, colour(place)), (alone, "none")):
-        if its.any():
-            xy = (where[its], means[its]) if upright else (means[its], where[its])
-            axes.plot(*xy, marker(place), color=colour(place), markerfacecolor=face, markersize=5.5)
+    lines(where[~alone], ends[~alone, 0], ends[~alone, 1], colors=colour(index), linewidth=1.8)
+    for chosen, face in ((~alone, colour(index)), (alone, "none")):
+        if chosen.any():
+            xy = (where[chosen], means[chosen]) if upright else (means[chosen], where[chosen])
+            axes.plot(*xy, marker(index), color=colour(index), markerfacecolor=face, markersize=5.5)
 
 
-def legend_point(place: int, label: str) -> Any:
+def legend_point(index: int, label: str) -> Any:
     """A handle for `points` in a legend."""
-    return plt.Line2D([], [], color=colour(place), marker=marker(place), linewidth=1.8, markersize=5.5, label=label)
+    return plt.Line2D([], [], color=colour(index), marker=marker(index), linewidth=1.8, markersize=5.5, label=label)
