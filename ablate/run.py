@@ -41,32 +41,32 @@ def run(typed: Any) -> int:
     planned = typed if isinstance(typed, plan.Plan) else plan.one_trial(typed)
     study, settings = planned.study, planned.settings
     console = Console(file=sys.stdout, soft_wrap=False)
-    runs = _runs_folder(settings["runs"])
-    if settings["track"]["uri"] is not None:
-        address.check(settings["track"]["uri"])
-    place = run_store.place(settings["storage"], runs)
-    place.check(writing=settings["mode"] == "run")
+    runs = _runs_folder(settings.runs)
+    if settings.track.uri is not None:
+        address.check(settings.track.uri)
+    place = run_store.place(settings.storage, runs)
+    place.check(writing=settings.mode == "run")
     with run_store.away_told(place):
         place.refresh(study.trials)
     outcomes = {one.trial_id: run_directory.outcome(one, runs) for one in study.trials}
-    to_do = [one for one in study.trials if is_to_do(outcomes[one.trial_id], settings["retry"])]
+    to_do = [one for one in study.trials if is_to_do(outcomes[one.trial_id], settings.retry)]
     configs = planned.cell_configs if planned.tuning else [one.config for one in to_do]
-    recipes, how = [config["recipe"] for config in configs], settings["dispatch"]
-    on_cluster = how["executor"] == "cluster" and isinstance(typed, plan.Plan)
+    recipes, how = [config["recipe"] for config in configs], settings.dispatch
+    on_cluster = how.executor == "cluster" and isinstance(typed, plan.Plan)
 
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     for warning in preflight.warnings(recipes, how) if not on_cluster else ():
         say(warning, "yellow")
-    if settings["mode"] == "plan":
+    if settings.mode == "plan":
         tables.show_plan(console, study, outcomes, to_do, planned.configs, planned.coming, planned.notes)
         return 0
     works = bool(to_do) or planned.is_adaptive
     data = preflight.Data(planned.cell_configs if works else (), on_cluster=on_cluster)
     data.read()
-    head = dispatch.let_in(how["address"]) if on_cluster and works else None
-    _make(runs, settings["runs"])
+    head = dispatch.let_in(how.address or "") if on_cluster and works else None
+    _make(runs, settings.runs)
     stop = interrupts.Stop(runs, lambda text: say(text, "yellow"), place)
     with contextlib.ExitStack() as stack:
         cluster = None
@@ -146,7 +146,7 @@ def _say_what_next(
 ) -> None:
     if complaint is not None:
         say(
-            f"MLflow at {planned.settings['track']['uri']} did not take everything ({complaint}); "
+            f"MLflow at {planned.settings.track.uri} did not take everything ({complaint}); "
             "nothing is lost: say the same line again to deliver it, "
             f"or python -m ablate.track study={planned.study.name}: {text.counted(complaint.trials, 'trial')}",
             style="red",
@@ -154,10 +154,10 @@ def _say_what_next(
     if any(isinstance(end, Failed) and not run_directory.to_go_on(end) for end in outcomes.values()):
         say("To try failed trials again: the same line with retry=failed")
     name = planned.study.name
-    if planned.settings["track"]["uri"] is None:
+    if planned.settings.track.uri is None:
         say(f"Next: python -m ablate.track study={name}   python -m analysis.report study={name}   mlflow ui")
     else:
-        where = planned.settings["track"]["uri"]
+        where = planned.settings.track.uri
         ui = f"{where} in a browser" if where.startswith("http") else "mlflow ui"
         track_it = (
             "" if where == urls.MLFLOW_DEFAULT else " track=server" if _is_the_servers(where) else f" track.uri={where}"

@@ -16,6 +16,7 @@ from ablate.core.errors import UsageError
 from ablate.core.text import counted
 from ablate.dispatch.jobs import Jobs
 from ablate.planning import plan, schema
+from ablate.planning.settings import Settings
 
 SECONDS_FOR_A_WORD = 90.0
 
@@ -34,7 +35,7 @@ def submit(planned: Any, words: list[str]) -> int:
         raise UsageError("a study is sent; allowed: with -m")
     settings = planned.settings
     _check(settings)
-    jobs = Jobs(settings["dispatch"]["jobs"], "dispatch.jobs")
+    jobs = Jobs(settings.dispatch.jobs or "", "dispatch.jobs")
     for one in jobs.all():
         if one.study == planned.study.name and not one.is_over:
             raise UsageError(
@@ -54,20 +55,20 @@ def submit(planned: Any, words: list[str]) -> int:
     return 0
 
 
-def _check(settings: Any) -> None:
-    executor = settings["dispatch"]["executor"]
+def _check(settings: Settings) -> None:
+    executor = settings.dispatch.executor
     if executor != "cluster":
         raise UsageError(
             f"dispatch={executor}: what is sent runs on the cluster; allowed: dispatch=cluster, or nothing"
         )
-    if settings["mode"] == "plan":
+    if settings.mode == "plan":
         raise UsageError("mode=plan: nothing is sent; allowed: python -m ablate.run with mode=plan")
-    if not Path(settings["runs"]).is_absolute():
+    if not Path(settings.runs).is_absolute():
         raise UsageError(
-            f"runs={settings['runs']}: read by the cluster's head, in a folder that comes and goes; "
+            f"runs={settings.runs}: read by the cluster's head, in a folder that comes and goes; "
             "allowed: an absolute path there, which outlives the study"
         )
-    uri = settings["track"]["uri"]
+    uri = settings.track.uri
     if uri == urls.SERVER_NOT_NAMED:
         raise UsageError(
             "track=server: MLFLOW_TRACKING_URI is not set here; allowed: "

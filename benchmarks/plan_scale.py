@@ -27,7 +27,7 @@ OURS = "from ablate.run import main; main()"
 
 BASIC = f"""
 import hydra
-from ablate import schema
+from ablate.planning import schema
 schema.register()
 @hydra.main(version_base="1.3", config_path={str(ROOT / "conf")!r}, config_name="config")
 def task(config):

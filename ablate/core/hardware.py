@@ -27,17 +27,15 @@ COMPILED = "TORCHINDUCTOR_CACHE_DIR"
 """Names the folder of what torch.compile made; a temporary one of this user otherwise."""
 
 
-def kind_of_device(dispatch: Mapping[str, Any]) -> str:
-    """Where a trial with these settings would run: "cuda", or "cpu"."""
-    gpus = dispatch["gpus_per_trial"]
-    return "cuda" if gpus or (gpus is None and gpu_bytes()) else "cpu"
+def kind_of_device(gpus_per_trial: float | None) -> str:
+    """Return the kind of device that a trial with so many GPUs would run on: "cuda", or "cpu"."""
+    return "cuda" if gpus_per_trial or (gpus_per_trial is None and gpu_bytes()) else "cpu"
 
 
-def check_gpus(dispatch: Mapping[str, Any]) -> None:
-    """Raise UsageError when a GPU is asked for and none is here; how many there are is Ray's to say."""
-    asked = dispatch["gpus_per_trial"]
-    if asked and not gpu_bytes():
-        raise UsageError(f"dispatch.gpus_per_trial={asked:g}: allowed: 0, as nvidia-smi tells of no GPU here")
+def check_gpus(gpus_per_trial: float | None) -> None:
+    """Raise UsageError when a GPU is requested and none is here; how many there are is Ray's to say."""
+    if gpus_per_trial and not gpu_bytes():
+        raise UsageError(f"dispatch.gpus_per_trial={gpus_per_trial:g}: allowed: 0, as nvidia-smi tells of no GPU here")
 
 
 def precisions(kind: str) -> tuple[str, ...]:
@@ -109,14 +107,11 @@ def memory_bytes(kind: str) -> int | None:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def slots(dispatch: Mapping[str, Any]) -> int:
-    """Trials that run at once here."""
-    if dispatch["executor"] == "in_process":
-        return 1
-    workers = dispatch["workers_per_trial"]
-    if kind_of_device(dispatch) == "cuda":
-        return max(1, int(len(gpu_bytes()) / (workers * (dispatch["gpus_per_trial"] or 1))))
-    return max(1, int((os.cpu_count() or 1) / (workers * dispatch["cpus_per_trial"])))
+def slots(cpus_per_trial: float, gpus_per_trial: float | None, workers_per_trial: int) -> int:
+    """Return how many trials fit on this machine side by side; each worker of a trial has the CPUs and GPUs."""
+    if kind_of_device(gpus_per_trial) == "cuda":
+        return max(1, int(len(gpu_bytes()) / (workers_per_trial * (gpus_per_trial or 1))))
+    return max(1, int((os.cpu_count() or 1) / (workers_per_trial * cpus_per_trial)))
 
 
 def free_disk_bytes(folder: Path) -> int:

@@ -11,15 +11,16 @@ from typing import Any
 from ablate import dispatch
 from ablate.core import hardware
 from ablate.planning import schema
+from ablate.planning.settings import DispatchSettings
 from ablate.store import folder, run_store
 
 
-def warnings(recipes: Sequence[Mapping[str, Any]], how: Mapping[str, Any]) -> list[str]:
+def warnings(recipes: Sequence[Mapping[str, Any]], how: DispatchSettings) -> list[str]:
     """What to say before trials run on this machine; raises UsageError where it cannot run them."""
     if not recipes:
         return []
-    hardware.check_gpus(how)
-    kind = hardware.kind_of_device(how)
+    hardware.check_gpus(how.gpus_per_trial)
+    kind = hardware.kind_of_device(how.gpus_per_trial)
     told = [hardware.check_recipe(recipe, kind) for recipe in _unlike(recipes)]
     return list(dict.fromkeys(warning for warning in told if warning))
 
@@ -49,7 +50,7 @@ class Data:
 @contextlib.contextmanager
 def joined(
     head: str,
-    how: Mapping[str, Any],
+    how: DispatchSettings,
     place: run_store.RunStore,
     runs: Path,
     recipes: Sequence[Mapping[str, Any]],
@@ -71,18 +72,18 @@ def joined(
         runs=runs if is_folder else None,
         recipes=_unlike(recipes),
         reads=needs,
-        on_gpu=how["gpus_per_trial"] != 0,
+        on_gpu=how.gpus_per_trial != 0,
     ) as cluster:
         for warning in cluster.warnings:
             say(warning, "yellow")
         yield cluster
 
 
-def slots(how: Mapping[str, Any], cluster: dispatch.Cluster | None) -> int:
+def slots(how: DispatchSettings, cluster: dispatch.Cluster | None) -> int:
     """Trials that run at once; raises UsageError where one is larger than every machine of the cluster."""
     if cluster is None:
-        return hardware.slots(how)
-    return cluster.slots(dispatch.Slot(how["cpus_per_trial"], how["gpus_per_trial"], how["workers_per_trial"]))
+        return how.slots_here
+    return cluster.slots(dispatch.Slot(how.cpus_per_trial, how.gpus_per_trial, how.workers_per_trial))
 
 
 def _unlike(recipes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

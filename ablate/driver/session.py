@@ -19,7 +19,6 @@ from ablate.dispatch import Slot
 from ablate.driver import interrupts
 from ablate.driver.progress import Display
 from ablate.driver.trial_source import TrialSource
-from ablate.planning import schema
 from ablate.planning.estimates import Expectations
 from ablate.planning.plan import Plan
 from ablate.store import manifest, run_directory, run_store
@@ -61,7 +60,7 @@ class Session:
     ) -> None:
         self.planned, self.agenda, self.runs, self.stop, self.place = planned, agenda, runs, stop, place
         self.console, self.say, self.cluster = console, say, cluster
-        self.uri: str | None = planned.settings["track"]["uri"]
+        self.uri: str | None = planned.settings.track.uri
         self.tags = {"code_version": code_version}
         self.tracker: Tracker | None = None
 
@@ -93,7 +92,7 @@ class Session:
         return bool(to_do), complaint
 
     def _follow(self, to_do: Sequence[Trial], settled: int, *, single: bool) -> None:
-        in_process = single or self.planned.settings["dispatch"]["executor"] == "in_process"
+        in_process = single or self.planned.settings.dispatch.executor == "in_process"
         queue = dispatch.Queue(to_do if in_process else self._longest_first(to_do))
         total, is_open = self.agenda.total if self.planned.is_adaptive else (0, False)
         with (
@@ -106,7 +105,7 @@ class Session:
                 if self.tracker:
                     self.tracker.record(one, event)
                 display.show(one, event)
-                if isinstance(event, Failed) and self.planned.settings["fail_fast"] and _is_unwanted(one, event):
+                if isinstance(event, Failed) and self.planned.settings.fail_fast and _is_unwanted(one, event):
                     self.stop.ask()
                 more, over = self._admitted(self.agenda.follow(one, event))
                 if more or over:
@@ -118,7 +117,7 @@ class Session:
     def _admitted(self, trials: Iterable[Trial]) -> tuple[list[Trial], list[Trial]]:
         """The trials that are to run, and those whose outcome was there, with those that this brings."""
         to_do, settled = [], []
-        waiting, retry = collections.deque(trials), self.planned.settings["retry"]
+        waiting, retry = collections.deque(trials), self.planned.settings.retry
         self.place.refresh(waiting)
         while waiting:
             one = waiting.popleft()
@@ -162,12 +161,10 @@ class Session:
         return Expectations(self.runs)
 
     def _events(self, queue: dispatch.Queue, *, in_process: bool) -> dispatch.TrialEvents:
-        how, kept = self.planned.settings["dispatch"], self.planned.settings["checkpoint"]
-        slot = Slot(how["cpus_per_trial"], how["gpus_per_trial"], 1 if in_process else how["workers_per_trial"])
-        care = CheckpointPolicy(
-            *schema.interval(kept["every"]), kept["keep"], self.place.seen_by_trials(self.stop.path)
-        )
-        train = functools.partial(_train, care, self.planned.settings["cost"])
+        how, kept = self.planned.settings.dispatch, self.planned.settings.checkpoint
+        slot = Slot(how.cpus_per_trial, how.gpus_per_trial, 1 if in_process else how.workers_per_trial)
+        care = CheckpointPolicy(kept.epochs, kept.minutes, kept.keep, self.place.seen_by_trials(self.stop.path))
+        train = functools.partial(_train, care, self.planned.settings.cost)
         stopping = self.stop.is_asked
         if in_process:
             return dispatch.in_process(train, queue, runs=self.runs, slot=slot, stopping=stopping, place=self.place)
@@ -180,7 +177,7 @@ class Session:
             *(train, queue),
             runs=self.runs,
             slot=slot,
-            max_lost=how["max_lost"],
+            max_lost=how.max_lost,
             stopping=stopping,
             aids=aids,
             place=self.place,

@@ -20,6 +20,7 @@ from ablate.core.study import Cell, Study, Trial
 from ablate.core.text import counted, duration, size
 from ablate.planning import estimates
 from ablate.planning.estimates import Expectations, training_multiply_adds
+from ablate.planning.settings import Settings
 
 SHOWN_CELLS = 100
 SHOWN_TRIALS = 300
@@ -170,8 +171,9 @@ def _expected(
 ) -> None:
     """One line of hours and disk, and one of the cells that are larger than this machine's memory."""
     first = next(iter(config_of.values()))
-    runs, slots = Path(first["runs"]).absolute(), hardware.slots(first["dispatch"])
-    memory = hardware.memory_bytes(hardware.kind_of_device(first["dispatch"]))
+    settings = Settings.of(first)
+    runs, slots = Path(settings.runs).absolute(), settings.dispatch.slots_here
+    memory = hardware.memory_bytes(hardware.kind_of_device(settings.dispatch.gpus_per_trial))
     expectations = Expectations(runs)
     seconds = [(expectations.seconds(config_of[cell]), trials) for cell, trials in waiting.items()]
     known = [(each, trials) for each, trials in seconds if each is not None]

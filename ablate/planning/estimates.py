@@ -44,7 +44,7 @@ class Expectations:
 
         Else the seconds per multiply-add of the most similar trials there, times this one's multiply-adds.
         """
-        kind = hardware.kind_of_device(config["dispatch"])
+        kind = hardware.kind_of_device(config["dispatch"]["gpus_per_trial"])
         if not self._past.kinds.get(kind):
             return None
         twins = self._past.seconds.get((_cell(config), kind))
@@ -63,7 +63,7 @@ class Expectations:
 
     def peak_bytes(self, config: Mapping[str, Any]) -> int | None:
         """The most that the same cell's trials held, on the same kind of device; else `training_bytes`."""
-        kind = hardware.kind_of_device(config["dispatch"])
+        kind = hardware.kind_of_device(config["dispatch"]["gpus_per_trial"])
         measured = self._past.kinds and self._past.peak_bytes.get((_cell(config), kind))
         return measured or training_bytes(config)
 

@@ -24,6 +24,7 @@ from ablate.planning.compose import Combination, Grid, grid, ours, resolved, set
 from ablate.planning.contrasts import Pair, pairs
 from ablate.planning.presets import Preset, read
 from ablate.planning.search_space import Space
+from ablate.planning.settings import Settings
 from ablate.planning.tuning import TunedCell, Tuning
 
 
@@ -37,7 +38,7 @@ class Plan:
     """
 
     study: Study
-    settings: Mapping[str, Any]
+    settings: Settings
     configs: Mapping[Cell, Mapping[str, Any]]
     maker: TrialFactory
     seeds: Mapping[Cell, int]
@@ -86,7 +87,7 @@ def one_trial(composed: Composed) -> Plan:
     cell = Cell(())
     maker = TrialFactory({cell: Combination(config, choices, lambda values: config)}, {})
     trials = [maker.trial(cell, config["seed"])]
-    return Plan(Study(_name(config, {}, [choices]), {}, trials), _settings(config), {cell: config}, maker, {cell: 1})
+    return Plan(Study(_name(config, {}, [choices]), {}, trials), Settings.of(config), {cell: config}, maker, {cell: 1})
 
 
 def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) -> Plan:
@@ -127,7 +128,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     terms = {**design} | adaptive.terms(tuning, tuned, maker.drawn, auto)
     study = Study(name, levels, [] if tuning else trials, sorted(derived - maker.drawn.keys()), asked.contrast, terms)
     configs = {cell: one.config for cell, one in cells.items()}
-    return Plan(study, _settings(config), configs, maker, seeds, tuning, tuned, auto)
+    return Plan(study, Settings.of(config), configs, maker, seeds, tuning, tuned, auto)
 
 
 def _digest(space: Space) -> str:
@@ -216,10 +217,6 @@ def _refuse_twins(trials: Iterable[Trial]) -> None:
         twin = seen.setdefault(trial.trial_id, trial)
         if twin.cell != trial.cell:
             raise UsageError(f"{twin.cell} and {trial.cell} are the same network and recipe; drop one of them")
-
-
-def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: config[key] for key in OUTSIDE_IDENTITY if key in config}
 
 
 def _name(

@@ -21,6 +21,7 @@ from ablate.core.errors import UsageError
 from ablate.core.identity import flatten
 from ablate.core.levels import show
 from ablate.networks import checks
+from ablate.planning.settings import CheckpointSettings
 
 Mode = Enum("Mode", ["run", "plan"])
 Scale = Enum("Scale", ["full", "smoke"])
@@ -222,7 +223,7 @@ def check(config: Mapping[str, Any]) -> None:
     checks.micro_batch(config)
     checks.shards(config)
     checks.augment(config)
-    interval(config["checkpoint"]["every"])
+    CheckpointSettings.of(config["checkpoint"])
     _check_cluster(config["dispatch"], config["storage"])
     if config["tune"]["storage"] is not None:
         urls.refuse_password("tune.storage", config["tune"]["storage"])
@@ -240,22 +241,6 @@ def _check_cluster(how: Mapping[str, Any], storage: str | None) -> None:
             f"dispatch.workers_per_trial={workers} storage={storage}: a trial's processes share its run directory; "
             "allowed with dispatch=cluster: a folder of all machines, in runs="
         )
-
-
-def interval(every: str) -> tuple[int | None, float | None]:
-    """The epochs, or the minutes, of `checkpoint.every`; one of both is None. Raises UsageError for anything else.
-
-    >>> interval("2"), interval("0.5min")
-    ((2, None), (None, 0.5))
-    """
-    try:
-        minutes = float(every.removesuffix("min")) if every.endswith("min") else None
-        epochs = int(every) if minutes is None else None
-        if 0 < (minutes or epochs or 0) < math.inf:
-            return epochs, minutes
-    except ValueError:
-        pass
-    raise UsageError(f"checkpoint.every={every}: allowed: epochs, as in 1, or minutes, as in 5min")
 
 
 def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, Any]], Any]]:

@@ -119,10 +119,10 @@ def test_what_is_compiled_needs_a_folder_that_can_be_written(monkeypatch, tmp_pa
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch, tmp_path, gpus):
     monkeypatch.setenv("PATH", str(tmp_path))
-    hardware.check_gpus({"gpus_per_trial": None})
-    hardware.check_gpus({"gpus_per_trial": 0})
+    hardware.check_gpus(None)
+    hardware.check_gpus(0)
     with pytest.raises(UsageError, match=r"dispatch.gpus_per_trial=1: allowed: 0, as nvidia-smi"):
-        hardware.check_gpus({"gpus_per_trial": 1})
+        hardware.check_gpus(1)
     hardware.gpu_bytes.cache_clear()
     gpus("8.0")
-    hardware.check_gpus({"gpus_per_trial": 1})
+    hardware.check_gpus(1)
