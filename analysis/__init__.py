@@ -24,10 +24,11 @@ def load(study: str | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataF
     Raises:
         ablate.core.study.UsageError: no such study, naming those there are.
     """
+    from ablate.tracking.client import connect_to_existing
     from analysis.sources import studies
     from analysis.sources.runs import COSTS
 
-    runs = studies.read(studies.client(uri), study)
+    runs = studies.read(connect_to_existing(uri), study)
     reported = [key for key in COSTS if key in runs.frame]
     leading = [*runs.factors, "seed", "outcome", "acc", *reported, "run_id", "trial_id", "code_version"]
     frame = runs.frame[[*leading, *(column for column in runs.frame if column not in leading)]]

@@ -16,6 +16,7 @@ from omegaconf import MISSING
 from ablate.cli import app
 from ablate.core.errors import UsageError
 from ablate.stats.paired import EQUIVALENCE_PP
+from ablate.tracking.client import connect_to_existing
 from analysis.effects import contrasts
 from analysis.findings import Histories, find
 from analysis.rendering import page, sentences, tables, terminal
@@ -120,7 +121,7 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
                 f"source=csv needs {', '.join(f'{key}=' for key in missing)}: path=FILE metric=COLUMN factors=[a,b]"
             )
         return None, others.from_csv(Path(path), _requested(config))
-    client = studies.client(config["track"]["uri"])
+    client = connect_to_existing(config["track"]["uri"])
     study = config["study"]
     if studies.is_ours(client, study):
         if config["factors"]:

@@ -1,13 +1,14 @@
 """Studies in MLflow: an experiment each, a parent run, a child run per trial. Only this package imports MLflow.
 
-tracker.py     the thread: a queue, retries, patience
-writer.py      events -> one trial's run
-experiment.py  the study's runs, found or made once, whoever else is making them
-owner.py       whose experiment is whose
+tracker.py     a thread with a queue that writes, and retries while MLflow does not answer
+record.py      the format: names and encodings of tags, params and artifacts
+writer.py      writes a trial's events to its run
+experiment.py  the study's runs, each made once, even when two drivers make it
+owner.py       the names of experiments on a server with several users
 client.py      how to connect, and which errors mean that no server answers
 address.py     checks a tracking address before anything starts
 registry.py    puts an exported model into MLflow's registry
 remove.py      deletes a study's experiment
 
-Nothing here imports MLflow (1.9 s) before the thread does.
+None of these modules imports MLflow (1.9 s) before the thread does.
 """

@@ -1,4 +1,4 @@
-"""An exported model in MLflow's model registry."""
+"""Putting an exported model into MLflow's model registry."""
 
 from __future__ import annotations
 
@@ -6,46 +6,52 @@ import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ablate.core.errors import UsageError
+from ablate.tracking.record import of_trial
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow.tracking import MlflowClient
+    from numpy.typing import NDArray
 
 ARTIFACT = "model"
 """Name of the model among the artifacts of its trial's run."""
 
 
-def register(uri: str, name: str, path: Path, trial_id: str, example: Any) -> int:
-    """Put an ONNX file beside the trial's run, with signature and input example, and register it; return its version.
+def register(uri: str, name: str, path: Path, trial_id: str, example: NDArray[np.float32]) -> int:
+    """Log an ONNX file to the trial's run, with signature and input example, and register it; return its version.
 
-    The run itself stays as it is: MLflow's own way would start it again.
+    The run keeps its status and times: MLflow's own function would start the run again.
 
     Args:
         uri: the MLflow that has the trial's run.
         name: of the registered model, which is made when it is new.
         path: the ONNX file.
-        trial_id: whose run it becomes part of.
+        trial_id: the trial whose run gets the model.
         example: (1, C, H, W) float32, one image's pixel values.
 
     Raises:
-        UsageError: MLflow has no such run, cannot be opened or does not answer.
+        UsageError: MLflow has no run of the trial, cannot be opened or does not answer.
     """
-    from ablate.tracking.client import away, connect, why
+    from ablate.tracking.client import connect, is_unavailable, why
 
     try:
         client = connect(uri)
         run_id = _run_id(client, uri, trial_id)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MLflow's, about its own code
+            warnings.simplefilter("ignore")  # MLflow warns about its own code
             return _registered(client, name, path, run_id, example)
     except Exception as error:
-        if not away(error):
+        if not is_unavailable(error):
             raise
         raise UsageError(f"track.uri={uri}: does not answer ({why(error)}); allowed: a running MLflow") from error
 
 
-def _run_id(client: Any, uri: str, trial_id: str) -> str:
-    ids = [one.experiment_id for one in client.search_experiments()]
-    runs = client.search_runs(ids, f"tags.trial_id = '{trial_id}' and tags.kind = 'trial'", max_results=1)
+def _run_id(client: MlflowClient, uri: str, trial_id: str) -> str:
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(ids, of_trial(trial_id), max_results=1)
     if not runs:
         raise UsageError(
             f"register: MLflow at {uri} has no run of {trial_id}; python -m ablate.track study=NAME delivers it"
@@ -53,7 +59,7 @@ def _run_id(client: Any, uri: str, trial_id: str) -> str:
     return str(runs[0].info.run_id)
 
 
-def _registered(client: Any, name: str, path: Path, run_id: str, example: Any) -> int:
+def _registered(client: MlflowClient, name: str, path: Path, run_id: str, example: NDArray[np.float32]) -> int:
     import mlflow
     import onnx
     import onnxruntime

@@ -1,4 +1,4 @@
-"""A study taken out of MLflow."""
+"""Removing a study from MLflow."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ablate.tracking.owner import experiment_name
 
 
 def remove_experiment(uri: str, name: str) -> bool:
-    """Delete the study's experiment with its runs, softly as MLflow does; return whether there was one.
+    """Delete the study's experiment with its runs, and return whether there was one. MLflow can restore them.
 
-    It gives its name away first, so that a study of the same name starts clean.
+    The experiment is renamed first, so that a later study of the same name starts with a new one.
 
     Raises:
         UsageError: MLflow cannot be opened, or does not answer.
     """
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return False
-    from ablate.tracking.client import away, connect, why
+    from ablate.tracking.client import connect, is_unavailable, why
 
     try:
         client = connect(absolute(uri))
@@ -33,7 +33,7 @@ def remove_experiment(uri: str, name: str) -> bool:
         client.rename_experiment(experiment.experiment_id, f"{name} (removed {time.strftime('%Y-%m-%d %H:%M:%S')})")
         client.delete_experiment(experiment.experiment_id)
     except Exception as error:
-        if not away(error):
+        if not is_unavailable(error):
             raise
         raise UsageError(f"track.uri={uri}: does not answer ({why(error)}); allowed: a running MLflow") from error
     return True

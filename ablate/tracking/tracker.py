@@ -121,7 +121,7 @@ class Tracker:
         return Undelivered(len(lacking), self._reason) if lacking or self._reason else None
 
     def _work(self) -> None:
-        from ablate.tracking.client import away, why
+        from ablate.tracking.client import is_unavailable, why
 
         ended = False
         while not ended:
@@ -132,7 +132,7 @@ class Tracker:
             except UsageError as mistake:
                 self._mistake, ended = mistake, True
             except Exception as error:
-                ended = not (away(error) and self._wait(why(error)))
+                ended = not (is_unavailable(error) and self._wait(why(error)))
                 self._reason = why(error) if ended else ""
         if self._reason and self._writer is not None and "timed out" not in self._reason:
             self._leave(self._writer)
@@ -177,14 +177,14 @@ class Tracker:
         self._writer = writer
 
     def _deliver(self, writer: Writer, items: Sequence[tuple[Trial, Sequence[Event]]]) -> None:
-        from ablate.tracking.client import away, why
+        from ablate.tracking.client import is_unavailable, why
 
         for trial, events in writer.begin(items):
             try:
                 writer.write(trial, events)
                 self._written += 1
             except Exception as error:
-                if away(error) and not self._fails_alone(trial):
+                if is_unavailable(error) and not self._fails_alone(trial):
                     self._pending[trial.trial_id] = self._pending.pop(trial.trial_id)  # the others go first
                     raise
                 self._refused[trial.trial_id] = why(error)

@@ -1,47 +1,58 @@
-"""What a trial says -> its run in MLflow. Writing the same again is harmless: the events carry their own times."""
+"""Writing a trial's events to its run in MLflow. To write them twice is harmless: events carry their own times."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ablate.core.errors import StorageUnavailable
 from ablate.core.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, Started
-from ablate.core.levels import show
 from ablate.core.study import Trial
 from ablate.store import manifest, run_directory, run_store
 from ablate.tracking.client import is_conflict
-from ablate.tracking.experiment import TERMINAL, Experiment, Held, ms, status_of
+from ablate.tracking.experiment import TERMINAL, Experiment, TrackedRun, ms, status_of
+from ablate.tracking.record import CONFIG_FILE, OUTCOME, PREDICTIONS_FILE, REASON, TRACEBACK_FILE, predictions
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Param, RunTag
 
 _TRIES = 5
 _MAX_PARAMS, _MAX_METRICS = 100, 800  # of one log_batch, which takes 1000 things in all
 
 
 class Writer:
-    """The trials of a study, written to its experiment. `delivered` holds the ids of those written to their end."""
+    """Writes the trials of a study to its experiment. `delivered` holds the ids of those written to their end."""
 
     def __init__(self, experiment: Experiment, runs: Path, place: run_store.RunStore) -> None:
         self.experiment, self.client, self.runs, self.place = experiment, experiment.client, runs, place
         self.open: dict[str, Trial] = {}  # those that this driver began and that have no outcome yet
         self.delivered: set[str] = set()
 
-    def lacking(self, settled: Sequence[Trial]) -> list[Trial]:
-        """The settled trials whose outcome MLflow does not tell."""
-        held = self.experiment.held
-        outcomes = [(trial, run_directory.outcome(trial, self.runs)) for trial in settled]
-        return [t for t, end in outcomes if end and not (t.trial_id in held and held[t.trial_id].tells(end))]
+    def lacking(self, completed: Sequence[Trial]) -> list[Trial]:
+        """Return the completed trials whose outcome MLflow does not have."""
+        lacking = []
+        for trial in completed:
+            outcome = run_directory.outcome(trial, self.runs)
+            tracked = self.experiment.tracked.get(trial.trial_id)
+            if outcome and not (tracked and tracked.has(outcome)):
+                lacking.append(trial)
+        return lacking
 
     def left_running(self) -> list[Trial]:
-        """Trials whose run says RUNNING though they ended; of those that nobody works at, the run is set KILLED."""
+        """Return the trials that ended although their run in MLflow is RUNNING.
+
+        A run that is RUNNING although nobody works at its trial is set KILLED.
+        """
         known = {trial.trial_id: trial for trial in self.experiment.study.trials}
         ended = []
-        for trial_id, held in self.experiment.held.items():
-            if held.status != "RUNNING" or self._is_claimed(trial_id):
+        for trial_id, tracked in self.experiment.tracked.items():
+            if tracked.status != "RUNNING" or self._is_claimed(trial_id):
                 continue
             if trial_id not in known:
                 known |= manifest.known(self.experiment.study.name, self.runs)
@@ -49,68 +60,72 @@ class Writer:
             if trial is not None and run_directory.outcome(trial, self.runs):
                 ended.append(trial)
             else:
-                self._terminate(held, "KILLED")
+                self._terminate(tracked, "KILLED")
         return ended
 
     def begin(self, items: Sequence[tuple[Trial, Sequence[Event]]]) -> list[tuple[Trial, list[Event]]]:
-        """Have a run for each trial, and return what there is to write to it; fewer calls for many at once."""
-        told = [(trial, self._whole(trial, events)) for trial, events in items]
+        """Have a run for each trial, and return the events that are to be written to it.
+
+        One call for many trials makes fewer requests than a call for each.
+        """
+        to_write = [(trial, self._whole(trial, events)) for trial, events in items]
         wanted = []
-        for trial, events in told:
+        for trial, events in to_write:
             if events and (not self._began(trial) or isinstance(events[0], Started)):
                 started = events[0] if isinstance(events[0], Started) else None
                 wanted.append((trial, ms(events[0].time), started))
         self.experiment.ensure(wanted)
-        return told
+        return to_write
 
     def write(self, trial: Trial, events: Sequence[Event]) -> None:
-        """Write one trial's next events, oldest first, to the run that it has."""
+        """Write a trial's next events, oldest first, to the run that it has."""
         if not events:
             return
-        held = self.experiment.held[trial.trial_id]
+        tracked = self.experiment.tracked[trial.trial_id]
         outcome = run_directory.outcome_of(events[-1])
-        if outcome is not None and held.tells(outcome):
-            self._settle(trial)
+        if outcome is not None and tracked.has(outcome):
+            self._complete(trial)
             return
         self.open[trial.trial_id] = trial
-        if held.status != "RUNNING":
-            self._reopen(held)
-        metrics = self._metrics(trial, events)
-        params = [] if held.complete else [(key, show(value)) for key, value in trial.params.items()]
-        self._log(held, metrics, params, self._tags(trial, outcome) if outcome else {})
-        held.marked = held.marked or outcome is not None
-        if not held.complete:
-            self._put(held, "config.json", dict(trial.config))
-            held.complete = True
+        if tracked.status != "RUNNING":
+            self._reopen(tracked)
+        params = {} if tracked.complete else self.experiment.record_of(trial).to_params()
+        self._log(tracked, self._metrics(trial, events), params, self._outcome_tags(trial, outcome) if outcome else {})
+        tracked.marked = tracked.marked or outcome is not None
+        if not tracked.complete:
+            self._put(tracked, CONFIG_FILE, dict(trial.config))
+            tracked.complete = True
         if outcome is not None:
             if isinstance(outcome, Done):
-                self._put(held, "predictions.json", {"predicted": outcome.predicted, "labels": outcome.labels})
+                self._put(tracked, PREDICTIONS_FILE, predictions(outcome.predicted, outcome.labels))
             elif outcome.traceback:
-                self.client.log_text(held.run_id, outcome.traceback, "traceback.txt")
-            self._terminate(held, status_of(outcome), ms(outcome.time))
-            self._settle(trial)
+                self.client.log_text(tracked.run_id, outcome.traceback, TRACEBACK_FILE)
+            self._terminate(tracked, status_of(outcome), ms(outcome.time))
+            self._complete(trial)
 
     def give_up(self, trial: Trial) -> None:
-        """Leave a trial that MLflow does not take; its run, if there is one, is set KILLED."""
+        """Leave out a trial that MLflow refuses; its run, if there is one, is set KILLED."""
         self.open.pop(trial.trial_id, None)
-        held = self.experiment.held.get(trial.trial_id)
-        if held is not None and held.status == "RUNNING":
-            self._terminate(held, "KILLED")
+        tracked = self.experiment.tracked.get(trial.trial_id)
+        if tracked is not None and tracked.status == "RUNNING":
+            self._terminate(tracked, "KILLED")
 
     def end(self) -> None:
-        """Leave no run of ours RUNNING: tell the outcomes on disk, and close the others as killed."""
+        """Leave no run of this driver RUNNING: write the outcomes that are on disk, and set the other runs KILLED."""
         for trial_id, trial in list(self.open.items()):
             if run_directory.outcome(trial, self.runs):
-                for one, events in self.begin([(trial, run_directory.history(trial, self.runs))]):
-                    self.write(one, events)
-            elif trial_id in self.experiment.held:
-                self._terminate(self.experiment.held[trial_id], "KILLED")
-        for trial in self.left_running():  # at the start a killed driver's worker may still have been at it
-            for one, events in self.begin([(trial, [])]):
-                self.write(one, events)
-        ended = {trial_id for trial_id, held in self.experiment.held.items() if held.status in TERMINAL}
+                self._write_all(trial, run_directory.history(trial, self.runs))
+            elif trial_id in self.experiment.tracked:
+                self._terminate(self.experiment.tracked[trial_id], "KILLED")
+        for trial in self.left_running():  # when this driver started, a killed driver's worker may still have run it
+            self._write_all(trial, [])
+        ended = {trial_id for trial_id, tracked in self.experiment.tracked.items() if tracked.status in TERMINAL}
         whole = all(trial.trial_id in ended for trial in self.experiment.study.trials)
         self.client.set_terminated(self.experiment.parent_id, "FINISHED" if whole else "KILLED")
+
+    def _write_all(self, trial: Trial, events: Sequence[Event]) -> None:
+        for _, to_write in self.begin([(trial, events)]):
+            self.write(trial, to_write)
 
     def _is_claimed(self, trial_id: str) -> bool:
         try:
@@ -119,25 +134,31 @@ class Writer:
             return True
 
     def _began(self, trial: Trial) -> bool:
-        return trial.trial_id in self.open and trial.trial_id in self.experiment.held
+        return trial.trial_id in self.open and trial.trial_id in self.experiment.tracked
 
     def _whole(self, trial: Trial, events: Sequence[Event]) -> list[Event]:
-        """The events from the trial's start on, unless that was written: the stream may tell them from the middle."""
-        told: list[Event] = [event for event in events if not isinstance(event, Notice)]
-        if not (told and (self._began(trial) or isinstance(told[0], Started))):
-            told = [event for event in run_directory.history(trial, self.runs) if not isinstance(event, Notice)] or told
-        starts = [place for place, event in enumerate(told) if isinstance(event, Started)]
-        held = self.experiment.held.get(trial.trial_id)
-        if starts and ms(told[starts[-1]].time) != (held.start_ms if held else ms(told[0].time)):
-            return told[starts[-1] :]  # what stands before is of an attempt that was given up
-        return told
+        """Return the events from the trial's start on, unless they are written: a stream may begin in the middle."""
+        known: list[Event] = [event for event in events if not isinstance(event, Notice)]
+        if not (known and (self._began(trial) or isinstance(known[0], Started))):
+            history = run_directory.history(trial, self.runs)
+            known = [event for event in history if not isinstance(event, Notice)] or known
+        starts = [position for position, event in enumerate(known) if isinstance(event, Started)]
+        tracked = self.experiment.tracked.get(trial.trial_id)
+        if starts and ms(known[starts[-1]].time) != (tracked.start_ms if tracked else ms(known[0].time)):
+            return known[starts[-1] :]  # the events before belong to an attempt that was given up
+        return known
 
-    def _tags(self, trial: Trial, outcome: Outcome) -> dict[str, str]:
-        tags = {"outcome": "done"} if isinstance(outcome, Done) else {"outcome": outcome.kind, "reason": outcome.reason}
-        if trial.tuning:  # what was spent on it
-            told = [event.epoch for event in run_directory.history(trial, self.runs) if isinstance(event, Epoch)]
-            tags["epochs"] = str(max(told, default=0))
-        return tags
+    def _outcome_tags(self, trial: Trial, outcome: Outcome) -> dict[str, str]:
+        record = self.experiment.record_of(trial)
+        if isinstance(outcome, Done):
+            record = replace(record, outcome="done")
+        else:
+            record = replace(record, outcome=outcome.kind, reason=outcome.reason)
+        if trial.tuning:  # the epochs that were spent on it
+            history = run_directory.history(trial, self.runs)
+            epochs = max((event.epoch for event in history if isinstance(event, Epoch)), default=0)
+            record = replace(record, epochs=epochs)
+        return record.outcome_tags()
 
     def _metrics(self, trial: Trial, events: Sequence[Event]) -> list[tuple[str, float, int, int]]:
         points = []
@@ -152,65 +173,64 @@ class Writer:
 
     def _log(
         self,
-        held: Held,
+        tracked: TrackedRun,
         metrics: Sequence[tuple[str, float, int, int]],
-        params: Sequence[tuple[str, str]],
+        params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """In one call where it all fits: each costs MLflow several queries."""
+        """Log everything in one call where it fits: each call costs MLflow several queries.
+
+        Args:
+            tracked: the run.
+            metrics: each point as (name, value, time in milliseconds, epoch).
+            params: by name.
+            tags: by name.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
-        calls = max(1, -(-len(metrics) // _MAX_METRICS), -(-len(params) // _MAX_PARAMS))
-        for n in range(calls if metrics or params or tags else 0):
+        pairs = list(params.items())
+        calls = max(1, -(-len(metrics) // _MAX_METRICS), -(-len(pairs) // _MAX_PARAMS))
+        for n in range(calls if metrics or pairs or tags else 0):
             self._batch(
-                held.run_id,
+                tracked.run_id,
                 metrics=[Metric(*point) for point in metrics[n * _MAX_METRICS : (n + 1) * _MAX_METRICS]],
-                params=[Param(*pair) for pair in params[n * _MAX_PARAMS : (n + 1) * _MAX_PARAMS]],
+                params=[Param(*pair) for pair in pairs[n * _MAX_PARAMS : (n + 1) * _MAX_PARAMS]],
                 tags=[RunTag(*pair) for pair in tags.items()] if n == 0 else [],
             )
 
-    def _batch(self, run_id: str, **what: Any) -> None:
-        """Log it, and again where another driver was just writing the same: what is there already is left alone."""
+    def _batch(self, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        """Log a batch, and again where another driver wrote the same just now: rows that are there are left alone."""
         for left in reversed(range(_TRIES)):
             try:
-                self.client.log_batch(run_id, **what)
+                self.client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
                 return
             except Exception as error:
                 if not left or not is_conflict(error):
                     raise
 
-    def _put(self, held: Held, name: str, content: Mapping[str, Any]) -> None:
-        """A JSON artifact; where the store keeps artifacts in a local folder, simply a file in it."""
-        if not held.artifact_uri.startswith("file:///"):
-            self.client.log_dict(held.run_id, dict(content), name)
+    def _put(self, tracked: TrackedRun, name: str, content: Mapping[str, object]) -> None:
+        """Log a JSON artifact; where the store keeps artifacts in a local folder, write a file there."""
+        if not tracked.artifact_uri.startswith("file:///"):
+            self.client.log_dict(tracked.run_id, dict(content), name)
             return
-        path = Path(url2pathname(urlsplit(held.artifact_uri).path)) / name
+        path = Path(url2pathname(urlsplit(tracked.artifact_uri).path)) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{name}.{os.getpid()}")
         temporary.write_text(json.dumps(content))
         temporary.replace(path)
 
-    def _reopen(self, held: Held) -> None:
-        """A trial that was interrupted, or lost, goes on in its run."""
-        self.client.update_run(held.run_id, status="RUNNING")
-        if held.marked:
-            for tag in ("outcome", "reason"):
-                self._untag(held, tag)
-        held.status, held.end_ms, held.marked = "RUNNING", None, False
+    def _reopen(self, tracked: TrackedRun) -> None:
+        """Set a run RUNNING again, in which a trial that was interrupted or lost goes on."""
+        self.client.update_run(tracked.run_id, status="RUNNING")
+        if tracked.marked:
+            for tag in (OUTCOME, REASON):
+                self.experiment.untag(tracked.run_id, tag)
+        tracked.status, tracked.end_ms, tracked.marked = "RUNNING", None, False
 
-    def _untag(self, held: Held, tag: str) -> None:
-        from mlflow.exceptions import MlflowException
+    def _terminate(self, tracked: TrackedRun, status: str, end_ms: int | None = None) -> None:
+        self.client.set_terminated(tracked.run_id, status, end_ms)
+        tracked.status, tracked.end_ms = status, end_ms
 
-        try:
-            self.client.delete_tag(held.run_id, tag)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-
-    def _terminate(self, held: Held, status: str, end_ms: int | None = None) -> None:
-        self.client.set_terminated(held.run_id, status, end_ms)
-        held.status, held.end_ms = status, end_ms
-
-    def _settle(self, trial: Trial) -> None:
+    def _complete(self, trial: Trial) -> None:
         self.open.pop(trial.trial_id, None)
         self.delivered.add(trial.trial_id)

@@ -13,12 +13,12 @@ from ablate.core import expression
 from ablate.core.errors import UsageError
 from ablate.core.expression import Expression
 from ablate.core.levels import same
+from ablate.tracking.record import level
 from analysis.effects.factors import factors
 from analysis.effects.matched import MarginRow, Row, trials_of
 from analysis.effects.verdict import Verdict
 from analysis.formats import shown
 from analysis.sources.runs import Runs
-from analysis.sources.studies import level
 
 AROUND = ("one_factor", "leave_one_out", "add_one_in")
 """The designs that change one factor at a time from a base cell."""

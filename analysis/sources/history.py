@@ -1,14 +1,17 @@
-"""What runs recorded by epoch."""
+"""The metrics that runs recorded at each epoch."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
-def history(client: Any, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Columns run_id, epoch and value: the metric at every epoch of every run in `frame`."""
+
+def history(client: MlflowClient, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the metric at every epoch of every run in `frame`, in columns run_id, epoch and value."""
     return pd.DataFrame(
         [
             (run_id, point.step, point.value)

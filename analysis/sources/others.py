@@ -12,8 +12,9 @@ import pandas as pd
 
 from ablate.core.errors import UsageError
 from ablate.core.levels import show
+from ablate.tracking.record import level
 from analysis.sources.runs import BOOKKEEPING, Runs, measured
-from analysis.sources.studies import experiment_of, level, pages
+from analysis.sources.studies import experiment_of, pages
 
 MOST_NAMES = 15
 MOST = 1e12
@@ -48,7 +49,8 @@ def from_csv(path: Path, asked: Asked) -> Runs:
     table = _table(path)
     if table.empty:
         raise UsageError(f"path={path}: it has no rows; allowed: one row per run")
-    _check_names(asked, list(table), list(table), f"path={path}: no column", "columns")
+    columns = [str(column) for column in table]
+    _check_names(asked, columns, columns, f"path={path}: no column", "columns")
     names = [f"row {place}" for place in range(2, len(table) + 2)]  # as an editor counts them
     frame = table[list(asked.factors)].assign(
         seed=table[asked.seed],

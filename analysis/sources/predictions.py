@@ -1,12 +1,11 @@
-"""Which test items each trial got right, from the predictions that its run keeps."""
+"""The test items that each trial got right, from the predictions that its run keeps."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -14,51 +13,49 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-NAME = "predictions.json"
+from ablate.tracking.record import PREDICTIONS_FILE, read_predictions
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
 MOST_FETCHED = 1000
 """Runs whose predictions are fetched from a server; a file on this machine is read whatever their number."""
 
-Found = tuple[str, NDArray[np.bool_]]
 
-
-def right(client: Any, frame: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """run_id -> (items,) whether the trial got each test item right, of the done trials that kept predictions."""
+def right(client: MlflowClient, frame: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Return, by run_id, (items,) whether a trial got each test item right, for done trials with predictions."""
     done = frame[frame["outcome"] == "done"]
-    runs = list(zip(done["run_id"], done["artifacts"], strict=True))
-    here = [(run_id, _path(where)) for run_id, where in runs if _path(where)]
-    elsewhere = [run_id for run_id, where in runs if not _path(where)][:MOST_FETCHED]
+    folders = {run_id: _folder(uri) for run_id, uri in zip(done["run_id"], done["artifacts"], strict=True)}
+    results = {run_id: _read(folder / PREDICTIONS_FILE) for run_id, folder in folders.items() if folder}
+    elsewhere = [run_id for run_id, folder in folders.items() if not folder][:MOST_FETCHED]
     with ThreadPoolExecutor(8) as pool:
-        fetched = list(pool.map(lambda run_id: _fetched(client, run_id), elsewhere))
-    read = (_read(run_id, Path(path, NAME)) for run_id, path in here)
-    return dict(_known([*read, *fetched]))
+        results |= dict(zip(elsewhere, pool.map(lambda run_id: _fetch(client, run_id), elsewhere), strict=True))
+    return {run_id: is_right for run_id, is_right in results.items() if is_right is not None}
 
 
-def _known(found: Iterable[Found | None]) -> Iterable[Found]:
-    return (one for one in found if one)
+def _folder(uri: str) -> Path | None:
+    """Return the folder at an artifact address; None for one that is not on this machine."""
+    parts = urlsplit(uri)
+    path = url2pathname(parts.path) if parts.scheme in ("", "file") else ""
+    return Path(path) if path else None
 
 
-def _path(where: str) -> str:
-    """The folder of a file address; empty for one elsewhere."""
-    parts = urlsplit(where)
-    return url2pathname(parts.path) if parts.scheme in ("", "file") else ""
-
-
-def _fetched(client: Any, run_id: str) -> Found | None:
-    import tempfile
-
+def _fetch(client: MlflowClient, run_id: str) -> NDArray[np.bool_] | None:
     from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return _read(run_id, Path(client.download_artifacts(run_id, NAME, folder)))
+            return _read(Path(client.download_artifacts(run_id, PREDICTIONS_FILE, folder)))
         except (MlflowException, OSError):
             return None
 
 
-def _read(run_id: str, file: Path) -> Found | None:
+def _read(file: Path) -> NDArray[np.bool_] | None:
+    """Return which items a file of predictions has right; None where it is damaged, empty or not there."""
     try:
-        kept = json.loads(file.read_text())
-        predicted, labels = np.array(kept["predicted"], dtype=int), np.array(kept["labels"], dtype=int)
+        predicted, labels = (np.array(classes, dtype=int) for classes in read_predictions(file.read_text()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return (run_id, predicted == labels) if len(predicted) and predicted.shape == labels.shape else None
+    if not len(predicted) or predicted.shape != labels.shape:
+        return None
+    return np.asarray(predicted == labels)

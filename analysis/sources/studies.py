@@ -1,90 +1,72 @@
-"""Our own studies in MLflow -> one row per trial."""
+"""Our own studies in MLflow, as one row per trial."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ablate.core import provenance, urls
+from ablate.core import provenance
 from ablate.core.errors import UsageError
 from ablate.core.identity import ADDED_LATER, OUTSIDE_IDENTITY
+from ablate.core.levels import Level, show
 from ablate.core.study import PREFERRED
-from ablate.tracking import address
+from ablate.tracking.record import (
+    REPORT_FOLDER,
+    Kind,
+    StudyRecord,
+    TrialRecord,
+    of_kind,
+    requested_at,
+    requested_by,
+)
 from analysis.sources.runs import COSTS, Choice, Runs, measured
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
 
 TEST_ACC = "test_acc"
 
 
-def read(client: Any, study: str | None = None, metric: str | None = None, *, lower_is_better: bool = False) -> Runs:
-    """The trials of a study in MLflow; the one asked for last when `study` is None.
+def read(
+    client: MlflowClient, study: str | None = None, metric: str | None = None, *, lower_is_better: bool = False
+) -> Runs:
+    """Return the trials of a study in MLflow; of the study that was requested last when `study` is None.
 
     `acc` is the test accuracy, or another metric of theirs.
 
     Raises:
-        UsageError: there is no such study, naming those there are, or it has no trials.
+        UsageError: there is no such study, it has no trials, or no trial has the metric. The message names what there
+            is.
     """
-    parents = _parents(client)
-    if not parents:
-        raise UsageError("no study here yet; run one first: python -m ablate.run -m norm=bn,srelu bits=1,32")
-    if study is None:
-        own = {name for name, run in parents.items() if run.data.tags.get("mlflow.user") == provenance.name()}
-        study = max(own or parents, key=lambda name: float(parents[name].data.tags["last_said"]))
-    if study not in parents:
-        others = sorted(one.name for one in pages(client.search_experiments) if one.name not in (*parents, "Default"))
-        told = f"; with metric= and factors= also {', '.join(others)}" if others else ""
-        raise UsageError(f"study={study}: no such study; allowed: {', '.join(sorted(parents))}{told}")
-    parent = parents[study]
-    trials = _trials(client, parent.info.experiment_id, "trial")
-    metrics = sorted({name for run in trials for name in run.data.metrics})
-    if metric is not None and trials and metric not in metrics:
-        raise UsageError(f"metric={metric}: no trial of study {study} has it; allowed: {', '.join(metrics)}")
-    rows = [_row(run, metric or TEST_ACC) for run in _as_typed(trials, parent.data.tags)]
-    if not rows:
-        raise UsageError(f"study={study}: it has no trials yet")
-    named = {
-        kind: [tag.removeprefix(f"{kind}.") for tag in parent.data.tags if tag.startswith(f"{kind}.")]
-        for kind in ("factor", "derived")
-    }
-    frame = pd.DataFrame(rows)
-    frame = frame.drop(columns=[key for key in COSTS if frame[key].isna().all()])
-    for key, value in ADDED_LATER.items():
-        if key in frame:  # what trials from before the key had in effect
-            frame[key] = frame[key].astype(object).where(frame[key].notna(), value)
-    said = json.loads(parent.data.tags.get("contrast", "null"))
-    preferred = (said["factor"], tuple(said["levels"])) if said else PREFERRED
-    terms = {
-        tag.removeprefix("terms."): json.loads(text)
-        for tag, text in parent.data.tags.items()
-        if tag.startswith("terms.")
-    }
-    names = sorted((name for name in terms if name.startswith("chosen.")), key=lambda name: int(name.partition(".")[2]))
-    choices = [Choice(**terms.pop(name)) for name in names]
-    tried = [trial_id for name in list(terms) if name.startswith("tried.") for trial_id in terms.pop(name)]
-    frame, left = _as_chosen(frame, choices)
-    values = {seed: its for name in list(terms) if name.startswith("drawn.") for seed, its in terms.pop(name).items()}
-    frame, drawn = _as_drawn(frame, {int(seed): its for seed, its in values.items()})
+    study, parent = _parent(client, study)
+    record = StudyRecord.from_tags(parent.data.tags)
+    frame = _frame(client, study, parent.info.experiment_id, record, metric)
+    choices = [Choice(**chosen) for chosen in record.chosen]
+    frame, not_chosen = _as_chosen(frame, choices)
+    frame, drawn_otherwise = _as_drawn(frame, record.drawn)
+    notes = []
+    if not_chosen:
+        notes.append(f"Left out: {not_chosen} trials of what tuning chose when the study was requested otherwise.")
+    if drawn_otherwise:
+        notes.append(f"Left out: {drawn_otherwise} trials whose nuisance values were drawn otherwise.")
     runs = Runs(
         study,
         frame,
-        named["factor"],
-        preferred,
-        named["derived"],
-        tuple(terms.get("nuisance", ())),
-        terms,
-        _tried(client, parent.info.experiment_id, tried),
-        choices,
-        parent.info.run_id,
-        notes=[
-            *([f"Left out: {left} trials of what tuning chose when it was asked otherwise."] if left else []),
-            *([f"Left out: {drawn} trials whose nuisance values were drawn otherwise."] if drawn else []),
-        ],
+        list(record.factors),
+        preferred=(record.contrast[0], record.contrast[1]) if record.contrast else PREFERRED,
+        derived=list(record.derived),
+        nuisance=tuple(record.request.get("nuisance", ())),
+        terms=record.request,
+        tried=_tried(client, parent.info.experiment_id, record.tried),
+        choices=choices,
+        parent_run_id=parent.info.run_id,
+        notes=notes,
     )
     if metric in (None, TEST_ACC):
         return runs
@@ -92,17 +74,52 @@ def read(client: Any, study: str | None = None, metric: str | None = None, *, lo
     return replace(runs, frame=frame.assign(acc=acc), measure=measure, parent_run_id=None, kind="others")
 
 
+def _parent(client: MlflowClient, study: str | None) -> tuple[str, Run]:
+    """Return the study's name and its parent run; by default of the user's own study that was requested last."""
+    parents = _parents(client)
+    if not parents:
+        raise UsageError("no study here yet; run one first: python -m ablate.run -m norm=bn,srelu bits=1,32")
+    if study is None:
+        own = [name for name, run in parents.items() if requested_by(run.data.tags) == provenance.name()]
+        study = max(own or parents, key=lambda name: requested_at(parents[name].data.tags))
+    if study not in parents:
+        names = [experiment.name for experiment in pages(client.search_experiments)]
+        others = sorted(name for name in names if name not in (*parents, "Default"))
+        hint = f"; with metric= and factors= also {', '.join(others)}" if others else ""
+        raise UsageError(f"study={study}: no such study; allowed: {', '.join(sorted(parents))}{hint}")
+    return study, parents[study]
+
+
+def _frame(
+    client: MlflowClient, study: str, experiment_id: str, record: StudyRecord, metric: str | None
+) -> pd.DataFrame:
+    """Return a row for each trial, in the order of the design."""
+    trials = _trials(client, experiment_id, "trial")
+    metrics = sorted({name for run in trials for name in run.data.metrics})
+    if metric is not None and trials and metric not in metrics:
+        raise UsageError(f"metric={metric}: no trial of study {study} has it; allowed: {', '.join(metrics)}")
+    rows = [_row(run, metric or TEST_ACC) for run in _in_design_order(trials, record.factors)]
+    if not rows:
+        raise UsageError(f"study={study}: it has no trials yet")
+    frame = pd.DataFrame(rows)
+    frame = frame.drop(columns=[key for key in COSTS if frame[key].isna().all()])
+    for key, value in ADDED_LATER.items():
+        if key in frame:  # trials from before the key had this value in effect
+            frame[key] = frame[key].astype(object).where(frame[key].notna(), value)
+    return frame
+
+
 def _as_chosen(frame: pd.DataFrame, choices: Sequence[Choice]) -> tuple[pd.DataFrame, int]:
-    """Without the trials of what tuning chose once and no longer does, and how many these are."""
+    """Return the rows without those of values that tuning chose once and no longer does, and the number left out."""
     keep = pd.Series(True, index=frame.index)
-    for one in choices:
-        in_cell = _at(frame, one.cell)
-        keep &= ~in_cell | (_at(frame, one.values) & bool(one.values))
+    for choice in choices:
+        in_cell = _at(frame, choice.cell)
+        keep &= ~in_cell | (_at(frame, choice.values) & bool(choice.values))
     return frame[keep].reset_index(drop=True), int((~keep).sum())
 
 
-def _as_drawn(frame: pd.DataFrame, drawn: Mapping[int, Mapping[str, Any]]) -> tuple[pd.DataFrame, int]:
-    """Without the trials whose nuisance values are others than their seed's now, and how many these are."""
+def _as_drawn(frame: pd.DataFrame, drawn: Mapping[int, Mapping[str, Level]]) -> tuple[pd.DataFrame, int]:
+    """Return the rows at the nuisance values that their seed has now, and the number of rows left out."""
     if not drawn:
         return frame, 0
     keep = pd.Series(False, index=frame.index)
@@ -111,70 +128,39 @@ def _as_drawn(frame: pd.DataFrame, drawn: Mapping[int, Mapping[str, Any]]) -> tu
     return frame[keep].reset_index(drop=True), int((~keep).sum())
 
 
-def _at(frame: pd.DataFrame, values: Mapping[str, Any]) -> pd.Series:
-    """Whether each row is at these values; a key that no row has stands at None."""
-    at = pd.Series(True, index=frame.index)
+def _at(frame: pd.DataFrame, values: Mapping[str, Level]) -> pd.Series[bool]:
+    """Return whether each row has these values. A key that no row has counts as None."""
+    matches = pd.Series(True, index=frame.index)
     for key, value in values.items():
-        column = (
-            frame[key].astype(object).where(frame[key].notna(), None)
-            if key in frame
-            else pd.Series([None] * len(frame))
-        )
-        at &= column.map(lambda there, value=value: there is None if value is None else there == value).to_numpy(bool)
-    return at
+        if key in frame:
+            levels = frame[key].astype(object).where(frame[key].notna(), None).tolist()
+        else:
+            levels = [None] * len(frame)
+        matches &= pd.Series([level is None if value is None else level == value for level in levels], frame.index)
+    return matches
 
 
-def _tried(client: Any, experiment_id: str, trial_ids: Sequence[str]) -> pd.DataFrame | None:
-    """The configurations of the study's tuning, as it was asked for last, in the order in which they began."""
+def _tried(client: MlflowClient, experiment_id: str, trial_ids: Sequence[str]) -> pd.DataFrame | None:
+    """Return the configurations that the last request's tuning tried, in the order in which they began."""
     if not trial_ids:
         return None
-    asked = set(trial_ids)
-    runs = [run for run in _trials(client, experiment_id, "tuning") if run.data.tags["trial_id"] in asked]
-    rows = [
-        _row(run, TEST_ACC)
-        | {"number": number, "epochs": int(run.data.tags.get("epochs", 0))}
-        | {key: run.data.metrics.get(key, float("nan")) for key in ("valid_acc", "valid_loss", "wall_s")}
-        for number, run in enumerate(runs)
-    ]
+    wanted = set(trial_ids)
+    rows: list[dict[str, Any]] = []
+    for run in _trials(client, experiment_id, "tuning"):
+        record = TrialRecord.from_tags(run.data.tags, run.data.params)
+        if record.trial_id in wanted:
+            measures = {key: run.data.metrics.get(key, math.nan) for key in ("valid_acc", "valid_loss", "wall_s")}
+            rows.append(_row(run, TEST_ACC) | {"number": len(rows), "epochs": record.epochs or 0} | measures)
     return pd.DataFrame(rows) if rows else None
 
 
-def client(uri: str) -> Any:
-    """An MLflow client that makes no database where there is none.
-
-    Raises:
-        UsageError: there is nothing at the address.
-    """
-    address.check(uri)
-    path = Path(uri.removeprefix(urls.SQLITE))
-    if uri.startswith(urls.SQLITE) and not path.is_file():
-        raise UsageError(
-            f"track.uri={uri}: there is no {path}; run a study first, in this folder: "
-            "python -m ablate.run -m norm=bn,srelu bits=1,32"
-        )
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
-    from sqlalchemy.exc import SQLAlchemyError
-
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-
-    try:
-        found = MlflowClient(urls.absolute(uri))
-        found.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise UsageError(f"track.uri={uri}: cannot be opened: {str(error).partition(chr(10))[0]}") from error
-    return found
-
-
-def keep_copy(client: Any, run_id: str, folder: Path) -> str | None:
-    """Log the report to the study's parent run; return why not, where MLflow does not let this person."""
+def keep_copy(client: MlflowClient, run_id: str, folder: Path) -> str | None:
+    """Log the report to the study's parent run; return the reason where MLflow does not let this user."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
     try:
-        client.log_artifacts(run_id, str(folder), "report")
+        client.log_artifacts(run_id, str(folder), REPORT_FOLDER)
     except (MlflowException, RequestException) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is None and isinstance(error, MlflowException):
@@ -185,73 +171,70 @@ def keep_copy(client: Any, run_id: str, folder: Path) -> str | None:
     return None
 
 
-def is_ours(client: Any, study: str | None) -> bool:
-    """Whether a study was made by `ablate.run`, rather than being another experiment in the same MLflow."""
+def is_ours(client: MlflowClient, study: str | None) -> bool:
+    """Return whether `ablate.run` made a study, rather than something else that uses the same MLflow."""
     return study is None or study in _parents(client) or client.get_experiment_by_name(study) is None
 
 
-def experiment_of(client: Any, study: str) -> str:
-    """The id of the experiment of that name."""
+def experiment_of(client: MlflowClient, study: str) -> str:
+    """Return the id of the experiment of that name."""
     return str(client.get_experiment_by_name(study).experiment_id)
 
 
-def _parents(client: Any) -> dict[str, Any]:
-    """Study name -> its parent run."""
-    experiments = {one.experiment_id: one.name for one in pages(client.search_experiments)}
-    runs = pages(client.search_runs, list(experiments), "tags.kind = 'study'") if experiments else []
+def _parents(client: MlflowClient) -> dict[str, Run]:
+    """Return the parent run of each study by the study's name."""
+    experiments = {experiment.experiment_id: experiment.name for experiment in pages(client.search_experiments)}
+    runs = pages(client.search_runs, list(experiments), of_kind("study")) if experiments else []
     return {experiments[run.info.experiment_id]: run for run in runs}
 
 
-def _trials(client: Any, experiment_id: str, kind: str) -> list[Any]:
+def _trials(client: MlflowClient, experiment_id: str, kind: Kind) -> list[Run]:
     oldest_first = ["attributes.start_time ASC"]
-    return pages(client.search_runs, [experiment_id], f"tags.kind = '{kind}'", order_by=oldest_first)
+    return pages(client.search_runs, [experiment_id], of_kind(kind), order_by=oldest_first)
 
 
-def _as_typed(trials: list[Any], tags: Mapping[str, str]) -> list[Any]:
-    """The trials in the order of the design, whatever the order in which they ran."""
-    typed = {
-        tag.removeprefix("factor."): {level: place for place, level in enumerate(levels.split(", "))}
-        for tag, levels in tags.items()
-        if tag.startswith("factor.")
+def _in_design_order(trials: Sequence[Run], factors: Mapping[str, Sequence[Level]]) -> list[Run]:
+    """Return the trials in the order of the design, whatever the order in which they ran."""
+    positions = {
+        factor: {show(level): position for position, level in enumerate(levels)} for factor, levels in factors.items()
     }
 
-    def place(run: Any) -> tuple[int, ...]:
-        levels = (typed[factor].get(run.data.params.get(factor), len(typed[factor])) for factor in typed)
-        return (*levels, int(run.data.params.get("seed", 0)))
+    def position_of(run: Run) -> tuple[int, ...]:
+        params = TrialRecord.from_tags(run.data.tags, run.data.params).params
+        at = (
+            position.get(show(params[factor]), len(position)) if factor in params else len(position)
+            for factor, position in positions.items()
+        )
+        seed = params.get("seed", 0)
+        return (*at, int(seed or 0))
 
-    return sorted(trials, key=place)
+    return sorted(trials, key=position_of)
 
 
-def pages(search: Any, *arguments: Any, **options: Any) -> list[Any]:
-    found, token = [], None
+def pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> list[Any]:
+    """Return all results of one of MLflow's searches, which come in pages."""
+    results: list[Any] = []
+    token = None
     while True:
         page = search(*arguments, **options, max_results=1000, page_token=token)
-        found += page
+        results += page
         token = page.token
         if not token:
-            return found
+            return results
 
 
-def _row(run: Any, metric: str) -> dict[str, Any]:
-    tags, metrics = run.data.tags, run.data.metrics
-    params = {key: text for key, text in run.data.params.items() if key not in OUTSIDE_IDENTITY}
-    return {key: level(text) for key, text in params.items()} | {
-        "outcome": tags.get("outcome", "running" if run.info.status == "RUNNING" else "interrupted"),
-        "reason": tags.get("reason", ""),
-        "trial_id": tags["trial_id"],
+def _row(run: Run, metric: str) -> dict[str, Any]:
+    record, metrics = TrialRecord.from_tags(run.data.tags, run.data.params), run.data.metrics
+    machine = {"host": record.host, "device": record.device, "threads": record.threads}
+    return {key: level for key, level in record.params.items() if key not in OUTSIDE_IDENTITY} | {
+        "outcome": record.outcome or ("running" if run.info.status == "RUNNING" else "interrupted"),
+        "reason": record.reason,
+        "trial_id": record.trial_id,
         "run_id": run.info.run_id,
-        "code_version": tags.get("code_version", "unknown"),
-        "machine": ", ".join(f"{key} {tags[key]}" for key in ("host", "device", "threads") if key in tags),
-        "acc": metrics.get(metric, float("nan")),
-        "acc_multicrop": metrics.get("test_acc_multicrop", float("nan")),
-        **{key: metrics.get(key, float("nan")) for key in COSTS},
+        "code_version": record.code_version or "unknown",
+        "machine": ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None),
+        "acc": metrics.get(metric, math.nan),
+        "acc_multicrop": metrics.get("test_acc_multicrop", math.nan),
+        **{key: metrics.get(key, math.nan) for key in COSTS},
         "artifacts": run.info.artifact_uri,
     }
-
-
-def level(text: str) -> Any:
-    """A param as the level that was typed: a number, true, false or null where it reads as one."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

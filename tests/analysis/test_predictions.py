@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
+from ablate.tracking.record import PREDICTIONS_FILE
 from analysis.sources import predictions
 
 
@@ -16,7 +17,7 @@ def frame(*artifacts, outcome="done"):
 
 def keep(folder, predicted, labels):
     folder.mkdir(parents=True)
-    (folder / predictions.NAME).write_text(json.dumps({"predicted": predicted, "labels": labels}))
+    (folder / PREDICTIONS_FILE).write_text(json.dumps({"predicted": predicted, "labels": labels}))
     return folder.as_uri()
 
 
@@ -44,7 +45,7 @@ def test_what_each_run_got_right_is_read_from_its_files(tmp_path):
 def test_runs_that_kept_none_or_something_else_are_not_among_them(tmp_path):
     damaged = tmp_path / "damaged"
     damaged.mkdir()
-    (damaged / predictions.NAME).write_text("{")
+    (damaged / PREDICTIONS_FILE).write_text("{")
     addresses = [
         (tmp_path / "none").as_uri(),
         damaged.as_uri(),

@@ -142,7 +142,7 @@ def test_what_was_chosen_once_and_no_longer_is_makes_no_margin(tuned, say):
     assert status == 0
     told = json.loads(Path("reports/digits-bits-norm-tuned/report.json").read_text())
     assert [(row["n"]) for row in told["margins"]] == [3, 3]
-    assert "of what tuning chose when it was asked otherwise" in out
+    assert "of what tuning chose when the study was requested otherwise" in out
     assert [one["tried"] for one in told["tuning"]] == [14] * 4
 
 

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from ablate.core import provenance
-from ablate.tracking.owner import OWNER, experiment_name
+from ablate.tracking.owner import experiment_name
+from ablate.tracking.record import OWNER
 
 SERVER = "http://mlflow:5000"
 

@@ -54,7 +54,7 @@ def test_a_study_is_an_experiment_with_a_parent_run_and_a_child_run_a_trial(stud
     tracked(study, raises_on_seed_one, folder / "runs")
     (parent,) = runs_of(client(), "study")
     assert parent.info.run_name == "mine"
-    assert parent.data.tags["factor.bits"] == "1, 32"
+    assert parent.data.tags["factor.bits"] == "[1, 32]"
     assert [tag for tag in parent.data.tags if tag.startswith("derived.")] == ["derived.norm.temperature"]
     assert json.loads(parent.data.tags["contrast"]) == {"factor": "bits", "levels": [32, 1]}
     children = {run.data.tags["trial_id"]: run for run in runs_of(client(), "trial")}

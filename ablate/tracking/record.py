@@ -1,0 +1,399 @@
+"""The format of a study in MLflow: the tags, params and artifacts of its runs, and how each value is encoded.
+
+A study is an experiment with a parent run (`StudyRecord`) and a child run for each trial (`TrialRecord`). The tracker
+writes these records, and the report reads them. This module alone knows tag names and encodings.
+
+Text is written as it is, so that searches such as `tags.outcome = 'done'` work. Every other value is JSON.
+Versions of the format:
+
+0   has no `record_version`. A factor's levels are joined by ", ", so a level that holds ", " reads as two.
+1   writes a factor's levels as a JSON list, and continues a JSON value that is too long for one tag in further tags.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, TypedDict
+
+from ablate.core.errors import UsageError
+from ablate.core.levels import Level, show
+from ablate.core.study import Study, Trial
+
+RECORD_VERSION = 1
+
+OWNER = "ablate.user"
+"""Tag of an experiment: the user who made it."""
+
+PARENT_RUN = "mlflow.parentRunId"
+"""Tag of a trial's run: the id of the study's parent run, below which MLflow's pages show it."""
+
+OUTCOME = "outcome"
+REASON = "reason"
+_VERSION = "record_version"
+_KIND = "kind"
+_TRIAL_ID = "trial_id"
+_CELL = "cell"
+_HOST = "host"
+_DEVICE = "device"
+_THREADS = "threads"
+_EPOCHS = "epochs"
+_CODE_VERSION = "code_version"
+_USER = "mlflow.user"
+_NOTE = "mlflow.note.content"
+_SOURCE = {"mlflow.source.name": "ablate"}
+_REQUESTED_AT = "last_said"
+_CONTRAST = "contrast"
+
+_FACTOR = "factor."
+_DERIVED = "derived."
+_METADATA = "terms."
+_CONTINUED = "continued."
+_CHOSEN = "chosen."
+_TRIED = "tried."
+_DRAWN = "drawn."
+
+CONFIG_FILE = "config.json"
+PREDICTIONS_FILE = "predictions.json"
+TRACEBACK_FILE = "traceback.txt"
+REPORT_FOLDER = "report"
+"""Names of artifacts: three of a trial's run, and one of the parent run."""
+
+MOST_CHARACTERS = 8000
+"""Length of the longest tag that MLflow keeps. It cuts off the rest without an error."""
+
+MOST_ENTRIES = 100
+"""Trials, or seeds, in one entry of the metadata that lists them."""
+
+Kind = Literal["study", "trial", "tuning"]
+
+EVERY_TRIAL = f"tags.{_TRIAL_ID} LIKE 't%'"
+"""MLflow filter: the runs of all trials, those of tuning included."""
+
+
+def of_kind(kind: Kind) -> str:
+    """Return the MLflow filter for the runs of a kind."""
+    return f"tags.{_KIND} = '{kind}'"
+
+
+def of_trial(trial_id: str) -> str:
+    """Return the MLflow filter for the runs of one trial. Trials that tuning tried have none here."""
+    return f"tags.{_TRIAL_ID} = '{trial_id}' and {of_kind('trial')}"
+
+
+class Chosen(TypedDict):
+    """What tuning chose for a cell, as in `analysis.sources.runs.Choice`. `values` is empty where no trial finished."""
+
+    cell: Mapping[str, Level]
+    values: Mapping[str, Level]
+    edges: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study's parent run.
+
+    factors: each factor's levels, in the order typed.
+    requested_at: the time of the last request, in seconds since the epoch; kept to the millisecond.
+    derived: the config keys that nobody typed and whose values follow from another choice.
+    contrast: the factor, with two of its levels, that the report compares.
+    metadata: JSON-ready values by name, as in `Study`.
+    note: what MLflow's page of the run shows, in Markdown.
+    """
+
+    factors: Mapping[str, Sequence[Level]]
+    requested_at: float
+    derived: Sequence[str] = ()
+    contrast: tuple[str, Sequence[Level]] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    user: str | None = None
+    code_version: str | None = None
+
+    @classmethod
+    def of(cls, study: Study, requested_at: float, *, user: str | None, code_version: str | None) -> Self:
+        """Return the record of a study as it is requested now."""
+        factors = {name: tuple(levels) for name, levels in study.factors.items()}
+        note = "  \n".join(
+            [f"{len(study.cells)} cells, {len(study.trials)} trials"]
+            + [f"**{name}**: {', '.join(map(show, levels))}" for name, levels in factors.items()]
+        )
+        contrast = (study.contrast[0], tuple(study.contrast[1])) if study.contrast else None
+        return cls(
+            factors,
+            requested_at,
+            derived=tuple(study.derived),
+            contrast=contrast,
+            metadata=study.metadata,
+            note=note,
+            user=user,
+            code_version=code_version,
+        )
+
+    def to_tags(self) -> dict[str, str]:
+        """Return the parent run's tags."""
+        tags = {_VERSION: str(RECORD_VERSION), _KIND: "study", _REQUESTED_AT: f"{self.requested_at:.3f}"}
+        tags |= {_NOTE: self.note}
+        tags |= _split({f"{_FACTOR}{name}": json.dumps(list(levels)) for name, levels in self.factors.items()})
+        tags |= {f"{_DERIVED}{key}": "" for key in self.derived}
+        tags |= metadata_tags(self.metadata)
+        tags |= _origin_tags(self.user, self.code_version)
+        if self.contrast:
+            factor, levels = self.contrast
+            tags[_CONTRAST] = json.dumps({"factor": factor, "levels": list(levels)})
+        return tags
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> Self:
+        """Return the record that a parent run's tags hold, of this version of the format or an earlier one.
+
+        Raises:
+            UsageError: a later release wrote the tags.
+        """
+        is_json = _version(tags) >= 1
+        values = _joined(tags)
+        contrast = json.loads(tags.get(_CONTRAST, "null"))
+        return cls(
+            {name: _levels(text, is_json=is_json) for name, text in _below(_FACTOR, values).items()},
+            requested_at(tags),
+            derived=tuple(_below(_DERIVED, values)),
+            contrast=(contrast["factor"], tuple(contrast["levels"])) if contrast else None,
+            metadata={name: json.loads(text) for name, text in _below(_METADATA, values).items()},
+            note=tags.get(_NOTE, ""),
+            user=tags.get(_USER),
+            code_version=tags.get(_CODE_VERSION),
+        )
+
+    @property
+    def chosen(self) -> list[Chosen]:
+        """Return what tuning chose for each tuned cell whose tuning is over, in the order of the design."""
+        entries = _below(_CHOSEN, self.metadata)
+        return [entries[position] for position in sorted(entries, key=int)]
+
+    @property
+    def tried(self) -> list[str]:
+        """Return the ids of the trials that tuning tried."""
+        return [trial_id for trial_ids in _below(_TRIED, self.metadata).values() for trial_id in trial_ids]
+
+    @property
+    def drawn(self) -> dict[int, Mapping[str, Level]]:
+        """Return the nuisance factors' values of each seed."""
+        entries = _below(_DRAWN, self.metadata).values()
+        return {int(seed): values for of_seeds in entries for seed, values in of_seeds.items()}
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """Return the metadata that says how the study was requested: all but what its trials brought."""
+        of_trials = (_CHOSEN, _TRIED, _DRAWN)
+        return {name: value for name, value in self.metadata.items() if not name.startswith(of_trials)}
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial's run.
+
+    cell: the levels of its cell, as a user would type them.
+    tuning: whether tuning tried the trial.
+    host, device, threads: where it runs; None for a trial that failed before it started.
+    outcome: "done" or the kind of failure; None while it has none.
+    reason: why it failed; empty for a trial that is done.
+    epochs: how many epochs it trained, where tuning tried it.
+    params: its config, flat, as in `Trial`. A text that reads as JSON, such as "8", comes back as what it reads as.
+    """
+
+    trial_id: str
+    cell: str = ""
+    tuning: bool = False
+    host: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    outcome: str | None = None
+    reason: str = ""
+    epochs: int | None = None
+    user: str | None = None
+    code_version: str | None = None
+    params: Mapping[str, Level] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trial: Trial, *, user: str | None = None, code_version: str | None = None) -> Self:
+        """Return the record of a trial that neither runs nor has an outcome."""
+        return cls(
+            trial.trial_id,
+            str(trial.cell),
+            trial.tuning,
+            user=user,
+            code_version=code_version,
+            params=trial.params,
+        )
+
+    def to_tags(self) -> dict[str, str]:
+        """Return the tags of the trial's run."""
+        tags = {
+            _VERSION: str(RECORD_VERSION),
+            _KIND: "tuning" if self.tuning else "trial",
+            _TRIAL_ID: self.trial_id,
+            _CELL: self.cell,
+        }
+        if self.host is not None:
+            tags[_HOST] = self.host
+        if self.device is not None:
+            tags[_DEVICE] = self.device
+        if self.threads is not None:
+            tags[_THREADS] = str(self.threads)
+        return tags | _origin_tags(self.user, self.code_version) | self.outcome_tags()
+
+    def outcome_tags(self) -> dict[str, str]:
+        """Return those of the tags that are written once the trial has an outcome."""
+        tags = {}
+        if self.outcome is not None:
+            tags[OUTCOME] = self.outcome
+            if self.outcome != "done":
+                tags[REASON] = self.reason
+        if self.epochs is not None:
+            tags[_EPOCHS] = str(self.epochs)
+        return tags
+
+    def to_params(self) -> dict[str, str]:
+        """Return the params of the trial's run, as a user would type them."""
+        return {key: show(level) for key, level in self.params.items()}
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str], params: Mapping[str, str]) -> Self:
+        """Return the record that the tags and params of a trial's run hold.
+
+        Raises:
+            UsageError: a later release wrote them.
+        """
+        _version(tags)
+        return cls(
+            tags[_TRIAL_ID],
+            tags.get(_CELL, ""),
+            tags.get(_KIND) == "tuning",
+            host=tags.get(_HOST),
+            device=tags.get(_DEVICE),
+            threads=int(tags[_THREADS]) if _THREADS in tags else None,
+            outcome=tags.get(OUTCOME),
+            reason=tags.get(REASON, ""),
+            epochs=int(tags[_EPOCHS]) if _EPOCHS in tags else None,
+            user=tags.get(_USER),
+            code_version=tags.get(_CODE_VERSION),
+            params={key: level(text) for key, text in params.items()},
+        )
+
+
+def metadata_tags(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a study's metadata, which are rewritten as trials end."""
+    return _split({f"{_METADATA}{name}": json.dumps(value) for name, value in metadata.items()})
+
+
+def is_of_request(tag: str) -> bool:
+    """Return whether a parent run's tag belongs to one request alone: the next request deletes it or writes it anew."""
+    return tag.startswith((_METADATA, _CONTINUED))
+
+
+def requested_at(tags: Mapping[str, str]) -> float:
+    """Return when a study was requested last, in seconds since the epoch, from its parent run's tags."""
+    return float(tags[_REQUESTED_AT])
+
+
+def requested_by(tags: Mapping[str, str]) -> str | None:
+    """Return the user who requested a study last, from its parent run's tags."""
+    return tags.get(_USER)
+
+
+def level(text: str) -> Any:
+    """Return a param as a level: a number, true, false or null where it reads as one, or else the text itself.
+
+    >>> [level(text) for text in ("0.1", "null", "true", "bn", "1, 2")]
+    [0.1, None, True, 'bn', '1, 2']
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def trial_metadata(
+    chosen: Mapping[int, Chosen], tried: Mapping[int, Sequence[str]], drawn: Sequence[tuple[int, Mapping[str, Level]]]
+) -> dict[str, Any]:
+    """Return the metadata that a study's trials bring, as `StudyRecord` reads it back.
+
+    Args:
+        chosen: by a cell's position in the design, what tuning chose for it.
+        tried: by a tuned cell's position, the ids of the trials that tuning tried.
+        drawn: each seed with its nuisance factors' values, in the order of the seeds.
+    """
+    metadata: dict[str, Any] = {f"{_CHOSEN}{position}": entry for position, entry in chosen.items()}
+    for position, trial_ids in tried.items():
+        for start in range(0, len(trial_ids), MOST_ENTRIES):
+            metadata[f"{_TRIED}{position}.{start}"] = list(trial_ids[start : start + MOST_ENTRIES])
+    for start in range(0, len(drawn), MOST_ENTRIES):
+        metadata[f"{_DRAWN}{start}"] = dict(drawn[start : start + MOST_ENTRIES])
+    return metadata
+
+
+def predictions(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, Sequence[int]]:
+    """Return the content of the artifact `PREDICTIONS_FILE`: (items,) classes of the test items, in one order."""
+    return {"predicted": predicted, "labels": labels}
+
+
+def read_predictions(text: str) -> tuple[list[int], list[int]]:
+    """Return the predicted classes and the labels that the artifact `PREDICTIONS_FILE` holds.
+
+    Raises:
+        ValueError, KeyError, TypeError: the text is not such an artifact.
+    """
+    content = json.loads(text)
+    return content["predicted"], content["labels"]
+
+
+def _origin_tags(user: str | None, code_version: str | None) -> dict[str, str]:
+    tags = dict(_SOURCE)
+    if user is not None:
+        tags[_USER] = user
+    if code_version is not None:
+        tags[_CODE_VERSION] = code_version
+    return tags
+
+
+def _version(tags: Mapping[str, str]) -> int:
+    version = int(tags.get(_VERSION, 0))
+    if version > RECORD_VERSION:
+        raise UsageError(
+            f"{_VERSION}={version}: a later release of ablate wrote this run to MLflow; allowed: up to {RECORD_VERSION}"
+        )
+    return version
+
+
+def _below(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values whose names have the prefix, by the rest of the name."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
+
+def _levels(text: str, *, is_json: bool) -> tuple[Level, ...]:
+    """Return a factor's levels. A factor of an earlier request keeps its tag, which may be of version 0."""
+    levels = level(text) if is_json else None
+    return tuple(levels) if isinstance(levels, list) else tuple(level(part) for part in text.split(", "))
+
+
+def _split(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags with each long value cut in parts; the second part of `NAME` is in `continued.1.NAME`."""
+    parts = {}
+    for name, text in tags.items():
+        for number, start in enumerate(range(0, len(text), MOST_CHARACTERS)):
+            part_name = f"{_CONTINUED}{number}.{name}" if number else name
+            parts[part_name] = text[start : start + MOST_CHARACTERS]
+    return parts
+
+
+def _joined(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags with the parts of each long value joined."""
+    pattern = re.compile(rf"{re.escape(_CONTINUED)}(\d+)\.(.+)")
+    values = {name: text for name, text in tags.items() if not pattern.fullmatch(name)}
+    matches = ((pattern.fullmatch(name), text) for name, text in tags.items())
+    parts = [(int(match[1]), match[2], text) for match, text in matches if match]
+    for _, name, text in sorted(parts):
+        values[name] = values.get(name, "") + text
+    return values
