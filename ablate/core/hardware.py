@@ -1,4 +1,4 @@
-"""What this machine has for trials: memory, GPUs, slots and disk, told without importing torch."""
+"""What this machine has for trials: CPUs, memory, GPUs, slots and disk, read without importing torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from ablate.core import container
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -21,10 +21,10 @@ AMPERE = 8.0
 
 FP16_FLAG = "avx512_fp16"
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
-"""What the kernel calls a CPU's instructions for short numbers."""
+"""The kernel's names of a CPU's instructions for 16-bit numbers."""
 
 COMPILED = "TORCHINDUCTOR_CACHE_DIR"
-"""Names the folder of what torch.compile made; a temporary one of this user otherwise."""
+"""The variable that names the folder of what torch.compile has made. Without it, a temporary folder of the user's."""
 
 
 def kind_of_device(gpus_per_trial: float | None) -> str:
@@ -33,24 +33,27 @@ def kind_of_device(gpus_per_trial: float | None) -> str:
 
 
 def check_gpus(gpus_per_trial: float | None) -> None:
-    """Raise UsageError when a GPU is requested and none is here; how many there are is Ray's to say."""
+    """Raise UsageError when a trial wants GPUs and this machine has none. Whether there are enough, Ray decides."""
     if gpus_per_trial and not gpu_bytes():
-        raise UsageError(f"dispatch.gpus_per_trial={gpus_per_trial:g}: allowed: 0, as nvidia-smi tells of no GPU here")
+        raise UsageError(f"dispatch.gpus_per_trial={gpus_per_trial:g}: allowed: 0, as nvidia-smi reports no GPU here")
 
 
 def precisions(kind: str) -> tuple[str, ...]:
-    """Values of recipe.precision that every device of this kind here computes with; bf16 any CPU, if slowly."""
+    """Return the values of recipe.precision that every device of this kind here supports.
+
+    Every CPU supports bf16, some of them slowly: see `lacks_bf16`.
+    """
     if kind == "cuda":
         lowest = min(gpu_capabilities(), default=AMPERE)
         return ("fp32", "tf32", "bf16", "fp16") if lowest >= AMPERE else ("fp32", "fp16")
     return ("fp32", "bf16", "fp16") if FP16_FLAG in _cpu_flags() else ("fp32", "bf16")
 
 
-def check_recipe(recipe: Mapping[str, Any], kind: str) -> str | None:
-    """What to warn of before trials with this recipe run on a device of this kind, if anything.
+def check_recipe(recipe: Config, kind: str) -> str | None:
+    """Return a warning about running trials with this recipe on a device of this kind, None where there is none.
 
     Raises:
-        UsageError: it cannot compute so.
+        UsageError: the device lacks the precision, or what torch.compile needs is missing.
     """
     precision, device = recipe["precision"], "GPU" if kind == "cuda" else "CPU"
     allowed = precisions(kind)
@@ -62,20 +65,20 @@ def check_recipe(recipe: Mapping[str, Any], kind: str) -> str | None:
             f"recipe.compile=true: on a {device} needs a {language} compiler and Python's headers "
             f"(apt install {package} python3-dev), and they are not here; allowed: false"
         )
-    if recipe["compile"] and (kept := os.environ.get(COMPILED)) and not _can_write(Path(kept)):
-        raise UsageError(f"{COMPILED}={kept}: nothing can be written there; allowed: a folder for recipe.compile=true")
+    if recipe["compile"] and (folder := os.environ.get(COMPILED)) and not _can_write(Path(folder)):
+        raise UsageError(f"{COMPILED}={folder}: cannot be written to; allowed: a folder for recipe.compile=true")
     if precision == "bf16" and kind == "cpu" and lacks_bf16():
         return "recipe.precision=bf16: this CPU has no instructions for it: expect about a tenth of fp32's speed."
     return None
 
 
 def lacks_bf16() -> bool:
-    """Whether this CPU computes bf16 without instructions for it, many times slower than fp32."""
+    """Return whether this CPU has no instructions for bf16, which makes it many times slower than fp32."""
     return not _cpu_flags() & BF16_FLAGS
 
 
 def has_compiler(kind: str) -> bool:
-    """Whether torch.compile finds Python's headers, and a compiler: of C++ for a CPU, of C for a GPU."""
+    """Return whether torch.compile finds Python's headers and a compiler: of C++ for a CPU, of C for a GPU."""
     if kind == "cuda":
         compilers = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
     else:
@@ -85,60 +88,63 @@ def has_compiler(kind: str) -> bool:
 
 
 def _can_write(folder: Path) -> bool:
-    standing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return standing.is_dir() and os.access(standing, os.W_OK | os.X_OK)
+    existing = _nearest_existing(folder.absolute())
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+
+
+def _nearest_existing(path: Path) -> Path:
+    """Return the path itself, or the closest parent of it that exists."""
+    return next(existing for existing in (path, *path.parents) if existing.exists())
 
 
 @functools.cache
 def _cpu_flags() -> frozenset[str]:
-    """What an x86 CPU, or the features that an ARM one, says that it can; empty where that is not told."""
+    """Return the flags of an x86 CPU, or the features of an ARM one. Empty where the kernel lists none."""
     try:
         lines = CPUINFO.read_text().splitlines()
     except OSError:
         return frozenset()
-    told = next((line for line in lines if line.startswith(("flags", "Features"))), ":")
-    return frozenset(told.partition(":")[2].split())
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), ":")
+    return frozenset(flags.partition(":")[2].split())
 
 
 def memory_bytes(kind: str) -> int | None:
-    """Memory of the host, or of the largest GPU; None where that cannot be told."""
-    if kind == "cuda":
-        return max(gpu_bytes(), default=None)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the bytes of memory that trials may use here, or those of the largest GPU. None where it is unknown."""
+    return max(gpu_bytes(), default=None) if kind == "cuda" else container.memory_bytes()
 
 
 def slots(cpus_per_trial: float, gpus_per_trial: float | None, workers_per_trial: int) -> int:
-    """Return how many trials fit on this machine side by side; each worker of a trial has the CPUs and GPUs."""
+    """Return how many trials run side by side here, at least 1. Each worker of a trial has the CPUs and GPUs."""
     if kind_of_device(gpus_per_trial) == "cuda":
         return max(1, int(len(gpu_bytes()) / (workers_per_trial * (gpus_per_trial or 1))))
-    return max(1, int((os.cpu_count() or 1) / (workers_per_trial * cpus_per_trial)))
+    return max(1, int(container.cpus() / (workers_per_trial * cpus_per_trial)))
 
 
 def free_disk_bytes(folder: Path) -> int:
-    """Free for this user, on the file system that holds the folder, or will."""
-    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    """Return the bytes that are free for this user on the file system that holds the folder, or will hold it."""
+    return shutil.disk_usage(_nearest_existing(folder)).free
 
 
 @functools.cache
 def gpu_bytes() -> tuple[int, ...]:
-    """Memory of each GPU; empty on a machine without nvidia-smi."""
+    """Return the bytes of memory of each GPU. Empty on a machine without nvidia-smi."""
     return tuple(int(value) * 2**20 for value in _of_each_gpu("memory.total"))
 
 
 @functools.cache
 def gpu_capabilities() -> tuple[float, ...]:
-    """Compute capability of each GPU, such as 8.0; empty where it is not told."""
+    """Return the compute capability of each GPU, such as 8.0. Empty where nvidia-smi does not report it."""
     return tuple(_of_each_gpu("compute_cap"))
 
 
-def _of_each_gpu(what: str) -> list[float]:
-    """A number of each GPU, as nvidia-smi tells it."""
+def _of_each_gpu(quantity: str) -> list[float]:
+    """Return one number for each GPU, as nvidia-smi reports it."""
     if shutil.which("nvidia-smi") is None:
         return []
-    asked = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", f"--query-gpu={quantity}", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10).stdout
+        output = subprocess.run(query, capture_output=True, text=True, check=False, timeout=10).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    values = (line.strip() for line in told.splitlines())
+    values = (line.strip() for line in output.splitlines())
     return [float(value) for value in values if value.replace(".", "", 1).isdigit()]

@@ -56,7 +56,7 @@ MISTAKES = [
     ("recipe.augment=foo", "recipe.augment=foo: allowed: none, crop, light, cutout"),
     ("recipe.precision=fp8", "recipe.precision=fp8: allowed: fp32, tf32, bf16, fp16"),
     ("dispatch.gpus_per_trial=0 recipe.precision=tf32", "recipe.precision=tf32: not on this CPU; allowed here: fp32, "),
-    ("dispatch.gpus_per_trial=0.5 mode=plan", "dispatch.gpus_per_trial=0.5: allowed: 0, as nvidia-smi tells of no GPU"),
+    ("dispatch.gpus_per_trial=0.5 mode=plan", "dispatch.gpus_per_trial=0.5: allowed: 0, as nvidia-smi reports no GPU"),
     ("recipe.micro_batch=0", "recipe.micro_batch=0: allowed: 1 or more"),
     (
         "recipe.compile=true recipe.micro_batch=17",

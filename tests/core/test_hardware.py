@@ -12,12 +12,12 @@ RECIPE = {"precision": "fp32", "compile": False}
 
 @pytest.fixture(autouse=True)
 def fresh():
-    """What a machine is like is asked once a process."""
-    for told in (hardware._cpu_flags, hardware.gpu_bytes, hardware.gpu_capabilities):
-        told.cache_clear()
+    """A process reads what its machine has once."""
+    for cached in (hardware._cpu_flags, hardware.gpu_bytes, hardware.gpu_capabilities):
+        cached.cache_clear()
     yield
-    for told in (hardware._cpu_flags, hardware.gpu_bytes, hardware.gpu_capabilities):
-        told.cache_clear()
+    for cached in (hardware._cpu_flags, hardware.gpu_bytes, hardware.gpu_capabilities):
+        cached.cache_clear()
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def cpu(monkeypatch, tmp_path):
 
 @pytest.fixture
 def gpus(monkeypatch, tmp_path):
-    """gpus("8.0", "7.5"): an nvidia-smi that tells these compute capabilities."""
+    """gpus("8.0", "7.5"): an nvidia-smi that reports these compute capabilities."""
 
     def are_like(*capabilities):
-        told = "\\n".join(capabilities)
-        script = f'#!/bin/sh\ncase "$1" in *compute_cap*) printf "{told}\\n" ;; *) printf "81559\\n" ;; esac\n'
+        lines = "\\n".join(capabilities)
+        script = f'#!/bin/sh\ncase "$1" in *compute_cap*) printf "{lines}\\n" ;; *) printf "81559\\n" ;; esac\n'
         (tmp_path / "nvidia-smi").write_text(script)
         (tmp_path / "nvidia-smi").chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
@@ -86,13 +86,13 @@ def test_the_oldest_gpu_decides_on_the_precisions(gpus):
 
 
 @pytest.mark.parametrize(
-    ("kind", "named", "variable"), [("cpu", r"a C\+\+ compiler", "CXX"), ("cuda", "a C compiler", "CC")]
+    ("kind", "compiler", "variable"), [("cpu", r"a C\+\+ compiler", "CXX"), ("cuda", "a C compiler", "CC")]
 )
-def test_to_compile_needs_a_compiler_and_says_how_to_get_one(monkeypatch, tmp_path, kind, named, variable):
+def test_to_compile_needs_a_compiler_and_says_how_to_get_one(monkeypatch, tmp_path, kind, compiler, variable):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(variable, raising=False)
     compiling = {**RECIPE, "compile": True}
-    with pytest.raises(UsageError, match=f"compile=true: on a [CG]PU needs {named} .* allowed: false$"):
+    with pytest.raises(UsageError, match=f"compile=true: on a [CG]PU needs {compiler} .* allowed: false$"):
         hardware.check_recipe(compiling, kind)
     Path(tmp_path / "mine").write_text("#!/bin/sh\n")
     Path(tmp_path / "mine").chmod(0o755)
@@ -112,7 +112,7 @@ def test_what_is_compiled_needs_a_folder_that_can_be_written(monkeypatch, tmp_pa
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "new" / "folder"))
     assert hardware.check_recipe(compiling, "cpu") is None
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "folder"))
-    with pytest.raises(UsageError, match=r"^TORCHINDUCTOR_CACHE_DIR=.*/file/folder: nothing can be written there"):
+    with pytest.raises(UsageError, match=r"^TORCHINDUCTOR_CACHE_DIR=.*/file/folder: cannot be written to"):
         hardware.check_recipe(compiling, "cpu")
     assert hardware.check_recipe(RECIPE, "cpu") is None
 
@@ -121,7 +121,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch, tmp_path, gpus):
     monkeypatch.setenv("PATH", str(tmp_path))
     hardware.check_gpus(None)
     hardware.check_gpus(0)
-    with pytest.raises(UsageError, match=r"dispatch.gpus_per_trial=1: allowed: 0, as nvidia-smi"):
+    with pytest.raises(UsageError, match=r"dispatch.gpus_per_trial=1: allowed: 0, as nvidia-smi reports"):
         hardware.check_gpus(1)
     hardware.gpu_bytes.cache_clear()
     gpus("8.0")

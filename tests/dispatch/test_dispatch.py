@@ -8,10 +8,12 @@ import time
 
 import pytest
 
+from ablate.core import container, hardware
 from ablate.core.errors import DiskFull, Stopped, UsageError
 from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import RayOptions, Slot, in_process, on_ray
 from ablate.dispatch.capacity import Machine, Machines
+from ablate.dispatch.embedded_ray import private_ray
 from ablate.store import event_log, run_directory
 from tests.support.fakes import Dies, diverges_on_seed_two, done, in_slot, make_trial, raises_on_seed_one, started, well
 
@@ -112,6 +114,16 @@ def test_embedded_ray_listens_on_loopback_only(tmp_path):
         listening = [line.split()[3] for line in told.splitlines() if "ray" in line or "gcs_server" in line]
     assert listening
     assert all("127.0.0.1" in address for address in listening), listening
+
+
+@pytest.mark.ray
+def test_embedded_ray_hands_out_what_the_container_allows(tmp_path, monkeypatch):
+    monkeypatch.setattr(container, "cpus", lambda: 1)
+    monkeypatch.setattr(container, "memory_bytes", lambda: 2**30)
+    with private_ray(tmp_path / "ray.log") as ray:
+        resources = ray.cluster_resources()
+    assert resources["CPU"] == hardware.slots(1, 0, 1) == 1
+    assert resources["memory"] == pytest.approx(0.7 * 2**30, rel=0.01)
 
 
 @pytest.mark.ray
