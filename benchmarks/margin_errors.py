@@ -26,21 +26,20 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from ablate.stats.arrays import Floats
+from ablate.stats.finite_test_set import test_set_error
 from ablate.stats.multiple_testing import holm
 from ablate.stats.paired import (
     ALPHA,
     BCA_FROM,
     CONFIDENCE,
     EQUIVALENCE_PP,
-    POWER,
-    Floats,
     bca_interval,
     equivalence_tests,
-    more_seeds,
     t_intervals,
     t_tests,
-    test_set_error,
 )
+from ablate.stats.power import POWER, more_seeds
 
 STUDIES = 20_000
 AT_ONCE = 2_000

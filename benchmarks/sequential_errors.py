@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ablate.stats.arrays import Floats
 from ablate.stats.multiple_testing import holms
 from ablate.stats.paired import ALPHA, EQUIVALENCE_PP, equivalence_tests, t_tests
-from ablate.stats.sequential import FIRST, MARGINS_PP, SD_PP, Floats, expected_seeds, interval, play
+from ablate.stats.sequential import FIRST, MARGINS_PP, SD_PP, expected_seeds, interval, play
 
 CELLS = (1, 3, 6, 12)
 MAX_SEEDS = (10, 12, 14, 16, 20)

@@ -1,1 +1,1 @@
-"""The command line that every command shares: Hydra composes it, and each mistake is one line."""
+"""The command line that all commands share. Hydra composes it; each user error is printed as one line."""

@@ -1,4 +1,4 @@
-"""What every command shares: one clear line, and exit status 2, for a mistake in what was typed."""
+"""What every command shares: a user error is printed as one clear line, with exit status 2."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ablate import CONF
-from ablate.cli.hydra_errors import one_line
+from ablate.cli.hydra_errors import error_line
 from ablate.core.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A line without -m: one config, the option chosen for each of its groups, and the keys as typed."""
+    """A command line without -m: its config, the option chosen for each group, and the keys as typed."""
 
     config: DictConfig
     choices: Mapping[str, str]
@@ -30,18 +30,17 @@ class Composed:
 
 
 def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> NoReturn:
-    """Let Hydra read the command line, run `command` on what it made of it, exit with its status.
+    """Let Hydra read the command line, run `command` on the result, and exit with the command's status.
 
-    `command` is handed a `Composed`, or, with -m, what the app's Sweeper made of the whole line. It runs
-    after Hydra has finished, so that neither its errors nor its exit status are Hydra's to change.
-    Without `sweeps` the command takes no -m. A mistake becomes one line on stderr and exit status 2;
-    HYDRA_FULL_ERROR=1 shows the stack instead.
+    `command` receives a `Composed`, or with -m what the app's Sweeper makes of the whole line. It runs after Hydra has
+    returned, so that Hydra changes neither its errors nor its exit status. Unless `sweeps` is true, -m is refused. A
+    user error becomes one line on stderr and exit status 2; HYDRA_FULL_ERROR=1 shows the stack instead.
     """
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         sys.exit(command(_typed(config_name)))
     try:
         if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
-            raise UsageError("-m: this command does one thing a line; allowed: the same without -m")
+            raise UsageError("-m: this command takes no sweeps; allowed: the same line without -m")
         _refuse_keys_around_m(sys.argv[1:])
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing and exiting with 1
         try:
@@ -50,7 +49,7 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
             del os.environ["HYDRA_FULL_ERROR"]
         sys.exit(command(typed))
     except (UsageError, HydraException, OmegaConfBaseException, YAMLError) as error:
-        print(one_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
+        print(error_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         print("Interrupted", file=sys.stderr)  # noqa: T201
@@ -58,14 +57,16 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
 
 
 def plain(composed: Composed, schema: type) -> dict[str, Any]:
-    """The resolved config; `schema` is the dataclass of its root, since Hydra lets +key=value in beyond it.
+    """Return the resolved config, checked against `schema`, the dataclass of its root.
+
+    The check is ours, since Hydra lets +key=value add keys that the schema lacks.
 
     Raises:
-        UsageError: a key that the schema does not have.
+        UsageError: the config has a key that the schema lacks.
     """
     config = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
     assert isinstance(config, dict)
-    known = [one.name for one in fields(schema)]
+    known = [field.name for field in fields(schema)]
     for key, value in config.items():
         if key not in known:
             raise UsageError(f"{key!s}={value}: no such key; allowed: {', '.join(known)}")
@@ -73,22 +74,22 @@ def plain(composed: Composed, schema: type) -> dict[str, Any]:
 
 
 def _refuse_keys_around_m(words: Sequence[str]) -> None:
-    """Hydra's argument parser would blame a key that is fine."""
-    at = next((place for place, word in enumerate(words) if word in ("-m", "--multirun")), None)
+    """Raise UsageError for keys on both sides of -m, of which Hydra's argument parser would blame a correct key."""
+    flag = next((index for index, word in enumerate(words) if word in ("-m", "--multirun")), None)
     keys = ["=" in word and not word.startswith("-") for word in words]
-    if at and any(keys[:at]) and any(keys[at:]):
+    if flag and any(keys[:flag]) and any(keys[flag:]):
         raise UsageError("-m: keys stand before it and after it; allowed: -m first, then the keys")
 
 
 def _typed(config_name: str) -> Any:
-    """What Hydra, or our Sweeper, hands the app; exits where Hydra itself answers (--help, --cfg)."""
-    handed: list[Any] = []
+    """Return what Hydra, or our Sweeper, passes to the app. Exit where Hydra itself answers (--help, --cfg)."""
+    received: list[Any] = []
 
     def keep(typed: Any) -> None:
         if isinstance(typed, DictConfig):
-            asked = HydraConfig.get()
-            typed = Composed(typed, asked.runtime.choices, list(asked.overrides.task))
-        handed.append(typed)
+            hydra_config = HydraConfig.get()
+            typed = Composed(typed, hydra_config.runtime.choices, list(hydra_config.overrides.task))
+        received.append(typed)
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(keep)()
@@ -100,6 +101,6 @@ def _typed(config_name: str) -> Any:
         if not str(error).startswith("Only one of --run"):
             raise
         raise UsageError("--cfg, --info and --run go without -m; with -m, mode=plan shows what would run") from error
-    if not handed:
+    if not received:
         sys.exit(0)
-    return handed[0]
+    return received[0]

@@ -1,4 +1,4 @@
-"""Errors of Hydra, OmegaConf and YAML, each as one line that says what is allowed."""
+"""Turns errors of Hydra, OmegaConf and YAML into one line that says what is allowed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from ablate.core.identity import FOR_THE_PLAN_ONLY
 
 DESIGN_KEYS = "design.fraction with design=fractional, design.cells and design.seed with design=random"
 
-
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
-
 
 _NOT_FOR_PEOPLE = ("hydra", "_target_", "_partial_", *FOR_THE_PLAN_ONLY)
 
 
-def one_line(error: BaseException, *, sweeps: bool) -> str:
+def error_line(error: BaseException, *, sweeps: bool) -> str:
+    """Return one line for an error of ours, of Hydra, of OmegaConf or of YAML.
+
+    `sweeps` says whether the command takes -m.
+    """
     text = str(error)
     if isinstance(error, YAMLError):
         return f"not readable as YAML: {' '.join(text.split())}"
@@ -48,10 +50,10 @@ def one_line(error: BaseException, *, sweeps: bool) -> str:
     return " ".join(text.split()) if isinstance(error, UsageError) else " ".join(_first(error).split())
 
 
-def refused(typed: str, error: BaseException, holder: str | None = None) -> str:
-    """One line for an override that OmegaConf refused: what was typed, why, and what is allowed.
+def refused(typed: str, error: BaseException, owner: str | None = None) -> str:
+    """Return one line for an override that OmegaConf refused: what was typed, why, and what is allowed.
 
-    `holder` is the group's choice that lacks the key, where that is known: norm=bn.
+    `owner` is the group's choice that lacks the key, where it is known, such as norm=bn.
     """
     cause = _first_cause(error)
     parent = getattr(cause, "parent_node", None)
@@ -59,29 +61,29 @@ def refused(typed: str, error: BaseException, holder: str | None = None) -> str:
         keys = [str(key) for key in parent if key not in _NOT_FOR_PEOPLE]
         close = difflib.get_close_matches(str(cause.key), keys, n=1)
         hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(keys)}"
-        return f"{typed}: {f'{holder} has' if holder else ''} no such key; {hint}".replace(":  ", ": ")
+        return f"{typed}: {f'{owner} has' if owner else ''} no such key; {hint}".replace(":  ", ": ")
     return f"{typed}: {_allowed(_first(error))}"
 
 
-def _allowed(why: str) -> str:
-    """OmegaConf's reason for refusing a value, turned into what it would have taken."""
-    kind = re.search(r"could not be converted to (\w+)", why)
+def _allowed(reason: str) -> str:
+    """Turn OmegaConf's reason for refusing a value into the values that it allows."""
+    kind = re.search(r"could not be converted to (\w+)", reason)
     if kind and kind[1] in _KINDS:
         return f"allowed: {_KINDS[kind[1]]}"
-    options = re.search(r"expected one of \[(.*)\]", why)
+    options = re.search(r"expected one of \[(.*)\]", reason)
     if options:
         return f"allowed: {options[1]}"
-    if "Union[int, str]" in why:
+    if "Union[int, str]" in reason:
         return "allowed: a whole number, or auto"
-    if "Union[int, float]" in why:
+    if "Union[int, float]" in reason:
         return "allowed: a number"
-    if "to string" in why:
+    if "to string" in reason:
         return "allowed: text"
-    if "is not a ListConfig" in why:
+    if "is not a ListConfig" in reason:
         return "allowed: a list in brackets: [a,b]"
-    if "is not a valid bool" in why:
+    if "is not a valid bool" in reason:
         return "allowed: true or false"
-    return "allowed: anything but null" if "is not Optional" in why else why
+    return "allowed: anything but null" if "is not Optional" in reason else reason
 
 
 def _as_typed(key: str) -> str:
@@ -89,13 +91,16 @@ def _as_typed(key: str) -> str:
 
 
 def _first(error: BaseException) -> str:
-    """The first line of the error that started it all."""
+    """Return the first line of the error at the origin of this one."""
     cause = _first_cause(error)
     return str(cause).partition("\n")[0] or type(cause).__name__
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """OmegaConf's own error, else the deepest; under a debugger OmegaConf's has causes of its own, half made."""
+    """Return OmegaConf's own error, or else the deepest cause.
+
+    Under a debugger OmegaConf's error has causes of its own, which are incomplete.
+    """
     while error.__cause__ is not None and not isinstance(error, OmegaConfBaseException):
         error = error.__cause__
     return error

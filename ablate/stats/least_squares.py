@@ -1,23 +1,28 @@
-"""Main effects by least squares, and what is mixed into them: pure functions, arrays in, arrays out."""
+"""Main effects by least squares and what is confounded with them, as pure functions: arrays in, arrays out."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.stats.paired import Floats
+from ablate.stats.arrays import Floats
 
 SMALL = 1e-8
+"""What counts as zero: relative to the largest singular value, or as an entry of a matrix."""
 
 
 def coded(levels: NDArray[np.int_], count: int) -> Floats:
-    """A factor's columns: for each level but the reference 1 where it is, less the share of one level.
+    """Return a factor's columns, one for each level but the reference.
 
-    So a coefficient is a level minus the reference, over all levels of the other factors alike. That of a product of
-    two factors' columns is what the first one's effect differs by between the other's level and its reference.
+    A column is 1 in the cells with its level and 0 in the others, minus 1 / count. A coefficient is then the mean at
+    its level minus the mean at the reference, over all levels of the other factors with equal weight. The coefficient
+    of a product of two factors' columns is the difference between the first factor's effect at the second's level and
+    at the second's reference.
 
     Args:
-        levels: (n,) the place of each cell's level, the reference 0; -1 where the factor is not set, which is coded 0.
+        levels: (n,) the index of each cell's level, the reference 0; -1 where the factor is not set, which is coded 0.
         count: the number of levels.
 
     Returns:
@@ -31,13 +36,14 @@ def coded(levels: NDArray[np.int_], count: int) -> Floats:
 
 
 def estimators(columns: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """How each coefficient comes out of the cells' values, least squares with an intercept, and whether it does.
+    """Return the weights that estimate each coefficient by least squares with an intercept, and which are identified.
 
     Args:
         columns: (n, p) the model's columns, without the intercept.
 
     Returns:
-        (p, n) weights; (p,) whether the cells identify the coefficient: no other columns add up to its own.
+        (p, n) weights of the cells' values; (p,) whether the cells identify the coefficient, that is, no linear
+        combination of other columns equals its own.
     """
     model = np.column_stack([np.ones(len(columns)), columns])
     inverse = np.linalg.pinv(model, rcond=SMALL)
@@ -45,31 +51,33 @@ def estimators(columns: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     return inverse[1:], identified[1:]
 
 
-def entangled(columns: Floats, at: int) -> list[int]:
-    """The other columns that a column which is not identified cannot be told from.
+def entangled(columns: Floats, position: int) -> list[int]:
+    """Return the positions of the columns with which a column that is not identified is confounded.
 
     >>> entangled(np.array([[0.0, 0, 1], [1, 1, 0], [1, 1, 1], [0, 0, 0]]), 0)
     [1]
     """
     model = np.column_stack([np.ones(len(columns)), columns])
-    mixing = np.linalg.pinv(model, rcond=SMALL) @ model  # the projection on what the cells tell
-    return [place for place in range(columns.shape[1]) if place != at and abs(mixing[at + 1, place + 1]) > 1e-6]
+    mixing = np.linalg.pinv(model, rcond=SMALL) @ model  # the projection on what the cells determine
+    row = mixing[position + 1, 1:]
+    return [other for other in range(columns.shape[1]) if other != position and abs(row[other]) > 1e-6]
 
 
 def interaction(first: Floats, second: Floats) -> Floats:
-    """(n, p q) products of two factors' columns, twice: a coefficient is half a difference of effects.
+    """Return (n, p q) products of two factors' columns, times two.
 
-    So of two factors of two levels, -1 and 1, it is the product of the signs, halved as these columns are.
+    A coefficient is then half a difference of effects. For two factors of two levels each, the column is the product
+    of the signs -1 and 1, halved as `coded` halves a factor's own signs.
     """
     products = 2 * first[:, :, None] * second[:, None, :]
     return np.asarray(products.reshape(len(first), first.shape[1] * second.shape[1]))
 
 
 def aliases(weights: Floats, interactions: Floats) -> Floats:
-    """The alias matrix: how much of each interaction stands in each estimate.
+    """Return the alias matrix: how much of each interaction is contained in each estimate.
 
     Args:
-        weights: (p, n) what `estimators` gives: (X1'X1)^-1 X1', without the intercept's row.
+        weights: (p, n) what `estimators` returns: (X1'X1)^-1 X1', without the intercept's row.
         interactions: (n, q) columns that the model leaves out, X2.
 
     Returns:
@@ -77,16 +85,17 @@ def aliases(weights: Floats, interactions: Floats) -> Floats:
 
     Source: Box and Wilson (1951); Wu and Hamada, Experiments (2009), section 9.1.
     """
-    return np.where(np.abs(found := weights @ interactions) < SMALL, 0.0, found)
+    shares = weights @ interactions
+    return np.where(np.abs(shares) < SMALL, 0.0, shares)
 
 
 def balanced(parts: list[Floats]) -> bool:
-    """Whether every two factors' columns are uncorrelated over the cells.
+    """Return whether the columns of every two factors are uncorrelated over the cells.
 
     Args:
-        parts: for each factor (n, p) columns.
+        parts: for each factor, (n, p) columns.
     """
     centred = [part - part.mean(axis=0) for part in parts]
     return all(
-        np.abs(one.T @ other).max(initial=0.0) < SMALL for at, one in enumerate(centred) for other in centred[at + 1 :]
+        np.abs(first.T @ second).max(initial=0.0) < SMALL for first, second in itertools.combinations(centred, 2)
     )

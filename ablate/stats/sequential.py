@@ -1,14 +1,14 @@
 """Seeds added one by one until a margin is decided, with error rates that hold under looking each time.
 
-A row is one margin: paired differences by seed, first arm minus second, in percentage points. It is looked at with
-`first` seeds and after each further one, up to `last`. The p values and intervals here may be read at any of these
-looks, and a row may stop at whichever it likes, for any reason: what is said at level 5% is wrong in 5% at most. That
-needs seeds without a trend and noise that is not strongly skewed.
+A row is one margin: paired differences by seed, first arm minus second, in percentage points. There is a look at it
+with `first` seeds, and another after each further seed, up to `last`. The p values and intervals here are valid at each
+of these looks. A row may stop at any of them, for any reason: a statement at level 5% is wrong in at most 5%.
+This needs seeds without a trend, and noise that is not strongly skewed.
 
-How: at each look the t test's p value becomes a normal score, divided by `1 + SHAPE / (n - 1)`, so that the first
-looks, whose t tests could hardly decide anything, use up little of the level. Under normal noise the law of the highest
-of these scores is free of mean and spread. A row's p value is the chance of as high a one in all looks up to `last`.
-With `last` equal to `first` it is the t test's.
+The method: at each look the t test's p value is turned into a normal score, divided by `1 + 0.75 / (n - 1)`. The first
+looks, whose t tests could hardly decide anything, then use up little of the level. Under normal noise the distribution
+of the highest of these scores depends on neither mean nor spread. A row's p value is the probability of a score as high
+at any look up to `last`. With `last` equal to `first` it is the t test's p value.
 
 Source: repeated tests at nominal levels, Pocock (1977), Wang and Tsiatis (1987), Jennison and Turnbull (2000), Group
 Sequential Methods, chapters 2 and 9 (repeated confidence intervals); p values for any stopping time, Johari et al.
@@ -19,99 +19,99 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ablate.stats.arrays import Floats, Values
+from ablate.stats.highest_score import check_looks, critical_score, p_value, shape
 from ablate.stats.multiple_testing import holms
 
 FIRST = 3
 ALPHA = 0.05
 CONFIDENCE = 0.95
 
-SHAPE = 0.75
-"""Any from 0.5 to 1.5 needs the same seeds for the same power, to within 2% (docs/log.md)."""
-
 MARGINS_PP, SD_PP = (0.0, 0.5, 1.5), 0.4
-"""What `expected_seeds` takes rows to be like: true margins in equal shares, and the spread over seeds."""
+"""The rows that `expected_seeds` simulates: true margins in equal shares, and the standard deviation over seeds."""
 
-DRAWS = 4_000
-SCORES = np.append(-3, np.arange(-1, 7.01, 0.25))
 ROWS_PLAYED = 6_000
+"""Simulated rows for `expected_seeds`, at least 20 studies of them."""
 
-Floats = NDArray[np.float64]
 
-
-def difference_p(values: Any, last: int, *, first: int = FIRST) -> Floats:
-    """The p value of no difference, two-sided, valid at any look.
+def difference_p(values: Values, last: int, *, first: int = FIRST) -> Floats:
+    """Return the two-sided p value of no difference, valid at any look.
 
     Args:
-        values: (..., n) differences in points, in the order of seeds, n at most `last`. NaN is no seed: one that
-            failed, or after the row has stopped. Looks where all are the same so far are no evidence.
-        last: the most seeds that a row may get; to be fixed beforehand.
+        values: (..., n) differences in points, in the order of seeds, n at most `last`. NaN stands for no seed: one
+            that failed, or one after the row has stopped. A look at which all values so far are the same counts as no
+            evidence.
+        last: the most seeds that a row may get. It must be fixed beforehand.
         first: the seeds at the first look.
 
     Returns:
-        (...): 1 with fewer than `first` seeds.
+        (...) p values, 1 with fewer than `first` seeds.
 
     Raises:
-        ValueError: more values than `last`, or 2 <= first <= last does not hold.
+        ValueError: there are more values than `last`, or 2 <= first <= last does not hold.
 
     >>> values = [1.1, 1.3, 0.8, 1.0]
     >>> float(difference_p(values, 4, first=4).round(3)), float(difference_p(values, 20).round(3))
     (0.002, 0.043)
     """
-    return _p_value(_highest(values, (0.0,), first, last, two_sided=True)[0], first, last, True)
+    return p_value(_highest(values, (0.0,), first, last, two_sided=True)[0], first, last, True)
 
 
-def equivalence_p(values: Any, within_pp: float, last: int, *, first: int = FIRST) -> Floats:
-    """The p value of a margin of `within_pp` or more, valid at any look: the larger of two one-sided ones.
+def equivalence_p(values: Values, within_pp: float, last: int, *, first: int = FIRST) -> Floats:
+    """Return the p value of a margin of `within_pp` or more, valid at any look: the larger of two one-sided p values.
 
-    The two sides may be shown at different looks. Arguments otherwise, and errors, as in `difference_p`.
+    The two sides may be shown at different looks. The other arguments and the errors are those of `difference_p`.
 
     Source: two one-sided tests, Schuirmann (1987).
     """
     sides = _highest(values, (-within_pp, within_pp), first, last)
-    return _p_value(np.minimum(sides[0], sides[1]), first, last, False)
+    return p_value(np.minimum(sides[0], sides[1]), first, last, False)
 
 
-def interval(values: Any, last: int, *, first: int = FIRST, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
-    """Low and high ends, (...), of an interval in points that holds the true margin at all looks together.
+def interval(values: Values, last: int, *, first: int = FIRST, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+    """Return the ends of an interval in points that holds the true margin at all looks together.
 
-    It is all means that `difference_p` rejects at no look so far, and never gets wider. Where that leaves none (the
-    true one is then among the rejected), it is the last interval that was not empty. NaN without evidence.
-    Arguments otherwise, and errors, as in `difference_p`.
+    The interval consists of all means that `difference_p` rejects at no look so far. So it never gets wider. If every
+    mean is rejected (the true one is then among them), it is the last interval that was not empty.
+
+    The other arguments and the errors are those of `difference_p`.
+
+    Returns:
+        Low and high ends, (...) each; NaN without evidence.
     """
     from scipy import special
 
     mean, se, n = _looks(values, first, last)
-    level = special.ndtr(-critical_score(confidence, first, last) * _shape(n))
+    level = special.ndtr(-critical_score(confidence, first, last) * shape(n))
     half = -special.stdtrit(n - 1, level) * se
     low = np.maximum.accumulate(np.where(np.isnan(half), -np.inf, mean - half), axis=-1)
     high = np.minimum.accumulate(np.where(np.isnan(half), np.inf, mean + half), axis=-1)
-    last_held = np.sum(low <= high, axis=-1, keepdims=True) - 1  # once empty, it stays so
-    ends = [np.take_along_axis(end, last_held, axis=-1)[..., 0] for end in (low, high)]
+    last_not_empty = np.sum(low <= high, axis=-1, keepdims=True) - 1  # once empty, it stays empty
+    ends = [np.take_along_axis(end, last_not_empty, axis=-1)[..., 0] for end in (low, high)]
     return np.where(np.isinf(ends[0]), np.nan, ends[0]), np.where(np.isinf(ends[1]), np.nan, ends[1])
 
 
 def undecided(
     rows: Sequence[Sequence[float]], last: int, within_pp: float, *, first: int = FIRST, alpha: float = ALPHA
 ) -> list[bool]:
-    """For each row of a study, whether it is to get another seed: it has fewer than `last` and is not decided.
+    """Return for each row of a study whether it needs another seed: it has fewer than `last` and is not decided.
 
-    Decided: a difference is shown, or equivalence, each adjusted by Holm over all rows and each at a family-wise level
-    of `alpha`. A row once decided stays so, whatever the others get.
+    A row is decided when a difference is shown, or equivalence. Each of the two is adjusted by Holm over all rows, at a
+    family-wise level of `alpha`. A decided row stays decided, whatever seeds the others get.
 
     Args:
-        rows: for each, its differences in points in the order of seeds, NaN for a seed that failed in either arm.
+        rows: for each row, its differences in points in the order of seeds, NaN for a seed that failed in either arm.
         last: the most seeds that a row may get, failed ones included.
         within_pp: the smallest difference of interest.
         first: the seeds at the first look.
-        alpha: the level.
+        alpha: the family-wise level of each of the two families of tests.
 
     Raises:
-        ValueError: as `difference_p`.
+        ValueError: as for `difference_p`.
 
     >>> undecided([[2.0, 2.01, 1.99], [0.1, 0.5, 0.3], [0.4, float("nan")]], 20, 0.5)
     [False, True, True]
@@ -120,24 +120,24 @@ def undecided(
         return []
     longest = max(first, *(len(row) for row in rows))
     values = np.full((len(rows), longest), np.nan)
-    for held, row in zip(values, rows, strict=True):
-        held[: len(row)] = row
+    for padded, row in zip(values, rows, strict=True):
+        padded[: len(row)] = row
     p_values = difference_p(values, last, first=first), equivalence_p(values, within_pp, last, first=first)
     is_decided = (holms(p_values[0]) < alpha) | (holms(p_values[1]) < alpha)
-    return [len(row) < last and not is_so for row, is_so in zip(rows, is_decided, strict=True)]
+    return [len(row) < last and not decided for row, decided in zip(rows, is_decided, strict=True)]
 
 
 @lru_cache
 def expected_seeds(rows: int, first: int, last: int, within_pp: float) -> float:
-    """The mean seeds per row of studies like those of the benchmark, by simulation; the same at every call.
+    """Return the mean number of seeds per row, simulated over studies like those of benchmarks/sequential_errors.py.
 
-    Rows' true margins are 0, 0.5 and 1.5 points in equal shares, the spread over seeds 0.4 points, the noise normal.
-    To within 0.2 seeds.
+    The rows' true margins are 0, 0.5 and 1.5 points in equal shares, with normal noise of a standard deviation of 0.4
+    points over seeds. The result is exact to within 0.2 seeds, and the same at every call.
 
     Raises:
-        ValueError: no rows, or 2 <= first <= last does not hold.
+        ValueError: rows is below 1, or 2 <= first <= last does not hold.
     """
-    _check(first, last)
+    check_looks(first, last)
     if rows < 1:
         raise ValueError(f"rows={rows}: allowed: 1 or more")
     rng = np.random.default_rng(0)
@@ -150,16 +150,16 @@ def expected_seeds(rows: int, first: int, last: int, within_pp: float) -> float:
 def play(
     values: Floats, within_pp: float, *, first: int = FIRST, alpha: float = ALPHA
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int_]]:
-    """What `undecided` would lead to: a seed at a time for the rows of a study that need one.
+    """Simulate studies that add one seed at a time to each row that `undecided` returns true for.
 
     Args:
-        values: (..., rows, last) differences in points: what each row's seeds would give.
-        within_pp: as in `undecided`, and so the others.
+        values: (..., rows, last) the differences in points that each row's seeds would have.
+        within_pp: the smallest difference of interest.
         first: the seeds at the first look.
-        alpha: the level.
+        alpha: the family-wise level of each of the two families of tests.
 
     Returns:
-        Whether a difference is shown, whether equivalence is, and how many seeds were taken: (..., rows) each.
+        Whether a difference is shown, whether equivalence is shown, and the number of seeds taken: (..., rows) each.
     """
     last = values.shape[-1]
     differ = _scores(values, (0.0,), first, last, two_sided=True)
@@ -172,53 +172,46 @@ def play(
         seeds += goes_on
         now = np.stack([differ[0][..., look], equal[0][..., look], equal[1][..., look]])
         highest = np.where(goes_on, np.maximum(highest, now), highest)
-        p_values = _p_value(highest[0], first, last, True), _p_value(highest[1:].min(axis=0), first, last, False)
+        p_values = p_value(highest[0], first, last, True), p_value(highest[1:].min(axis=0), first, last, False)
         shown = np.stack([holms(p) < alpha for p in p_values])
     return shown[0], shown[1], seeds
 
 
-@lru_cache
-def critical_score(confidence: float, first: int, last: int) -> float:
-    """The score whose two-sided p value is 1 - confidence. At a look of n, times its shape, it is a normal quantile."""
-    from scipy import optimize
-
-    def excess(score: float) -> float:
-        return float(_p_value(np.array(score), first, last, True)) - (1 - confidence)
-
-    return float(optimize.brentq(excess, 0, 40, xtol=1e-12))
+def _highest(values: Values, means: Sequence[float], first: int, last: int, two_sided: bool = False) -> list[Floats]:
+    return [scores.max(axis=-1) for scores in _scores(values, means, first, last, two_sided)]
 
 
-def _highest(values: Any, means: Sequence[float], first: int, last: int, two_sided: bool = False) -> list[Floats]:
-    return [one.max(axis=-1) for one in _scores(values, means, first, last, two_sided)]
+def _scores(values: Values, means: Sequence[float], first: int, last: int, two_sided: bool = False) -> list[Floats]:
+    """Return (..., looks) scores for each of one or two means.
 
-
-def _scores(values: Any, means: Sequence[float], first: int, last: int, two_sided: bool = False) -> list[Floats]:
-    """(..., looks) scores for each of the means: high speaks for more than the first and less than the second.
-
-    Two-sided: for more or less. -inf is no evidence.
+    A high score is evidence that the true mean is above the first of the means, and below the second. With `two_sided`
+    it is evidence that the true mean differs. -inf stands for no evidence.
     """
     from scipy import special
 
     mean, se, n = _looks(values, first, last)
-    found = []
+    scores = []
     for against, sign in zip(means, (1, -1), strict=False):
         with np.errstate(invalid="ignore", over="ignore"):
             t = sign * (mean - against) / se
         t = np.abs(t) if two_sided else t
-        score = -special.ndtri(special.stdtr(n - 1, -t)) / _shape(n)
-        found.append(np.where(np.isnan(t), -np.inf, score))
-    return found
+        score = -special.ndtri(special.stdtr(n - 1, -t)) / shape(n)
+        scores.append(np.where(np.isnan(t), -np.inf, score))
+    return scores
 
 
-def _looks(values: Any, first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int_]]:
-    """Mean and standard error, (..., looks), and n, (looks,). NaN: no such look, or one without spread."""
-    _check(first, last)
-    held = np.round(np.asarray(values, dtype=float), 9)  # 0.98 - 0.96 is not quite 0.02
-    if held.shape[-1] > last:
-        raise ValueError(f"{held.shape[-1]} seeds where {last} are the most: allowed: {last} or fewer")
-    held = np.take_along_axis(held, np.argsort(np.isnan(held), axis=-1, kind="stable"), axis=-1)
-    n = np.arange(1, held.shape[-1] + 1)
-    off = held - held[..., :1]  # so that squares of large means do not swamp the spread
+def _looks(values: Values, first: int, last: int) -> tuple[Floats, Floats, NDArray[np.int_]]:
+    """Return the mean and the standard error, (..., looks) each, and n, (looks,).
+
+    NaN stands for a look that has not happened, and its standard error is NaN where the values do not vary.
+    """
+    check_looks(first, last)
+    ordered = np.round(np.asarray(values, dtype=float), 9)  # 0.98 - 0.96 is not quite 0.02
+    if ordered.shape[-1] > last:
+        raise ValueError(f"{ordered.shape[-1]} seeds; allowed: {last} or fewer")
+    ordered = np.take_along_axis(ordered, np.argsort(np.isnan(ordered), axis=-1, kind="stable"), axis=-1)
+    n = np.arange(1, ordered.shape[-1] + 1)
+    off = ordered - ordered[..., :1]  # so that squares of large means do not swamp the spread
     total = np.cumsum(off, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = (np.cumsum(off**2, axis=-1) - total**2 / n) / (n - 1)
@@ -226,74 +219,6 @@ def _looks(values: Any, first: int, last: int) -> tuple[Floats, Floats, NDArray[
         se = np.sqrt(np.where(varies & (variance > 0), variance, np.nan) / n)
     seen = slice(first - 1, None)
     if len(n) < first:
-        nothing = np.full((*held.shape[:-1], 1), np.nan)
+        nothing = np.full((*ordered.shape[:-1], 1), np.nan)
         return nothing, nothing, np.array([first])
-    return (held[..., :1] + total / n)[..., seen], se[..., seen], n[seen]
-
-
-def _shape(n: NDArray[np.int_]) -> Floats:
-    return 1 + SHAPE / (n - 1)
-
-
-def _p_value(score: Floats, first: int, last: int, two_sided: bool) -> Floats:
-    """(...) the chance, with no difference, that any look from `first` to `last` scores as high.
-
-    The sum of the looks' chances, times the share of it that is left when a row that does so at several looks counts
-    once; that share is simulated, plus three of its standard errors.
-    """
-    from scipy import special
-
-    alone = special.ndtr(-score[..., None] * _shape(np.arange(first, last + 1))).sum(axis=-1)
-    p = (1 + two_sided) * alone * np.interp(score, *_shares(first, last, two_sided))
-    return np.where(np.isneginf(score), 1.0, np.minimum(p, 1.0))
-
-
-@lru_cache
-def _shares(first: int, last: int, two_sided: bool) -> tuple[Floats, Floats]:
-    """Scores, and at each the mean of 1 / (looks that score as high) over rows drawn as `_rows_with_one` does.
-
-    Beyond the last score simulated it rises to 1, which is always enough.
-
-    Source: Owen, Maximov and Chertkov (2019), Importance sampling the union of rare events, equation 3.
-    """
-    from scipy import special
-
-    _check(first, last)
-    n = np.arange(first, last + 1)
-    shares = []
-    for score in SCORES:
-        level = special.ndtr(-score * _shape(n))
-        t = _rows_with_one(level, n, np.random.default_rng(0))
-        high = (np.abs(t) if two_sided else t) >= -special.stdtrit(n - 1, level)
-        share = 1 / np.maximum(high.sum(axis=-1), 1)
-        shares.append(min(share.mean() + 3 * share.std() / DRAWS**0.5, 1.0))
-    return np.append(SCORES, SCORES[-1] + 2), np.append(shares, 1.0)
-
-
-def _rows_with_one(level: Floats, n: NDArray[np.int_], rng: np.random.Generator) -> Floats:
-    """(DRAWS, looks) t statistics of rows without a margin that, at one look, are in the upper tail.
-
-    The look is drawn in proportion to the tails, `level`, and t there from its tail. Of the values up to that look, t
-    fixes the angle to the mean; their length and what remains of their direction are independent of it.
-    """
-    from scipy import special
-
-    values = rng.standard_normal((DRAWS, n[-1]))
-    look = rng.choice(len(n), DRAWS, p=level / level.sum())
-    t_there = -special.stdtrit(n[look] - 1, level[look] * (1 - rng.random(DRAWS)))[:, None]
-    seeds = n[look, None]
-    before = np.arange(n[-1]) < seeds
-    length = np.sqrt(np.sum(values**2, axis=-1, keepdims=True, where=before))
-    off = np.where(before, values - np.mean(values, axis=-1, keepdims=True, where=before), 0)
-    off /= np.sqrt(np.sum(off**2, axis=-1, keepdims=True))
-    along = t_there / np.sqrt(seeds - 1)
-    turned = length * (along / np.sqrt(seeds) + off) / np.sqrt(along**2 + 1)
-    values = np.where(before, turned, values)
-    total, squares = np.cumsum(values, axis=-1)[:, n - 1], np.cumsum(values**2, axis=-1)[:, n - 1]
-    spread = np.maximum(squares - total**2 / n, np.finfo(float).tiny)
-    return total / np.sqrt(n * spread / (n - 1))
-
-
-def _check(first: int, last: int) -> None:
-    if not 2 <= first <= last:
-        raise ValueError(f"first={first}, last={last}: allowed: 2 <= first <= last")
+    return (ordered[..., :1] + total / n)[..., seen], se[..., seen], n[seen]

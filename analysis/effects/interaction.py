@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablate.stats.arrays import Floats
 from ablate.stats.multiple_testing import holm
-from ablate.stats.paired import ALPHA, CONFIDENCE, Floats, t_interval, t_test
+from ablate.stats.paired import ALPHA, CONFIDENCE, t_interval, t_test
 from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow
 

@@ -18,7 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.stats import least_squares
-from ablate.stats.paired import Floats, TestSet, item_error, margin
+from ablate.stats.arrays import Floats
+from ablate.stats.finite_test_set import TestSet, item_error
+from ablate.stats.paired import margin
 from analysis.effects.design_effects import Alias, Axis, Cells, DesignEffect, DesignEffects, Levels, mean_acc
 from analysis.effects.matched import MarginRow, Row
 from analysis.sources.runs import Runs

@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.core.levels import show
-from ablate.stats.paired import EQUIVALENCE_PP, Margin, differences_pp, margin, test_set_error
+from ablate.stats.finite_test_set import test_set_error
+from ablate.stats.paired import EQUIVALENCE_PP, Margin, differences_pp, margin
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, level_positions
 from analysis.sources.runs import Runs

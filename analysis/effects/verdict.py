@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ablate.stats.multiple_testing import holm
-from ablate.stats.paired import ALPHA, Margin, more_seeds
+from ablate.stats.paired import ALPHA, Margin
+from ablate.stats.power import more_seeds
 
 Word = Literal["first better", "second better", "equivalent", "undecided", "no margin"]
 

@@ -14,7 +14,8 @@ import pandas as pd
 
 from ablate.core.identity import ADDED_LATER
 from ablate.core.levels import show
-from ablate.stats.paired import Values, t_interval
+from ablate.stats.arrays import Values
+from ablate.stats.paired import t_interval
 from analysis import formats
 from analysis.effects.factors import cells, factors
 from analysis.sources.published import PUBLISHED_FACTORS, printed

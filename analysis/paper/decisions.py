@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from ablate.stats.arrays import Values
 from ablate.stats.multiple_testing import holm
-from ablate.stats.paired import ALPHA, EQUIVALENCE_PP, Values, t_interval, t_test
+from ablate.stats.paired import ALPHA, EQUIVALENCE_PP, t_interval, t_test
 
 Word = Literal["confirmed", "denied", "in part", "undecided", "not tested"]
 

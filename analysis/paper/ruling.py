@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ablate.stats.paired import Values, t_interval
+from ablate.stats.arrays import Values
+from ablate.stats.paired import t_interval
 from analysis import formats
 from analysis.effects.interaction import Difference
 from analysis.paper.decisions import Decision, Word

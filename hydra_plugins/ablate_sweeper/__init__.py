@@ -1,4 +1,4 @@
-"""Hydra's hook: with -m, the whole line becomes one study, which the app's own function runs."""
+"""Hydra's hook for -m: the whole line becomes one study, and the app's own function runs it."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class AblateSweeper(Sweeper):
         self.loader, self.task, self.master = hydra_context.config_loader, task_function, config
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Hand the app a `Plan` where Hydra, without -m, hands it one config."""
+        """Pass a `Plan` to the app. Without -m, Hydra passes it one config."""
         from ablate.planning import plan
 
         return self.task(plan.sweep(self.loader, self.master, arguments))

@@ -209,7 +209,7 @@ def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
         ("contrast.levels=bn", "contrast.levels=bn: allowed: a list in brackets: [a,b]"),
         ("out=bad.csv", "out=bad.csv: "),
         ("out=", "out=: allowed: a folder"),
-        ("-m contrast.factor=bits,norm", "-m: this command does one thing a line"),
+        ("-m contrast.factor=bits,norm", "-m: this command takes no sweeps"),
         ("contrast.levels=bn,srelu", "contrast.levels=bn,srelu: a list stands in brackets: [a,b]"),
         ("track.uri=here", "track.uri=here: allowed: sqlite:///FILE"),
     ],

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablate.stats.paired import Margin, TestSet, margin
+from ablate.stats.finite_test_set import TestSet
+from ablate.stats.paired import Margin, margin
 from analysis.effects.verdict import in_words, verdicts
 
 

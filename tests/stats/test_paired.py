@@ -4,22 +4,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ablate.stats.finite_test_set import TestSet, test_set_error
 from ablate.stats.multiple_testing import holm, holms
 from ablate.stats.paired import (
     BCA_FROM,
-    TestSet,
     bca_interval,
     differences_pp,
     equivalence_tests,
     fails_more,
     margin,
-    more_seeds,
     t_interval,
     t_intervals,
     t_test,
     t_tests,
-    test_set_error,
 )
+from ablate.stats.power import more_seeds
 
 
 def test_a_margin_by_hand():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ablate.stats.highest_score import critical_score
 from ablate.stats.multiple_testing import holms
 from ablate.stats.sequential import (
-    critical_score,
     difference_p,
     equivalence_p,
     expected_seeds,

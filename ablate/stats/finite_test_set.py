@@ -1,0 +1,58 @@
+"""How much a margin would vary over other test sets of the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablate.stats.arrays import Floats
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The uncertainty about a margin that comes from a finite test set.
+
+    `se_pp` is the standard error of the margin's mean over seeds, in percentage points; `items` is the size of the
+    test set.
+    """
+
+    __test__ = False  # for pytest
+    se_pp: float
+    items: int
+
+
+def test_set_error(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> TestSet:
+    """Return how much the mean margin would vary over other test sets of the same size, the trained networks fixed.
+
+    Each item's difference is averaged over the seeds. Two items are added, one that only the first arm gets right and
+    one that only the second does, so that a small test set without any disagreement does not look certain.
+
+    Args:
+        first: for each seed, (items,) whether the first arm is right.
+        second: for each seed, (items,) the same for the second.
+
+    >>> right, wrong = np.ones(98, bool), np.zeros(98, bool)
+    >>> error = test_set_error([right], [right])
+    >>> round(error.se_pp, 4), error.items  # 100 sqrt(2 / 100) / sqrt(100)
+    (1.4142, 98)
+
+    Source: for one seed, McNemar's setting, Bonett and Price (2012), Adjusted Wald intervals for a difference of
+    binomial proportions based on paired data.
+    """
+    differences = [
+        right_first.astype(float) - right_second for right_first, right_second in zip(first, second, strict=True)
+    ]
+    return item_error(np.mean(differences, axis=0))
+
+
+test_set_error.__test__ = False  # type: ignore[attr-defined]  # for pytest
+
+
+def item_error(by_item: Floats) -> TestSet:
+    """Return the same as `test_set_error`, given (items,) differences in [-1, 1], averaged over the seeds."""
+    items = len(by_item)
+    variance = (np.sum(by_item**2) + 2) / (items + 2) - (np.sum(by_item) / (items + 2)) ** 2
+    return TestSet(float(100 * np.sqrt(variance / (items + 2))), items)
