@@ -1,1 +1,1 @@
-"""What the runs say of each factor: contrasts, margins, interactions, main effects, and their verdicts."""
+"""What the runs show of each factor: contrasts, margins, interactions, main effects, and their verdicts."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.core.errors import UsageError
-from ablate.core.levels import show
+from ablate.core.levels import Level, show
 from ablate.core.study import PREFERRED
-from analysis.effects.factors import factors, levels_of
+from analysis.effects.factors import equal, factors, levels_of
 from analysis.sources.runs import Runs
 
 
@@ -18,83 +18,90 @@ class Contrast:
     """Two levels of one factor; the margin is the first minus the second."""
 
     factor: str
-    first: Any
-    second: Any
+    first: Level
+    second: Level
 
     def __str__(self) -> str:
         return f"{self.factor}: {show(self.first)} minus {show(self.second)}"
 
 
 def choose_contrasts(runs: Runs, factor: Any = None, levels: Any = None) -> list[Contrast]:
-    """The contrasts asked for, else the study's preferred one, else those of the first factor.
+    """Return the contrasts that the user requested, else the study's preferred one, else those of the first factor.
 
-    All levels of a factor are compared with the first of them. Empty when no factor was swept and nothing was asked
-    for: then there is no contrast.
+    All levels of a factor are compared with the first of them. The list is empty when no factor was swept and the user
+    requested no contrast.
 
     Args:
         runs: the study.
-        factor: a factor or a list of factors; None for the study's own.
-        levels: two levels or more of the factor, or a list of such lists, one a factor; None for all of them.
+        factor: a factor or a list of factors, as typed; None for the study's own.
+        levels: two levels or more of the factor, or a list of such lists, one for each factor, as typed; None for all
+            levels.
 
     Raises:
-        UsageError: the study has no such factor or levels, naming those it has.
+        UsageError: the study has no such factor or levels; the message names those that it has.
     """
     if not isinstance(levels, list | None):
         raise UsageError(f"contrast.levels={show(levels)}: allowed: a list in brackets: [a,b]")
     names = factor if isinstance(factor, list) else [factor]
-    of_each = levels if isinstance(factor, list) and levels else [levels] * len(names)
-    if len(of_each) != len(names) or any(not isinstance(one, list | None) for one in of_each):
-        told = ",".join(_listed(one) for one in names)
+    levels_by_factor = levels if isinstance(factor, list) and levels else [levels] * len(names)
+    if len(levels_by_factor) != len(names) or any(not isinstance(typed, list | None) for typed in levels_by_factor):
         raise UsageError(
-            f"contrast.levels={_listed(levels)}: allowed with contrast.factor=[{told}]: a list for each: [[a,b],[c,d]]"
+            f"contrast.levels={_bracketed(levels)}: "
+            f"allowed with contrast.factor={_bracketed(names)}: a list for each: [[a,b],[c,d]]"
         )
-    found = [one for name, its in zip(names, of_each, strict=True) for one in _contrasts_of(runs, name, its)]
-    return list(dict.fromkeys(found))
+    contrasts = [
+        contrast
+        for name, typed in zip(names, levels_by_factor, strict=True)
+        for contrast in _contrasts_of(runs, name, typed)
+    ]
+    return list(dict.fromkeys(contrasts))
 
 
-def _contrasts_of(runs: Runs, factor: str | None, levels: list[Any] | None) -> list[Contrast]:
+def _contrasts_of(runs: Runs, factor: str | None, levels: list[Level] | None) -> list[Contrast]:
     varying = [key for key in factors(runs) if len(levels_of(runs.frame, key)) > 1]
     if factor is None:
         varied = [key for key in varying if key in runs.factors]
         if not varied:
             return []
         name, preferred = runs.preferred
-        is_there = name in varying and set(preferred) <= set(levels_of(runs.frame, name))
-        factor = name if is_there else varied[0]
-        if is_there and levels is None:
-            levels = list(preferred) if runs.preferred != PREFERRED else _first(preferred, levels_of(runs.frame, name))
+        has_preferred = name in varying and set(preferred) <= set(levels_of(runs.frame, name))
+        factor = name if has_preferred else varied[0]
+        if has_preferred and levels is None:
+            chosen_by_study = runs.preferred != PREFERRED
+            levels = list(preferred) if chosen_by_study else _first(preferred, levels_of(runs.frame, name))
     if factor not in varying:
         allowed = f"; allowed: {', '.join(varying)}" if varying else ", where nothing varies"
         raise UsageError(f"contrast.factor={factor}: not varied in study {runs.study}{allowed}")
-    there = levels_of(runs.frame, factor)
-    levels = there if levels is None else levels
-    unknown = [level for level in levels if not any(level == one and _same_kind(level, one) for one in there)]
+    available = levels_of(runs.frame, factor)
+    levels = available if levels is None else levels
+    unknown = [level for level in levels if not any(equal(level, known) for known in available)]
     if len(levels) < 2 or len({repr(level) for level in levels}) < len(levels) or unknown:
-        raise UsageError(f"contrast.levels={_listed(levels)}: allowed: two or more of {', '.join(map(show, there))}")
+        allowed = ", ".join(map(show, available))
+        raise UsageError(f"contrast.levels={_bracketed(levels)}: allowed: two or more of {allowed}")
     return [Contrast(factor, levels[0], other) for other in levels[1:]]
 
 
-def _first(preferred: Sequence[Any], levels: Sequence[Any]) -> list[Any]:
+def _first(preferred: Sequence[Level], levels: Sequence[Level]) -> list[Level]:
     return [*preferred, *(level for level in levels if level not in preferred)]
 
 
-def _same_kind(one: Any, other: Any) -> bool:
-    """Whether neither or both are booleans: true is not 1."""
-    return isinstance(one, bool) == isinstance(other, bool)
-
-
-def _listed(value: Any) -> str:
-    return f"[{','.join(map(_listed, value))}]" if isinstance(value, list) else show(value)
+def _bracketed(typed: Any) -> str:
+    """Return levels, or lists of them, as a user would type them."""
+    return f"[{','.join(map(_bracketed, typed))}]" if isinstance(typed, list) else show(typed)
 
 
 def left_out(runs: Runs, contrasts: Sequence[Contrast]) -> str:
-    """Levels of the contrasts' factors that none of them compares, and how to ask for it; empty when none."""
-    told = []
-    for factor in dict.fromkeys(one.factor for one in contrasts):
-        compared = [level for one in contrasts if one.factor == factor for level in (one.first, one.second)]
+    """Return which levels no contrast compares, and what to type to compare them; empty when there are none.
+
+    Only the levels of the contrasts' own factors count.
+    """
+    sentences = []
+    for factor in dict.fromkeys(contrast.factor for contrast in contrasts):
+        of_factor = [contrast for contrast in contrasts if contrast.factor == factor]
+        compared = [level for contrast in of_factor for level in (contrast.first, contrast.second)]
         others = [level for level in levels_of(runs.frame, factor) if level not in compared]
         if others:
             names = ", ".join(f"{factor}={show(level)}" for level in others)
-            asked = f"contrast.factor={factor} contrast.levels={_listed([*dict.fromkeys(compared), *others])}"
-            told.append(f"Not compared here: {names}; {asked} does.")
-    return " ".join(told)
+            levels = _bracketed([*dict.fromkeys(compared), *others])
+            sentences.append(f"Not compared here: {names}; contrast.factor={factor} contrast.levels={levels} does.")
+    return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""What one arm costs as a ratio to another: by the clock, and by counts."""
+"""The cost of one arm as a ratio to that of another: measured times, and counts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from analysis.sources.runs import OTHER_OPS
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that is compared.
+    """A cost that is compared; less is better.
 
-    name: in two words. quantity: for people; the smaller the better. of: a row a trial -> its values, NaN where it has
-    none. timed: by the clock, so that it needs a test, on one machine; else counted, and the same for every seed.
+    name: two words.
+    quantity: what is measured, for people.
+    of: takes a frame with one row per trial and returns a value per trial, NaN where the trial has none.
+    timed: whether it is measured by the clock. Then it needs a test, and both trials must have run on one machine.
+        Otherwise it is a count, which is the same for every seed.
     """
 
     name: str
@@ -29,33 +32,41 @@ class Line:
 
 
 def _epoch_s(trials: pd.DataFrame) -> pd.Series:
-    """A trial of one epoch tells nothing: a worker process spends seconds of its first epoch on warming up."""
+    """Return the training time of an epoch in seconds; NaN for trials of one epoch.
+
+    A worker process spends seconds of its first epoch on warming up, so that a single epoch's time measures nothing.
+    """
     return _column(trials, "train_s").where(_column(trials, "recipe.epochs") > 1)
 
 
 def _column(trials: pd.DataFrame, *keys: str) -> pd.Series:
-    """The sum of the columns; NaN where one is missing."""
+    """Return the sum of the columns; NaN where one is missing."""
     if not set(keys) <= set(trials):
         return pd.Series(np.nan, index=trials.index)
     return trials[list(keys)].astype(float).sum(axis=1, skipna=False)
 
 
+def _sum_of(*keys: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda trials: _column(trials, *keys)
+
+
 LINES = (
     Line("training speed", "an epoch's training time", _epoch_s, timed=True),
-    Line("training memory", "bytes of tensors at the peak", lambda t: _column(t, "train_peak_tensor_bytes")),
-    Line("training complexity", "numbers learned and stored", lambda t: _column(t, "parameters", "norm_moments")),
-    Line("inference speed", "latency of one image", lambda t: _column(t, "latency_ms"), timed=True),
-    Line("inference memory", "bytes of weights and maps", lambda t: _column(t, "weight_bytes", "inference_peak_bytes")),
-    Line("inference complexity", "operations on one image", lambda t: _column(t, "multiply_adds", *OTHER_OPS)),
+    Line("training memory", "bytes of tensors at the peak", _sum_of("train_peak_tensor_bytes")),
+    Line("training complexity", "numbers learned and stored", _sum_of("parameters", "norm_moments")),
+    Line("inference speed", "latency of one image", _sum_of("latency_ms"), timed=True),
+    Line("inference memory", "bytes of weights and maps", _sum_of("weight_bytes", "inference_peak_bytes")),
+    Line("inference complexity", "operations on one image", _sum_of("multiply_adds", *OTHER_OPS)),
 )
 
 
 @dataclass(frozen=True)
 class Ratios:
-    """Second arm over first.
+    """The second arm's cost over the first's.
 
-    log_by_seed: (n,) natural logs, one a seed: the mean over its cells. log_by_cell: the mean of each cell.
-    apart: pairs left out because their trials ran on unlike machines.
+    log_by_seed: (n,) natural logarithms, one per seed: the mean over the seed's cells.
+    log_by_cell: (cells,) the mean of each cell, as natural logarithms.
+    apart: the number of pairs left out because their trials ran on unlike machines.
     """
 
     log_by_seed: NDArray[np.float64]
@@ -64,38 +75,40 @@ class Ratios:
 
     @property
     def mean(self) -> float:
+        """The geometric mean over seeds."""
         return float(np.exp(np.mean(self.log_by_seed)))
 
 
 def ratios(frame: pd.DataFrame, rows: Sequence[MarginRow], line: Line) -> Ratios:
-    """The ratios of the pairs that the rows' margins rest on.
+    """Return the ratios of the pairs of trials that the rows' margins rest on.
 
     Args:
-        frame: a row a trial, with run_id, machine and what the line reads.
-        rows: what `matched.margins` gives.
-        line: what to compare.
+        frame: one row per trial, with run_id, machine and the columns that the line reads.
+        rows: what `matched.margins` returns.
+        line: the cost to compare.
     """
-    trials = frame.set_index("run_id")
-    values = line.of(trials)
+    run_ids = frame["run_id"]
+    costs: dict[str, float] = dict(zip(run_ids, line.of(frame), strict=True))
+    machines: dict[str, str] = dict(zip(run_ids, frame["machine"], strict=True)) if line.timed else {}
     by_seed: dict[int, list[float]] = defaultdict(list)
     by_cell, apart = [], 0
     for row in rows:
-        its = []
+        logs = []
         for seed, first, second in zip(row.by_seed, row.first_runs, row.second_runs, strict=True):
-            if not (values[first] > 0 and values[second] > 0):
+            if not (costs[first] > 0 and costs[second] > 0):
                 continue
-            if line.timed and trials.at[first, "machine"] != trials.at[second, "machine"]:
+            if line.timed and machines[first] != machines[second]:
                 apart += 1
                 continue
-            its.append(float(np.log(values[second] / values[first])))
-            by_seed[seed].append(its[-1])
-        if its:
-            by_cell.append(float(np.mean(its)))
+            logs.append(float(np.log(costs[second] / costs[first])))
+            by_seed[seed].append(logs[-1])
+        if logs:
+            by_cell.append(float(np.mean(logs)))
     return Ratios(np.array([np.mean(by_seed[seed]) for seed in sorted(by_seed)]), np.array(by_cell), apart)
 
 
 def shown_ratio(value: float, line: Line) -> str:
-    """Two decimals; of what is counted more, where two would say 1.
+    """Return a ratio with two decimals, or with three where a count would read 1.00 without being 1.
 
     >>> shown_ratio(0.9966, LINES[0]), shown_ratio(0.9966, LINES[1]), shown_ratio(1.0, LINES[1])
     ('1.00', '0.997', '1.00')

@@ -1,8 +1,8 @@
 """How a margin changes with another factor: differences of margins, paired by seed.
 
-The seed is the block: each seed gives one difference, the mean over the cells that it has at both levels, and the test
-is a one-sample t over seeds. So nothing is assumed of the spread in an arm or in a cell, nor that cells that share
-a seed are independent.
+The seed is the block: each seed gives one difference, the mean over the cells that it has at both levels. The test is a
+one-sample t over seeds. It assumes nothing of the spread in an arm or in a cell, nor that cells that share a seed are
+independent.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ablate.core.levels import Level
 from ablate.stats.arrays import Floats
 from ablate.stats.multiple_testing import holm
 from ablate.stats.paired import ALPHA, CONFIDENCE, t_interval, t_test
@@ -26,15 +26,15 @@ from analysis.effects.matched import MarginRow
 class Difference:
     """An arm's margin at one level of a moderator minus that at a reference level of it.
 
-    by_seed: (n,) percentage points, one a seed: the mean over the cells that the seed has at both levels.
-    cells: how many cells of the other factors have a seed at both levels.
-    diverged: trials in the cells of both levels that did, of either arm.
+    by_seed: (n,) percentage points, one per seed: the mean over the cells that the seed has at both levels.
+    cells: the number of cells of the other factors that have a seed at both levels.
+    diverged: the number of trials, of either arm, that diverged in the cells of both levels.
     """
 
     arm: str
     moderator: str
-    level: Any
-    reference: Any
+    level: Level
+    reference: Level
     by_seed: Floats
     cells: int
     diverged: int
@@ -42,7 +42,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Effect:
-    """A difference of margins with its 95% interval and its p value, adjusted by Holm over those of a report."""
+    """A difference of margins with its 95% interval, and its p value, adjusted by Holm over the effects of a report."""
 
     difference: Difference
     mean_pp: float | None
@@ -60,13 +60,15 @@ class Effect:
 class Importance:
     """How far apart the two most different levels of a factor are.
 
-    mean_pp: of the matched differences, in percentage points. low_pp, high_pp: its interval at 95% for all pairs
-    of the factor's levels together (Bonferroni), since the largest was picked; None with one seed.
+    mean_pp: the mean of the matched differences, in percentage points.
+    low_pp, high_pp: its interval, at 95% for all pairs of the factor's levels together (Bonferroni), since the largest
+        difference was picked; None with one seed.
+    n: the number of seeds.
     """
 
     factor: str
-    level: Any
-    reference: Any
+    level: Level
+    reference: Level
     mean_pp: float
     low_pp: float | None
     high_pp: float | None
@@ -74,34 +76,34 @@ class Importance:
 
 
 def effects(arms: Sequence[tuple[str, Sequence[MarginRow]]], frame: pd.DataFrame) -> list[Effect]:
-    """Every moderator of every contrast: each of its levels against its first one.
+    """Return the effect of every moderator of every contrast: each level of the moderator against its first one.
 
     Args:
         arms: for each contrast its name and its margins.
-        frame: the study's, for the order of levels.
+        frame: the study's trials, for the order of levels.
     """
-    found = []
+    differences = []
     for arm, rows in arms:
         for moderator in rows[0].levels if rows else ():
             levels = levels_with_margins(frame, rows, moderator)
-            found += [difference(arm, rows, moderator, level, levels[0]) for level in levels[1:]]
-    p_values = holm([t_test(one.by_seed) for one in found])
-    return [_effect(one, p) for one, p in zip(found, p_values, strict=True)]
+            differences += [difference(arm, rows, moderator, level, levels[0]) for level in levels[1:]]
+    p_values = holm([t_test(measured.by_seed) for measured in differences])
+    return [_effect(measured, p) for measured, p in zip(differences, p_values, strict=True)]
 
 
 def margin_importance(rows: Sequence[MarginRow], frame: pd.DataFrame) -> list[Importance]:
-    """How far each moderator moves the margin, the one that moves it most first."""
-    found = []
+    """Return how far each moderator moves the margin, the one that moves it most first."""
+    ranked = []
     for moderator in rows[0].levels if rows else ():
         levels = levels_with_margins(frame, rows, moderator)
-        pairs = [(level, other) for place, other in enumerate(levels) for level in levels[place + 1 :]]
+        pairs = _pairs(levels)
         by_seed = [difference("", rows, moderator, level, other).by_seed for level, other in pairs]
-        found += _largest(moderator, pairs, by_seed)
-    return sorted(found, key=lambda one: -abs(one.mean_pp))
+        ranked += _largest(moderator, pairs, by_seed)
+    return sorted(ranked, key=lambda importance: -abs(importance.mean_pp))
 
 
 def accuracy_importance(frame: pd.DataFrame, keys: Sequence[str]) -> list[Importance]:
-    """How far each factor moves the accuracy, all others matched, the one that moves it most first.
+    """Return how far each factor moves the accuracy, all others matched, the one that moves it most first.
 
     Args:
         frame: the study's trials.
@@ -109,24 +111,24 @@ def accuracy_importance(frame: pd.DataFrame, keys: Sequence[str]) -> list[Import
     """
     done = frame[(frame["outcome"] == "done") & frame["acc"].notna()]
     texts = done[list(keys)].astype(object).map(repr).assign(seed=done["seed"], acc=100 * done["acc"])
-    found = []
+    ranked = []
     for factor in keys:
         others = [key for key in keys if key != factor and not key.startswith(f"{factor}.")]
         wide = texts.pivot_table(index=[*others, "seed"], columns=factor, values="acc", aggfunc="mean", observed=True)
         levels = [level for level in levels_of(frame, factor) if repr(level) in wide]
-        pairs = [(level, other) for place, other in enumerate(levels) for level in levels[place + 1 :]]
+        pairs = _pairs(levels)
         matched = [(wide[repr(level)] - wide[repr(other)]).dropna() for level, other in pairs]
-        by_seed = [one.groupby(level="seed").mean().round(9).to_numpy() for one in matched]
-        found += _largest(factor, pairs, by_seed)
-    return sorted(found, key=lambda one: -abs(one.mean_pp))
+        by_seed = [values.groupby(level="seed").mean().round(9).to_numpy() for values in matched]
+        ranked += _largest(factor, pairs, by_seed)
+    return sorted(ranked, key=lambda importance: -abs(importance.mean_pp))
 
 
-def difference(arm: str, rows: Sequence[MarginRow], moderator: str, level: Any, reference: Any) -> Difference:
-    """The rows' margins at `level` minus those at `reference`, all other factors matched.
+def difference(arm: str, rows: Sequence[MarginRow], moderator: str, level: Level, reference: Level) -> Difference:
+    """Return the rows' margins at `level` minus those at `reference`, all other factors matched.
 
-    The rows are what `matched.margins` gives for the arm, with the moderator among their levels.
+    The rows are what `matched.margins` returns for the arm, with the moderator among their levels.
     """
-    at: dict[Any, dict[str, MarginRow]] = {level: {}, reference: {}}
+    at: dict[Level, dict[str, MarginRow]] = {level: {}, reference: {}}
     for row in rows:
         if row.levels[moderator] in at:
             others = repr({key: value for key, value in row.levels.items() if key != moderator})
@@ -134,33 +136,41 @@ def difference(arm: str, rows: Sequence[MarginRow], moderator: str, level: Any, 
     matched = [(row, at[reference][others]) for others, row in at[level].items() if others in at[reference]]
     differences: dict[int, list[float]] = defaultdict(list)
     cells = 0
-    for one, other in matched:
-        seeds = [seed for seed in one.by_seed if seed in other.by_seed]
+    for row, reference_row in matched:
+        seeds = [seed for seed in row.by_seed if seed in reference_row.by_seed]
         cells += bool(seeds)
         for seed in seeds:
-            differences[seed].append(one.by_seed[seed] - other.by_seed[seed])
+            differences[seed].append(row.by_seed[seed] - reference_row.by_seed[seed])
     by_seed = np.round([np.mean(differences[seed]) for seed in sorted(differences)], 9)
     diverged = sum(sum(row.diverged) for pair in matched for row in pair)
     return Difference(arm, moderator, level, reference, by_seed, cells, diverged)
 
 
-def levels_with_margins(frame: pd.DataFrame, rows: Sequence[MarginRow], moderator: str) -> list[Any]:
-    """The moderator's levels at which there is a margin, or would be one had no trial diverged; numbers by size."""
-    there = [row.levels[moderator] for row in rows if moderator in row.levels and (row.margin or any(row.diverged))]
-    return [level for level in levels_of(frame, moderator) if level in there]
+def levels_with_margins(frame: pd.DataFrame, rows: Sequence[MarginRow], moderator: str) -> list[Level]:
+    """Return the moderator's levels at which there is a margin, or could be one had no trial diverged.
+
+    They come in the order of `levels_of`: numbers by size.
+    """
+    measured = [row.levels[moderator] for row in rows if moderator in row.levels and (row.margin or any(row.diverged))]
+    return [level for level in levels_of(frame, moderator) if level in measured]
 
 
-def _effect(one: Difference, p: float | None) -> Effect:
-    mean = float(np.mean(one.by_seed)) if len(one.by_seed) else None
-    low, high = t_interval(one.by_seed) or (None, None)
-    return Effect(one, mean, low, high, p)
+def _effect(measured: Difference, p: float | None) -> Effect:
+    mean = float(np.mean(measured.by_seed)) if len(measured.by_seed) else None
+    low, high = t_interval(measured.by_seed) or (None, None)
+    return Effect(measured, mean, low, high, p)
 
 
-def _largest(factor: str, pairs: Sequence[tuple[Any, Any]], by_seed: Sequence[Floats]) -> list[Importance]:
-    """The pair of levels that differ most; none where no pair is matched."""
+def _pairs(levels: Sequence[Level]) -> list[tuple[Level, Level]]:
+    """Return every two of the levels, each time the later one first."""
+    return [(level, other) for index, other in enumerate(levels) for level in levels[index + 1 :]]
+
+
+def _largest(factor: str, pairs: Sequence[tuple[Level, Level]], by_seed: Sequence[Floats]) -> list[Importance]:
+    """Return the importance of the two levels that differ most; empty where no pair of levels is matched."""
     known = [(pair, values) for pair, values in zip(pairs, by_seed, strict=True) if len(values)]
     if not known:
         return []
-    (level, reference), values = max(known, key=lambda one: abs(float(np.mean(one[1]))))
+    (level, reference), values = max(known, key=lambda pair_and_values: abs(float(np.mean(pair_and_values[1]))))
     low, high = t_interval(values, 1 - (1 - CONFIDENCE) / len(known)) or (None, None)
     return [Importance(factor, level, reference, float(np.mean(values)), low, high, len(values))]

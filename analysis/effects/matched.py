@@ -3,37 +3,61 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablate.core.levels import show
-from ablate.stats.finite_test_set import test_set_error
+from ablate.core.levels import Level, show
+from ablate.stats.finite_test_set import TestSet, test_set_error
 from ablate.stats.paired import EQUIVALENCE_PP, Margin, differences_pp, margin
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, level_positions
 from analysis.sources.runs import Runs
 
-Row = dict[str, Any]
-"""A trial as plain values: its seed, outcome, acc, run_id, code_version, and its levels."""
+Right = Mapping[str, NDArray[np.bool_]]
+"""run_id -> (items,) whether the trial got each test item right, for the trials whose predictions are known."""
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A trial of the frame as plain values.
+
+    acc: NaN where there is none.
+    levels: the trial's levels of the keys that the caller asked for; None for an absent one.
+    """
+
+    seed: int
+    outcome: str
+    acc: float
+    run_id: str
+    code_version: str
+    levels: Mapping[str, Level]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the trial is done and has an accuracy."""
+        return self.outcome == "done" and not np.isnan(self.acc)
+
+
+Arms = tuple[Sequence[TrialRow], Sequence[TrialRow]]
+"""The trials of the first and of the second arm."""
 
 
 @dataclass(frozen=True)
 class MarginRow:
-    """A contrast in one cell: its other factors' levels, and the margin where both arms have a seed.
+    """A contrast in one cell: the levels of the other factors, and the margin where both arms have a seed.
 
     by_seed: each seed's margin in percentage points, in the order of the runs.
-    diverged: how many trials of the first and of the second arm did.
-    planned: how many seeds the arm with more of them has, done or not.
-    versions: the code that made the runs.
+    diverged: how many trials of the first and of the second arm diverged.
+    planned: how many trials the arm with more of them has, done or not.
+    versions: the versions of the code that made the runs.
     lacks_an_arm: whether one arm has no trial at all, done or not.
     """
 
-    levels: dict[str, Any]
+    levels: dict[str, Level]
     margin: Margin | None
     first_acc: float | None
     second_acc: float | None
@@ -52,66 +76,190 @@ def margins(
     contrast: Contrast,
     *,
     equivalence_pp: float = EQUIVALENCE_PP,
-    right: Mapping[str, NDArray[np.bool_]] | None = None,
+    right: Right | None = None,
 ) -> list[MarginRow]:
-    """The contrast in every cell of the other factors, paired by seed.
+    """Return the contrast in every cell of the other factors, paired by seed.
 
-    All other factors match exactly. A key that only one arm has (norm.temperature under srelu) cannot:
-    each of its levels is a row, against the same trials of the other arm. A derived key need not match, unless
-    an arm has several of its levels in one cell; where the arms differ in one, a note says so.
+    All other factors match exactly. A key that only one arm has (norm.temperature under srelu) cannot match: each of
+    its levels is a row, against the same trials of the other arm. A derived key need not match, unless an arm has
+    several of its levels in one cell; where the arms differ in one, a note says so.
 
     Args:
         runs: the study.
-        contrast: what is compared.
-        equivalence_pp: the smallest difference of interest.
-        right: run_id -> (items,) whether the trial got each test item right, of the trials of which it is known.
+        contrast: the two levels that are compared.
+        equivalence_pp: the smallest difference of interest, in percentage points.
+        right: which test items the trials got right, where that is known.
     """
-    keys = [key for key in factors(runs) if key != contrast.factor]
-    most = runs.terms.get("seeds", {}).get("most")
     frame = runs.frame
-    arms = [frame[_is(frame[contrast.factor], level)] for level in (contrast.first, contrast.second)]
-    own = [key for key in keys if key.startswith(f"{contrast.factor}.") and any(arm[key].isna().all() for arm in arms)]
+    keys = [key for key in factors(runs) if key != contrast.factor]
+    frames = [frame[_is(frame[contrast.factor], level)] for level in (contrast.first, contrast.second)]
+    below = [key for key in keys if key.startswith(f"{contrast.factor}.")]
+    own = [key for key in below if any(arm[key].isna().all() for arm in frames)]
     shared = [key for key in keys if key not in own]
     unmatched = [key for key in runs.derived if key in frame and key not in keys]
     unmatched = [key for key in unmatched if not key.startswith(f"{contrast.factor}.")]
-    trials = [trials_of(arm, [*shared, *own, *unmatched]) for arm in arms]
-    by_cell = [_cells(arm, shared) for arm in trials]
+    arms = [trials_of(arm, [*shared, *own, *unmatched]) for arm in frames]
+    by_cell = [_cells(arm, shared) for arm in arms]
     in_both = by_cell[0].keys() & by_cell[1].keys()
-    told_apart = {key for arm in by_cell for cell in in_both for key in _several(arm[cell], unmatched)}
-    shared += [key for key in unmatched if key in told_apart]
-    unmatched = [key for key in unmatched if key not in told_apart]
-    by_cell = [_cells(arm, shared) for arm in trials] if told_apart else by_cell
-    rows: list[MarginRow] = []
+    several = {key for cells in by_cell for cell in in_both for key in _several(cells[cell], unmatched)}
+    if several:
+        shared += [key for key in unmatched if key in several]
+        unmatched = [key for key in unmatched if key not in several]
+        by_cell = [_cells(arm, shared) for arm in arms]
+    names = (f"{contrast.factor}={show(contrast.first)}", f"{contrast.factor}={show(contrast.second)}")
+    rows = []
     for cell in dict.fromkeys([*by_cell[0], *by_cell[1]]):
-        parts = [arm.get(cell, []) for arm in by_cell]
-        levels = {key: next(trial for part in parts for trial in part)[key] for key in shared}
-        first_cells, second_cells = (list(_cells(part, own).values()) or [[]] for part in parts)
-        for first in first_cells:
-            for second in second_cells:
-                extra = {key: _either(*(arm[0][key] if arm else None for arm in (first, second))) for key in own}
-                row = margin_row(
-                    {**levels, **extra},
-                    (first, second),
-                    (f"{contrast.factor}={show(contrast.first)}", f"{contrast.factor}={show(contrast.second)}"),
-                    unmatched,
-                    equivalence_pp=equivalence_pp,
-                    right=right or {},
-                    most_seeds=most,
-                )
-                rows.append(row)
+        first, second = (cells.get(cell, []) for cells in by_cell)
+        levels = {key: (first or second)[0].levels[key] for key in shared}
+        for pair in _pairs(first, second, own):
+            row = margin_row(
+                levels | {key: _either(*(arm[0].levels[key] if arm else None for arm in pair)) for key in own},
+                pair,
+                names,
+                unmatched,
+                equivalence_pp=equivalence_pp,
+                right=right or {},
+                most_seeds=runs.terms.get("seeds", {}).get("most"),
+            )
+            rows.append(row)
     return _in_order(rows, frame)
 
 
-def split_constants(rows: Sequence[MarginRow]) -> tuple[list[MarginRow], dict[str, Any]]:
-    """The rows without the factors that stand at one level in all of them, and those factors' levels."""
+def split_constants(rows: Sequence[MarginRow]) -> tuple[list[MarginRow], dict[str, Level]]:
+    """Return the rows without the factors that have one level in all of them, and those factors with their levels."""
     keys = rows[0].levels if rows else {}
     constant = {key: rows[0].levels[key] for key in keys if len({repr(row.levels[key]) for row in rows}) == 1}
-    kept = [replace(row, levels={k: v for k, v in row.levels.items() if k not in constant}) for row in rows]
-    return kept, constant
+    varied = [replace(row, levels={k: v for k, v in row.levels.items() if k not in constant}) for row in rows]
+    return varied, constant
+
+
+def margin_row(
+    levels: dict[str, Level],
+    arms: Arms,
+    names: tuple[str, str],
+    unmatched: Sequence[str] = (),
+    *,
+    equivalence_pp: float,
+    right: Right,
+    most_seeds: int | None,
+) -> MarginRow:
+    """Pair two arms' trials by seed, and return their margin.
+
+    Args:
+        levels: the levels of the row's cell.
+        arms: the trials of each arm.
+        names: what the row's notes call the arms.
+        unmatched: keys in which the arms may differ; a note says where they do.
+        equivalence_pp: the smallest difference of interest, in percentage points.
+        right: which test items the trials got right, where that is known.
+        most_seeds: as in `ablate.stats.paired.margin`.
+    """
+    by_seed = [{trial.seed: trial for trial in arm if trial.is_done} for arm in arms]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    outcomes = [Counter(trial.outcome for trial in arm) for arm in arms]
+    means = [float(np.mean([trial.acc for trial in done.values()])) if done else None for done in by_seed]
+    unpaired = MarginRow(
+        levels,
+        margin=None,
+        first_acc=means[0],
+        second_acc=means[1],
+        first_runs=(),
+        second_runs=(),
+        notes=[
+            *_outcome_notes(names, arms),
+            *_unmatched_notes(unmatched, arms),
+            *_alone_notes(names, arms, [len(done) - len(seeds) for done in by_seed]),
+        ],
+        diverged=(outcomes[0]["diverged"], outcomes[1]["diverged"]),
+        planned=max(map(len, arms)),
+        lacks_an_arm=not all(arms),
+    )
+    if not seeds:
+        return unpaired
+    first, second = ([done[seed] for seed in seeds] for done in by_seed)
+    first_accs, second_accs = [trial.acc for trial in first], [trial.acc for trial in second]
+    return replace(
+        unpaired,
+        margin=margin(
+            first_accs,
+            second_accs,
+            equivalence_pp=equivalence_pp,
+            test_set=_test_set(first, second, right),
+            most_seeds=most_seeds,
+        ),
+        first_acc=float(np.mean(first_accs)),
+        second_acc=float(np.mean(second_accs)),
+        first_runs=[trial.run_id for trial in first],
+        second_runs=[trial.run_id for trial in second],
+        by_seed=dict(zip(seeds, differences_pp(first_accs, second_accs).tolist(), strict=True)),
+        versions=tuple(dict.fromkeys(trial.code_version for trial in (*first, *second))),
+    )
+
+
+def trials_of(arm: pd.DataFrame, keys: Sequence[str]) -> list[TrialRow]:
+    """Return the trials as plain values, with their levels of these keys; a key that the frame lacks is left out."""
+    levels = arm[[key for key in dict.fromkeys(keys) if key in arm]].astype(object)
+    levels[levels.isna()] = None
+    columns = {str(key): levels[key].tolist() for key in levels.columns}
+    versions = arm["code_version"].tolist() if "code_version" in arm else ["unknown"] * len(arm)
+    accs = arm["acc"].astype(float).tolist()
+    return [
+        TrialRow(seed, outcome, acc, run_id, version, {key: column[index] for key, column in columns.items()})
+        for index, (seed, outcome, acc, run_id, version) in enumerate(
+            zip(arm["seed"].tolist(), arm["outcome"].tolist(), accs, arm["run_id"].tolist(), versions, strict=True)
+        )
+    ]
+
+
+def _outcome_notes(names: tuple[str, str], arms: Arms) -> Iterator[str]:
+    """Yield which arms have no trial, and how many trials of each arm are not done."""
+    for name, arm in zip(names, arms, strict=True):
+        if not arm:
+            yield f"{name}: not run"
+        not_done = Counter(trial.outcome for trial in arm if trial.outcome != "done")
+        yield from (f"{name}: {count} {outcome}" for outcome, count in not_done.most_common())
+
+
+def _unmatched_notes(unmatched: Sequence[str], arms: Arms) -> Iterator[str]:
+    """Yield the keys in which the arms differ, with the levels of each arm."""
+    if not all(arms):
+        return
+    for key in unmatched:
+        first, second = (", ".join(map(show, dict.fromkeys(trial.levels[key] for trial in arm))) for arm in arms)
+        if first != second:
+            yield f"{key} {first} against {second}"
+
+
+def _alone_notes(names: tuple[str, str], arms: Arms, counts: Sequence[int]) -> Iterator[str]:
+    """Yield how many trials of each arm are done without a partner of the same seed."""
+    if not all(arms):
+        return
+    yield from (
+        f"{name}: {count} done without a partner of the same seed"
+        for name, count in zip(names, counts, strict=True)
+        if count
+    )
+
+
+def _test_set(first: Sequence[TrialRow], second: Sequence[TrialRow], right: Right) -> TestSet | None:
+    """Return the test set's share of the error; None unless all trials' predictions are known, on the same items."""
+    if not all(trial.run_id in right for trial in (*first, *second)):
+        return None
+    known_first, known_second = ([right[trial.run_id] for trial in arm] for arm in (first, second))
+    if len({len(items) for items in (*known_first, *known_second)}) > 1:
+        return None
+    return test_set_error(known_first, known_second)
+
+
+def _pairs(first: Sequence[TrialRow], second: Sequence[TrialRow], own: Sequence[str]) -> Iterator[Arms]:
+    """Yield every pair of the two arms' cells, where an arm's trials are split by the keys that only one arm has."""
+    second_cells = list(_cells(second, own).values()) or [[]]
+    for first_cell in list(_cells(first, own).values()) or [[]]:
+        yield from ((first_cell, second_cell) for second_cell in second_cells)
 
 
 def _in_order(rows: list[MarginRow], frame: pd.DataFrame) -> list[MarginRow]:
-    """By the first factor's levels, then the next one's; numbers by size."""
+    """Return the rows by the first factor's levels, then by the next one's; numbers by size."""
     keys = list(rows[0].levels) if rows else []
     if not keys:
         return rows
@@ -120,106 +268,22 @@ def _in_order(rows: list[MarginRow], frame: pd.DataFrame) -> list[MarginRow]:
     return [rows[index] for index in ordered.index]
 
 
-def margin_row(
-    levels: dict[str, Any],
-    arms: tuple[Sequence[Row], Sequence[Row]],
-    names: tuple[str, str],
-    unmatched: Sequence[str] = (),
-    *,
-    equivalence_pp: float,
-    right: Mapping[str, NDArray[np.bool_]],
-    most_seeds: int | None,
-) -> MarginRow:
-    """Two arms' trials, paired by seed.
-
-    Args:
-        levels: what the row is called.
-        arms: the trials of each.
-        names: what its notes call them.
-        unmatched: keys in which the arms may differ; a note says so.
-        equivalence_pp: the smallest difference of interest.
-        right: as in `margins`.
-        most_seeds: as in `margin`.
-    """
-    first, second = arms
-    notes = []
-    for name, arm in zip(names, arms, strict=True):
-        if not arm:
-            notes.append(f"{name}: not run")
-        ended_badly = Counter(trial["outcome"] for trial in arm if trial["outcome"] != "done")
-        notes += [f"{name}: {count} {kind}" for kind, count in ended_badly.most_common()]
-    for key in unmatched:
-        told = [", ".join(map(show, dict.fromkeys(trial[key] for trial in arm))) for arm in (first, second)]
-        if told[0] != told[1] and first and second:
-            notes.append(f"{key} {told[0]} against {told[1]}")
-    done = [{t["seed"]: t for t in arm if t["outcome"] == "done" and not np.isnan(t["acc"])} for arm in (first, second)]
-    seeds = sorted(done[0].keys() & done[1].keys())
-    for name, of in zip(names, done, strict=True):
-        alone = len(of) - len(seeds)
-        if alone and first and second:
-            notes.append(f"{name}: {alone} done without a partner of the same seed")
-    ended = [Counter(trial["outcome"] for trial in arm) for arm in (first, second)]
-    diverged = (ended[0]["diverged"], ended[1]["diverged"])
-    planned = max(len(first), len(second))
-    if not seeds:
-        means = [float(np.mean([t["acc"] for t in of.values()])) if of else None for of in done]
-        lacks_an_arm = not (first and second)
-        return MarginRow(
-            *(levels, None, means[0], means[1], (), (), notes),
-            diverged=diverged,
-            planned=planned,
-            lacks_an_arm=lacks_an_arm,
-        )
-    pairs = [[of[seed] for seed in seeds] for of in done]
-    accs = [[trial["acc"] for trial in arm] for arm in pairs]
-    runs = [[trial["run_id"] for trial in arm] for arm in pairs]
-    known = [[right[run_id] for run_id in arm if run_id in right] for arm in runs]
-    sizes = {len(one) for arm in known for one in arm}
-    test_set = test_set_error(*known) if len(sizes) == 1 and len(known[0]) == len(known[1]) == len(seeds) else None
-    return MarginRow(
-        levels,
-        margin(accs[0], accs[1], equivalence_pp=equivalence_pp, test_set=test_set, most_seeds=most_seeds),
-        float(np.mean(accs[0])),
-        float(np.mean(accs[1])),
-        runs[0],
-        runs[1],
-        notes,
-        dict(zip(seeds, differences_pp(accs[0], accs[1]).tolist(), strict=True)),
-        diverged,
-        planned,
-        tuple(dict.fromkeys(trial["code_version"] for arm in pairs for trial in arm)),
-    )
-
-
-def trials_of(arm: pd.DataFrame, keys: Sequence[str]) -> list[Row]:
-    """The trials as plain values of these keys and their bookkeeping, an absent key as None."""
-    columns = [*dict.fromkeys(["seed", "outcome", "acc", "run_id", "code_version", *keys])]
-    there = [column for column in columns if column in arm]
-    values = arm[there].astype(object)
-    values[values.isna()] = None
-    plain = values.to_dict("records")
-    for trial in plain:
-        trial["acc"] = np.nan if trial["acc"] is None else trial["acc"]
-        trial.setdefault("code_version", "unknown")
-    return plain
-
-
-def _cells(trials: Sequence[Row], keys: Sequence[str]) -> dict[tuple[str, ...], list[Row]]:
-    """Levels as text -> the trials there. As text, since True is not 1."""
-    found: dict[tuple[str, ...], list[Row]] = {}
+def _cells(trials: Sequence[TrialRow], keys: Sequence[str]) -> dict[tuple[str, ...], list[TrialRow]]:
+    """Return levels as text -> the trials that have them. As text, since True is not 1."""
+    cells: dict[tuple[str, ...], list[TrialRow]] = {}
     for trial in trials:
-        found.setdefault(tuple(repr(trial[key]) for key in keys), []).append(trial)
-    return found
+        cells.setdefault(tuple(repr(trial.levels[key]) for key in keys), []).append(trial)
+    return cells
 
 
-def _several(cell: Sequence[Row], keys: Sequence[str]) -> list[str]:
-    """Those of the keys with several levels in one arm of one cell."""
-    return [key for key in keys if len({repr(trial[key]) for trial in cell}) > 1]
+def _several(cell: Sequence[TrialRow], keys: Sequence[str]) -> list[str]:
+    """Return those of the keys that have several levels in one arm of one cell."""
+    return [key for key in keys if len({repr(trial.levels[key]) for trial in cell}) > 1]
 
 
-def _is(column: pd.Series, level: Any) -> pd.Series:
+def _is(column: pd.Series, level: Level) -> pd.Series:
     return column.astype(object).map(lambda value: value == level)
 
 
-def _either(first: Any, second: Any) -> Any:
+def _either(first: Level, second: Level) -> Level:
     return second if first is None else first

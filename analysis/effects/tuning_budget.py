@@ -1,33 +1,38 @@
-"""What tuning spent and chose, and the margin as a function of its budget: does the conclusion hold at every one?"""
+"""What tuning spent and chose, and the margin as a function of the tuning budget.
+
+The curve shows whether the conclusion is the same at every budget.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablate.core.levels import show
+from ablate.core.levels import Level, show
+from ablate.stats.arrays import Floats
 from ablate.stats.paired import CONFIDENCE
 from analysis.effects.contrasts import Contrast
+from analysis.effects.factors import equal
 from analysis.effects.matched import MarginRow
 from analysis.formats import ABSENT, shown
 from analysis.sources.runs import Runs
 
 RESAMPLES = 1000
-
-Floats = NDArray[np.float64]
+"""Bootstrap resamples of each arm's configurations."""
 
 
 @dataclass(frozen=True)
 class BudgetCurve:
-    """A margin of one cell, were each arm the best of so many configurations.
+    """The margin that one cell would have if tuning had tried fewer configurations in each arm.
 
-    budgets: 1, 2, ... configurations. margin_pp, low_pp, high_pp: (len(budgets),) in percentage points. row: the margin
-    of the configurations chosen from all of them, from fresh seeds.
+    row: the margin of the configurations chosen from all that were tried, from fresh seeds.
+    budgets: 1, 2, ... configurations.
+    margin_pp, low_pp, high_pp: (len(budgets),) the margin with its 95% interval, in percentage points.
     """
 
     row: MarginRow
@@ -38,32 +43,46 @@ class BudgetCurve:
 
     @property
     def holds(self) -> bool:
-        """Whether the better arm is the same at every budget, and the one that the fresh seeds show."""
+        """Whether the same arm is ahead at every budget, and by fresh seeds too."""
         signs = {*np.sign(self.margin_pp).tolist(), np.sign(self.row.margin.mean_pp) if self.row.margin else 0.0}
         return len(signs - {0.0}) < 2
 
     @property
     def turns_at(self) -> int | None:
-        """The last budget at which the other arm is ahead of the one that is with all of it; None if it never is."""
+        """The largest budget at which the arm that is ahead with the whole budget is behind; None if it never is."""
         last = np.sign(self.margin_pp[-1])
         others = [budget for budget, pp in zip(self.budgets, self.margin_pp, strict=True) if np.sign(pp) == -last]
         return max(others, default=None)
 
 
+class Tuned(Protocol):
+    """A contrast of a tuned study, with a curve for each cell."""
+
+    @property
+    def contrast(self) -> Contrast: ...
+
+    @property
+    def budgets(self) -> Sequence[BudgetCurve]: ...
+
+
 def spent(runs: Runs) -> pd.DataFrame:
-    """One row a cell: configurations tried and how they ended, epochs, hours, what was chosen and how good it was."""
+    """Return a row for each cell.
+
+    A row holds how many configurations were tried, how they ended, their epochs and hours, what was chosen and its
+    validation accuracy.
+    """
     assert runs.tried is not None
     kinds = [kind for kind in dict.fromkeys(runs.tried["outcome"]) if kind != "done"]
     rows = []
     for choice in runs.choices:
-        its = _of(runs.tried, choice.cell)
-        counts = its["outcome"].value_counts()
-        chosen = _of(its, choice.values)
+        in_cell = _of(runs.tried, choice.cell)
+        counts = in_cell["outcome"].value_counts()
+        chosen = _of(in_cell, choice.values)
         rows.append(
             dict(choice.cell)
-            | {"tried": len(its), "done": int(counts.get("done", 0))}
+            | {"tried": len(in_cell), "done": int(counts.get("done", 0))}
             | {kind: int(counts.get(kind, 0)) for kind in kinds}
-            | {"epochs": int(its["epochs"].sum()), "hours": its["wall_s"].sum() / 3600}
+            | {"epochs": int(in_cell["epochs"].sum()), "hours": in_cell["wall_s"].sum() / 3600}
             | {"valid_acc": float(chosen["valid_acc"].iloc[0]) if choice.values and len(chosen) else np.nan}
             | {"chosen": dict(choice.values), "edges": dict(choice.edges)}
         )
@@ -71,35 +90,35 @@ def spent(runs: Runs) -> pd.DataFrame:
 
 
 def curves(runs: Runs, contrast: Contrast, rows: Sequence[MarginRow]) -> list[BudgetCurve]:
-    """The margin over the tuning's budget in each row; none where an arm has fewer than two that were done."""
+    """Return the margin over the tuning budget for each row in which both arms have two configurations done or more."""
     if runs.tried is None:
         return []
     by_loss = runs.terms.get("tune", {}).get("metric") == "valid_loss"
-    found = []
+    budget_curves = []
     for row in rows:
         arms = [
             _ordered(_of(runs.tried, row.levels | {contrast.factor: level}), by_loss=by_loss)
-            for level in _both(contrast)
+            for level in (contrast.first, contrast.second)
         ]
         if any(np.isfinite(arm).sum() < 2 for arm in arms):
             continue
-        found.append(_curve(row, *arms))
-    return found
+        budget_curves.append(_curve(row, *arms))
+    return budget_curves
 
 
 def expected_best(ordered: Floats, most: int) -> Floats:
-    """The accuracy that tuning is expected to end with, were its budget 1, 2, ... `most` of the configurations tried.
+    """Return the accuracy that tuning is expected to end with at budgets of 1, 2, ... `most` configurations.
 
-    The mean over all subsets of that size, of those in which a configuration was done: of each the one that would be
-    chosen counts.
+    It is the mean over all subsets of that size of the configurations tried. Each subset counts with the configuration
+    that would be chosen from it; a subset in which none is done does not count.
 
     Args:
-        ordered: (..., n) accuracies of the configurations, the one that would be chosen first; NaN, at the end, for
-            those that could not be chosen.
+        ordered: (..., n) accuracies of the configurations, in the order in which they would be chosen; NaN, at the end,
+            for those that could not be chosen.
         most: the largest budget, at most n.
 
     Returns:
-        (..., most)
+        (..., most) accuracies.
 
     >>> expected_best(np.array([0.9, 0.6, 0.3]), 3).round(2).tolist()
     [0.6, 0.8, 0.9]
@@ -108,67 +127,60 @@ def expected_best(ordered: Floats, most: int) -> Floats:
     always work, and with the accuracy on the test set of what the validation set chose.
     """
     n = ordered.shape[-1]
-    place, budget = np.arange(n), np.arange(1, most + 1)
-    # the first of a subset of k stands at place j where all others come after it: C(n-1-j, k-1) / C(n, k)
-    left = (n - 1 - place)[:, None]
+    index, budget = np.arange(n), np.arange(1, most + 1)
+    # a subset of k has index j as its first if all others come after it: with probability C(n-1-j, k-1) / C(n, k)
+    left = (n - 1 - index)[:, None]
     with np.errstate(divide="ignore"):
         log = _log_choose(left, budget[None, :] - 1) - _log_choose(n, budget)[None, :]
     weights = np.where(left >= budget[None, :] - 1, np.exp(log), 0.0)
-    there = np.isfinite(ordered)
+    available = np.isfinite(ordered)
     with np.errstate(invalid="ignore"):
-        return (np.where(there, ordered, 0.0) @ weights) / (there.astype(float) @ weights)
+        return np.asarray((np.where(available, ordered, 0.0) @ weights) / (available.astype(float) @ weights))
 
 
 def _curve(row: MarginRow, first: Floats, second: Floats) -> BudgetCurve:
     most = min(len(first), len(second))
     rng = np.random.default_rng(0)
     best = expected_best(first, most) - expected_best(second, most)
-    drawn = [_resampled(arm, rng) for arm in (first, second)]
-    again = 100 * (expected_best(drawn[0], most) - expected_best(drawn[1], most))
-    again = again[np.isfinite(again).all(axis=1)]  # without draws in which an arm has nothing to choose
-    low, high = np.quantile(again, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    first_drawn, second_drawn = (_resampled(arm, rng) for arm in (first, second))
+    drawn_pp = 100 * (expected_best(first_drawn, most) - expected_best(second_drawn, most))
+    drawn_pp = drawn_pp[np.isfinite(drawn_pp).all(axis=1)]  # without draws in which an arm has nothing to choose
+    low, high = np.quantile(drawn_pp, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return BudgetCurve(row, range(1, most + 1), 100 * best, low, high)
 
 
 def _resampled(ordered: Floats, rng: np.random.Generator) -> Floats:
-    """(RESAMPLES, n) draws with replacement, each in the same order again."""
+    """Return (RESAMPLES, n) draws with replacement, each sorted back into the order of choice."""
     return ordered[np.sort(rng.integers(0, len(ordered), (RESAMPLES, len(ordered))), axis=1)]
 
 
 def _ordered(tried: pd.DataFrame, *, by_loss: bool) -> Floats:
-    """(n,) accuracies on the test, what would be chosen first at the front, NaN for what could not be."""
+    """Return (n,) test accuracies in the order in which they would be chosen; NaN for what could not be chosen."""
     done = tried[tried["outcome"] == "done"]
     keys = ["valid_loss", "number"] if by_loss else ["worse", "valid_loss", "number"]
     ordered = done.assign(worse=-done["valid_acc"]).sort_values(keys)["acc"].to_numpy(dtype=float)
     return np.concatenate([ordered, np.full(len(tried) - len(done), np.nan)])
 
 
-def _of(frame: pd.DataFrame, levels: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows at these levels; a key that a row lacks, as bn lacks a temperature, tells nothing of it."""
+def _of(frame: pd.DataFrame, levels: Mapping[str, Level]) -> pd.DataFrame:
+    """Return the rows at these levels. A key that a row lacks, as bn lacks a temperature, does not exclude the row."""
     keep = pd.Series(True, index=frame.index)
     for key, level in levels.items():
         if key in frame and level is not None:
             column = frame[key].astype(object)
-            keep &= column.isna() | column.map(lambda value, level=level: _same(value, level))
+            keep &= column.isna() | column.map(lambda value, level=level: equal(value, level))
     return frame[keep]
 
 
-def _same(one: Any, other: Any) -> bool:
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
-
-
-def _both(contrast: Contrast) -> tuple[Any, Any]:
-    return contrast.first, contrast.second
-
-
-def _log_choose(n: Any, k: Any) -> Floats:
+def _log_choose(n: int | NDArray[np.int_], k: NDArray[np.int_]) -> Floats:
+    """Return the natural logarithm of the binomial coefficient, n over k."""
     from scipy.special import gammaln
 
     return np.asarray(gammaln(np.asarray(n) + 1.0) - gammaln(np.asarray(k) + 1.0) - gammaln(np.maximum(n - k, 0) + 1.0))
 
 
 def spent_in_full(runs: Runs) -> pd.DataFrame:
-    """As `spent`, at full precision, a column a chosen key."""
+    """Return the table of `spent` at full precision, with a column for each chosen key."""
     table = spent(runs)
     keys = dict.fromkeys(key for values in table["chosen"] for key in values)
     for key in keys:
@@ -178,9 +190,10 @@ def spent_in_full(runs: Runs) -> pd.DataFrame:
 
 
 def spent_shown(runs: Runs) -> pd.DataFrame:
-    """As `spent`, for people."""
+    """Return the table of `spent` for people."""
     table = spent(runs)
-    table["chosen"] = [words(values, edges) for values, edges in zip(table["chosen"], table["edges"], strict=True)]
+    choices = zip(table["chosen"], table["edges"], strict=True)
+    table["chosen"] = [chosen_in_words(values, edges) for values, edges in choices]
     table["hours"] = table["hours"].map(_time)
     table["valid_acc"] = table["valid_acc"].map(lambda acc: ABSENT if np.isnan(acc) else f"{100 * acc:.2f}")
     for choice in runs.choices:
@@ -190,7 +203,7 @@ def spent_shown(runs: Runs) -> pd.DataFrame:
 
 
 def _time(hours: float) -> str:
-    """Hours as people read them.
+    """Return hours as people read them.
 
     >>> _time(2.5), _time(0.5), _time(0.001)
     ('2.5 h', '30 min', '3.6 s')
@@ -200,38 +213,44 @@ def _time(hours: float) -> str:
     return f"{60 * hours:.0f} min" if hours >= 1 / 60 else f"{3600 * hours:.1f} s"
 
 
-def curves_in_full(comparisons: Sequence[Any]) -> pd.DataFrame:
-    """Every margin over its budget, a row a budget."""
+def curves_in_full(comparisons: Sequence[Tuned]) -> pd.DataFrame:
+    """Return every curve of every contrast, with a row for each budget."""
     return pd.DataFrame(
         [
-            {"contrast": str(one.contrast), **curve.row.levels, "budget": budget, "margin_pp": mean}
+            {"contrast": str(comparison.contrast), **curve.row.levels, "budget": budget, "margin_pp": mean}
             | {"low_pp": low, "high_pp": high}
-            for one in comparisons
-            for curve in one.budgets
+            for comparison in comparisons
+            for curve in comparison.budgets
             for budget, mean, low, high in zip(curve.budgets, curve.margin_pp, curve.low_pp, curve.high_pp, strict=True)
         ]
     )
 
 
 def settings_in_words(runs: Runs) -> str:
-    """What the tuning was told: its sampler, its budget, its spaces; empty without one."""
-    said = runs.terms.get("tune")
-    if not said:
+    """Return the tuning's budget, sampler, metric and spaces as a sentence; empty for a study without tuning."""
+    settings = runs.terms.get("tune")
+    if not settings:
         return ""
-    spaces = "; ".join(f"{key} {text}" for key, text in said["space"].items())
-    budget = f"{said['epochs']} epochs" if said["epochs"] else f"{said['trials'] or 'all'} configurations"
-    pruner = f", pruned by {said['pruner']}" if said["pruner"] != "none" else ""
-    how = {"tpe": "the tree-structured Parzen estimator", "random": "random search", "grid": "a grid"}[said["sampler"]]
-    measure = {"valid_acc": "validation accuracy", "valid_loss": "validation loss"}[said["metric"]]
+    spaces = "; ".join(f"{key} {text}" for key, text in settings["space"].items())
+    budget = f"{settings['epochs']} epochs" if settings["epochs"] else f"{settings['trials'] or 'all'} configurations"
+    pruner = f", pruned by {settings['pruner']}" if settings["pruner"] != "none" else ""
+    how = {"tpe": "the tree-structured Parzen estimator", "random": "random search", "grid": "a grid"}[
+        settings["sampler"]
+    ]
+    measure = {"valid_acc": "validation accuracy", "valid_loss": "validation loss"}[settings["metric"]]
     return (
         f"Each cell had the same budget, {budget} of {how}{pruner}, and chose by {measure}. To choose from: {spaces}."
     )
 
 
-def words(values: Mapping[str, Any], edges: Mapping[str, str]) -> str:
-    """What was chosen, for a table.
+def chosen_in_words(values: Mapping[str, Level], edges: Mapping[str, str]) -> str:
+    """Return what tuning chose, for a table.
 
-    >>> words({"recipe.lr": 0.1}, {"recipe.lr": "highest"})
+    Args:
+        values: the chosen level of each key; empty where no configuration was done.
+        edges: "lowest" or "highest" for each key whose chosen level is at an end of its space.
+
+    >>> chosen_in_words({"recipe.lr": 0.1}, {"recipe.lr": "highest"})
     'recipe.lr 0.1 (highest allowed)'
     """
     if not values:

@@ -1,9 +1,9 @@
-"""What the cells of a report show, in one word each, whatever their number."""
+"""The verdict of each cell of a report, adjusted for the number of cells."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ablate.stats.multiple_testing import holm
@@ -15,12 +15,13 @@ Word = Literal["first better", "second better", "equivalent", "undecided", "no m
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one cell shows.
+    """What the seeds of one cell show.
 
-    small: the better arm is better by less than the smallest difference of interest. p_difference, p_equivalence:
-    adjusted by Holm over the cells of the report; None without a test. alone: its own interval leaves out 0, and
-    only the adjustment keeps it undecided. more_seeds: how many more would decide; None if no number is known.
-    why: what else keeps it undecided.
+    small: the better arm is better by less than the smallest difference of interest.
+    p_difference, p_equivalence: adjusted by Holm over the cells of the report; None without a test.
+    alone: the cell's own interval excludes 0, and only the adjustment keeps it undecided.
+    more_seeds: how many more seeds would decide; None if no number is known.
+    why: any other reason for which it is undecided.
     """
 
     word: Word
@@ -39,61 +40,53 @@ def verdicts(
     failed: Sequence[tuple[int, int]] | None = None,
     lower_is_better: bool = False,
 ) -> list[Verdict]:
-    """A verdict for each cell of a report, at a family-wise level of 5% for each of its two questions.
+    """Return a verdict for each cell of a report, at a family-wise level of 5% for each of two questions.
 
-    Is there a difference: two-sided paired t test. Is there none of interest: two one-sided t tests. Each is adjusted
-    by Holm over all cells. Trials that diverged never speak for their arm: where the first arm's did, the cell shows
-    neither that it is better nor that the arms are equivalent, and so for the second's.
+    The first question is whether there is a difference: a two-sided paired t test. The second is whether there is none
+    of interest: two one-sided t tests. Each is adjusted by Holm over all cells. Trials that diverged never speak for
+    their arm: where the first arm's did, the cell shows neither that the first arm is better nor that the arms are
+    equivalent. The same holds for the second arm.
 
     Args:
-        margins: one a cell; None where no seed is done in both arms.
-        equivalence_pp: the smallest difference of interest.
+        margins: one per cell; None where no seed is done in both arms.
+        equivalence_pp: the smallest difference of interest, in percentage points.
         failed: for each cell, how many trials of the first and of the second arm diverged.
         lower_is_better: whether a smaller measure is the better one.
 
     Source: Schuirmann (1987); Holm (1979).
     """
-    fell = failed or [(0, 0)] * len(margins)
-    differ = holm([one.p_difference if one else None for one in margins])
-    equal = holm([one.p_equivalence if one else None for one in margins])
-    open_differences = sum(p is not None and p >= ALPHA for p in differ)
-    open_equivalences = sum(p is not None and p >= ALPHA for p in equal)
-    found = []
-    for one, p_difference, p_equivalence, cell_fell in zip(margins, differ, equal, fell, strict=True):
-        if one is None:
-            found.append(Verdict("no margin"))
-            continue
-        p_values = p_difference, p_equivalence
-        if p_difference is None or p_equivalence is None:
-            found.append(Verdict("undecided", why=_untested(one)))
-            continue
-        first_better = (one.mean_pp > 0) != lower_is_better
-        word: Word = "undecided"
-        if p_difference < ALPHA:
-            word = "first better" if first_better else "second better"
-        elif p_equivalence < ALPHA:
-            word = "equivalent"
-        why = _diverged(word, cell_fell)
-        if why:
-            found.append(Verdict("undecided", False, *p_values, why=why))
-        elif word == "undecided" and one.most_seeds is not None:
-            found.append(Verdict(word, False, *p_values, why=f"{one.n} seeds do not decide"))
-        elif word == "undecided":
-            alone = one.p_difference is not None and one.p_difference < ALPHA
+    diverged = failed or [(0, 0)] * len(margins)
+    p_differences = holm([margin.p_difference if margin else None for margin in margins])
+    p_equivalences = holm([margin.p_equivalence if margin else None for margin in margins])
+    differences, equivalences = _not_significant(p_differences), _not_significant(p_equivalences)
+    judged = []
+    for margin, p_difference, p_equivalence, in_cell in zip(
+        margins, p_differences, p_equivalences, diverged, strict=True
+    ):
+        verdict = _verdict(margin, p_difference, p_equivalence, in_cell, lower_is_better=lower_is_better)
+        if margin and verdict.word == "undecided" and not verdict.why:
             more = more_seeds(
-                *(one.mean_pp, _spread(one), one.n, equivalence_pp),
-                differences=open_differences,
-                equivalences=open_equivalences,
+                margin.mean_pp,
+                _spread(margin),
+                margin.n,
+                equivalence_pp,
+                differences=differences,
+                equivalences=equivalences,
             )
-            found.append(Verdict(word, False, *p_values, alone, more))
-        else:
-            small = word != "equivalent" and p_equivalence < ALPHA and not any(cell_fell)
-            found.append(Verdict(word, small, *p_values))
-    return found
+            alone = margin.p_difference is not None and margin.p_difference < ALPHA
+            verdict = replace(verdict, alone=alone, more_seeds=more)
+        judged.append(verdict)
+    return judged
 
 
 def in_words(verdict: Verdict, first: str, second: str, within: str) -> str:
-    """The verdict as it stands in a table.
+    """Return the verdict as a table shows it.
+
+    Args:
+        verdict: the verdict of a cell.
+        first: the name of the first arm.
+        second: the name of the second arm.
+        within: the smallest difference of interest, in words.
 
     >>> in_words(Verdict("first better", small=True), "bn", "srelu", "0.5 points")
     'bn better, by less than 0.5 points'
@@ -114,7 +107,7 @@ def in_words(verdict: Verdict, first: str, second: str, within: str) -> str:
 
 
 def seeds_in_words(more: int | None) -> str:
-    """How many more would decide.
+    """Return how many more seeds would decide, in words.
 
     >>> seeds_in_words(1), seeds_in_words(187), seeds_in_words(None)
     ('about 1 more seed', 'about 190 more seeds', 'more than 1000 more seeds')
@@ -125,20 +118,53 @@ def seeds_in_words(more: int | None) -> str:
     return f"about {rounded} more seed{'s' * (rounded != 1)}"
 
 
-def _untested(one: Margin) -> str:
-    if one.n == 1:
+def _verdict(
+    margin: Margin | None,
+    p_difference: float | None,
+    p_equivalence: float | None,
+    diverged: tuple[int, int],
+    *,
+    lower_is_better: bool,
+) -> Verdict:
+    """Return the verdict of one cell, without how many more seeds would decide."""
+    if margin is None:
+        return Verdict("no margin")
+    if p_difference is None or p_equivalence is None:
+        return Verdict("undecided", why=_untested(margin))
+    first_better = (margin.mean_pp > 0) != lower_is_better
+    word: Word = "undecided"
+    if p_difference < ALPHA:
+        word = "first better" if first_better else "second better"
+    elif p_equivalence < ALPHA:
+        word = "equivalent"
+    why = _diverged(word, diverged)
+    if word == "undecided" and margin.most_seeds is not None:
+        why = f"{margin.n} seeds do not decide"
+    if why:
+        return Verdict("undecided", p_difference=p_difference, p_equivalence=p_equivalence, why=why)
+    small = word.endswith("better") and p_equivalence < ALPHA and not any(diverged)
+    return Verdict(word, small, p_difference, p_equivalence)
+
+
+def _not_significant(p_values: Sequence[float | None]) -> int:
+    """Return how many tests are not significant."""
+    return sum(p is not None and p >= ALPHA for p in p_values)
+
+
+def _untested(margin: Margin) -> str:
+    if margin.n == 1:
         return "one seed, no interval"
-    return f"all {one.n} seeds differ by the same, and no predictions are stored to take the spread from"
+    return f"all {margin.n} seeds differ by the same, and no predictions are stored to take the spread from"
 
 
-def _diverged(word: Word, fell: tuple[int, int]) -> str:
-    """Why a word may not stand: trials diverged that would speak against it."""
-    against = {"first better": fell[:1], "second better": fell[1:], "equivalent": fell}.get(word, ())
+def _diverged(word: Word, diverged: tuple[int, int]) -> str:
+    """Return why a verdict may not stand: trials diverged that would speak against it. Empty where it may."""
+    against = {"first better": diverged[:1], "second better": diverged[1:], "equivalent": diverged}.get(word, ())
     return "trials diverged" if any(against) else ""
 
 
-def _spread(one: Margin) -> float:
-    """The standard deviation over seeds that the tests rest on."""
-    if one.identical and one.test_set:
-        return float(one.test_set.se_pp * one.n**0.5)
-    return one.sd_pp or 0.0
+def _spread(margin: Margin) -> float:
+    """Return the standard deviation over seeds that the tests rest on, in percentage points."""
+    if margin.identical and margin.test_set:
+        return float(margin.test_set.se_pp * margin.n**0.5)
+    return margin.sd_pp or 0.0
