@@ -32,7 +32,9 @@ from torchvision import transforms
 from ablate.core import hardware
 from ablate.data import augment
 from ablate.data.loader import InMemory
-from ablate.networks import multiply_adds, norm
+from ablate.networks import norm
+from ablate.networks.description import Images
+from ablate.networks.resnet_description import wide_resnet
 from ablate.networks.wrn import WideResNet
 from ablate.training.compute import Compute
 from ablate.training.cost.tensors import saved_bytes
@@ -75,9 +77,8 @@ class Case:
 
     def training_flop(self) -> float:
         """Of one image: two a multiply-add, and the backward pass twice the forward's."""
-        shape = {"channels": self.channels, "size": self.size, "classes": 10}
-        config = {"depth": self.depth, "width": self.width, "dataset": {"shape": shape}}
-        return 6 * multiply_adds.wide_resnet(config)
+        network = wide_resnet({"depth": self.depth, "width": self.width, "model": {}})
+        return 6 * network.multiply_adds(Images(self.channels, self.size, classes=10))
 
 
 LIGHT = transforms.Compose(

@@ -49,7 +49,10 @@ OUTSIDE_IDENTITY = (
 
 _INSIDE_THOSE = tuple(f"{key}." for key in OUTSIDE_IDENTITY)
 
-FOR_THE_PLAN_ONLY = ("check", "prepare", "identify", "hints", "shape", "multiply_adds", "parameters", "kept_maps")
+FOR_THE_PLAN_ONLY = (
+    *("describe", "check", "prepare", "identify", "hints", "shape"),
+    *("multiply_adds", "parameters", "kept_maps"),
+)
 """Keys of a group's YAML that serve the plan. They are neither part of a trial nor seen by a worker."""
 
 ADDED_LATER: Mapping[str, Level] = {

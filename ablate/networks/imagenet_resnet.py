@@ -10,25 +10,28 @@ from torch.nn import functional
 
 from ablate.networks.norm import INPUT_EPS, Arm, BatchNorm2d
 from ablate.networks.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
-from ablate.networks.wrn import mean_of_pixels, stages
-
-BASE_CHANNELS = 64
-STAGES = 4
+from ablate.networks.resnet_description import imagenet_resnet_stages
+from ablate.networks.wrn import mean_of_pixels, residual_blocks
 
 
 class ImageNetResNet(nn.Module):
     """The 18-layer design of He et al. with the blocks, the input and the head of the wide ResNet.
 
-    The stem is He et al.'s, a 7x7 convolution and a 3x3 max pool, each with stride 2, with no activation
-    between or before them: that is our reading, as [WR] names the design and not the stem.
+    The stem is He et al.'s: a 7x7 convolution and a 3x3 max pool, each with stride 2, with no activation between or
+    before them. That is our reading: [WR] names the design but not the stem.
+
+    Each argument is a factor or hyperparameter of an ablation, and is named in the config; hence their number.
 
     Args:
-        arm: what stands before each convolution but the stem, and the head.
+        arm: the layers before each convolution but the stem, and the head.
         depth: number of convolutions, 8n + 2: a stem, 4 stages x n blocks x 2, a 1x1 classifier.
         width: k, with 64k a whole number; the stages have 64k, 128k, 256k and 512k channels, the stem 64k.
         padding: where zeros are added at stride 2, in the stem and the max pool too.
 
-    The others, and the shapes, are those of `WideResNet`.
+    The other arguments, and the shapes, are those of `WideResNet`.
+
+    Raises:
+        UsageError: there is no such network of this depth or width.
 
     Source: [WR]; He, Zhang, Ren and Sun, arXiv 1512.03385, table 1.
     """
@@ -47,22 +50,18 @@ class ImageNetResNet(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        blocks = (depth - 2) // 8
-        if depth != 8 * blocks + 2 or blocks < 1:
-            raise ValueError(f"depth={depth}: ImageNet's residual network has 8n + 2 convolutions: 10, 18, 26, ...")
-        if BASE_CHANNELS * width % 1:
-            raise ValueError(f"width={width}: 64 times the width, the first stage's channels, is no whole number")
+        stages = imagenet_resnet_stages(depth, width)
+        first, last = stages.channels[0], stages.channels[-1]
         self.depth, self.width, self.channels, self.classes = depth, width, channels, classes
-        widths = [round(BASE_CHANNELS * width) * 2**stage for stage in range(STAGES)]
         gain = HE_GAIN if residual else PLAIN_GAIN
         conv = functools.partial(Conv2d, bits=bits, generator=generator, gain=gain, padding=padding)
 
         self.input_norm = BatchNorm2d(channels, eps=INPUT_EPS, sync=True)
-        self.stem = conv(channels, widths[0], 7, stride=2)
+        self.stem = conv(channels, first, 7, stride=2)
         self.pool = MaxPool(padding)
-        self.blocks = stages(arm, conv, widths, blocks, residual=residual, padding=padding)
-        self.before_classifier = arm.before_conv(widths[-1])
-        self.classifier = conv(widths[-1], classes, 1)
+        self.blocks = residual_blocks(arm, conv, stages, residual=residual, padding=padding)
+        self.before_classifier = arm.before_conv(last)
+        self.classifier = conv(last, classes, 1)
         self.head = arm.head(classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -72,7 +71,7 @@ class ImageNetResNet(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """3x3 with stride 2; what is added around the maps, where `padding` says, is never the largest."""
+    """Max pool, 3x3 with stride 2. Padding, whose sides `padding` decides, never counts as the largest value."""
 
     def __init__(self, padding: str):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The arms: what stands before each convolution, and what ends the network."""
+"""The arms: the layers before each convolution, and the layer that ends the network."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ INPUT_EPS = 1e-5
 
 @dataclass(frozen=True)
 class Arm:
-    """One level of the factor `norm`.
+    """One level of the factor `norm`: how to make its layers.
 
-    before_conv: channels -> the layer between a convolution's output and the next convolution,
-        (N, C, H, W) to the same shape: norm and activation together.
+    before_conv: channels -> the layer between a convolution's output and the next convolution. It is norm and
+        activation together, and keeps the shape (N, C, H, W).
     head: classes -> the layer between the classifier's maps and the global average pool.
     """
 
@@ -26,9 +26,10 @@ class Arm:
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Torch's own. Where a batch is dealt in shards, `sync` asks for the moments of all, not of each.
+    """Torch's batch norm, with a flag for batches that are trained in shards.
 
-    It computes nothing of that itself: `ablate.training.shards.dealt` puts a layer that does in its place.
+    sync: batch statistics are those of the whole batch, not of each shard. This class does not compute them:
+    `ablate.training.shards` replaces it by a layer that does.
     """
 
     def __init__(self, channels: int, *, eps: float, affine: bool = True, sync: bool = False):
@@ -37,7 +38,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 def bn(*, affine: bool, eps: float, sync: bool = False) -> Arm:
-    """Batch norm and ReLU; with `affine` the scale and offset are learned. The head's never are.
+    """Return the arm of batch norm and ReLU. With `affine` scale and offset are learned, except in the head.
 
     Source: [WR] section 3.2.1.
     """
@@ -49,15 +50,17 @@ def bn(*, affine: bool, eps: float, sync: bool = False) -> Arm:
 
 
 def srelu(*, floor: float, temperature: float) -> Arm:
-    """Shifted ReLU, max(x, floor), in place of batch norm and ReLU; logits divided by a temperature.
+    """Return the arm of shifted ReLU, max(x, floor), in place of batch norm and ReLU.
 
-    Source: [SB]; floor is -1 there, the temperature 25 to 80.
+    The head divides the logits by a temperature.
+
+    Source: [SB]; there the floor is -1 and the temperature 25 to 80.
     """
     return Arm(before_conv=lambda _channels: ShiftedReLU(floor), head=lambda _classes: Temperature(temperature))
 
 
 def gn(*, groups: int, eps: float, temperature: float) -> Arm:
-    """Group norm with learned scale and offset, and ReLU; logits divided by a temperature.
+    """Return the arm of group norm with learned scale and offset, and ReLU. The head divides by a temperature.
 
     Source: Wu and He, arXiv 1803.08494.
     """
@@ -69,7 +72,9 @@ def gn(*, groups: int, eps: float, temperature: float) -> Arm:
 
 
 def ln(*, eps: float, temperature: float) -> Arm:
-    """Layer norm over the channels of each pixel, scale and offset learned, and ReLU; as `gn` otherwise.
+    """Return the arm of layer norm over the channels of each pixel, with learned scale and offset, and ReLU.
+
+    The head divides the logits by a temperature.
 
     Source: Ba, Kiros and Hinton, arXiv 1607.06450.
     """
@@ -81,7 +86,7 @@ def ln(*, eps: float, temperature: float) -> Arm:
 
 
 def none(*, temperature: float) -> Arm:
-    """Plain ReLU in place of batch norm and ReLU; logits divided by a temperature."""
+    """Return the arm of plain ReLU in place of batch norm and ReLU. The head divides by a temperature."""
     return Arm(before_conv=lambda _channels: nn.ReLU(), head=lambda _classes: Temperature(temperature))
 
 
@@ -93,7 +98,10 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class _ShiftedReLU(torch.autograd.Function):
-    """Keeps its output, which the next convolution keeps anyway, where `clamp` would keep its input beside it."""
+    """max(x, floor), keeping its output for the backward pass.
+
+    The next convolution keeps that output anyway. `clamp` would keep its input in addition.
+    """
 
     generate_vmap_rule = True
 
@@ -113,7 +121,7 @@ class _ShiftedReLU(torch.autograd.Function):
 
 
 class ShiftedReLU(nn.Module):
-    """max(x, floor). The gradient is 0 where the output is the floor."""
+    """The larger of x and the floor. The gradient is 0 where the output is the floor."""
 
     def __init__(self, floor: float):
         super().__init__()
@@ -121,8 +129,9 @@ class ShiftedReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
-            return x.clamp_min(self.floor)  # a Function of one's own takes longer to call than a small map to compute
-        return _ShiftedReLU.apply(x, self.floor)
+            return x.clamp_min(self.floor)  # calling a custom Function takes longer than computing a small map
+        floored: Tensor = _ShiftedReLU.apply(x, self.floor)
+        return floored
 
     def extra_repr(self) -> str:
         return f"floor={self.floor}"

@@ -1,4 +1,4 @@
-"""Convolutions whose weights are used at `bits` bits, and stored at 32 for the optimiser."""
+"""Convolutions that compute with weights of `bits` bits, and store them at 32 bits for the optimiser."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 HE_GAIN = math.sqrt(2.0)
-"""He initialisation's standard deviation is gain / sqrt(F * F * C_in). Source: [WR] eq. 1."""
+"""Gain of networks with skip connections: He's standard deviation is gain / sqrt(F * F * C_in). Source: [WR] eq. 1."""
 PLAIN_GAIN = 2.0
-"""In place of it in networks without skip connections. Source: [WR] appendix B."""
+"""Gain of networks without skip connections. Source: [WR] appendix B."""
 
 
 STEPS = {1: 1.0, 2: 0.4978433, 4: 0.1676003, 8: 0.01538119}
 """Bits -> half the distance between neighbouring levels, for a weight of standard deviation 1.
 
-Beyond 1 bit: where the mean squared error of quantising a standard normal weight is least.
+Beyond 1 bit it is the one that minimises the mean squared error of quantising a standard normal weight.
 Source: Max, Quantizing for minimum distortion (1960), uniform output levels.
 """
 
@@ -27,21 +27,22 @@ ALLOWED_BITS = (*STEPS, 32)
 
 
 def quantized(weight: Tensor, bits: int, constant: float) -> Tensor:
-    """Each weight's nearest level: an odd multiple, -(2^bits - 1) to 2^bits - 1, of constant * STEPS[bits].
+    """Return each weight's nearest level.
 
-    At 1 bit: constant * sign(W), with sign(0) = +1.
+    The levels are the odd multiples of constant * STEPS[bits], from -(2^bits - 1) to 2^bits - 1 times it.
+    At 1 bit the result is constant * sign(W), with sign(0) = +1.
 
     >>> quantized(torch.tensor([-9.0, -0.1, 0.0, 1.2]), bits=1, constant=0.5).tolist()
     [-0.5, -0.5, 0.5, 0.5]
 
-    Source: [WR] eq. 1 at 1 bit; more bits are ours.
+    Source: [WR] eq. 1 at 1 bit; the extension to more bits is ours.
     """
     step, most = constant * STEPS[bits], 2**bits - 1
     return weight.div(2 * step).floor_().mul_(2).add_(1).clamp_(-most, most).mul_(step)
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Quantized weights; the gradient passes to the real-valued ones as it is, unclipped."""
+    """Quantized weights, whose gradient passes unchanged and unclipped to the real-valued weights."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bits: int, constant: float) -> Tensor:
@@ -55,9 +56,11 @@ class _StraightThrough(torch.autograd.Function):
 class Conv2d(nn.Conv2d):
     """A square convolution without bias, at 1 to 32 bits per weight, He-initialised from `generator`.
 
-    The standard deviation of the initial weights is also the constant that scales quantized ones.
-    Below 32 bits, forward and backward see `quantized` weights; the optimiser updates the real-valued ones.
-    The weights are scaled, not the feature maps, so that weight gradients are not.
+    The standard deviation of the initial weights is also the constant that scales quantized weights.
+    Below 32 bits, the forward and the backward pass use `quantized` weights; the optimiser updates the real-valued
+    ones. The weights are scaled, not the feature maps, so that the weights' gradients are not scaled.
+
+    Each argument is a property of the layer or a factor of an ablation; hence their number.
 
     Args:
         channels_in: channels of the input, (N, C_in, H, W).
@@ -66,7 +69,7 @@ class Conv2d(nn.Conv2d):
         stride: in pixels.
         bits: bits per weight, one of ALLOWED_BITS.
         gain: the initial weights' standard deviation times sqrt(F * F * C_in).
-        padding: where zeros are added at stride 2, "torch" on all sides, "tf" as TensorFlow's "same".
+        padding: where zeros are added at stride 2: "torch" on all sides, "tf" as TensorFlow's "same" does.
         generator: source of the initial weights.
 
     Source: [WR] eq. 1.
@@ -93,7 +96,7 @@ class Conv2d(nn.Conv2d):
         nn.init.normal_(self.weight, std=self.constant, generator=generator)
 
     def reset_parameters(self) -> None:
-        """Left to `__init__`, which draws from the trial's own generator and never the global one."""
+        """Do nothing: `__init__` draws from the trial's own generator, never from the global one."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's own name)
         weight = self.weight if self.bits == 32 else _StraightThrough.apply(self.weight, self.bits, self.constant)
@@ -103,7 +106,7 @@ class Conv2d(nn.Conv2d):
 
 
 def same_padding(size: Sequence[int], kernel: int, stride: int) -> list[int]:
-    """TensorFlow's "same" padding of (H, W), as torch's pad takes it: left, right, top, bottom.
+    """Return TensorFlow's "same" padding of (H, W) in the order of torch's pad: left, right, top, bottom.
 
     >>> same_padding((8, 7), kernel=3, stride=2)
     [1, 1, 0, 1]

@@ -12,18 +12,22 @@ from torch import Tensor, nn
 from ablate.core.errors import UsageError
 from ablate.networks.norm import bn
 from ablate.networks.quantize import Conv2d
-from ablate.networks.wrn import BASE_CHANNELS, WideResNet
+from ablate.networks.resnet_description import WIDE_BASE_CHANNELS
+from ablate.networks.wrn import WideResNet
 
 
 def read_mat(path: Path) -> WideResNet:
-    """A 1-bit network with batch norm from a file like CIFAR10_allparams.mat, in evaluation mode.
+    """Return a 1-bit network with batch norm from a file like CIFAR10_allparams.mat, in evaluation mode.
 
-    Depth, width, channels and classes are read from the arrays, in network order by the numbers in their
-    names: `conv2d*`, uint8 (1, F, F, C_in, C_out) with 0 and 1 for -1 and +1; `batch_normalization*`, float32,
-    the first (4, C) with scale, offset, mean and variance, the others (2, C) with mean and variance.
+    Depth, width, channels and classes follow from the arrays. The numbers in the arrays' names give their order in
+    the network. There are two kinds:
+
+    - `conv2d*`, uint8 (1, F, F, C_in, C_out), with 0 for -1 and 1 for +1;
+    - `batch_normalization*`, float32: the first is (4, C) with scale, offset, mean and variance, the others are
+      (2, C) with mean and variance.
 
     Raises:
-        UsageError: the file is no MATLAB file, or its arrays are not such a network's.
+        UsageError: the file is no MATLAB file, or its arrays are not those of such a network.
 
     Source: the authors' code release.
     """
@@ -33,14 +37,14 @@ def read_mat(path: Path) -> WideResNet:
         arrays = loadmat(path)
     except Exception as error:  # scipy raises whatever its parser trips over
         raise UsageError(f"weights={path}: not a readable MATLAB file ({error})") from error
-    kernels, moments = (_in_order(arrays, kind) for kind in ("conv2d", "batch_normalization"))
+    kernels, norms = (_in_order(arrays, kind) for kind in ("conv2d", "batch_normalization"))
     try:
-        if not kernels or not moments:
+        if not kernels or not norms:
             raise ValueError("no arrays named conv2d and batch_normalization")
         network = _network(kernels)
         for kernel, layer in zip(kernels, _layers(network, Conv2d), strict=True):
             _fill(layer.weight, kernel[0].permute(3, 2, 0, 1).float() * 2 - 1)
-        for values, layer in zip(moments, _layers(network, nn.BatchNorm2d), strict=True):
+        for values, layer in zip(norms, _layers(network, nn.BatchNorm2d), strict=True):
             targets = [layer.weight, layer.bias] if layer.affine else []
             for target, value in zip([*targets, layer.running_mean, layer.running_var], values, strict=True):
                 _fill(target, value)
@@ -59,12 +63,12 @@ def _in_order(arrays: dict[str, Any], kind: str) -> list[Tensor]:
 
 def _network(kernels: list[Tensor]) -> WideResNet:
     channels, stem_channels = kernels[0].shape[-2:]
-    if stem_channels % BASE_CHANNELS:
-        raise ValueError(f"{stem_channels} channels after the stem, no multiple of {BASE_CHANNELS}")
+    if stem_channels % WIDE_BASE_CHANNELS:
+        raise ValueError(f"{stem_channels} channels after the stem, no multiple of {WIDE_BASE_CHANNELS}")
     return WideResNet(
         arm=bn(affine=False, eps=1e-5),
         depth=len(kernels),
-        width=stem_channels // BASE_CHANNELS,
+        width=stem_channels // WIDE_BASE_CHANNELS,
         bits=1,
         channels=channels,
         classes=kernels[-1].shape[-1],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,29 +12,33 @@ from torch.nn import functional
 
 from ablate.networks.norm import INPUT_EPS, Arm, BatchNorm2d
 from ablate.networks.quantize import HE_GAIN, PLAIN_GAIN, Conv2d, same_padding
-
-BASE_CHANNELS = 16
-STAGES = 3
+from ablate.networks.resnet_description import Stages, wide_resnet_stages
 
 
 class WideResNet(nn.Module):
-    """Pre-activation wide ResNet without biases or learned shortcuts.
+    """A pre-activation wide ResNet without biases or learned shortcuts.
 
-    Raw pixel values, 0 to 255, go in: an input BN with learned scale and offset replaces preprocessing;
-    on shards of a batch it has the moments of the whole, as preprocessing would.
+    It reads raw pixel values, 0 to 255: a batch norm at the input, with learned scale and offset, replaces
+    preprocessing. Where a batch is trained in shards, that norm uses the statistics of the whole batch, as
+    preprocessing would.
+
+    Each argument is a factor or hyperparameter of an ablation, and is named in the config; hence their number.
 
     Args:
-        arm: what stands before each convolution, and the head.
+        arm: the layers before each convolution but the stem, and the head.
         depth: number of convolutions, 6n + 2: a stem, 3 stages x n blocks x 2, a 1x1 classifier.
         width: k, a whole number; the stages have 16k, 32k and 64k channels, the stem 16k.
         bits: bits per weight of every convolution, stem and classifier included.
         channels: channels of the images.
         classes: number of classes.
-        residual: with skip connections; without them the network is plain, and its initial weights and
-            the constant of quantized ones are larger, as [WR] appendix B says.
-        padding: where zeros are added at stride 2: "torch" on all sides, "tf" as TensorFlow's "same" does,
-            which weights that the authors' code trained need.
+        residual: whether there are skip connections. Without them the network is plain; its initial weights and
+            the constant of quantized weights are then larger, as in [WR] appendix B.
+        padding: where zeros are added at stride 2: "torch" on all sides, "tf" as TensorFlow's "same" does.
+            Weights that the authors' code trained need "tf".
         generator: source of the initial weights; None draws from torch's global one.
+
+    Raises:
+        UsageError: there is no wide ResNet of this depth or width.
 
     Shapes: (N, channels, H, W) float -> (N, classes) logits, H and W any size from 4 up.
 
@@ -55,21 +59,17 @@ class WideResNet(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        blocks = (depth - 2) // 6
-        if depth != 6 * blocks + 2 or blocks < 1:
-            raise ValueError(f"depth={depth}: a wide ResNet has 6n + 2 convolutions: 8, 14, 20, 26, ...")
-        if width % 1:
-            raise ValueError(f"width={width}: a wide ResNet's stages have 16, 32, 64 channels times a whole number")
+        stages = wide_resnet_stages(depth, width)
+        first, last = stages.channels[0], stages.channels[-1]
         self.depth, self.width, self.channels, self.classes = depth, int(width), channels, classes
-        widths = [BASE_CHANNELS * int(width) * 2**stage for stage in range(STAGES)]
         gain = HE_GAIN if residual else PLAIN_GAIN
         conv = functools.partial(Conv2d, bits=bits, generator=generator, gain=gain, padding=padding)
 
         self.input_norm = BatchNorm2d(channels, eps=INPUT_EPS, sync=True)
-        self.stem = conv(channels, widths[0], 3)
-        self.blocks = stages(arm, conv, widths, blocks, residual=residual, padding=padding)
-        self.before_classifier = arm.before_conv(widths[-1])
-        self.classifier = conv(widths[-1], classes, 1)
+        self.stem = conv(channels, first, 3)
+        self.blocks = residual_blocks(arm, conv, stages, residual=residual, padding=padding)
+        self.before_classifier = arm.before_conv(last)
+        self.classifier = conv(last, classes, 1)
         self.head = arm.head(classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -79,28 +79,28 @@ class WideResNet(nn.Module):
 
 
 def mean_of_pixels(maps: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C), in at least 32 bits: in 16, logits of an image tie."""
+    """Average (N, C, H, W) over the pixels to (N, C), in at least 32 bits: in 16, logits of an image would tie."""
     return maps.mean(dim=(2, 3), dtype=torch.promote_types(maps.dtype, torch.float32))
 
 
-def stages(
-    arm: Arm, conv: Callable[..., nn.Module], widths: Sequence[int], blocks: int, *, residual: bool, padding: str
+def residual_blocks(
+    arm: Arm, conv: Callable[..., nn.Module], stages: Stages, *, residual: bool, padding: str
 ) -> nn.Sequential:
-    """For each of `widths` so many blocks with that many channels; the first block gets widths[0] already."""
-    made = nn.Sequential()
-    channels_in = widths[0]
-    for channels_out in widths:
-        for _ in range(blocks):
-            made.append(Block(arm, conv, channels_in, channels_out, residual=residual, padding=padding))
+    """Return the blocks of all stages. The first block reads as many channels as the first stage has."""
+    blocks = nn.Sequential()
+    channels_in = stages.channels[0]
+    for channels_out in stages.channels:
+        for _ in range(stages.blocks):
+            blocks.append(Block(arm, conv, channels_in, channels_out, residual=residual, padding=padding))
             channels_in = channels_out
-    return made
+    return blocks
 
 
 class Block(nn.Module):
-    """[norm and activation, 3x3 convolution] twice, plus the input where the network is residual.
+    """A block: [norm and activation, 3x3 convolution] twice, plus the input where the network is residual.
 
-    Where the channels double, the first convolution has stride 2, and the shortcut is a 3x3 average pool
-    with stride 2, whose padding is not counted in the mean, with zeros for the new channels.
+    Where the channels double, the first convolution has stride 2. The shortcut is then a 3x3 average pool with
+    stride 2, whose padding does not count in the mean, followed by zeros for the new channels.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Block(nn.Module):
         self.conv2 = conv(channels_out, channels_out, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.conv1(self.before_conv1(x))
+        branch: Tensor = self.conv1(self.before_conv1(x))
         branch = self.conv2(self.before_conv2(branch))
         return branch + self._shortcut(x) if self.residual else branch
 
@@ -136,9 +136,9 @@ class Block(nn.Module):
 
 
 class _AveragePool(torch.autograd.Function):
-    """3x3 with stride 2 and padding that is not counted in the mean.
+    """Average pool, 3x3 with stride 2, whose padding does not count in the mean.
 
-    Keeps its input's shape for the backward pass, where torch's own keeps the input and reads nothing else of it.
+    For the backward pass it keeps its input's shape. Torch's own pool keeps the whole input, and reads its shape only.
     """
 
     generate_vmap_rule = True
@@ -157,12 +157,13 @@ class _AveragePool(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,) = gradients
         like = torch.empty(ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=ctx.format)
-        return torch.ops.aten.avg_pool2d_backward(gradient, like, [3, 3], [2, 2], [1, 1], False, False, None)
+        back: Tensor = torch.ops.aten.avg_pool2d_backward(gradient, like, [3, 3], [2, 2], [1, 1], False, False, None)
+        return back
 
 
 def _average_pool_as_tf(x: Tensor) -> Tensor:
-    """3x3 with stride 2 and TensorFlow's "same" padding, which is not counted in the mean."""
+    """Average-pool 3x3 with stride 2 and TensorFlow's "same" padding, which does not count in the mean."""
     sides = same_padding(x.shape[-2:], kernel=3, stride=2)
-    there = functional.pad(torch.ones_like(x[:1, :1]), sides)
-    share = functional.avg_pool2d(there, 3, stride=2)  # of each window that is image
+    is_image = functional.pad(torch.ones_like(x[:1, :1]), sides)
+    share = functional.avg_pool2d(is_image, 3, stride=2)  # of each window's pixels that are the image's
     return functional.avg_pool2d(functional.pad(x, sides), 3, stride=2) / share

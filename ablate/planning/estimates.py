@@ -7,7 +7,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ablate import CONF
 from ablate.core import hardware
 from ablate.core.identity import FOR_THE_PLAN_ONLY, at_current_paths, science, trial_id
+from ablate.networks import description
 from ablate.planning import schema
 from ablate.store import history
 
@@ -120,29 +121,42 @@ def training_multiply_adds(config: Mapping[str, Any]) -> int | None:
 
     Three times the forward pass's: the gradient of the maps, and that of the weights, cost as much again.
     """
-    dataset, counts = config["dataset"], schema.hooks(config, "multiply_adds")
-    if not counts or "shape" not in dataset:
+    dataset, count = config["dataset"], _counted(config, "multiply_adds", description.multiply_adds)
+    if count is None:
         return None
-    images = round(dataset["shape"]["items"] * (1 - dataset.get("valid_fraction", 0)))
-    return 3 * counts[0](config) * images * config["recipe"]["epochs"]
+    images: int = round(dataset["shape"]["items"] * (1 - dataset.get("valid_fraction", 0)))
+    epochs: int = config["recipe"]["epochs"]
+    return 3 * count * images * epochs
 
 
 def parameters(config: Mapping[str, Any]) -> int | None:
     """The network's parameters; None where it has no count, or the data set no shape."""
-    counts = schema.hooks(config, "parameters")
-    return counts[0](config) if counts and "shape" in config["dataset"] else None
+    return _counted(config, "parameters", description.parameters)
+
+
+def _counted(
+    config: Mapping[str, Any], key: str, by_description: Callable[[Mapping[str, Any]], int | None]
+) -> int | None:
+    """Return what the function counts that a group's YAML names under `key`, else what its description gives."""
+    if "shape" not in config["dataset"]:
+        return None
+    counts = schema.hooks(config, key)
+    if not counts:
+        return by_description(config)
+    count: int = counts[0](config)
+    return count
 
 
 def training_bytes(config: Mapping[str, Any]) -> int | None:
     """Memory at the peak of training, roughly: a batch's maps, and weights, gradients, velocity and one copy."""
-    learned, counts = parameters(config), schema.hooks(config, "kept_maps")
-    if learned is None or not counts:
+    learned, kept = parameters(config), _counted(config, "kept_maps", description.kept_maps)
+    if learned is None or kept is None:
         return None
     recipe = config["recipe"]
     workers = config.get("dispatch", {}).get("workers_per_trial", 1)
-    at_once = -(-min(recipe["batch_size"], recipe.get("micro_batch") or recipe["batch_size"]) // workers)
+    at_once: int = -(-min(recipe["batch_size"], recipe.get("micro_batch") or recipe["batch_size"]) // workers)
     a_number = 2 if recipe.get("precision") in ("bf16", "fp16") else 4
-    return PROCESS_BYTES + a_number * counts[0](config) * at_once + 4 * 4 * learned
+    return PROCESS_BYTES + a_number * kept * at_once + 4 * 4 * learned
 
 
 def _cell(config: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import math
 import os
-import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -18,9 +17,11 @@ from omegaconf import MISSING, OmegaConf
 
 from ablate.core import urls
 from ablate.core.errors import UsageError
+from ablate.core.hooks import Hook, hook_of
 from ablate.core.identity import flatten
 from ablate.core.levels import show
-from ablate.networks import checks
+from ablate.networks import description
+from ablate.planning import checks
 from ablate.planning.settings import CheckpointSettings
 
 Mode = Enum("Mode", ["run", "plan"])
@@ -227,6 +228,7 @@ def check(config: Mapping[str, Any]) -> None:
     _check_cluster(config["dispatch"], config["storage"])
     if config["tune"]["storage"] is not None:
         urls.refuse_password("tune.storage", config["tune"]["storage"])
+    description.check(config)
     for hook in hooks(config, "check"):
         hook(config)
 
@@ -243,13 +245,13 @@ def _check_cluster(how: Mapping[str, Any], storage: str | None) -> None:
         )
 
 
-def hooks(config: Mapping[str, Any], name: str) -> list[Callable[[Mapping[str, Any]], Any]]:
-    """The functions of the config that the groups' YAML names, in every group that has the key.
+def hooks(config: Mapping[str, Any], name: str) -> list[Hook]:
+    """Return the functions of the config that the groups' YAML names, in every group that has the key.
 
     `check` (torch-free) raises UsageError, `prepare` works before a run, `multiply_adds` counts an image's.
     """
     groups = (value for value in config.values() if isinstance(value, Mapping))
-    return [_named(group[name], name) for group in groups if group.get(name)]
+    return [hook for group in groups if (hook := hook_of(group, name))]
 
 
 def check_targets(config: Mapping[str, Any]) -> None:
@@ -282,11 +284,3 @@ def _is_found(module: str, _path: tuple[str, ...], _cwd: str) -> bool:
     if importlib.util.find_spec(module) is None:
         raise ImportError(module)
     return True
-
-
-def _named(path: str, key: str) -> Callable[[Mapping[str, Any]], Any]:
-    module, _, function = path.rpartition(".")
-    try:
-        return pkgutil.resolve_name(f"{module}:{function}")
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{key}: {path}: no such function ({error})") from error

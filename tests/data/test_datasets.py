@@ -3,9 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablate.core.errors import UsageError
 from ablate.data import datasets
-from ablate.networks import checks
 
 
 def test_digits_are_whole_stratified_and_stretched_to_255():
@@ -48,9 +46,3 @@ def test_synthetic_classes_can_be_told_apart():
     centres = np.stack([made.train.images[made.train.labels == c].mean(0) for c in range(4)])
     distance = ((made.test.images[:, None] - centres[None]) ** 2).sum((2, 3, 4))
     assert (distance.argmin(1) == made.test.labels).mean() > 0.95
-
-
-@pytest.mark.parametrize("value", [0, -1, None, True, "hot"])
-def test_a_temperature_that_is_no_positive_number_is_refused(value):
-    with pytest.raises(UsageError, match=r"norm.temperature="):
-        checks.shifted_relu({"norm": {"floor": -1, "temperature": value}})

@@ -12,7 +12,7 @@ from ablate.core.errors import UsageError
 from ablate.data import folders
 from ablate.data.loader import on_device
 from ablate.data.splits import Split
-from ablate.networks import checks
+from ablate.planning import checks
 from tests.support.image_files import CATS, DOGS, EELS, config, halve, made, names, picture, whole
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ablate.core.errors import UsageError
-from ablate.networks import checks, norm
+from ablate.networks import description, norm, resnet_description
 from ablate.networks.imagenet_resnet import ImageNetResNet
 from ablate.networks.norm import bn, gn, ln, none, srelu
 from ablate.networks.quantize import STEPS, Conv2d, quantized
@@ -85,21 +85,26 @@ def test_a_shape_that_imagenets_network_cannot_have_is_refused_by_name_and_by_it
     with pytest.raises(ValueError, match=f"{name}={value}: "):
         imagenet_network(**changes)
     config = {"depth": 18, "width": 2.5, "model": {"residual": True, "padding": "torch"}}
-    checks.imagenet_resnet(config)
+    resnet_description.imagenet_resnet(config)
     with pytest.raises(UsageError, match=f"{name}={value}: .*allowed: "):
-        checks.imagenet_resnet(config | changes)
+        resnet_description.imagenet_resnet(config | changes)
 
 
 def test_the_groups_of_group_norm_divide_the_channels_of_the_model_chosen():
-    def config(model, width, groups):
+    def config(model, depth, width, groups):
         norm = {"groups": groups, "eps": 1e-5, "temperature": 10}
-        return {"model": {"_target_": f"ablate.networks.{model}"}, "width": width, "norm": norm}
+        return {
+            "model": {"describe": f"ablate.networks.resnet_description.{model}"},
+            "depth": depth,
+            "width": width,
+            "norm": {"describe": "ablate.networks.norm_description.group_norm", **norm},
+        }
 
-    checks.group_norm(config("imagenet_resnet.ImageNetResNet", 0.125, 8))
+    description.check(config("imagenet_resnet", 10, 0.125, 8))
     with pytest.raises(UsageError, match=r"norm.groups=16: allowed: a divisor of the narrowest stage's 8 channels"):
-        checks.group_norm(config("imagenet_resnet.ImageNetResNet", 0.125, 16))
+        description.check(config("imagenet_resnet", 10, 0.125, 16))
     with pytest.raises(UsageError, match=r"norm.groups=32: allowed: a divisor of the narrowest stage's 16 channels"):
-        checks.group_norm(config("wrn.WideResNet", 1, 32))
+        description.check(config("wide_resnet", 8, 1, 32))
 
 
 @pytest.mark.parametrize("depth", [8, 14, 20, 26])

@@ -222,7 +222,7 @@ def test_every_config_file_composes_and_its_targets_resolve(planned, group, opti
     made = planned(f"{group}={option}", "depth=26", "seeds=1", *root)  # 6n + 2 and 8n + 2
     config = made.cell_configs[0]
     for key, path in flatten(config).items():
-        if key.rpartition(".")[2] in ("_target_", "check", "prepare", "multiply_adds"):
+        if key.rpartition(".")[2] in ("_target_", "describe", "check", "prepare"):
             module, _, name = path.rpartition(".")
             assert callable(pkgutil.resolve_name(f"{module}:{name}"))
 
@@ -262,8 +262,8 @@ def test_no_group_shares_a_root_values_name():
 
 
 def test_an_unknown_hook_is_named():
-    with pytest.raises(UsageError, match=r"check: ablate\.networks\.checks\.nothing: no such function"):
-        schema.hooks({"norm": {"check": "ablate.networks.checks.nothing"}}, "check")
+    with pytest.raises(UsageError, match=r"check: ablate\.data\.checks\.nothing: no such function"):
+        schema.hooks({"norm": {"check": "ablate.data.checks.nothing"}}, "check")
 
 
 def test_a_typed_out_studys_trials_keep_their_identity(planned):
