@@ -134,8 +134,8 @@ def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
     return client, others.from_mlflow(client, study, _requested(config))
 
 
-def _requested(config: Mapping[str, Any]) -> others.Asked:
-    return others.Asked(config["metric"], config["factors"], config["seed"], bool(config["lower_is_better"]))
+def _requested(config: Mapping[str, Any]) -> others.RunsRequest:
+    return others.RunsRequest(config["metric"], config["factors"], config["seed"], bool(config["lower_is_better"]))
 
 
 def _histories(client: Any, runs: Runs) -> Histories:

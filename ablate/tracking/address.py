@@ -1,4 +1,4 @@
-"""Where MLflow is: addresses are checked, and made absolute, without importing it."""
+"""Checking MLflow's tracking address before anything starts, without importing MLflow."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ablate.core.urls import MLFLOW_CREDENTIALS, SERVER_NOT_NAMED, SQLITE, refus
 
 ALLOWED = "sqlite:///FILE, http://HOST:PORT, https://HOST, postgresql://..., mysql://..."
 SECONDS_TO_ANSWER = 5.0
-
+"""How long a server may take to accept a connection, and to answer."""
 
 _DATABASES = ("postgresql", "mysql", "mssql")
 _SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def check(uri: str) -> None:
-    """Raise UsageError for a tracking address that cannot work; nothing is created there."""
+    """Raise UsageError for a tracking address that cannot work. Nothing is created at the address."""
     if uri == SERVER_NOT_NAMED:
         raise UsageError(
             "track=server: MLFLOW_TRACKING_URI is not set; allowed: MLFLOW_TRACKING_URI=http://SERVER:5000"
@@ -51,7 +51,7 @@ def _check_file(uri: str, path: Path) -> None:
 
 
 def _check_driver(uri: str) -> None:
-    """Say which database driver is missing now, not when tracking starts."""
+    """Raise UsageError for a database whose driver is missing, before tracking starts."""
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -66,7 +66,7 @@ def _check_driver(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
-    """MLflow itself would try for minutes before it said that nobody is there, or that it does not let one in."""
+    """Raise UsageError where no server answers or it refuses the credentials; MLflow would retry for minutes."""
     try:
         parts = urlsplit(uri)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -80,12 +80,15 @@ def _check_server(uri: str) -> None:
 
 
 def _check_credentials(uri: str) -> None:
-    """Ask the server for as little as it has; whatever else is wrong with it, tracking copes with."""
+    """Raise UsageError where the server refuses a small request for lack of rights.
+
+    Every other failure of the server is left to the tracker, which retries.
+    """
     user, password = provenance.credentials()
     request = urllib.request.Request(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
     if user and password:
-        told = base64.b64encode(f"{user}:{password}".encode()).decode()
-        request.add_header("Authorization", f"Basic {told}")
+        encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {encoded}")
     elif token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
         request.add_header("Authorization", f"Bearer {token}")
     try:

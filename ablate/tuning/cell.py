@@ -1,18 +1,21 @@
-"""The tuning of one cell: an optuna_study asked for configurations, and told how their trials went."""
+"""The tuning of one cell: an Optuna study proposes configurations and gets the results of their trials."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import random
-from typing import Any
+from collections.abc import Mapping
 
 import optuna
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
 
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Outcome
-from ablate.core.levels import Level
+from ablate.core.levels import Level, is_number
 from ablate.core.study import Trial
 from ablate.planning.search_space import Dimension, Levels
 from ablate.planning.tuning import METRICS, USUAL_TRIALS, TunedCell, Tuning, Values, name_of
@@ -26,14 +29,14 @@ _FIRST_RANDOM = 10
 
 
 class CellTuning:
-    """One cell's optuna_study, new or gone on with.
+    """One cell's Optuna study, new or continued.
 
-    A configuration counts as started once a trial of it is handed out. One that comes a second time is told the
-    first one's result and counts no more. With a smaller budget than an earlier driver had, only as many of the first
-    configurations count as that allows.
+    A configuration counts as started once a trial of it is handed out. When Optuna proposes it a second time, it gets
+    the first trial's result and does not count again. Where an earlier driver had a larger budget, only the first
+    configurations count, as many as the budget allows now.
     """
 
-    def __init__(self, storage: Any, study: str, tuning: Tuning, cell: TunedCell) -> None:
+    def __init__(self, storage: optuna.storages.BaseStorage, study: str, tuning: Tuning, cell: TunedCell) -> None:
         self.tuning, self.cell = tuning, cell
         self.more_is_better = METRICS[tuning.metric] == "maximize"
         self.optuna_study = optuna.create_study(
@@ -44,8 +47,8 @@ class CellTuning:
             load_if_exists=True,
         )
         self.numbers: dict[str, int] = {}  # trial_id -> number in Optuna
-        self.running: dict[str, Any] = {}  # trial_id -> Optuna's trial, while it is not over
-        self.told: dict[str, int] = {}  # trial_id -> epochs told
+        self.running: dict[str, optuna.trial.Trial] = {}  # trial_id -> Optuna's trial, until it ends
+        self.epochs: dict[str, int] = {}  # trial_id -> the last epoch that it reported
         self.taken_over: list[Trial] = []
         for frozen in self.optuna_study.get_trials(deepcopy=False):
             self._take_over(frozen)
@@ -56,13 +59,13 @@ class CellTuning:
 
     @property
     def spent(self) -> int:
-        """Epochs that the configurations trained, all together."""
-        return sum(self.told.values())
+        """Return the number of epochs that all configurations trained together."""
+        return sum(self.epochs.values())
 
     @property
     def is_spent(self) -> bool:
-        """Whether no further configuration is to be started."""
-        promised = sum(self.cell.epochs - self.told[trial_id] for trial_id in self.running)
+        """Return whether the budget allows no further configuration."""
+        promised = sum(self.cell.epochs - self.epochs[trial_id] for trial_id in self.running)
         is_out_of_epochs = self.tuning.epochs is not None and self.spent + promised >= self.tuning.epochs
         return is_out_of_epochs or self.started >= self.tuning.budget(self.cell)
 
@@ -71,71 +74,83 @@ class CellTuning:
         return self.is_spent and not self.running
 
     def ask(self) -> Trial:
-        """The next configuration, as a trial."""
+        """Return the next configuration, as a trial."""
         for tries in itertools.count():
-            found = self._asked(fresh=self.tuning.sampler == "grid" or tries >= _TRIES)
-            trial = self._trial(found.params)
-            found.set_user_attr(TRIAL, trial.trial_id)
+            proposed = self._propose(fresh=self.tuning.sampler == "grid" or tries >= _TRIES)
+            trial = self._trial(proposed.params)
+            proposed.set_user_attr(TRIAL, trial.trial_id)
             if trial.trial_id not in self.numbers:
-                self.numbers[trial.trial_id] = found.number
-                self.running[trial.trial_id] = found
-                self.told[trial.trial_id] = 0
+                self.numbers[trial.trial_id] = proposed.number
+                self.running[trial.trial_id] = proposed
+                self.epochs[trial.trial_id] = 0
                 return trial
-            self._tell_twin(found, self.numbers[trial.trial_id])
+            self._tell_twin(proposed, self.numbers[trial.trial_id])
         raise AssertionError
 
     def report(self, trial: Trial, event: Epoch) -> str | None:
-        """An epoch of a trial; why it is to stop now, if it is."""
-        found = self.running.get(trial.trial_id)
-        if found is None:
+        """Take in an epoch of a trial; return the reason why the trial is to stop now, or None.
+
+        Raises:
+            UsageError: the epoch has no value of the metric.
+        """
+        running = self.running.get(trial.trial_id)
+        if running is None:
             return None
         value = event.metrics.get(self.tuning.metric)
         if value is None:
-            told = f"{trial.cell} tells no {self.tuning.metric} at the end of an epoch"
             raise UsageError(
-                f"tune.metric={self.tuning.metric}: {told}; allowed: data that sets images aside to choose by"
+                f"tune.metric={self.tuning.metric}: {trial.cell} reports no {self.tuning.metric} at the end of an "
+                "epoch; allowed: data that sets images aside to choose by"
             )
-        if event.epoch > self.told[trial.trial_id]:
-            self.told[trial.trial_id] = event.epoch
-            found.report(value, event.epoch)
+        if event.epoch > self.epochs[trial.trial_id]:
+            self.epochs[trial.trial_id] = event.epoch
+            running.report(value, event.epoch)
         if self.tuning.epochs is not None and self.spent >= self.tuning.epochs and event.epoch < self.cell.epochs:
             return f"the cell's budget of {self.tuning.epochs} epochs is spent"
-        if self.tuning.pruner != "none" and event.epoch < self.cell.epochs and found.should_prune():
-            told = f"{self.tuning.metric} {value:.4g} at epoch {event.epoch} of {self.cell.epochs}"
-            return f"{self.tuning.pruner} pruner: {told}"
+        if self.tuning.pruner != "none" and event.epoch < self.cell.epochs and running.should_prune():
+            reached = f"{self.tuning.metric} {value:.4g} at epoch {event.epoch} of {self.cell.epochs}"
+            return f"{self.tuning.pruner} pruner: {reached}"
         return None
 
     def tell(self, trial: Trial, outcome: Outcome, last: Epoch | None) -> None:
-        """How a trial ended; `last` is its last epoch."""
-        found = self.running.pop(trial.trial_id, None)
-        if found is None:
+        """Take in how a trial ended; `last` is its last epoch."""
+        running = self.running.pop(trial.trial_id, None)
+        if running is None:
             return
         kind = "done" if isinstance(outcome, Done) else outcome.kind
-        found.set_user_attr(OUTCOME, kind)
+        running.set_user_attr(OUTCOME, kind)
         if kind == "done":
             assert last is not None
-            found.set_user_attr(LOSS, last.metrics.get("valid_loss", math.inf))
-            self.optuna_study.tell(found, last.metrics[self.tuning.metric])
+            running.set_user_attr(LOSS, last.metrics.get("valid_loss", math.inf))
+            self.optuna_study.tell(running, last.metrics[self.tuning.metric])
         elif kind == "diverged":
-            self.optuna_study.tell(found, 0.0 if self.more_is_better else math.inf)  # a sampler is to keep away
+            self.optuna_study.tell(running, 0.0 if self.more_is_better else math.inf)  # so that the sampler avoids it
         else:
-            self.optuna_study.tell(found, state=TrialState.PRUNED if kind == "pruned" else TrialState.FAIL)
+            self.optuna_study.tell(running, state=TrialState.PRUNED if kind == "pruned" else TrialState.FAIL)
 
     def best(self) -> Values | None:
-        """The configuration with the best `metric`; of equals the smaller loss, then the first. None without any."""
-        known = self.optuna_study.get_trials(deepcopy=False)
+        """Return the configuration with the best metric, or None where none is done.
+
+        Of equal ones it is the one with the smaller loss, then the one that was proposed first.
+        """
         counted = set(self.numbers.values())
-        done = [one for one in known if one.number in counted and one.user_attrs.get(OUTCOME) == "done"]
+        done = [
+            (frozen.value, frozen)
+            for frozen in self.optuna_study.get_trials(deepcopy=False)
+            if frozen.number in counted and frozen.user_attrs.get(OUTCOME) == "done" and frozen.value is not None
+        ]
         if not done:
             return None
 
-        def place(one: Any) -> tuple[float, float, int]:
-            return (-one.value if self.more_is_better else one.value, one.user_attrs[LOSS], one.number)
+        def rank(pair: tuple[float, FrozenTrial]) -> tuple[float, float, int]:
+            value, frozen = pair
+            return (-value if self.more_is_better else value, frozen.user_attrs[LOSS], frozen.number)
 
-        return self._values(min(done, key=place).params)
+        _, best = min(done, key=rank)
+        return self._values(best.params)
 
-    def _take_over(self, frozen: Any) -> None:
-        """One of an earlier driver's, which may have been killed at any point."""
+    def _take_over(self, frozen: FrozenTrial) -> None:
+        """Take over a trial of an earlier driver, which may have been killed at any point."""
         is_running = frozen.state == TrialState.RUNNING
         if frozen.params.keys() != self.cell.space.keys() or TWIN in frozen.user_attrs:
             if is_running:
@@ -146,48 +161,61 @@ class CellTuning:
         trial = self._trial(frozen.params)
         if trial.trial_id in self.numbers:
             if is_running:
-                self._tell_twin(optuna.trial.Trial(self.optuna_study, frozen._trial_id), self.numbers[trial.trial_id])
+                self._tell_twin(_live(self.optuna_study, frozen), self.numbers[trial.trial_id])
             return
         self.numbers[trial.trial_id] = frozen.number
-        self.told[trial.trial_id] = max(frozen.intermediate_values, default=0)
+        self.epochs[trial.trial_id] = max(frozen.intermediate_values, default=0)
         self.taken_over.append(trial)
         if is_running:
-            self.running[trial.trial_id] = optuna.trial.Trial(self.optuna_study, frozen._trial_id)
+            self.running[trial.trial_id] = _live(self.optuna_study, frozen)
 
-    def _asked(self, *, fresh: bool) -> Any:
+    def _propose(self, *, fresh: bool) -> optuna.trial.Trial:
+        """Return Optuna's next trial; with `fresh`, one of a configuration that was not tried."""
         number = len(self.optuna_study.get_trials(deepcopy=False))
         self.optuna_study.sampler = _sampler(self.tuning, number)
         if fresh:
             self.optuna_study.enqueue_trial(self._untried())
         return self.optuna_study.ask({key: _distribution(dimension) for key, dimension in self.cell.space.items()})
 
-    def _untried(self) -> dict[str, Any]:
-        """A configuration of a finite space that was not tried, in an order that is the same for equal spaces."""
+    def _untried(self) -> dict[str, Level]:
+        """Return an untried configuration of a finite space; equal spaces are gone through in the same order."""
         of_each = [_all(dimension) for dimension in self.cell.space.values()]
         points = [dict(zip(self.cell.space, point, strict=True)) for point in itertools.product(*of_each)]
         random.Random(self.tuning.seed).shuffle(points)
         return next(point for point in points if self._trial(point).trial_id not in self.numbers)
 
-    def _tell_twin(self, found: Any, number: int) -> None:
-        """Let the sampler know what this configuration gave the first time."""
-        twin = next(one for one in self.optuna_study.get_trials(deepcopy=False) if one.number == number)
-        found.set_user_attr(TWIN, number)
+    def _tell_twin(self, proposed: optuna.trial.Trial, number: int) -> None:
+        """Give the sampler the result that this configuration had as trial `number`."""
+        twin = next(frozen for frozen in self.optuna_study.get_trials(deepcopy=False) if frozen.number == number)
+        proposed.set_user_attr(TWIN, number)
         if twin.state == TrialState.COMPLETE:
-            self.optuna_study.tell(found, twin.value)
+            self.optuna_study.tell(proposed, twin.value)
         else:
-            self.optuna_study.tell(found, state=TrialState.FAIL)
+            self.optuna_study.tell(proposed, state=TrialState.FAIL)
 
-    def _values(self, params: dict[str, Any]) -> dict[str, Level]:
-        return {
-            key: params[key] if isinstance(dimension, Levels) else dimension.rounded(params[key])
-            for key, dimension in self.cell.space.items()
-        }
+    def _values(self, params: Mapping[str, Level]) -> dict[str, Level]:
+        values: dict[str, Level] = {}
+        for key, dimension in self.cell.space.items():
+            value = params[key]
+            if not isinstance(dimension, Levels):
+                assert is_number(value)
+                value = dimension.rounded(value)
+            values[key] = value
+        return values
 
-    def _trial(self, params: dict[str, Any]) -> Trial:
+    def _trial(self, params: Mapping[str, Level]) -> Trial:
         return self.cell.make(self._values(params), self.tuning.seed)
 
 
-def _distribution(dimension: Dimension) -> Any:
+def _live(study: optuna.Study, frozen: FrozenTrial) -> optuna.trial.Trial:
+    """Return a running trial of an earlier process, as one that takes reports.
+
+    Optuna has no public way to do so: `FrozenTrial._trial_id` is private. Nothing else here uses a private name.
+    """
+    return optuna.trial.Trial(study, frozen._trial_id)
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
     if isinstance(dimension, Levels):
         return optuna.distributions.CategoricalDistribution(dimension.levels)
     if dimension.whole:
@@ -201,8 +229,11 @@ def _all(dimension: Dimension) -> list[Level]:
     return list(range(int(dimension.low), int(dimension.high) + 1))
 
 
-def _sampler(tuning: Tuning, number: int) -> Any:
-    """Seeded by the configuration's number: the same draws in every cell while they are random, and after a restart."""
+def _sampler(tuning: Tuning, number: int) -> BaseSampler:
+    """Return the sampler for the configuration with this number, which seeds it.
+
+    So draws are the same in every cell as long as they are random, and the same after a restart.
+    """
     seed = random.Random(f"{tuning.seed} {number}").getrandbits(32)
     if tuning.sampler != "tpe":
         return optuna.samplers.RandomSampler(seed=seed)
@@ -210,9 +241,9 @@ def _sampler(tuning: Tuning, number: int) -> Any:
     return optuna.samplers.TPESampler(n_startup_trials=first, multivariate=True, seed=seed)
 
 
-def _pruner(tuning: Tuning, cell: TunedCell) -> Any:
+def _pruner(tuning: Tuning, cell: TunedCell) -> BasePruner:
     if tuning.pruner == "median":
-        first = max(2, (tuning.trials or USUAL_TRIALS) // 6)  # that nothing is held against
+        first = max(2, (tuning.trials or USUAL_TRIALS) // 6)  # before that many trials it prunes none
         return optuna.pruners.MedianPruner(n_startup_trials=first, n_warmup_steps=max(1, round(0.3 * cell.epochs)))
     if tuning.pruner == "hyperband":
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=cell.epochs)

@@ -1,4 +1,4 @@
-"""What the papers printed -> one row per number."""
+"""The numbers that the papers printed, one row per number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "
 
 
 def printed(path: Path = PUBLISHED) -> pd.DataFrame:
-    """The papers' numbers as they stand in the file, with the crops of each test image that its note states.
+    """Return the papers' numbers as the file has them, with the crops of each test image that its note states.
 
     Raises:
         UsageError: the file is not there, lacks a column, or has a value that is not a number.
@@ -36,9 +36,12 @@ def printed(path: Path = PUBLISHED) -> pd.DataFrame:
 
 
 def read(path: Path = PUBLISHED) -> Runs:
-    """What the papers printed, one row per number; errors turned into accuracies.
+    """Return the numbers that the papers printed, one row per number. Error rates are turned into accuracies.
 
-    Rows that do not state every factor are left out: they can be matched with nothing. `Raises` as in `printed`.
+    Rows that do not state every factor are left out, because no row can be matched with them.
+
+    Raises:
+        UsageError: as `printed` does.
     """
     stated = printed(path).dropna(subset=list(PUBLISHED_FACTORS))
     value = stated["value"] / 100

@@ -1,4 +1,4 @@
-"""What every source of runs gives: one row per trial, and which columns were varied on purpose."""
+"""The runs that every source returns: one row per trial, and the names of the columns that are factors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from ablate.core.levels import Level
 from ablate.core.study import PREFERRED
 
 OTHER_OPS = ("norm_ops", "activation_ops", "scale_ops", "add_ops", "pool_ops")
@@ -20,9 +21,9 @@ COSTS = (
     *("latency_ms", "latency_low_ms", "latency_high_ms"),
     *("inference_images_per_s", "inference_low_images_per_s", "inference_high_images_per_s"),
 )
-"""What a trial took and what its network costs, as `ablate.training.cost` measures it.
+"""Columns for the time and memory of a trial and the costs of its network, as `ablate.training.cost` measures them.
 
-A frame has the columns that at least one run reports.
+A frame has those that at least one run reports.
 """
 
 BOOKKEEPING = (
@@ -34,9 +35,10 @@ BOOKKEEPING = (
 
 @dataclass(frozen=True)
 class Measure:
-    """What `acc` is, for people. `unit` of a figure and `points` of a margin may be empty: then the numbers are plain.
+    """The name and the units of the figure in column `acc`, as reports show them.
 
-    `acc` holds a hundredth of what is shown, so that 0.98 is 98%.
+    `unit` follows a figure and `points` a margin; numbers stand alone where they are empty. `acc` holds a hundredth of
+    the number that is shown: 0.98 is 98%.
     """
 
     name: str = "test accuracy"
@@ -45,7 +47,7 @@ class Measure:
     lower_is_better: bool = False
 
     def of(self, what: str, unit: str) -> str:
-        """A heading with its unit.
+        """Return a heading with its unit.
 
         >>> Measure().of("margin", Measure().points), Measure("loss", "", "").of("margin", "")
         ('margin (pp)', 'margin')
@@ -53,8 +55,8 @@ class Measure:
         return f"{what} ({unit})" if unit else what
 
 
-def measured(name: str, values: pd.Series, *, lower_is_better: bool = False) -> tuple[Measure, pd.Series]:
-    """A metric's values as `acc`, and what that then is: values that all lie in [0, 1] are shown in percent.
+def measured(name: str, values: pd.Series[float], *, lower_is_better: bool = False) -> tuple[Measure, pd.Series[float]]:
+    """Return how a metric is shown, and its values as `acc`. Values that all lie in [0, 1] are shown in percent.
 
     >>> measured("auc", pd.Series([0.5, 0.9]))[0].points, measured("loss", pd.Series([0.5, 1.9]))[0].points
     ('pp', '')
@@ -67,10 +69,15 @@ def measured(name: str, values: pd.Series, *, lower_is_better: bool = False) -> 
 
 @dataclass(frozen=True)
 class Choice:
-    """What tuning chose for a cell. `edges`: keys at an end of what there was to choose from: lowest, or highest."""
+    """What tuning chose for a cell.
 
-    cell: Mapping[str, Any]
-    values: Mapping[str, Any]
+    cell: the cell's levels.
+    values: the chosen value of each tuned key; empty where no trial of the tuning was done.
+    edges: the keys whose value lies at an end of their range, with the end: lowest, or highest.
+    """
+
+    cell: Mapping[str, Level]
+    values: Mapping[str, Level]
     edges: Mapping[str, str]
 
 
@@ -78,32 +85,32 @@ class Choice:
 class Runs:
     """A study's trials.
 
-    frame: one row per trial. Columns: BOOKKEEPING (acc in [0, 1], the figure to report, NaN for a trial
-        without one; acc_multicrop the same with many crops of each test image; outcome "done", a failure kind,
-        "running" or "interrupted"; train_s of the last epoch, training alone; machine is host, device and threads;
-        epochs only where a paper's arms differ in them; artifacts is where the run's files are), and one per config
-        key.
+    frame: one row per trial. Columns: BOOKKEEPING, and one per config key. In BOOKKEEPING,
+        acc is the reported figure, in [0, 1], NaN for a trial without one; acc_multicrop is the same with many crops
+        of each test image; outcome is "done", a kind of failure, "running" or "interrupted"; train_s is the training
+        time of the last epoch; machine is host, device and threads; epochs is there only where a paper's arms differ
+        in it; artifacts is the address of the run's files.
     factors: the keys that were varied on purpose, in the order typed.
-    preferred: the factor and levels to compare when nobody asks for others and the study has them; a study from
-        a preset says its own.
-    derived: the keys that nobody typed and that take their values from another choice; arms need not agree.
+    preferred: the factor and levels that are compared when the user requests no others and the study has them. A study
+        from a preset has its own.
+    derived: the keys that nobody typed and whose values follow from another choice; arms need not agree in them.
     nuisance: the keys whose values were drawn for each seed, the same in every arm; margins average over them.
-    terms: what else the study said of how it was asked, by name: its design, what was tuned, how seeds were added.
+    terms: what else the study says about its request, by name: its design, what was tuned, how seeds were added.
     tried: one row per configuration of the study's tuning; None without one. Columns: run_id, outcome ("done", "pruned"
-        or a failure kind), epochs trained, wall_s, valid_acc, valid_loss, acc (on the test, which nothing was chosen
-        by), number (from 0, in the order tried), and one per config key.
-    choices: of each tuned cell, what was chosen.
+        or a kind of failure), epochs trained, wall_s, valid_acc, valid_loss, acc (on the test set, by which nothing was
+        chosen), number (from 0, in the order tried), and one per config key.
+    choices: what tuning chose for each tuned cell.
     parent_run_id: the study's own run in MLflow; None where there is none.
-    measure: what acc is.
-    notes: what a reader of a report on them must know.
-    kind: "ours" were made by `ablate.run`, "printed" by a paper, "others" elsewhere. The paper's claims are looked for
-        in ours alone.
+    measure: the name and units of acc.
+    notes: sentences that a reader of the report must know.
+    kind: "ours" were made by `ablate.run`, "printed" by a paper, "others" elsewhere. The paper's claims are tested on
+        ours alone.
     """
 
     study: str
     frame: pd.DataFrame
     factors: Sequence[str]
-    preferred: tuple[str, Sequence[Any]] = PREFERRED
+    preferred: tuple[str, Sequence[Level]] = PREFERRED
     derived: Sequence[str] = ()
     nuisance: Sequence[str] = ()
     terms: Mapping[str, Any] = field(default_factory=dict)

@@ -105,10 +105,10 @@ def test_a_diverged_row_is_named_and_not_dropped(folder, say):
         (
             ROWS,
             "factors=[norm,n]",
-            "factors=[norm,n]: n is a word of the report itself; allowed: a column or param of ",
+            "factors=[norm,n]: n is a column of the report itself; allowed: a column or param of ",
         ),
         (ROWS, "factors=[norm,norm]", "factors=[norm,norm]: norm is named twice; allowed: "),
-        (ROWS, "factors=[norm,acc]", "factors=[norm,acc]: acc is a word of the report itself"),
+        (ROWS, "factors=[norm,acc]", "factors=[norm,acc]: acc is a column of the report itself"),
         (ROWS, "metric=rep", "metric=rep: it is the seed too; allowed: another one, or seed= another one"),
         (ROWS, "metric=loss", "metric=loss: say whether less of it is better: allowed: lower_is_better=true or false"),
         ([*ROWS, "bn,4,0,1e300,"], "", "path=runs.csv: row 14 (norm=bn width=4 seed=0): acc=1e+300: allowed: a number"),
