@@ -155,7 +155,7 @@ def _design_effects(
     runs: Runs, rows: Sequence[Sequence[MarginRow]], equivalence_pp: float, right: Right
 ) -> DesignEffects | None:
     """The effects that fit the design; main effects too where a part of the grid leaves most margins unmatched."""
-    design = runs.terms.get("design")
+    design = runs.metadata.get("design")
     if not design or runs.kind == "printed":
         return None
     cells = [row for in_contrast in rows for row in in_contrast]

@@ -71,7 +71,7 @@ def report(typed: app.Composed) -> int:
             f"contrast.equivalence_pp={equivalence_pp}: allowed: the smallest difference of interest, above 0"
         )
     client, runs = _runs(config)
-    equivalence_pp = equivalence_pp or runs.terms.get("seeds", {}).get("within_pp", EQUIVALENCE_PP)
+    equivalence_pp = equivalence_pp or runs.metadata.get("seeds", {}).get("within_pp", EQUIVALENCE_PP)
     factor, levels = config["contrast"]["factor"], config["contrast"]["levels"]
     chosen = contrasts.choose_contrasts(runs, factor, levels)
     findings = find(

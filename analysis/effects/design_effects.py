@@ -152,7 +152,7 @@ class Cells:
     """
 
     def __init__(self, runs: Runs) -> None:
-        self.design: Design = runs.terms["design"]
+        self.design: Design = runs.metadata["design"]
         typed = [key for key in runs.factors if key in runs.frame]
         self.extras = [key for key in factors(runs) if key not in (*typed, *runs.derived)]
         self.derived = [key for key in runs.derived if key in runs.frame]

@@ -192,7 +192,7 @@ def _row(
             [0.0] * len(values),
             equivalence_pp=equivalence_pp,
             test_set=_test_set(trials, estimates, right),
-            most_seeds=runs.terms.get("seeds", {}).get("most"),
+            most_seeds=runs.metadata.get("seeds", {}).get("most"),
         )
         if values
         else None

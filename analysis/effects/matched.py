@@ -119,7 +119,7 @@ def margins(
                 unmatched,
                 equivalence_pp=equivalence_pp,
                 right=right or {},
-                most_seeds=runs.terms.get("seeds", {}).get("most"),
+                most_seeds=runs.metadata.get("seeds", {}).get("most"),
             )
             rows.append(row)
     return _in_order(rows, frame)

@@ -93,7 +93,7 @@ def curves(runs: Runs, contrast: Contrast, rows: Sequence[MarginRow]) -> list[Bu
     """Return the margin over the tuning budget for each row in which both arms have two configurations done or more."""
     if runs.tried is None:
         return []
-    by_loss = runs.terms.get("tune", {}).get("metric") == "valid_loss"
+    by_loss = runs.metadata.get("tune", {}).get("metric") == "valid_loss"
     budget_curves = []
     for row in rows:
         arms = [
@@ -228,7 +228,7 @@ def curves_in_full(comparisons: Sequence[Tuned]) -> pd.DataFrame:
 
 def settings_in_words(runs: Runs) -> str:
     """Return the tuning's budget, sampler, metric and spaces as a sentence; empty for a study without tuning."""
-    settings = runs.terms.get("tune")
+    settings = runs.metadata.get("tune")
     if not settings:
         return ""
     spaces = "; ".join(f"{key} {text}" for key, text in settings["space"].items())

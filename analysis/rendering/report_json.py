@@ -43,7 +43,7 @@ def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
         "gaps": _records(tables.margins_in_full(findings.gaps, findings)),
         "accuracies": _records(tables.accuracies_in_full(runs)),
         "costs": _records(cost_tables.in_full(runs)) if cost_tables.have_costs(runs) else [],
-        "terms": dict(runs.terms),
+        "terms": dict(runs.metadata),
         "tuning": _records(tuning_budget.spent_in_full(runs)) if runs.choices else [],
         "tuning_curves": _records(tuning_budget.curves_in_full(findings.comparisons)),
         "claims": [

@@ -59,7 +59,7 @@ def warnings(findings: Findings, left_out: str) -> list[str]:
             f"Trials differ in more than the factors: {', '.join(unswept)}. "
             "Only trials that agree in all of these are paired."
         )
-    if "seeds" in findings.runs.terms:
+    if "seeds" in findings.runs.metadata:
         lines.append(
             "Seeds were added until margins were decided: verdicts and intervals of margins and gaps hold under that, "
             "while the tests on other factors and the claims take each cell's number of seeds as fixed."
@@ -120,14 +120,14 @@ def _at_every_budget(comparison: Comparison) -> str:
 
 def _nuisance(findings: Findings) -> str:
     """What the margins average over."""
-    nuisance = findings.runs.terms.get("nuisance", {})
+    nuisance = findings.runs.metadata.get("nuisance", {})
     drawn = "; ".join(f"{key} from {text}" for key, text in nuisance.items())
     return f"Margins average over {drawn}: drawn for each seed, the same in every arm." if drawn else ""
 
 
 def _edges(findings: Findings) -> list[str]:
     """What was chosen at the end of its space: a wider one might have done better."""
-    tuning, choices = findings.runs.terms.get("tune", {}), findings.runs.choices
+    tuning, choices = findings.runs.metadata.get("tune", {}), findings.runs.choices
     lines = []
     for key in dict.fromkeys(key for choice in choices for key in choice.edges):
         at_edge = [choice for choice in choices if key in choice.edges]

@@ -95,7 +95,7 @@ class Runs:
         from a preset has its own.
     derived: the keys that nobody typed and whose values follow from another choice; arms need not agree in them.
     nuisance: the keys whose values were drawn for each seed, the same in every arm; margins average over them.
-    terms: what else the study says about its request, by name: its design, what was tuned, how seeds were added.
+    metadata: what else the study says about its request, by name: its design, what was tuned, how seeds were added.
     tried: one row per configuration of the study's tuning; None without one. Columns: run_id, outcome ("done", "pruned"
         or a kind of failure), epochs trained, wall_s, valid_acc, valid_loss, acc (on the test set, by which nothing was
         chosen), number (from 0, in the order tried), and one per config key.
@@ -113,7 +113,7 @@ class Runs:
     preferred: tuple[str, Sequence[Level]] = PREFERRED
     derived: Sequence[str] = ()
     nuisance: Sequence[str] = ()
-    terms: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     tried: pd.DataFrame | None = None
     choices: Sequence[Choice] = ()
     parent_run_id: str | None = None

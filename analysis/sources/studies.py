@@ -62,7 +62,7 @@ def read(
         preferred=(record.contrast[0], record.contrast[1]) if record.contrast else PREFERRED,
         derived=list(record.derived),
         nuisance=tuple(record.request.get("nuisance", ())),
-        terms=record.request,
+        metadata=record.request,
         tried=_tried(client, parent.info.experiment_id, record.tried),
         choices=choices,
         parent_run_id=parent.info.run_id,

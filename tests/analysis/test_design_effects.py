@@ -40,7 +40,7 @@ def study(cells, kind, *, seeds=4, noise_pp=0.05, failed=(), acc=truth, factors=
         for seed in range(seeds)
     ]
     made = rows(*trials, factors=factors or list(cells[0]))
-    return dataclasses.replace(made, terms={"design": {"kind": kind, "reference": dict(cells[0])} | design})
+    return dataclasses.replace(made, metadata={"design": {"kind": kind, "reference": dict(cells[0])} | design})
 
 
 def around(base, others):
@@ -191,7 +191,7 @@ def test_a_contrast_that_was_asked_for_is_reported_as_ever():
 def test_a_full_grid_is_reported_as_ever():
     cells = [dict(zip(REFERENCE, levels, strict=True)) for levels in itertools.product(["bn", "srelu"], [1, 32], [1])]
     full = study(cells, "full")
-    plain = dataclasses.replace(full, terms={})
+    plain = dataclasses.replace(full, metadata={})
     assert told(full).design is None
     assert sentences.sentences(told(full)) == sentences.sentences(told(plain))
 
@@ -270,7 +270,7 @@ def test_failed_trials_may_mix_in_what_the_whole_fraction_keeps_apart():
 
 def test_seeds_that_were_added_until_they_decided_have_the_tests_that_hold_under_looking():
     for runs in (ONE, study(fraction(3, 1), "fractional", seeds=4, acc=lambda cell: 0.8)):
-        auto = dataclasses.replace(runs, terms={**runs.terms, "seeds": {"most": 10, "within_pp": 0.5}})
+        auto = dataclasses.replace(runs, metadata={**runs.metadata, "seeds": {"most": 10, "within_pp": 0.5}})
         assert {row.margin.most_seeds for row in effects(told(auto)).values()} == {10}
 
 
