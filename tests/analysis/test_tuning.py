@@ -53,7 +53,9 @@ def study(tried, finals):
     choices = [Choice({"norm": norm}, {"recipe.lr": 0.1}, {}) for norm in ("bn", "srelu")]
     metadata = {"tune": {"metric": "valid_acc", "space": {"recipe.lr": "0.1, 0.2"}}}
     frame = pd.DataFrame(tried).assign(number=range(len(tried)), epochs=3, wall_s=7.2)
-    return Runs("s", pd.DataFrame(finals), ["norm"], derived=["recipe.lr"], metadata=metadata, tried=frame, choices=choices)
+    return Runs(
+        "s", pd.DataFrame(finals), ["norm"], derived=["recipe.lr"], metadata=metadata, tried=frame, choices=choices
+    )
 
 
 FINALS = [trial(norm, seed, acc + 0.01 * seed, 0.1) for norm, acc in (("bn", 0.8), ("srelu", 0.7)) for seed in range(3)]
