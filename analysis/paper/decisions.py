@@ -1,4 +1,4 @@
-"""When a claim counts as confirmed or denied: pure functions from differences, a value a seed, to a word."""
+"""When a claim counts as confirmed or denied: pure functions from differences, one value per seed, to a word."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ class Decision:
 
     @property
     def significant(self) -> list[bool]:
-        """Which of the tests are."""
+        """For each test, whether it is significant."""
         return [p is not None and p < ALPHA for p in self.p_values]
 
 
 @dataclass(frozen=True)
 class Advantage:
-    """A word; by cell, the p values of "there is a margin" and of "it is negligible", and what they show."""
+    """A word, and for each cell the tests that it rests on.
+
+    p_margin, p_small: the p values of "there is a margin" and of "it is negligible", adjusted by Holm.
+    better, small: whether the cell shows that the first arm is better, and that its margin is negligible.
+    """
 
     word: Word
     p_margin: Sequence[float | None]
@@ -45,25 +49,27 @@ def no_consistent_advantage(
     *,
     negligible_pp: float = EQUIVALENCE_PP,
 ) -> Advantage:
-    """Denied if the first arm is significantly better in every cell; confirmed if in any its margin is negligible.
+    """Decide whether the first arm has no consistent advantage.
 
-    Two-sided paired t against 0 in each cell, one-sided t against `negligible_pp` in each cell; Holm over the cells.
-    A cell shows neither where trials diverged that would speak against it: of the first arm, that it is better; of
-    the second, that its margin is small.
+    The claim is denied if the first arm is significantly better in every cell. It is confirmed if in any cell its
+    margin is shown to be negligible. The tests are a two-sided paired t against 0 and a one-sided t against
+    `negligible_pp` in each cell, with Holm over the cells. Diverged trials speak against what the others show: a cell
+    in which trials of the first arm diverged does not show that it is better, and one in which trials of the second
+    arm diverged does not show that the margin is small.
 
     Args:
-        cells_pp: for each cell (n,) margins, one a seed, in percentage points; n differs between cells.
-        diverged: for each cell, how many trials of the first and of the second arm did.
-        negligible_pp: a margin, or a difference of margins, below that counts as none.
+        cells_pp: for each cell (n,) margins, one per seed, in percentage points; n differs between cells.
+        diverged: for each cell, how many trials of the first and of the second arm diverged.
+        negligible_pp: a margin below this counts as none, in percentage points.
     """
-    fell = diverged or [(0, 0)] * len(cells_pp)
+    diverged = diverged or [(0, 0)] * len(cells_pp)
     p_margin = holm([t_test(cell) for cell in cells_pp])
     p_small = holm([t_test(cell, negligible_pp, "less") for cell in cells_pp])
     better = [
         p is not None and p < ALPHA and bool(np.mean(cell) > 0) and not first
-        for p, cell, (first, _) in zip(p_margin, cells_pp, fell, strict=True)
+        for p, cell, (first, _) in zip(p_margin, cells_pp, diverged, strict=True)
     ]
-    small = [p is not None and p < ALPHA and not second for p, (_, second) in zip(p_small, fell, strict=True)]
+    small = [p is not None and p < ALPHA and not second for p, (_, second) in zip(p_small, diverged, strict=True)]
     word: Word = "denied" if better and all(better) else "confirmed" if any(small) else "undecided"
     return Advantage(word, p_margin, p_small, better, small)
 
@@ -71,21 +77,22 @@ def no_consistent_advantage(
 def depends(
     differences_pp: Sequence[Values], *, complete: bool = True, negligible_pp: float = EQUIVALENCE_PP
 ) -> Decision:
-    """Confirmed if any difference of margins is shown; denied if each is shown to be negligible.
+    """Decide whether the margin depends on something.
 
-    Two-sided one-sample t, Holm over the differences; for none, two one-sided tests each (the 90% interval lies
-    within `negligible_pp` of 0), all of which must hold, so that none is adjusted.
+    The claim is confirmed if any difference of margins is shown, by a two-sided one-sample t with Holm over the
+    differences. It is denied if each difference is shown to be negligible, by two one-sided tests: its 90% interval
+    lies within `negligible_pp` of 0. All of these must hold, so that none is adjusted.
 
     Args:
-        differences_pp: (n,) margins at one level of a moderator minus those at another, one a seed.
-        complete: no trial diverged; what the others show may not deny.
-        negligible_pp: a difference below that counts as none.
+        differences_pp: for each, (n,) margins at one level of a moderator minus those at another, one per seed.
+        complete: whether no trial diverged. If any did, the differences of the others may not deny the claim.
+        negligible_pp: a difference below this counts as none, in percentage points.
 
     Source: TOST, Schuirmann (1987); all of it, Berger (1982).
     """
     p_values = holm([t_test(difference) for difference in differences_pp])
     bounds = [t_interval(difference, 1 - 2 * ALPHA) for difference in differences_pp]
-    none = [found is not None and found[0] > -negligible_pp and found[1] < negligible_pp for found in bounds]
+    none = [ends is not None and ends[0] > -negligible_pp and ends[1] < negligible_pp for ends in bounds]
     return _decision(p_values, none, complete)
 
 
@@ -96,14 +103,21 @@ def greater(
     complete: bool = True,
     negligible_pp: float = EQUIVALENCE_PP,
 ) -> Decision:
-    """Confirmed if any difference of margins is shown to be above 0; denied if each is shown to be negligible.
+    """Decide whether any difference of margins is above 0.
 
-    One-sided one-sample t, Holm over them and the `further` tests of the same claim, whose p values come last; for
-    below, the one-sided upper 95% bound of each. Arguments otherwise as in `depends`.
+    The claim is confirmed if any difference is shown to be above 0, by a one-sided one-sample t with Holm over the
+    differences and the `further` tests. It is denied if the one-sided upper 95% bound of each lies below
+    `negligible_pp`.
+
+    Args:
+        differences_pp: as in `depends`.
+        further: p values of other tests of the same claim; in the decision they come last.
+        complete: as in `depends`.
+        negligible_pp: as in `depends`.
     """
     p_values = holm([*(t_test(difference, alternative="greater") for difference in differences_pp), *further])
     bounds = [t_interval(difference, 1 - 2 * ALPHA) for difference in differences_pp]
-    return _decision(p_values, [found is not None and found[1] < negligible_pp for found in bounds], complete)
+    return _decision(p_values, [ends is not None and ends[1] < negligible_pp for ends in bounds], complete)
 
 
 def falls(
@@ -114,19 +128,21 @@ def falls(
     complete: bool = True,
     negligible_pp: float = EQUIVALENCE_PP,
 ) -> Decision:
-    """Confirmed if at any place an arm is shown to fall below itself elsewhere, and below the other arm too.
+    """Decide whether an arm falls in any condition, such as a very small batch size.
 
-    Either alone says little: an arm that falls less than the other is the better choice, and one that is worse
-    everywhere is not worse because of the place. One-sided one-sample t on each; both must hold, so that the larger p
-    value counts; Holm over the places and the `further` tests of the same claim, whose p values come last. Denied
-    if at each place one of the two is shown not to reach `negligible_pp`, by its 95% interval.
+    The claim is confirmed if in any condition the arm is shown to be below itself elsewhere and below the other arm
+    too. Either alone says little: an arm that falls less than the other is the better choice, and one that is worse
+    everywhere is not worse because of the condition. Each is a one-sided one-sample t. Both must hold, so that the
+    larger p value counts, with Holm over the conditions and the `further` tests. The claim is denied if in each
+    condition one of the two is shown not to reach `negligible_pp`, by its 95% interval.
 
     Args:
-        own_pp: for each place (n,) accuracies there minus the arm's own elsewhere, one a seed, in percentage points.
-        margins_pp: for each place (n,) accuracies there minus the other arm's.
-        further: p values.
-        complete: no trial diverged; what the others show may not deny.
-        negligible_pp: a difference below that counts as none.
+        own_pp: for each condition (n,) accuracies in it minus the arm's own elsewhere, one per seed, in percentage
+            points.
+        margins_pp: for each condition (n,) accuracies in it minus the other arm's.
+        further: p values of other tests of the same claim; in the decision they come last.
+        complete: as in `depends`.
+        negligible_pp: as in `depends`.
 
     Source: both of two, Berger (1982).
     """
@@ -134,29 +150,29 @@ def falls(
         (t_test(own, alternative="less"), t_test(margin, alternative="less"))
         for own, margin in zip(own_pp, margins_pp, strict=True)
     ]
-    both = [None if one is None or other is None else max(one, other) for one, other in pairs]
+    both = [None if p_own is None or p_margin is None else max(p_own, p_margin) for p_own, p_margin in pairs]
     bounds = [(t_interval(own), t_interval(margin)) for own, margin in zip(own_pp, margins_pp, strict=True)]
-    none = [any(one is not None and one[0] > -negligible_pp for one in pair) for pair in bounds]
+    none = [any(ends is not None and ends[0] > -negligible_pp for ends in pair) for pair in bounds]
     return _decision(holm([*both, *further]), none, complete)
 
 
 def holm_of(log_ratios: Sequence[Values]) -> list[float | None]:
-    """Two-sided one-sample t of each of (n,) log ratios against 0, with Holm over them."""
-    return holm([t_test(one) for one in log_ratios])
+    """Return the p value of a two-sided one-sample t against 0 for each line's (n,) log ratios, with Holm over them."""
+    return holm([t_test(of_line) for of_line in log_ratios])
 
 
 def sign_of(log_ratios: Values, p: float | None) -> Word:
-    """Confirmed if the mean log ratio is shown to be below 0, by its adjusted p value; denied if above."""
+    """Return "confirmed" if the adjusted p value shows the mean log ratio to be below 0, "denied" if above."""
     if p is None or p >= ALPHA:
         return "undecided"
     return "confirmed" if np.mean(log_ratios) < 0 else "denied"
 
 
 def fewer(log_ratios: Values) -> Word:
-    """Of counts, which need no test: confirmed if below 0 in every cell, denied if in none.
+    """Return "confirmed" if a count is fewer in every cell, "denied" if it is in none. Counts need no test.
 
     Args:
-        log_ratios: (cells,) logs of a count over the other's.
+        log_ratios: (cells,) natural logarithms of an arm's count over the other arm's.
     """
     below = [value < -1e-9 for value in log_ratios]
     return "confirmed" if all(below) else "undecided" if any(below) else "denied"

@@ -19,8 +19,11 @@ from analysis.paper.decisions import Decision, Word
 class Ruling:
     """What a study says to one claim.
 
-    reason: why, with numbers. command: what would test it. about: the part of the claim that the word is about; empty
-    for all of it. tests: every test, a row each. arms: accuracies to read beside them.
+    reason: why, with numbers.
+    command: what to type to run a study that tests the claim; empty where this study does.
+    about: the part of the claim that the word is about; empty for all of it.
+    tests: every test, one per row.
+    arms: accuracies to read beside them.
     """
 
     number: int
@@ -39,19 +42,25 @@ class Ruling:
         return f"{self.about}: {self.word}" if self.about else self.word
 
 
-def strongest(differences: Sequence[Difference], seen: Decision, among: Sequence[str]) -> dict[int, str]:
-    """Place -> what is found there, in words: of each group `among` them, the difference with the smallest p value."""
-    places: dict[str, int] = {}
-    for place, group in enumerate(among):
-        ranks = [1.0 if p is None else p for p in seen.p_values]
-        if group not in places or ranks[place] < ranks[places[group]]:
-            places[group] = place
-    return {place: _sentence(differences[place], seen.p_values[place]) for place in places.values()}
+def strongest(differences: Sequence[Difference], decision: Decision, groups: Sequence[str]) -> dict[int, str]:
+    """Return, for each group, the index of the difference with the smallest p value, with that difference in words.
+
+    Args:
+        differences: the differences that were tested.
+        decision: the decision on them.
+        groups: the group of each difference.
+    """
+    ranks = [1.0 if p is None else p for p in decision.p_values]
+    by_group: dict[str, int] = {}
+    for index, group in enumerate(groups):
+        if group not in by_group or ranks[index] < ranks[by_group[group]]:
+            by_group[group] = index
+    return {index: _sentence(differences[index], decision.p_values[index]) for index in by_group.values()}
 
 
-def method(seen: Decision, sides: str, of: str = "differences of margins") -> str:
-    """The test behind a decision."""
-    tests = sum(p is not None for p in seen.p_values)
+def method(decision: Decision, sides: str, of: str = "differences of margins") -> str:
+    """Return a sentence that names the test behind a decision."""
+    tests = sum(p is not None for p in decision.p_values)
     if not tests:
         return "A test needs two seeds or more, and a spread between them."
     holm = f", Holm over {tests} tests" if tests > 1 else ""
@@ -59,7 +68,7 @@ def method(seen: Decision, sides: str, of: str = "differences of margins") -> st
 
 
 def evidence(spread: str, n: int, p: float | None) -> str:
-    """What stands in brackets behind an estimate.
+    """Return what stands in brackets behind an estimate.
 
     >>> evidence("0.61 to 0.80", 3, 0.012)
     '95% interval 0.61 to 0.80, n = 3, p = 0.012'
@@ -72,37 +81,39 @@ def evidence(spread: str, n: int, p: float | None) -> str:
 
 
 def interval(values_pp: Values) -> str:
-    """The 95% interval of the mean of (n,) values, or a dash."""
-    found = t_interval(values_pp)
-    return formats.interval(*found) if found else formats.ABSENT
+    """Return the 95% interval of the mean of (n,) values in words, or a dash where there is none."""
+    bounds = t_interval(values_pp)
+    return formats.interval(*bounds) if bounds else formats.ABSENT
 
 
 def table(differences: Sequence[Difference], p_values: Sequence[float | None]) -> pd.DataFrame:
-    """A row for each difference."""
+    """Return a row for each difference."""
     return pd.DataFrame(
         {
-            "arm": one.arm,
-            "factor": one.moderator,
-            "levels": f"{formats.shown(one.level)} against {formats.shown(one.reference)}",
-            "difference (pp)": formats.signed(float(np.mean(one.by_seed))) if len(one.by_seed) else formats.ABSENT,
-            "95% interval": interval(one.by_seed),
-            "n": len(one.by_seed),
-            "cells": one.cells,
+            "arm": difference.arm,
+            "factor": difference.moderator,
+            "levels": f"{formats.shown(difference.level)} against {formats.shown(difference.reference)}",
+            "difference (pp)": (
+                formats.signed(float(np.mean(difference.by_seed))) if len(difference.by_seed) else formats.ABSENT
+            ),
+            "95% interval": interval(difference.by_seed),
+            "n": len(difference.by_seed),
+            "cells": difference.cells,
             "p": formats.p_value(p),
         }
-        for one, p in zip(differences, p_values, strict=True)
+        for difference, p in zip(differences, p_values, strict=True)
     )
 
 
-def _sentence(one: Difference, p: float | None) -> str:
-    level, reference = f"{one.moderator} {formats.shown(one.level)}", formats.shown(one.reference)
-    n = len(one.by_seed)
+def _sentence(difference: Difference, p: float | None) -> str:
+    level, reference = f"{difference.moderator} {formats.shown(difference.level)}", formats.shown(difference.reference)
+    n = len(difference.by_seed)
     if not n:
-        return f"No seed of {one.arm} has a margin at both {level} and {reference}."
-    mean = round(float(np.mean(one.by_seed)), 2)
-    spread = interval(one.by_seed).replace("-", "−")
+        return f"No seed of {difference.arm} has a margin at both {level} and {reference}."
+    mean = round(float(np.mean(difference.by_seed)), 2)
+    spread = interval(difference.by_seed).replace("-", "−")
     side = "above" if mean >= 0 else "below"
     return (
-        f"The margin of {one.arm} at {level} is {abs(mean):.2f} points {side} that at {reference} "
+        f"The margin of {difference.arm} at {level} is {abs(mean):.2f} points {side} that at {reference} "
         f"({evidence(spread, n, p)})."
     )

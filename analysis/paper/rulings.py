@@ -6,10 +6,12 @@ Source: McDonnell, Mostafa, Wang and van Schaik (2019), arXiv 1907.06916.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from ablate.core.levels import Level
 from ablate.stats.paired import EQUIVALENCE_PP, fails_more
 from analysis import formats
 from analysis.effects.contrasts import Contrast
@@ -17,7 +19,7 @@ from analysis.effects.factors import levels_of
 from analysis.effects.interaction import Difference, difference, levels_with_margins
 from analysis.effects.matched import MarginRow, margins, split_constants
 from analysis.paper import cheaper, ruling, small_batches
-from analysis.paper.decisions import depends, falls, greater, no_consistent_advantage
+from analysis.paper.decisions import Advantage, depends, falls, greater, no_consistent_advantage
 from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
 
@@ -29,13 +31,28 @@ INTERACTION, SMALL_BATCH, RESIDUAL = (
 )
 
 Rows = Mapping[str, Sequence[MarginRow]]
-"""Batch-norm arm -> its margins over shifted ReLU, a row a cell."""
+"""Batch-norm arm -> its margins over shifted ReLU, one row per cell."""
+
+
+@dataclass(frozen=True)
+class _ArmCell:
+    """A batch-norm arm in one cell: its margin over shifted ReLU, and the cell in words."""
+
+    arm: str
+    row: MarginRow
+    name: str
+
+    @property
+    def values_pp(self) -> list[float]:
+        """The (n,) margins, one per seed, in percentage points."""
+        return [*self.row.by_seed.values()]
 
 
 def rulings(runs: Runs, negligible_pp: float = EQUIVALENCE_PP) -> list[Ruling]:
-    """The five claims, in order; none for a study without both a batch-norm arm and shifted ReLU.
+    """Return what the study says to each of the five claims, in order.
 
-    A margin, or a difference of margins, below `negligible_pp` counts as none.
+    The list is empty for a study without both a batch-norm arm and shifted ReLU. A margin, or a difference of margins,
+    below `negligible_pp` counts as none.
     """
     rows = {arm: margins(runs, Contrast("norm", arm, SHIFTED)) for arm in batch_norms(runs)}
     judges = (_advantage, _dependence, _cheaper, _small_batches, _residual) if rows else ()
@@ -43,164 +60,192 @@ def rulings(runs: Runs, negligible_pp: float = EQUIVALENCE_PP) -> list[Ruling]:
 
 
 def batch_norms(runs: Runs) -> list[str]:
-    """The batch-norm arms that the study compares with shifted ReLU."""
-    held = levels_of(runs.frame, "norm")
-    return [arm for arm in BATCH_NORMS if arm in held] if SHIFTED in held else []
+    """Return the batch-norm arms that the study compares with shifted ReLU."""
+    norms = levels_of(runs.frame, "norm")
+    return [arm for arm in BATCH_NORMS if arm in norms] if SHIFTED in norms else []
 
 
 def diverged(runs: Runs) -> str:
-    """How many trials of each of the claims' arms did; empty when none."""
-    told = []
+    """Return how many trials of each of the claims' arms diverged; empty when none did."""
+    parts = []
     for arm in (*batch_norms(runs), SHIFTED):
-        fell, of = _fell(runs.frame, norm=arm)
-        told += [f"{fell} of {of} {arm}"] * bool(fell)
-    return ", ".join(told)
+        count, ended = _diverged(runs.frame, norm=arm)
+        parts += [f"{count} of {ended} {arm}"] * bool(count)
+    return ", ".join(parts)
 
 
 def _advantage(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Batch norm does not consistently give a significant advantage."
-    named = [
-        (arm, row, ", ".join(f"{key} {formats.shown(level)}" for key, level in short.levels.items()))
-        for arm, held in rows.items()
-        for row, short in zip(held, split_constants(held)[0], strict=True)
+    cells = [
+        _ArmCell(arm, row, ", ".join(f"{key} {formats.shown(level)}" for key, level in varied.levels.items()))
+        for arm, of_arm in rows.items()
+        for row, varied in zip(of_arm, split_constants(of_arm)[0], strict=True)
         if row.margin or any(row.diverged)
     ]
-    if not any(row.margin for _, row, _ in named):
+    if not any(cell.row.margin for cell in cells):
         return Ruling(1, claim, "not tested", "No cell has a seed that is done in both arms.", INTERACTION)
-    cells = [[*row.by_seed.values()] for _, row, _ in named]
-    seen = no_consistent_advantage(cells, [row.diverged for _, row, _ in named], negligible_pp=negligible_pp)
-    told = []
-    for arm in rows:
-        tested = [at for at, (its, _, _) in enumerate(named) if its == arm and seen.p_margin[at] is not None]
-        shows = [(seen.better[at], seen.small[at]) for at in tested]
+    advantage = no_consistent_advantage(
+        [cell.values_pp for cell in cells], [cell.row.diverged for cell in cells], negligible_pp=negligible_pp
+    )
+    reason = _advantage_in_words(cells, advantage, list(rows), negligible_pp)
+    tests = pd.DataFrame(
+        {
+            "arm": cell.arm,
+            "cell": cell.name or "all trials",
+            "margin (pp)": formats.signed(float(np.mean(cell.values_pp))) if cell.values_pp else formats.ABSENT,
+            "95% interval": ruling.interval(cell.values_pp),
+            "n": len(cell.values_pp),
+            "p, against 0": formats.p_value(p_margin),
+            f"p, below {negligible_pp:g}": formats.p_value(p_small),
+        }
+        for cell, p_margin, p_small in zip(cells, advantage.p_margin, advantage.p_small, strict=True)
+    )
+    return Ruling(1, claim, advantage.word, reason, tests=tests)
+
+
+def _advantage_in_words(
+    cells: Sequence[_ArmCell], advantage: Advantage, arms: Sequence[str], negligible_pp: float
+) -> str:
+    """Return in how many cells each arm is better than shifted ReLU, and how that was tested."""
+    lines = []
+    for arm in arms:
+        shows = [
+            (better, small)
+            for cell, p, better, small in zip(cells, advantage.p_margin, advantage.better, advantage.small, strict=True)
+            if cell.arm == arm and p is not None
+        ]
         if not shows:
             continue
-        told.append(
+        lines.append(
             f"{arm} is significantly better than {SHIFTED} in {sum(better for better, _ in shows)} of {len(shows)} "
             f"cells, shown to be less than {negligible_pp:g} points better in {sum(small for _, small in shows)}, "
             f"neither in {shows.count((False, False))}."
         )
-    untested = sum(p is None for p in seen.p_margin)
-    told += [f"Without a test: {untested}, for want of two seeds that differ."] * bool(untested)
-    told.append(
+    untested = sum(p is None for p in advantage.p_margin)
+    lines += [f"Without a test: {untested}, for want of two seeds that differ."] * bool(untested)
+    lines.append(
         f"Paired t over seeds, two-sided against 0 and one-sided against {negligible_pp:g}, Holm over the cells."
     )
-    tests = pd.DataFrame(
-        {
-            "arm": arm,
-            "cell": cell or "all trials",
-            "margin (pp)": formats.signed(float(np.mean(values))) if values else formats.ABSENT,
-            "95% interval": ruling.interval(values),
-            "n": len(values),
-            "p, against 0": formats.p_value(p_margin),
-            f"p, below {negligible_pp:g}": formats.p_value(p_small),
-        }
-        for (arm, _, cell), values, p_margin, p_small in zip(named, cells, seen.p_margin, seen.p_small, strict=True)
-    )
-    return Ruling(1, claim, seen.word, " ".join(told), tests=tests)
+    return " ".join(lines)
 
 
 def _dependence(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "The margin depends on the data set, the network's size (width, depth) and the bits per weight."
-    found: list[Difference] = []
-    for arm, held in rows.items():
+    differences: list[Difference] = []
+    for arm, of_arm in rows.items():
         for moderator in SIZE_AND_BITS:
-            levels = levels_with_margins(runs.frame, held, moderator)
-            found += [difference(arm, held, moderator, level, levels[0]) for level in levels[1:]]
-    unvaried = [moderator for moderator in SIZE_AND_BITS if all(one.moderator != moderator for one in found)]
+            levels = levels_with_margins(runs.frame, of_arm, moderator)
+            differences += [difference(arm, of_arm, moderator, level, levels[0]) for level in levels[1:]]
+    varied = {measured.moderator for measured in differences}
+    unvaried = [moderator for moderator in SIZE_AND_BITS if moderator not in varied]
     not_varied = f"Not varied: {', '.join(unvaried)}."
-    if not found:
+    if not differences:
         return Ruling(2, claim, "not tested", not_varied, INTERACTION)
-    seen = depends(
-        [one.by_seed for one in found], complete=not any(one.diverged for one in found), negligible_pp=negligible_pp
+    decision = depends(
+        [measured.by_seed for measured in differences],
+        complete=not any(measured.diverged for measured in differences),
+        negligible_pp=negligible_pp,
     )
-    strongest = ruling.strongest(found, seen, [one.moderator for one in found])
-    shown = [place for place in strongest if seen.significant[place]]
-    others = [text for place, text in strongest.items() if place not in shown]
+    strongest = ruling.strongest(differences, decision, [measured.moderator for measured in differences])
+    shown = [index for index in strongest if decision.significant[index]]
+    others = [text for index, text in strongest.items() if index not in shown]
     none = f"Each difference is shown to lie within {negligible_pp:g} points of none (90% interval)"
-    told = [f"Shown: {' '.join(strongest[place] for place in shown)}"] * bool(shown)
-    told += [f"{none if seen.word == 'denied' else 'Not shown'}: {' '.join(others)}"] * bool(others)
-    about = ", ".join(found[place].moderator for place in (shown or strongest))
-    told += [not_varied] * bool(unvaried)
-    told += [ruling.method(seen, "two-sided")]
-    return Ruling(2, claim, seen.word, " ".join(told), about=about, tests=ruling.table(found, seen.p_values))
+    lines = [f"Shown: {' '.join(strongest[index] for index in shown)}"] * bool(shown)
+    lines += [f"{none if decision.word == 'denied' else 'Not shown'}: {' '.join(others)}"] * bool(others)
+    lines += [not_varied] * bool(unvaried)
+    lines += [ruling.method(decision, "two-sided")]
+    about = ", ".join(differences[index].moderator for index in (shown or strongest))
+    tests = ruling.table(differences, decision.p_values)
+    return Ruling(2, claim, decision.word, " ".join(lines), about=about, tests=tests)
 
 
 def _cheaper(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Shifted ReLU is cheaper in speed, memory and complexity, in training and in inference."
-    found = cheaper.found(runs.frame, rows)
-    if not found:
+    results = cheaper.line_results(runs.frame, rows)
+    if not results:
         why = "No pair of trials was measured on one machine: of training times, those of two epochs or more count."
         return Ruling(3, claim, "not tested", why)
-    measured = {one.line.name for one in found}
-    missing = [line.name for line in cheaper.LINES if line.name not in measured]
-    told = [cheaper.sentence(one, SHIFTED) for one in found]
-    told += [f"Not measured: {', '.join(missing)}."] * bool(missing)
-    if any(one.line.timed for one in found):
-        told.append(ruling.method(cheaper.decided(found), "two-sided", cheaper.TIMES))
-        told.append("Times are by the clock, so that other work on the machine counts. Counts need no test.")
+    missing = cheaper.not_measured(results)
+    lines = [cheaper.sentence(result, SHIFTED) for result in results]
+    lines += [f"Not measured: {', '.join(missing)}."] * bool(missing)
+    if any(result.line.timed for result in results):
+        lines.append(ruling.method(cheaper.decided(results), "two-sided", cheaper.TIMES))
+        lines.append("Times are by the clock, so that other work on the machine counts. Counts need no test.")
     return Ruling(
-        *(3, claim, cheaper.overall(found), " ".join(told)), about=cheaper.about(found), tests=cheaper.table(found)
+        3,
+        claim,
+        cheaper.overall(results),
+        " ".join(lines),
+        about=cheaper.about(results),
+        tests=cheaper.table(results),
     )
 
 
 def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Batch norm is problematic when training batches are very small."
-    found = [one for arm, held in rows.items() for one in small_batches.at_sizes(runs, arm, SHIFTED, held)]
-    if not found:
+    measured = [
+        at_size for arm, of_arm in rows.items() for at_size in small_batches.at_sizes(runs, arm, SHIFTED, of_arm)
+    ]
+    if not measured:
         few = small_batches.VERY_SMALL
         return Ruling(4, claim, "not tested", f"No batches of {few} or fewer beside larger ones.", SMALL_BATCH)
     key = small_batches.KEY
-    failing = [one for one in found if _fell(runs.frame, norm=one.arm, **{key: one.size})[0]]
-    counts = [[_fell(runs.frame, norm=arm, **{key: one.size}) for arm in (one.arm, SHIFTED)] for one in failing]
-    seen = falls(
-        [one.own_pp for one in found],
-        [one.margin_pp for one in found],
-        [fails_more(*first, *second) for first, second in counts],
-        complete=not any(one.diverged for one in found),
+    failing = [at_size for at_size in measured if _diverged(runs.frame, norm=at_size.arm, **{key: at_size.size})[0]]
+    counts = [
+        [_diverged(runs.frame, norm=arm, **{key: at_size.size}) for arm in (at_size.arm, SHIFTED)]
+        for at_size in failing
+    ]
+    decision = falls(
+        [at_size.own_pp for at_size in measured],
+        [at_size.margin_pp for at_size in measured],
+        [fails_more(*own, *shifted) for own, shifted in counts],
+        complete=not any(at_size.diverged for at_size in measured),
         negligible_pp=negligible_pp,
     )
-    shown = [at for at in range(len(found)) if seen.significant[at]]
-    told = small_batches.sentences(found, seen.p_values[: len(found)], shown)
-    for one, (first, second), p in zip(failing, counts, seen.p_values[len(found) :], strict=True):
-        told.append(
-            f"Diverged at batches of {one.size}: {first[0]} of {first[1]} {one.arm}, {second[0]} of {second[1]} "
+    own_p_values, failure_p_values = decision.p_values[: len(measured)], decision.p_values[len(measured) :]
+    shown = [index for index in range(len(measured)) if decision.significant[index]]
+    lines = small_batches.sentences(measured, own_p_values, shown)
+    for at_size, (own, shifted), p in zip(failing, counts, failure_p_values, strict=True):
+        lines.append(
+            f"Diverged at batches of {at_size.size}: {own[0]} of {own[1]} {at_size.arm}, {shifted[0]} of {shifted[1]} "
             f"{SHIFTED} (Fisher's exact test, one-sided, {formats.p_is(p)})."
         )
-    told.append(ruling.method(seen, "one-sided", "both differences, the larger p value of the two"))
-    tests = small_batches.table(found, seen.p_values[: len(found)])
-    places = [*found, *failing]  # one for each test
-    sizes = ", ".join(
-        dict.fromkeys(formats.shown(one.size) for one, is_it in zip(places, seen.significant, strict=True) if is_it)
+    lines.append(ruling.method(decision, "one-sided", "both differences, the larger p value of the two"))
+    tested = zip([*measured, *failing], decision.significant, strict=True)  # one for each test
+    sizes = ", ".join(dict.fromkeys(formats.shown(at_size.size) for at_size, significant in tested if significant))
+    return Ruling(
+        4,
+        claim,
+        decision.word,
+        " ".join(lines),
+        about=f"at batches of {sizes}" if sizes else "",
+        tests=small_batches.table(measured, own_p_values),
+        arms=small_batches.by_arm(runs, key),
     )
-    about = f"at batches of {sizes}" if sizes else ""
-    return Ruling(4, claim, seen.word, " ".join(told), about=about, tests=tests, arms=small_batches.by_arm(runs, key))
 
 
 def _residual(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Residual connections may have lessened batch norm's importance."
     key = "model.residual"
-    found = [
-        difference(arm, held, key, False, True)
-        for arm, held in rows.items()
-        if levels_with_margins(runs.frame, held, key) == [False, True]
+    differences = [
+        difference(arm, of_arm, key, False, True)
+        for arm, of_arm in rows.items()
+        if levels_with_margins(runs.frame, of_arm, key) == [False, True]
     ]
-    if not found:
+    if not differences:
         return Ruling(5, claim, "not tested", "No plain networks beside residual ones.", RESIDUAL)
-    seen = greater(
-        [one.by_seed for one in found], complete=not any(one.diverged for one in found), negligible_pp=negligible_pp
+    decision = greater(
+        [measured.by_seed for measured in differences],
+        complete=not any(measured.diverged for measured in differences),
+        negligible_pp=negligible_pp,
     )
-    told = [*ruling.strongest(found, seen, [one.arm for one in found]).values()]
-    told.append(ruling.method(seen, "one-sided"))
-    return Ruling(5, claim, seen.word, " ".join(told), tests=ruling.table(found, seen.p_values))
+    lines = [*ruling.strongest(differences, decision, [measured.arm for measured in differences]).values()]
+    lines.append(ruling.method(decision, "one-sided"))
+    return Ruling(5, claim, decision.word, " ".join(lines), tests=ruling.table(differences, decision.p_values))
 
 
-def _fell(frame: pd.DataFrame, **at: object) -> tuple[int, int]:
-    """How many of the trials at these levels that ended by themselves diverged, and how many ended."""
-    outcomes = _at(frame, **at)["outcome"]
-    fell = int((outcomes == "diverged").sum())
-    return fell, fell + int((outcomes == "done").sum())
-
-
-def _at(frame: pd.DataFrame, **at: object) -> pd.DataFrame:
-    return frame[(frame[list(at)] == pd.Series(at)).all(axis=1)]
+def _diverged(frame: pd.DataFrame, **levels: Level) -> tuple[int, int]:
+    """Return how many trials at these levels diverged, and how many ended by themselves, diverged or done."""
+    outcomes = frame[(frame[list(levels)] == pd.Series(levels)).all(axis=1)]["outcome"]
+    count = int((outcomes == "diverged").sum())
+    return count, count + int((outcomes == "done").sum())

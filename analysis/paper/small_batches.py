@@ -1,4 +1,4 @@
-"""What very small batches do to an arm: against itself at large ones, and against another arm."""
+"""The effect of very small batches on an arm: against itself at large ones, and against another arm."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from ablate.core.levels import is_number
+from ablate.stats.arrays import Floats
 from analysis import formats
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import levels_of
@@ -26,22 +27,23 @@ VERY_SMALL = 16
 class AtSize:
     """An arm at one very small batch size.
 
-    own_pp: (n,) its accuracy there minus its own at `largest`, in percentage points, one a seed.
-    margin_pp: (n,) the same accuracy minus the other arm's there.
-    diverged: trials of either arm at this size, or of this arm at the largest, that did.
+    size: images in a batch. largest: images in the study's largest batch.
+    own_pp: (n,) the arm's accuracy at this size minus its own at `largest`, in percentage points, one per seed.
+    margin_pp: (n,) the arm's accuracy at this size minus the other arm's at this size.
+    diverged: the number of trials that diverged: of either arm at this size, or of this arm at the largest.
     """
 
     arm: str
     other: str
-    size: int
-    largest: int
-    own_pp: NDArray[np.float64]
-    margin_pp: NDArray[np.float64]
+    size: int | float
+    largest: int | float
+    own_pp: Floats
+    margin_pp: Floats
     diverged: int
 
 
 def at_sizes(runs: Runs, arm: str, other: str, rows: Iterable[MarginRow]) -> list[AtSize]:
-    """The arm at every very small batch size that stands beside a larger one.
+    """Return the arm at every very small batch size that the study compares with a larger one.
 
     Each seed's value is the mean over the cells of the other factors.
 
@@ -49,63 +51,74 @@ def at_sizes(runs: Runs, arm: str, other: str, rows: Iterable[MarginRow]) -> lis
         runs: the study.
         arm: a level of the norm.
         other: the level that `rows` compare it with.
-        rows: what `matched.margins` gives for arm minus other.
+        rows: what `matched.margins` returns for arm minus other.
     """
     rows = [row for row in rows if KEY in row.levels]
-    sizes = [size for size in levels_of(runs.frame, KEY) if any(row.levels[KEY] == size for row in rows)]
-    found = []
+    sizes = [
+        size for size in levels_of(runs.frame, KEY) if is_number(size) and any(row.levels[KEY] == size for row in rows)
+    ]
+    measured = []
     for size in sizes[:-1]:
         if size > VERY_SMALL:
             continue
         own = [row for row in margins(runs, Contrast(KEY, size, sizes[-1])) if row.levels.get("norm") == arm]
-        there = [row for row in rows if row.levels[KEY] == size]
-        diverged = sum(sum(row.diverged) for row in (*own, *there))
-        found.append(AtSize(arm, other, size, sizes[-1], _by_seed(own), _by_seed(there), diverged))
-    return found
+        against_other = [row for row in rows if row.levels[KEY] == size]
+        diverged = sum(sum(row.diverged) for row in (*own, *against_other))
+        measured.append(AtSize(arm, other, size, sizes[-1], _by_seed(own), _by_seed(against_other), diverged))
+    return measured
 
 
-def sentences(found: Sequence[AtSize], p_values: Sequence[float | None], shown: Sequence[int]) -> list[str]:
-    """In words, each place that is shown; of an arm of which nothing is, the one with the smallest p value."""
-    told = []
-    for arm in dict.fromkeys(one.arm for one in found):
-        its = [at for at, one in enumerate(found) if one.arm == arm]
-        strongest = min(its, key=lambda at: 1.0 if p_values[at] is None else p_values[at] or 0.0)
-        said = [at for at in its if at in shown] or [strongest]
-        told += [_sentence(found[at], p_values[at]) for at in said]
-        silent = [formats.shown(found[at].size) for at in its if at not in shown]
-        told += [f"Not shown for {arm} at {', '.join(silent)}."] * bool(silent)
-    return told
+def sentences(measured: Sequence[AtSize], p_values: Sequence[float | None], shown: Sequence[int]) -> list[str]:
+    """Return the results in words.
+
+    Each result that is shown has a sentence. Of an arm for which nothing is shown, the result with the smallest p value
+    has one.
+
+    Args:
+        measured: the arms at the sizes that were tested.
+        p_values: of each test.
+        shown: the indices of the results that are shown.
+    """
+    lines = []
+    for arm in dict.fromkeys(at_size.arm for at_size in measured):
+        of_arm = [index for index, at_size in enumerate(measured) if at_size.arm == arm]
+        strongest = min(of_arm, key=lambda index: 1.0 if p_values[index] is None else p_values[index] or 0.0)
+        reported = [index for index in of_arm if index in shown] or [strongest]
+        lines += [_sentence(measured[index], p_values[index]) for index in reported]
+        not_shown = [formats.shown(measured[index].size) for index in of_arm if index not in shown]
+        lines += [f"Not shown for {arm} at {', '.join(not_shown)}."] * bool(not_shown)
+    return lines
 
 
-def _sentence(one: AtSize, p: float | None) -> str:
-    where = f"At batches of {one.size} {one.arm} is"
-    if not len(one.own_pp) or not len(one.margin_pp):
-        return f"No seed of {one.arm} is done both at batches of {one.size} and of {one.largest}, and in {one.other}."
-    own = f"{_side(one.own_pp)} itself at {one.largest} ({_spread(one.own_pp)})"
-    other = f"{_side(one.margin_pp)} {one.other} ({_spread(one.margin_pp)})"
-    told = f"{where} {own}, and {other}"
-    return f"{told}: no test." if p is None else f"{told}; both below: {formats.p_is(p)}."
+def _sentence(at_size: AtSize, p: float | None) -> str:
+    arm, other, size, largest = at_size.arm, at_size.other, at_size.size, at_size.largest
+    if not len(at_size.own_pp) or not len(at_size.margin_pp):
+        return f"No seed of {arm} is done both at batches of {size} and of {largest}, and in {other}."
+    below_own = f"{_side(at_size.own_pp)} itself at {largest} ({_spread(at_size.own_pp)})"
+    below_other = f"{_side(at_size.margin_pp)} {other} ({_spread(at_size.margin_pp)})"
+    text = f"At batches of {size} {arm} is {below_own}, and {below_other}"
+    return f"{text}: no test." if p is None else f"{text}; both below: {formats.p_is(p)}."
 
 
-def table(found: Iterable[AtSize], p_values: Iterable[float | None]) -> pd.DataFrame:
-    """A row for each size."""
+def table(measured: Iterable[AtSize], p_values: Iterable[float | None]) -> pd.DataFrame:
+    """Return a row for each arm and size."""
     return pd.DataFrame(
         {
-            "arm": one.arm,
-            "batch": formats.shown(one.size),
-            f"minus itself at {one.largest} (pp)": _mean(one.own_pp),
-            "95% interval": ruling.interval(one.own_pp),
-            f"minus {one.other} (pp)": _mean(one.margin_pp),
-            "its 95% interval": ruling.interval(one.margin_pp),
-            "n": min(len(one.own_pp), len(one.margin_pp)),
+            "arm": at_size.arm,
+            "batch": formats.shown(at_size.size),
+            f"minus itself at {at_size.largest} (pp)": _mean(at_size.own_pp),
+            "95% interval": ruling.interval(at_size.own_pp),
+            f"minus {at_size.other} (pp)": _mean(at_size.margin_pp),
+            "its 95% interval": ruling.interval(at_size.margin_pp),
+            "n": min(len(at_size.own_pp), len(at_size.margin_pp)),
             "p": formats.p_value(p),
         }
-        for one, p in zip(found, p_values, strict=True)
+        for at_size, p in zip(measured, p_values, strict=True)
     )
 
 
 def by_arm(runs: Runs, key: str) -> pd.DataFrame:
-    """Accuracy of each norm at each level of the key, over all other factors: a row each."""
+    """Return the accuracy of each norm at each level of the key, over all other factors, with a row for each."""
     rows = []
     for level in levels_of(runs.frame, key):
         for norm in levels_of(runs.frame, "norm"):
@@ -123,7 +136,7 @@ def by_arm(runs: Runs, key: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _by_seed(rows: Iterable[MarginRow]) -> NDArray[np.float64]:
+def _by_seed(rows: Iterable[MarginRow]) -> Floats:
     values: dict[int, list[float]] = defaultdict(list)
     for row in rows:
         for seed, value in row.by_seed.items():
@@ -131,15 +144,15 @@ def _by_seed(rows: Iterable[MarginRow]) -> NDArray[np.float64]:
     return np.round([np.mean(values[seed]) for seed in sorted(values)], 9)
 
 
-def _mean(values_pp: NDArray[np.float64]) -> str:
+def _mean(values_pp: Floats) -> str:
     return formats.signed(float(np.mean(values_pp))) if len(values_pp) else formats.ABSENT
 
 
-def _side(values_pp: NDArray[np.float64]) -> str:
+def _side(values_pp: Floats) -> str:
     mean = round(float(np.mean(values_pp)), 2)
     return f"{abs(mean):.2f} points {'above' if mean >= 0 else 'below'}"
 
 
-def _spread(values_pp: NDArray[np.float64]) -> str:
+def _spread(values_pp: Floats) -> str:
     spread = ruling.interval(values_pp).replace("-", "−")
     return f"95% interval {spread}, n = {len(values_pp)}" if spread != formats.ABSENT else f"n = {len(values_pp)}"

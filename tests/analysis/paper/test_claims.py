@@ -60,7 +60,7 @@ IMAGENET = MNIST | {
 
 def matched(*trials, **study):
     """id -> what the study says to the printed numbers that it has trials for."""
-    return {one.printed["id"]: one for one in claims.claims(rows(*trials, **study)) if one.matched}
+    return {one.printed.id: one for one in claims.claims(rows(*trials, **study)) if one.matched}
 
 
 def seeds(config, *accs):
@@ -104,7 +104,7 @@ def test_a_number_is_reproduced_in_the_unit_that_the_source_printed():
     assert one.values_pct == pytest.approx([0.37, 0.35, 0.36])
     assert one.run_ids == ["r0", "r1", "r2"]
     (one,) = matched(*seeds(SHIFTED, 0.965, 0.966, 0.964)).values()
-    assert (one.printed["id"], one.unit, claims.reproduced(one)) == (
+    assert (one.printed.id, one.unit, claims.reproduced(one)) == (
         "code-c10-1-srelu",
         "accuracy",
         "96.50 (96.25 to 96.75)",
@@ -186,7 +186,7 @@ def test_cells_that_differ_in_a_key_that_the_source_leaves_open_stand_apart():
 
 
 def test_a_row_that_does_not_state_every_factor_is_never_matched():
-    found = {one.printed["id"]: one for one in claims.claims(rows(*seeds(MNIST, 0.9963)))}
+    found = {one.printed.id: one for one in claims.claims(rows(*seeds(MNIST, 0.9963)))}
     assert len(found) == 52
     assert (found["seed-c10"].status, found["seed-c10"].notes) == (
         "not stated",
@@ -237,5 +237,5 @@ def test_the_trials_of_a_tables_preset_are_held_against_every_number_of_that_tab
     plan = planned(f"preset={preset}", "seeds=1").study
     trials = [({**trial.params, "acc_multicrop": 0.9}, trial.seed, 0.9) for trial in plan.trials]
     found = claims.claims(rows(*trials, factors=list(plan.factors), derived=plan.derived))
-    assert all(one.matched for one in found if one.printed["where"] == where)
+    assert all(one.matched for one in found if one.printed.where == where)
     assert all(len(one.run_ids) == 1 for one in found if one.matched)
