@@ -87,7 +87,7 @@ def _trial_id(config: Mapping[str, Any], runs: Path) -> str:
         return str(config["trial"])
     if config["study"] is None:
         raise UsageError(f"trial=best: of which study? allowed: study={', '.join(manifest.names(runs)) or 'NAME'}")
-    study = manifest.recall(config["study"], runs).study
+    study = manifest.load(config["study"], runs).study
     final = [one for one in study.trials if not one.tuning]
     scores = {}
     for one in final:

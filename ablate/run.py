@@ -21,7 +21,7 @@ from ablate.driver import interrupts, preflight, tables
 from ablate.driver.session import Session
 from ablate.driver.trial_source import TrialSource, is_to_do
 from ablate.planning import plan, schema
-from ablate.store import run_directory, run_store
+from ablate.store import opening, run_directory
 from ablate.tracking import address
 from ablate.tracking.tracker import Undelivered
 
@@ -44,11 +44,10 @@ def run(typed: Any) -> int:
     runs = _runs_folder(settings.runs)
     if settings.track.uri is not None:
         address.check(settings.track.uri)
-    place = run_store.place(settings.storage, runs)
-    place.check(writing=settings.mode == "run")
-    with run_store.away_told(place):
-        place.refresh(study.trials)
-    outcomes = {one.trial_id: run_directory.outcome(one, runs) for one in study.trials}
+    store = opening.open_store(settings.storage, runs)
+    store.check(writing=settings.mode == "run")
+    with opening.unavailable_is_usage_error(store):
+        outcomes = store.outcomes(study.trials)
     to_do = [one for one in study.trials if is_to_do(outcomes[one.trial_id], settings.retry)]
     configs = planned.cell_configs if planned.tuning else [one.config for one in to_do]
     recipes, how = [config["recipe"] for config in configs], settings.dispatch
@@ -67,13 +66,13 @@ def run(typed: Any) -> int:
     data.read()
     head = dispatch.let_in(how.address or "") if on_cluster and works else None
     _make(runs, settings.runs)
-    stop = interrupts.Stop(runs, lambda text: say(text, "yellow"), place)
+    stop = interrupts.Stop(store, lambda text: say(text, "yellow"))
     with contextlib.ExitStack() as stack:
         cluster = None
         if head is not None:
-            cluster = stack.enter_context(preflight.joined(head, how, place, runs, recipes, data, say))
-        agenda = stack.enter_context(TrialSource(planned, runs, preflight.slots(how, cluster), place))
-        session = Session(planned, agenda, runs, stop, console, say, provenance.code_version(), place, cluster)
+            cluster = stack.enter_context(preflight.joined(head, how, store, recipes, data, say))
+        agenda = stack.enter_context(TrialSource(planned, store, preflight.slots(how, cluster)))
+        session = Session(planned, agenda, stop, console, say, provenance.code_version(), store, cluster)
         try:
             with stop:
                 ran, complaint = session.run(single=not isinstance(typed, plan.Plan))
@@ -84,12 +83,12 @@ def run(typed: Any) -> int:
             say(f"{full}. Free some space. {GOES_ON}", "red")
             return 1
         except StorageUnavailable as away:
-            say(f"storage={place.url}: {away}. {GOES_ON}", "red")
+            say(f"storage={store.url}: {away}. {GOES_ON}", "red")
             return 1
     study = agenda.final
-    outcomes = {one.trial_id: run_directory.outcome(one, runs) for one in study.trials}
+    outcomes = store.local.outcomes(study.trials)
     if stop.signal is not None:
-        ended = outcomes | {one.trial_id: run_directory.outcome(one, runs) for one in agenda.study.trials}
+        ended = outcomes | store.local.outcomes(agenda.study.trials)
         say(f"Stopped: {tables.counts(ended)}. {GOES_ON}", "yellow")
         return stop.exit_status
     _say_how_it_ended(console, say, planned, agenda, study, outcomes)
@@ -112,7 +111,7 @@ def _say_how_it_ended(
 ) -> None:
     tables.show_outcomes(console, study, outcomes)
     if planned.tuning:
-        tried = {cell: [run_directory.outcome(one, agenda.runs) for one in its] for cell, its in agenda.tried.items()}
+        tried = {cell: list(agenda.store.local.outcomes(its).values()) for cell, its in agenda.tried.items()}
         tables.show_tuning(console, study, tried, {c: list(v.items()) for c, v in agenda.chosen.items()}, agenda.edges)
     for cell in agenda.without:
         say(f"{cell}: none of its configurations came through, so there is none to make margins of", "red")

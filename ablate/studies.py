@@ -23,12 +23,13 @@ from rich.table import Table
 from ablate.cli import app
 from ablate.core import urls
 from ablate.core.errors import UsageError
-from ablate.core.events import Done, Failed
+from ablate.core.events import Done, Failed, Outcome
 from ablate.core.levels import show
 from ablate.core.study import Study, Trial
 from ablate.core.text import counted, file_size
 from ablate.dispatch.jobs import Job, Jobs
-from ablate.store import manifest, run_directory, run_store
+from ablate.store import manifest, opening, run_directory
+from ablate.store.run_store import RunStore
 from ablate.tracking import address
 from ablate.tracking.remove import remove_experiment
 
@@ -85,7 +86,7 @@ def studies(typed: app.Composed) -> int:
     if config["remove"] is not None:
         remove(console, config["remove"], runs, config["track"]["uri"], yes=config["yes"])
     elif config["study"] is not None:
-        show_one(console, manifest.recall(config["study"], runs), runs)
+        show_one(console, manifest.load(config["study"], runs), runs)
     else:
         show_all(console, runs)
     return 0
@@ -142,21 +143,20 @@ def show_all(console: Console, runs: Path) -> None:
     for column in ("cells", *STATES, "on disk", "last activity"):
         table.add_column(column, justify="right")
     for name in names:
-        asked = manifest.recall(name, runs)
-        place = _brought(console, asked, runs)
-        claimed = place.claimed(trial.trial_id for trial in asked.study.trials)
-        states = collections.Counter(state(trial, runs, claimed) for trial in asked.study.trials)
+        asked = manifest.load(name, runs)
+        states = collections.Counter(_states(_brought(console, asked, runs), asked.study).values())
         size, last = _on_disk(asked.study.trials, runs)
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, asked.asked_at)))
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, asked.requested_at)))
         counts = (str(states[one]) for one in STATES)
         table.add_row(name, str(len(cells_of(asked.study)[1])), *counts, file_size(size), when)
     console.print(table)
 
 
-def show_one(console: Console, asked: manifest.Remembered, runs: Path) -> None:
+def show_one(console: Console, asked: manifest.StoredStudy, runs: Path) -> None:
     """The cells of a study with their trials by state, then each failure with its reason."""
     study = asked.study
-    claimed = _brought(console, asked, runs).claimed(trial.trial_id for trial in study.trials)
+    store = _brought(console, asked, runs)
+    state_of = _states(store, study)
     final = dataclasses.replace(study, trials=[trial for trial in study.trials if not trial.tuning])
     factors, cells = cells_of(final)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -165,16 +165,16 @@ def show_one(console: Console, asked: manifest.Remembered, runs: Path) -> None:
     for column in STATES:
         table.add_column(column, justify="right")
     for levels, trials in cells.items():
-        states = collections.Counter(state(trial, runs, claimed) for trial in trials)
+        states = collections.Counter(state_of[trial.trial_id] for trial in trials)
         table.add_row(*levels, *(str(states[one]) for one in STATES))
     _line(console, f"study {study.name}: {counted(len(cells), 'cell')}, {counted(len(final.trials), 'trial')}")
     console.print(table)
-    tried = collections.Counter(state(trial, runs, claimed) for trial in study.trials if trial.tuning)
+    tried = collections.Counter(state_of[trial.trial_id] for trial in study.trials if trial.tuning)
     if tried:
         how = ", ".join(f"{tried[one]} {one}" for one in STATES if tried[one])
         _line(console, f"tuning: {counted(tried.total(), 'configuration')}: {how}")
     for trial in final.trials:
-        end = run_directory.outcome(trial, runs)
+        end = store.local.outcome(trial)
         if isinstance(end, Failed):
             _line(console, f"failed  {trial.trial_id}  {trial}: {end.kind}: {end.reason}", style="red")
 
@@ -199,11 +199,11 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
     Raises:
         UsageError: a trial of it runs, there is nobody to ask, or its MLflow cannot be opened; nothing is removed.
     """
-    asked = manifest.recall(name, runs)
-    place = run_store.place(asked.storage, runs)
-    place.check(writing=False)
-    with run_store.away_told(place):
-        running = sorted(place.claimed((trial.trial_id for trial in asked.study.trials), surely=True))
+    asked = manifest.load(name, runs)
+    store = opening.open_store(asked.storage, runs)
+    store.check(writing=False)
+    with opening.unavailable_is_usage_error(store):
+        running = sorted(store.leased((trial.trial_id for trial in asked.study.trials), surely=True))
     if running:
         raise UsageError(
             f"remove={name}: {counted(len(running), 'trial')} of it run now, such as {running[0]}; stop it first"
@@ -224,30 +224,35 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
             _line(console, "Nothing is removed.")
             return
     removed = remove_experiment(where, name)
-    with run_store.away_told(place):
-        place.remove(trial.trial_id for trial in own)
+    with opening.unavailable_is_usage_error(store):
+        store.remove(trial.trial_id for trial in own)
     for trial in own:
         shutil.rmtree(runs / trial.trial_id, ignore_errors=True)
-    manifest.forget(name, runs)
+    manifest.delete(name, runs)
     _line(console, f"Removed {what}{', and its experiment' if removed else ''}.")
 
 
-def state(trial: Trial, runs: Path, claimed: Collection[str]) -> str:
-    """One of STATES; `claimed` are the trials that somebody works on.
+def _states(store: RunStore, study: Study) -> dict[str, str]:
+    """Return trial_id -> one of STATES, from what the store has brought."""
+    leased, outcomes = store.leased(trial.trial_id for trial in study.trials), store.local.outcomes(study.trials)
+    return {trial.trial_id: state(trial, outcomes[trial.trial_id], leased) for trial in study.trials}
+
+
+def state(trial: Trial, end: Outcome | None, leased: Collection[str]) -> str:
+    """Return the one of STATES that the trial is in; `leased` are the trials that somebody works on.
 
     A lost trial is only interrupted: saying its line again goes on with it. A configuration that a tuning pruned is
     done with.
     """
-    end = run_directory.outcome(trial, runs)
     if isinstance(end, Done) or (trial.tuning and isinstance(end, Failed) and end.kind == "pruned"):
         return "done"
-    if trial.trial_id in claimed:
+    if trial.trial_id in leased:
         return "running"
     return "failed" if isinstance(end, Failed) and not run_directory.to_go_on(end) else "to do"
 
 
-def _brought(console: Console, asked: manifest.Remembered, runs: Path) -> run_store.RunStore:
-    return run_store.brought(asked.storage, asked.study.trials, runs, lambda told: _line(console, told, "yellow"))
+def _brought(console: Console, asked: manifest.StoredStudy, runs: Path) -> RunStore:
+    return opening.open_to_read(asked.storage, asked.study.trials, runs, lambda told: _line(console, told, "yellow"))
 
 
 def _on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:

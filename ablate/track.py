@@ -13,7 +13,7 @@ from omegaconf import MISSING
 from ablate.cli import app
 from ablate.core import urls
 from ablate.core.errors import UsageError
-from ablate.store import manifest, run_directory, run_store
+from ablate.store import manifest, opening
 from ablate.tracking import address
 from ablate.tracking.tracker import Tracker
 
@@ -43,19 +43,19 @@ def deliver(typed: app.Composed) -> int:
     if "study" not in {word.partition("=")[0] for word in typed.typed}:
         raise UsageError(f"study=: allowed: {', '.join(manifest.names(runs)) or f'none yet in {runs}/'}")
     config = app.plain(typed, TrackConfig)
-    asked = manifest.recall(config["study"], runs)
+    asked = manifest.load(config["study"], runs)
     uri = config["track"]["uri"] or asked.uri or urls.MLFLOW_DEFAULT
     address.check(uri)
-    place = run_store.brought(asked.storage, asked.study.trials, runs, lambda line: _say(line, sys.stderr))
-    settled = [trial for trial in asked.study.trials if run_directory.outcome(trial, runs)]
+    store = opening.open_to_read(asked.storage, asked.study.trials, runs, lambda line: _say(line, sys.stderr))
+    outcomes = store.local.outcomes(asked.study.trials)
+    settled = [trial for trial in asked.study.trials if outcomes[trial.trial_id]]
     tracker = Tracker(
         *(uri, asked.study),
-        runs=runs,
+        store=store,
         settled=settled,
         tags=asked.tags,
         warn=lambda line: _say(line, sys.stderr),
-        asked_at=asked.asked_at,
-        place=place,
+        asked_at=asked.requested_at,
     )
     left = tracker.close()
     if isinstance(left, UsageError):

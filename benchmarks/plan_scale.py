@@ -75,9 +75,9 @@ def remembering_s(cells: int) -> float:
             trials.append(Trial(Cell((("recipe.lr", cell / 7),)), seed, config, flatten(config), f"t{cell}.{seed}"))
     study = Study("large", {"recipe.lr": [cell / 7 for cell in range(cells)]}, trials)
     with tempfile.TemporaryDirectory() as folder:
-        manifest.remember(study, Path(folder), None)
+        manifest.save(study, Path(folder), None)
         began = time.process_time()
-        manifest.remember(study, Path(folder), None)
+        manifest.save(study, Path(folder), None)
         return time.process_time() - began
 
 

@@ -24,6 +24,7 @@ from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Study, Trial
 from ablate.data import datasets
 from ablate.store import manifest, run_directory
+from ablate.store.folder import FolderStore
 from ablate.tasks import image_classification
 from ablate.tracking.tracker import Tracker
 from ablate.training import build
@@ -42,7 +43,7 @@ def finish(runs, *, seeds=(0,), epochs=2, dataset=DIGITS, **changes):
         one = Trial(Cell((("seed", seed),)), seed, config, {}, trial_id(config))
         *_, _ = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), one, runs)
         made.append(one)
-    manifest.remember(Study("mine", {}, made), runs, None)
+    manifest.save(Study("mine", {}, made), runs, None)
     return made
 
 
@@ -152,9 +153,9 @@ def troubled(tmp_path_factory):
     log.write_text(
         "".join(f"{line}\n" for line in log.read_text().splitlines() if '"Done"' not in line)
     )  # killed with its weights written
-    manifest.remember(Study("whole", {}, whole), runs, None)
-    manifest.forget("mine", runs)
-    manifest.remember(Study("mine", {}, [done, failed, bare]), runs, None)
+    manifest.save(Study("whole", {}, whole), runs, None)
+    manifest.delete("mine", runs)
+    manifest.save(Study("mine", {}, [done, failed, bare]), runs, None)
     for one in (failed, bare):
         (runs / one.trial_id / run_directory.WEIGHTS).unlink()
     run_directory.mark(failed, runs, Failed(kind="diverged", reason="nan"))
@@ -208,8 +209,8 @@ def test_a_trial_that_mlflow_does_not_have_cannot_be_registered(mlflow_db, folde
 def test_a_registered_model_is_served_and_answers_with_the_right_classes(mlflow_db, folder, say):
     (one,) = finish(folder / "runs", epochs=3)
     uri = f"sqlite:///{mlflow_db}"
-    study = manifest.recall("mine", folder / "runs").study
-    assert Tracker(uri, study, runs=folder / "runs", settled=[one], tags={}).close() is None
+    study = manifest.load("mine", folder / "runs").study
+    assert Tracker(uri, study, store=FolderStore(folder / "runs"), settled=[one], tags={}).close() is None
     line = ("ablate.export", f"trial={one.trial_id}", "format=onnx", "register=digits")
     status, out, err = say(*line)
     assert (status, err) == (0, "")

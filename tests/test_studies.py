@@ -11,6 +11,7 @@ from filelock import FileLock
 from ablate.core.events import Failed
 from ablate.core.study import Cell, Study
 from ablate.store import manifest, run_directory
+from ablate.store.folder import FolderStore
 from ablate.tracking.tracker import Tracker
 from tests.support.fakes import make_trial, raises_on_seed_one, well
 
@@ -25,7 +26,7 @@ def studies(folder, mlflow_db, monkeypatch):
     trials = [make_trial(seed, bits=bits) for bits in (1, 32) for seed in range(3)]
     first, second = Study("first", {"bits": [1, 32]}, trials), Study("second", {"bits": [1]}, trials[:3])
     for study in (first, second):
-        manifest.remember(study, runs, f"sqlite:///{mlflow_db}")
+        manifest.save(study, runs, f"sqlite:///{mlflow_db}")
     for trial in trials[:3]:
         list(run_directory.attempt(raises_on_seed_one, trial, runs))
     return first, second
@@ -73,7 +74,7 @@ def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
     trial = studies[0].trials[3]
     list(run_directory.attempt(well, trial, folder / "runs"))
     for study in studies:
-        tracker = Tracker(URI, study, runs=folder / "runs", settled=study.trials, tags={})
+        tracker = Tracker(URI, study, store=FolderStore(folder / "runs"), settled=study.trials, tags={})
         assert tracker.close() is None
     status, out, err = say("ablate.studies", "remove=first", "yes=true")
     assert (status, err) == (0, "")
@@ -84,7 +85,7 @@ def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
         one.trial_id for one in studies[1].trials
     }
     assert sorted(experiments()) == ["Default", "second"]
-    again = Tracker(URI, studies[0], runs=folder / "runs", settled=[], tags={})
+    again = Tracker(URI, studies[0], store=FolderStore(folder / "runs"), settled=[], tags={})
     assert again.close() is None
     assert sorted(experiments()) == ["Default", "first", "second"]
 
@@ -140,7 +141,7 @@ def test_what_one_line_varied_and_another_held_fixed_is_one_table(studies, folde
     fixed = [make_trial(seed, bits=8) for seed in range(2)]
     cell = Cell((("recipe.epochs", 3),))
     again = Study("first", {"recipe.epochs": [3]}, [dataclasses.replace(one, cell=cell) for one in fixed])
-    manifest.remember(again, folder / "runs", URI)
+    manifest.save(again, folder / "runs", URI)
     _, out, _ = say("ablate.studies", "study=first")
     told = [line.split() for line in out.splitlines() if re.match(r" (1|32|8) ", line)]
     assert [row[:2] for row in told] == [["1", "3"], ["32", "3"], ["8", "3"]]

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ablate.core.errors import AlreadyLeased, DiskFull, ProcessLost
@@ -22,7 +21,8 @@ from ablate.dispatch.embedded_ray import private_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.shared_data import SharedData, call, held
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
-from ablate.store import folder, run_directory, run_store
+from ablate.store import run_directory
+from ablate.store.run_store import RunStore
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_COUNTS = 5.0
@@ -48,13 +48,12 @@ def on_ray(
     run: RunInSlot,
     trials: Iterable[Trial],
     *,
-    runs: Path,
+    store: RunStore,
     slot: Slot,
     max_lost: int = 3,
     stopping: Callable[[], bool] = never,
     aids: RayOptions = RayOptions(),
     cluster: Cluster | None = None,
-    place: run_store.RunStore | None = None,
 ) -> TrialEvents:
     """Yield every trial's events as they happen.
 
@@ -66,15 +65,14 @@ def on_ray(
     Args:
         run: given the slot, what trains; imported by name in the workers.
         trials: taken in this order, as slots come free; to a `Queue`, more may be put while it runs.
-        runs: folder of the run directories, an absolute path.
+        store: the run directories; `store.runs` is an absolute path.
         slot: what each trial is given.
         max_lost: deaths of its worker that are forgiven; one more and the trial is `Failed(lost)`.
         stopping: whether to begin no further trial.
         aids: to be faster.
         cluster: where they run; None for every core and GPU of this machine.
-        place: where the run directories are, if not in `runs`.
 
-    While it runs, sys.stdout and sys.stderr are `runs`/ray.log, for Ray's own messages: whoever draws on
+    While it runs, sys.stdout and sys.stderr are `store.runs`/ray.log, for Ray's own messages: whoever draws on
     the terminal takes hold of its stream beforehand.
 
     Raises:
@@ -83,13 +81,12 @@ def on_ray(
     """
     if cluster is not None:
         with cluster.quiet():
-            where = place or folder.Folder(runs)
-            study = _Study(cluster.ray, run, runs, slot, max_lost, aids, where, cluster.gpu_memory, cluster)
+            study = _Study(cluster.ray, run, slot, max_lost, aids, store, cluster.gpu_memory, cluster)
             yield from study.events(trials, stopping)
         return
-    with private_ray(runs / "ray.log") as ray:
+    with private_ray(store.runs / "ray.log") as ray:
         gpu_memory = min(gpu_bytes(), default=None)
-        study = _Study(ray, run, runs, slot, max_lost, aids, place or folder.Folder(runs), gpu_memory)
+        study = _Study(ray, run, slot, max_lost, aids, store, gpu_memory)
         yield from study.events(trials, stopping)
 
 
@@ -100,15 +97,14 @@ class _Study:
         self,
         ray: Any,
         run: RunInSlot,
-        runs: Path,
         slot: Slot,
         max_lost: int,
         aids: RayOptions,
-        place: run_store.RunStore,
+        store: RunStore,
         gpu_memory: float | None,
         cluster: Cluster | None = None,
     ) -> None:
-        self.ray, self.runs, self.max_lost, self.place = ray, runs, max_lost, place
+        self.ray, self.max_lost, self.store = ray, max_lost, store
         self.gpu_memory, self.cluster = gpu_memory, cluster
         self.machines = Machines.of(ray, gpu_memory)
         self.counted = time.monotonic()
@@ -162,7 +158,7 @@ class _Study:
         is_whole = alone and self.slot.workers == 1
         asked_for = machines.whole(self.slot) if is_whole else machines.share(self.slot, self.bytes_of(trial))
         data = self.data.of(trial)
-        generator = self.remote.options(**asked_for).remote(self.run, trial, self.place, self.asked, alone, data)
+        generator = self.remote.options(**asked_for).remote(self.run, trial, self.store, self.asked, alone, data)
         self.running[generator] = _Stream(trial, alone)
 
     def _next(self, generator: Any, stream: _Stream, stopping: Callable[[], bool]) -> Iterator[Event]:
@@ -175,7 +171,7 @@ class _Study:
             raise DiskFull(str(getattr(full, "cause", full))) from None
         except AlreadyLeased:
             del self.running[generator]
-            self.place.is_claimed(stream.trial.trial_id)  # looked at again and again, it shows when that process died
+            self.store.is_leased(stream.trial.trial_id)  # looked at again and again, it shows when that process died
             yield from self._put_off(stream)
         except errors.OutOfMemoryError:
             del self.running[generator]
@@ -191,10 +187,9 @@ class _Study:
     def _ended(self, stream: _Stream, *, died: bool) -> Iterator[Event]:
         """What became of a trial whose stream ended without an outcome."""
         trial = stream.trial
-        self.place.refresh([trial])
-        if run_directory.is_over(run_directory.outcome(trial, self.runs), self.asked, stream.alone):
-            yield from self._told(stream, run_directory.history(trial, self.runs)[-1])
-        elif self.place.is_claimed(trial.trial_id, by_others=True):
+        if run_directory.is_over(self.store.outcome(trial), self.asked, stream.alone):
+            yield from self._told(stream, self.store.local.history(trial)[-1])
+        elif self.store.is_leased(trial.trial_id, by_others=True):
             yield from self._put_off(stream)
         elif self.lost[trial.trial_id] < self.max_lost:
             self.lost[trial.trial_id] += 1
@@ -203,7 +198,7 @@ class _Study:
         else:
             times = self.max_lost + 1
             reason = f"its worker process died {times} time{'s' * (times > 1)}"
-            yield self.place.mark(trial, Failed(kind="lost", reason=reason))
+            yield self.store.mark(trial, Failed(kind="lost", reason=reason))
 
     def _put_off(self, stream: _Stream) -> Iterator[Event]:
         trial = stream.trial
@@ -214,7 +209,7 @@ class _Study:
 
     def _out_of_memory(self, stream: _Stream) -> Iterator[Event]:
         reason = "the machine's memory ran out, and Ray ended its process"
-        failed = self.place.mark(stream.trial, Failed(kind="oom", reason=reason, alone=stream.alone))
+        failed = self.store.mark(stream.trial, Failed(kind="oom", reason=reason, alone=stream.alone))
         yield from self._told(stream, failed)
 
     def _told(self, stream: _Stream, event: Event) -> Iterator[Event]:
@@ -234,14 +229,14 @@ class _Stream:
 
 
 def _attempt(
-    run: run_directory.Run, trial: Trial, place: run_store.RunStore, asked: float, alone: bool, data: list[Any]
+    run: run_directory.Run, trial: Trial, store: RunStore, asked: float, alone: bool, data: list[Any]
 ) -> Iterator[Event]:
-    """In a worker: the place's `attempt`, with the data that Ray's store holds."""
+    """In a worker: the store's `attempt`, with the data that Ray's store holds."""
     if data:
         with_data: Any = run
         run = functools.partial(with_data, data=functools.partial(held, data[0]))
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to us all, it is the driver's to answer
     try:
-        yield from place.attempt(run, trial, asked=asked, alone=alone)
+        yield from store.attempt(run, trial, requested_at=asked, alone=alone)
     finally:
         signal.signal(signal.SIGTERM, before)

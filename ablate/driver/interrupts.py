@@ -7,11 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from ablate.store import folder, run_store
+from ablate.store.run_store import RunStore
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -23,16 +22,15 @@ class Stop:
     ends this process at once: what it started ends with it.
 
     Args:
-        runs: the folder, there already, that trials see too.
+        store: the run directories; `store.runs` is there already.
         say: told to the user at the first signal.
-        place: where the run directories are, if not in `runs`.
     """
 
-    def __init__(self, runs: Path, say: Callable[[str], None], place: run_store.RunStore | None = None) -> None:
-        self.path = runs / f".stop-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
+    def __init__(self, store: RunStore, say: Callable[[str], None]) -> None:
+        self.path = store.runs / f".stop-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
         self.asked = False
         self.signal: int | None = None
-        self._say, self._place = say, place or folder.Folder(runs)
+        self._say, self._store = say, store
         self._before: dict[int, Any] = {}
         self._times = 0
 
@@ -47,14 +45,14 @@ class Stop:
             signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
         self.path.unlink(missing_ok=True)
         if self.asked:
-            self._place.forget_stop()
+            self._store.withdraw_stop()
 
     def ask(self) -> None:
         """Have trials stop between two batches, and no other begin."""
         self.asked = True
         with contextlib.suppress(OSError):  # on a full disk they stop by themselves
             self.path.touch()
-        self._place.ask_to_stop()
+        self._store.request_stop()
 
     def is_asked(self) -> bool:
         return self.asked

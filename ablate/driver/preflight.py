@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ablate import dispatch
 from ablate.core import hardware
 from ablate.planning import schema
 from ablate.planning.settings import DispatchSettings
-from ablate.store import folder, run_store
+from ablate.store.folder import FolderStore
+from ablate.store.run_store import RunStore
 
 
 def warnings(recipes: Sequence[Mapping[str, Any]], how: DispatchSettings) -> list[str]:
@@ -51,8 +51,7 @@ class Data:
 def joined(
     head: str,
     how: DispatchSettings,
-    place: run_store.RunStore,
-    runs: Path,
+    store: RunStore,
     recipes: Sequence[Mapping[str, Any]],
     data: Data,
     say: Callable[[str, str], None],
@@ -62,14 +61,14 @@ def joined(
     Raises:
         UsageError: it lets nobody in, or a machine cannot run them.
     """
-    is_folder = isinstance(place, folder.Folder)
+    is_folder = isinstance(store, FolderStore)
     needs = list(data.everywhere)
     if not is_folder:
-        needs.append(functools.partial(place.check, writing=True))
+        needs.append(functools.partial(store.check, writing=True))
     with dispatch.Cluster(
         head,
-        log=runs / "ray.log",
-        runs=runs if is_folder else None,
+        log=store.runs / "ray.log",
+        runs=store.runs if is_folder else None,
         recipes=_unlike(recipes),
         reads=needs,
         on_gpu=how.gpus_per_trial != 0,

@@ -6,7 +6,6 @@ import collections
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -21,7 +20,8 @@ from ablate.driver.progress import Display
 from ablate.driver.trial_source import TrialSource
 from ablate.planning.estimates import Expectations
 from ablate.planning.plan import Plan
-from ablate.store import manifest, run_directory, run_store
+from ablate.store import manifest, run_directory
+from ablate.store.run_store import RunStore
 from ablate.tasks import image_classification
 from ablate.tracking.tracker import PATIENCE_S, Tracker, Undelivered
 from ablate.training import build
@@ -37,12 +37,11 @@ class Session:
     Args:
         planned: its plan.
         agenda: its trials, as they come.
-        runs: folder of the run directories.
         stop: tells trials to stop.
         console: where progress is drawn.
         say: told a line, and its style.
         code_version: a tag of every run.
-        place: where the run directories are; `runs` mirrors it.
+        store: the run directories.
         cluster: where trials run; None for this machine.
     """
 
@@ -50,15 +49,14 @@ class Session:
         self,
         planned: Plan,
         agenda: TrialSource,
-        runs: Path,
         stop: interrupts.Stop,
         console: Console,
         say: Callable[[str, str], None],
         code_version: str,
-        place: run_store.RunStore,
+        store: RunStore,
         cluster: dispatch.Cluster | None = None,
     ) -> None:
-        self.planned, self.agenda, self.runs, self.stop, self.place = planned, agenda, runs, stop, place
+        self.planned, self.agenda, self.stop, self.store = planned, agenda, stop, store
         self.console, self.say, self.cluster = console, say, cluster
         self.uri: str | None = planned.settings.track.uri
         self.tags = {"code_version": code_version}
@@ -101,7 +99,7 @@ class Session:
         ):
             for one, event in events:
                 if run_directory.outcome_of(event):
-                    self.place.refresh([one])  # whoever is told of it may read what came before
+                    self.store.outcome(one)  # brings what came before, for those who follow and read `store.local`
                 if self.tracker:
                     self.tracker.record(one, event)
                 display.show(one, event)
@@ -118,17 +116,17 @@ class Session:
         """The trials that are to run, and those whose outcome was there, with those that this brings."""
         to_do, settled = [], []
         waiting, retry = collections.deque(trials), self.planned.settings.retry
-        self.place.refresh(waiting)
+        outcomes = self.store.outcomes(waiting)
         while waiting:
             one = waiting.popleft()
-            if not self.agenda.is_over(one, run_directory.outcome(one, self.runs), retry):
+            if not self.agenda.is_over(one, outcomes[one.trial_id], retry):
                 to_do.append(one)
                 continue
             settled.append(one)
             if self.planned.is_adaptive:
-                for event in run_directory.history(one, self.runs):
+                for event in self.store.local.history(one):
                     brought = self.agenda.follow(one, event)
-                    self.place.refresh(brought)
+                    outcomes |= self.store.outcomes(brought)
                     waiting.extend(brought)
         return to_do, settled
 
@@ -140,13 +138,13 @@ class Session:
 
     def _remember(self) -> None:
         uri = self.uri and urls.absolute(self.uri)
-        manifest.remember(self.agenda.study, self.runs, uri, self.tags, self.place.url)
+        manifest.save(self.agenda.study, self.store.runs, uri, self.tags, self.store.url)
 
     def _track(self, settled: Sequence[Trial]) -> Tracker | None:
         if self.uri is None:
             return None
         study, tags = self.agenda.study, self.tags
-        return Tracker(self.uri, study, runs=self.runs, settled=settled, tags=tags, warn=self._warn, place=self.place)
+        return Tracker(self.uri, study, store=self.store, settled=settled, tags=tags, warn=self._warn)
 
     def _warn(self, line: str) -> None:
         self.say(line, "yellow")
@@ -158,16 +156,16 @@ class Session:
 
     @functools.cached_property
     def _expected(self) -> Expectations:
-        return Expectations(self.runs)
+        return Expectations(self.store.runs)
 
     def _events(self, queue: dispatch.Queue, *, in_process: bool) -> dispatch.TrialEvents:
         how, kept = self.planned.settings.dispatch, self.planned.settings.checkpoint
         slot = Slot(how.cpus_per_trial, how.gpus_per_trial, 1 if in_process else how.workers_per_trial)
-        care = CheckpointPolicy(kept.epochs, kept.minutes, kept.keep, self.place.seen_by_trials(self.stop.path))
+        care = CheckpointPolicy(kept.epochs, kept.minutes, kept.keep, self.store.stop_path(self.stop.path))
         train = functools.partial(_train, care, self.planned.settings.cost)
         stopping = self.stop.is_asked
         if in_process:
-            return dispatch.in_process(train, queue, runs=self.runs, slot=slot, stopping=stopping, place=self.place)
+            return dispatch.in_process(train, queue, store=self.store, slot=slot, stopping=stopping)
         aids = dispatch.RayOptions(
             data=build.dataset,
             warm=image_classification.warm,
@@ -175,12 +173,11 @@ class Session:
         )
         return dispatch.on_ray(
             *(train, queue),
-            runs=self.runs,
+            store=self.store,
             slot=slot,
             max_lost=how.max_lost,
             stopping=stopping,
             aids=aids,
-            place=self.place,
             cluster=self.cluster,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +12,8 @@ from ablate.core.events import Done, Event, Failed, Outcome
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Study, Trial
 from ablate.planning.plan import Plan
-from ablate.store import run_directory, run_store
+from ablate.store import run_directory
+from ablate.store.run_store import RunStore
 
 TOLD_AT_ONCE = 100
 """Trials or seeds named in one entry of the metadata: MLflow bounds a tag's length."""
@@ -26,13 +26,12 @@ class TrialSource:
 
     Args:
         planned: the study's plan.
-        runs: folder of the run directories.
+        store: the run directories.
         slots: trials that run side by side.
-        place: where the run directories are, if not in `runs`.
     """
 
-    def __init__(self, planned: Plan, runs: Path, slots: float, place: run_store.RunStore | None = None) -> None:
-        self.planned, self.runs = planned, runs
+    def __init__(self, planned: Plan, store: RunStore, slots: float) -> None:
+        self.planned, self.store = planned, store
         self.trials: dict[str, Trial] = {one.trial_id: one for one in planned.study.trials}
         self.chosen: dict[Cell, dict[str, Level]] = {}
         self.without: list[Cell] = []  # cells none of whose configurations came through
@@ -42,7 +41,7 @@ class TrialSource:
             from ablate.tuning.tuner import Tuner, at_once  # Optuna takes a third of a second
 
             most = at_once(slots, len(planned.tuned))
-            self._tuner = Tuner(planned.study.name, planned.tuning, planned.tuned, runs, most, place)
+            self._tuner = Tuner(planned.study.name, planned.tuning, planned.tuned, store, most)
 
     def __enter__(self) -> Self:
         return self

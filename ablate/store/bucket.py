@@ -24,8 +24,10 @@ from ablate.core.errors import AlreadyLeased, StorageUnavailable
 from ablate.core.events import Done, Event, Failed, Notice, Outcome, Started, from_dict
 from ablate.core.study import Trial
 from ablate.store import event_log, leases, mirror, run_directory
+from ablate.store.folder import FolderStore
 from ablate.store.lease_holder import STOP, LeaseHolder
 from ablate.store.object_store import Objects, patiently
+from ablate.store.run_store import RunStore
 from ablate.store.working_copy import CHECKPOINT, FILES, PATIENCE_S, Files, WorkingCopy
 
 SHORT_PATIENCE_S = 10.0
@@ -33,8 +35,8 @@ LONGEST_WAIT_S, PART_OF_TRAINING = 1.0, 0.05
 """Training waits so long at most, and for so small a part of its time, for an event to be stored; then it goes on."""
 
 
-class Bucket:
-    """The run directories are in an object store, and in `runs` a mirror of their logs, as far as it was refreshed.
+class BucketStore(RunStore):
+    """The run directories are in an object store, and in `runs` a mirror of their logs: what was last brought.
 
     Picklable: workers hold the same. What an attempt tells was stored before, under a number that then was the highest.
 
@@ -45,42 +47,42 @@ class Bucket:
     """
 
     def __init__(self, url: str, runs: Path, watch: leases.Watch | None = None) -> None:
-        self.objects, self.runs = Objects(url), runs
+        self.objects = Objects(url)
+        super().__init__(runs, self.objects.url)
         self.watch = watch or leases.Watch()
         self.owner = uuid.uuid4().hex
         """Of this driver's attempts: what it begins again, it does not wait for."""
 
     @property
-    def url(self) -> str:
-        return self.objects.url
+    def local(self) -> FolderStore:
+        return FolderStore(self.runs)
 
     def check(self, *, writing: bool) -> None:
-        """Raise UsageError, in one line, when trials cannot be stored there."""
         self.objects.check(writing=writing)
 
     def attempt(
-        self, run: run_directory.Run, trial: Trial, *, asked: float | None = None, alone: bool = False
+        self, run: run_directory.Run, trial: Trial, *, requested_at: float | None = None, alone: bool = False
     ) -> Iterator[Event]:
         """As `store.attempt`, in a folder that lasts as long as the attempt.
 
         Where the object store is away for minutes it ends without an outcome, as if the worker had died.
         """
-        asked = time.time() if asked is None else asked
+        requested_at = time.time() if requested_at is None else requested_at
         with tempfile.TemporaryDirectory(prefix="ablate-") as made:
             directory = Path(made) / trial.trial_id
-            with run_directory.full_disk_told(directory):
+            with run_directory.full_disk_reported(directory):
                 directory.mkdir()
                 try:
-                    yield from self._attempt(run, trial, directory, asked, alone)
+                    yield from self._attempt(run, trial, directory, requested_at, alone)
                 except StorageUnavailable as away:
                     yield Notice(text=f"{self.url}: {away}; this attempt ends without an outcome")
 
     def _attempt(
-        self, run: run_directory.Run, trial: Trial, directory: Path, asked: float, alone: bool
+        self, run: run_directory.Run, trial: Trial, directory: Path, requested_at: float, alone: bool
     ) -> Iterator[Event]:
         log = directory / run_directory.LOG
         log.write_bytes(patiently(lambda: self._truth(trial.trial_id), PATIENCE_S))
-        if run_directory.is_over(run_directory.outcome(trial, directory.parent), asked, alone):
+        if run_directory.is_over(run_directory.outcome(trial, directory.parent), requested_at, alone):
             for event in run_directory.history(trial, directory.parent):
                 yield event
             return
@@ -89,7 +91,7 @@ class Bucket:
         patiently(lambda: self.objects.remove([self._prune(trial.trial_id)]), PATIENCE_S)
         with (
             self._held(copy, trial, directory) as (files, holding),
-            contextlib.closing(run_directory.events(run, trial, directory, asked, alone)) as told,
+            contextlib.closing(run_directory.events(run, trial, directory, requested_at, alone)) as told,
         ):
             for event in _once_stored(told, log, holding, files):
                 yield event
@@ -165,22 +167,13 @@ class Bucket:
                 raise AlreadyLeased(trial_id)
             claim = leases.Claim(trial_id, number)
 
-    def is_claimed(self, trial_id: str, *, by_others: bool = False) -> bool:
-        """Whether somebody works on the trial now; `by_others`: somebody else than this driver's own.
-
-        To be asked again and again: that a claim's heart has stopped shows after `claims.DEAD_AFTER_S`.
-        """
+    def is_leased(self, trial_id: str, *, by_others: bool = False) -> bool:
         claim = patiently(lambda: leases.highest(self.objects, trial_id), PATIENCE_S)
         if by_others and claim and claim.owner == self.owner:
             return False
         return self.watch.is_alive(claim)
 
-    def claimed(self, trial_ids: Iterable[str], *, surely: bool = False) -> set[str]:
-        """Those of the trials that somebody works on, asked at once.
-
-        Claims whose holder died without giving them back are among them, unless `surely`: then their hearts are
-        listened to, for `claims.DEAD_AFTER_S` at most.
-        """
+    def leased(self, trial_ids: Iterable[str], *, surely: bool = False) -> set[str]:
         asked = set(trial_ids)
         first = patiently(lambda: leases.highest_of(self.objects, asked), PATIENCE_S)
         waiting = {one for one, claim in first.items() if self.watch.is_alive(claim)}
@@ -192,21 +185,21 @@ class Bucket:
             waiting = {one for one, claim in now.items() if self.watch.is_alive(claim)}
         return alive
 
-    def refresh(self, trials: Iterable[Trial]) -> None:
-        """Bring into `runs` what is known of the trials: their logs, and where their weights are.
-
-        Raises:
-            StorageUnavailable: the object store has not answered for minutes.
-        """
-        lacking = [one for one in trials if not mirror.is_settled(one, self.runs)]
+    def outcomes(self, trials: Iterable[Trial]) -> dict[str, Outcome | None]:
+        """Return the trials' outcomes, after their logs were brought, and where their weights are."""
+        trials = list(trials)
+        outcomes = self.local.outcomes(trials)
+        lacking = [trial for trial in trials if not isinstance(outcomes[trial.trial_id], Done)]
         if lacking:
             patiently(lambda: mirror.bring(self.objects, lacking, self.runs), PATIENCE_S)
+        return outcomes | self.local.outcomes(lacking)
+
+    def history(self, trial: Trial) -> list[Event]:
+        self.outcomes([trial])
+        return self.local.history(trial)
 
     def mark(self, trial: Trial, failed: Failed) -> Outcome:
-        """Store how the trial failed where its own process could not say so, and fence that process.
-
-        Return its outcome: that it is done, where its process could say that much after all.
-        """
+        """Store how the trial failed where its own process could not, fence that process, and return its outcome."""
         copy = patiently(lambda: self._take(trial.trial_id, by_force=True), PATIENCE_S)
         log, before = patiently(lambda: self._inherit(copy, trial, None), PATIENCE_S)
         with tempfile.TemporaryDirectory(prefix="ablate-") as made:
@@ -219,7 +212,7 @@ class Bucket:
         patiently(lambda: self.objects.write(copy.name(run_directory.LOG), log), PATIENCE_S)
         patiently(lambda: leases.beat(self.objects, trial.trial_id, copy.number, leases.OVER), PATIENCE_S)
         patiently(lambda: self.objects.remove(before), PATIENCE_S)
-        self.refresh([trial])
+        self.outcomes([trial])
         return last if isinstance(last, Done) else failed
 
     def prune(self, trial: Trial, reason: str) -> None:
@@ -227,11 +220,11 @@ class Bucket:
         with contextlib.suppress(StorageUnavailable):  # it costs time, no more
             patiently(lambda: self.objects.write(self._prune(trial.trial_id), reason.encode()), SHORT_PATIENCE_S)
 
-    def seen_by_trials(self, stop: Path) -> Path:
+    def stop_path(self, stop: Path) -> Path:
         """The file that trials look for, relative to their directories."""
         return Path(STOP)
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Have this driver's trials stop, soon; returns at once, as a signal's handler must."""
 
         def ask() -> None:
@@ -240,7 +233,7 @@ class Bucket:
 
         threading.Thread(target=ask, daemon=True).start()
 
-    def forget_stop(self) -> None:
+    def withdraw_stop(self) -> None:
         with contextlib.suppress(StorageUnavailable):
             self.objects.remove([self._stop])
 

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.core.events import Event, Failed, Outcome
 from ablate.core.study import Trial
 from ablate.store import run_directory
+from ablate.store.run_store import RunStore
 
 
-@dataclass(frozen=True)
-class Folder:
-    """The run directories are in `runs`, whoever works at them: there is nothing to bring."""
+class FolderStore(RunStore):
+    """The run directories are in `runs`, whoever works on them: there is nothing to bring."""
 
-    runs: Path
+    def __init__(self, runs: Path) -> None:
+        super().__init__(runs, None)
 
-    url = None
+    @property
+    def local(self) -> FolderStore:
+        return self
 
     def check(self, *, writing: bool) -> None:
         pass
 
     def attempt(
-        self, run: run_directory.Run, trial: Trial, *, asked: float | None = None, alone: bool = False
+        self, run: run_directory.Run, trial: Trial, *, requested_at: float | None = None, alone: bool = False
     ) -> Iterator[Event]:
-        return run_directory.attempt(run, trial, self.runs, asked=asked, alone=alone)
+        return run_directory.attempt(run, trial, self.runs, requested_at=requested_at, alone=alone)
 
-    def refresh(self, trials: Iterable[Trial]) -> None:
-        pass
+    def outcomes(self, trials: Iterable[Trial]) -> dict[str, Outcome | None]:
+        return {trial.trial_id: run_directory.outcome(trial, self.runs) for trial in trials}
 
-    def is_claimed(self, trial_id: str, *, by_others: bool = False) -> bool:
-        return run_directory.is_claimed(trial_id, self.runs)
+    def history(self, trial: Trial) -> list[Event]:
+        return run_directory.history(trial, self.runs)
 
-    def claimed(self, trial_ids: Iterable[str], *, surely: bool = False) -> set[str]:
-        return {one for one in trial_ids if run_directory.is_claimed(one, self.runs)}
+    def is_leased(self, trial_id: str, *, by_others: bool = False) -> bool:
+        return run_directory.is_leased(trial_id, self.runs)
+
+    def leased(self, trial_ids: Iterable[str], *, surely: bool = False) -> set[str]:
+        return {trial_id for trial_id in trial_ids if run_directory.is_leased(trial_id, self.runs)}
 
     def mark(self, trial: Trial, failed: Failed) -> Outcome:
         return run_directory.mark(trial, self.runs, failed)
@@ -42,13 +47,13 @@ class Folder:
     def prune(self, trial: Trial, reason: str) -> None:
         run_directory.prune(trial, self.runs, reason)
 
-    def seen_by_trials(self, stop: Path) -> Path:
-        return stop
+    def stop_path(self, path: Path) -> Path:
+        return path
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         pass
 
-    def forget_stop(self) -> None:
+    def withdraw_stop(self) -> None:
         pass
 
     def remove(self, trial_ids: Iterable[str]) -> None:

@@ -26,16 +26,16 @@ ENDINGS = (".json", ".lock", ".mlflow", ".mlflow.lock", ".optuna", ".optuna.lock
 
 
 @dataclass(frozen=True)
-class Remembered:
+class StoredStudy:
     """A study as its lines asked for it: every trial they named, the factors of the last one.
 
-    `uri` is where its MLflow is, None for one that was never tracked; `asked_at` when it was asked for last; `tags`
+    `uri` is where its MLflow is, None for one that was never tracked; `requested_at` when it was asked for last; `tags`
     what its runs were tagged with; `storage` the URL of its run directories, None where they are in the folder.
     """
 
     study: Study
     uri: str | None
-    asked_at: float
+    requested_at: float
     tags: Mapping[str, str]
     storage: str | None = None
 
@@ -44,7 +44,7 @@ def folder(runs: Path) -> Path:
     return runs / "studies"
 
 
-def remember(
+def save(
     study: Study, runs: Path, uri: str | None, tags: Mapping[str, str] | None = None, storage: str | None = None
 ) -> None:
     """Write down what the study asks for, beside what was asked under its name before."""
@@ -76,7 +76,7 @@ def remember(
         temporary.replace(path)
 
 
-def recall(name: str, runs: Path) -> Remembered:
+def load(name: str, runs: Path) -> StoredStudy:
     """The study of that name.
 
     Raises:
@@ -96,7 +96,7 @@ def names(runs: Path) -> list[str]:
 
 def known(name: str, runs: Path) -> dict[str, Trial]:
     """trial_id -> trial, of everything that was asked for under the name; empty for an unknown name."""
-    return {trial.trial_id: trial for trial in recall(name, runs).study.trials} if name in names(runs) else {}
+    return {trial.trial_id: trial for trial in load(name, runs).study.trials} if name in names(runs) else {}
 
 
 def shared(name: str, runs: Path) -> set[str]:
@@ -104,7 +104,7 @@ def shared(name: str, runs: Path) -> set[str]:
     return {trial_id for other in names(runs) if other != name for trial_id in known(other, runs)}
 
 
-def forget(name: str, runs: Path) -> None:
+def delete(name: str, runs: Path) -> None:
     """Take the manifest away; the run directories stay."""
     for path in folder(runs).iterdir():
         if path.name in [f"{name}{ending}" for ending in ENDINGS]:
@@ -159,7 +159,7 @@ def _unpacked(common: Mapping[str, Any], cells: Iterable[Mapping[str, Any]]) -> 
     return trials
 
 
-def _read(path: Path) -> Remembered:
+def _read(path: Path) -> StoredStudy:
     try:
         said = json.loads(path.read_text())
     except ValueError as error:
@@ -169,7 +169,7 @@ def _read(path: Path) -> Remembered:
     contrast = (said["contrast"][0], said["contrast"][1]) if said["contrast"] else None
     trials = _unpacked(said["config"], said["cells"])
     study = Study(said["name"], said["factors"], trials, said["derived"], contrast, said.get("terms", {}))
-    return Remembered(study, said["uri"], said["asked_at"], said["tags"], said.get("storage"))
+    return StoredStudy(study, said["uri"], said["asked_at"], said["tags"], said.get("storage"))
 
 
 def _common(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

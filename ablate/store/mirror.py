@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ablate.core.events import Done, from_dict
+from ablate.core.events import from_dict
 from ablate.core.study import Trial
 from ablate.store import event_log, run_directory
 from ablate.store.leases import numbers, stem
@@ -21,11 +21,6 @@ STORED = "stored.json"
 FEW = 8
 """Trials that are listed one by one; of more, all of the object store is."""
 AT_ONCE = 256
-
-
-def is_settled(trial: Trial, runs: Path) -> bool:
-    """Whether the mirror holds all there will ever be of the trial."""
-    return isinstance(run_directory.outcome(trial, runs), Done)
 
 
 def bring(objects: Objects, trials: Sequence[Trial], runs: Path) -> None:

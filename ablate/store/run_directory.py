@@ -38,7 +38,9 @@ Run = Callable[[Mapping[str, Any], Path], Iterator[Event]]
 """What trains: a config and the run directory in, a trial's events out."""
 
 
-def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, alone: bool = False) -> Iterator[Event]:
+def attempt(
+    run: Run, trial: Trial, runs: Path, *, requested_at: float | None = None, alone: bool = False
+) -> Iterator[Event]:
     """One try at a trial: hold its claim, log each event before yielding it, end with an outcome.
 
     What earlier attempts told is told again first, word for word, so that whoever follows, and from whatever
@@ -51,7 +53,7 @@ def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, a
         run: what trains.
         trial: one whose directory is, or will be, in `runs`.
         runs: folder of the run directories.
-        asked: when the trial was asked for, in seconds since the epoch; None for now.
+        requested_at: when the trial was asked for, in seconds since the epoch; None for now.
         alone: the trial has a whole device to itself.
 
     Raises:
@@ -61,20 +63,20 @@ def attempt(run: Run, trial: Trial, runs: Path, *, asked: float | None = None, a
     """
     directory = runs / trial.trial_id
     lock = FileLock(directory / CLAIM)
-    with full_disk_told(directory):
+    with full_disk_reported(directory):
         directory.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise AlreadyLeased(trial.trial_id) from None
         try:
-            yield from events(run, trial, directory, time.time() if asked is None else asked, alone)
+            yield from events(run, trial, directory, time.time() if requested_at is None else requested_at, alone)
         finally:
             lock.release()
 
 
 @contextlib.contextmanager
-def full_disk_told(directory: Path) -> Iterator[None]:
+def full_disk_reported(directory: Path) -> Iterator[None]:
     """Raises DiskFull for an error behind which is a full disk."""
     try:
         yield
@@ -84,12 +86,12 @@ def full_disk_told(directory: Path) -> Iterator[None]:
         raise
 
 
-def events(run: Run, trial: Trial, directory: Path, asked: float, alone: bool) -> Generator[Event, None, None]:
+def events(run: Run, trial: Trial, directory: Path, requested_at: float, alone: bool) -> Generator[Event, None, None]:
     """What `attempt` does once the trial is claimed, however that is done, in its run directory."""
     lines = event_log.lines(directory / LOG)
     told = _lineage(lines)
     ended = outcome_of(told[-1]) if told else None
-    over = is_over(ended, asked, alone)
+    over = is_over(ended, requested_at, alone)
     if isinstance(ended, Failed) and not over:
         told = told[:-1]
         if starts_afresh(ended):
@@ -142,9 +144,9 @@ def _lineage(lines: Iterable[Mapping[str, Any]]) -> list[Event]:
     return told
 
 
-def is_over(ended: Outcome | None, asked: float, alone: bool) -> bool:
+def is_over(ended: Outcome | None, requested_at: float, alone: bool) -> bool:
     """Whether there is no more to try: the trial is done, or was seen to fail since it was asked for, for good."""
-    return isinstance(ended, Done) or (ended is not None and ended.time > asked and not to_go_on(ended, alone))
+    return isinstance(ended, Done) or (ended is not None and ended.time > requested_at and not to_go_on(ended, alone))
 
 
 def to_go_on(failed: Failed, alone: bool = False) -> bool:
@@ -170,7 +172,7 @@ def outcome_of(event: Event | None) -> Outcome | None:
     return event if isinstance(event, Done | Failed) else None
 
 
-def is_claimed(trial_id: str, runs: Path) -> bool:
+def is_leased(trial_id: str, runs: Path) -> bool:
     """Whether a process is working on the trial now."""
     claim = runs / trial_id / CLAIM
     if not claim.exists():

@@ -8,14 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablate.core.errors import UsageError
 from ablate.core.events import Event
 from ablate.core.study import Study, Trial
 from ablate.core.urls import absolute
-from ablate.store import folder, run_directory, run_store
+from ablate.store.run_store import RunStore
 
 if TYPE_CHECKING:
     from ablate.tracking.writer import Writer
@@ -46,12 +45,11 @@ class Tracker:
     Args:
         uri: MLflow's tracking address.
         study: what is written.
-        runs: folder of the run directories.
+        store: the run directories. Of outcomes, those are written that were brought to this machine.
         settled: trials whose outcome is on disk already; those that MLflow lacks are delivered first.
         tags: further tags of every run, such as the code version.
         warn: is told, in one line and once, that MLflow does not answer; and at the end that it is waited for.
         asked_at: when the study was asked for, in seconds since the epoch; now, unless given.
-        place: where the run directories are, if not in `runs`.
     """
 
     def __init__(
@@ -59,15 +57,14 @@ class Tracker:
         uri: str,
         study: Study,
         *,
-        runs: Path,
+        store: RunStore,
         settled: Sequence[Trial],
         tags: Mapping[str, str],
         warn: Callable[[str], None] = lambda line: None,
         asked_at: float | None = None,
-        place: run_store.RunStore | None = None,
     ) -> None:
-        self._uri, self._study, self._runs, self._settled, self._tags = absolute(uri), study, runs, settled, tags
-        self._warn, self._asked_at, self._place = warn, asked_at, place or folder.Folder(runs)
+        self._uri, self._study, self._store, self._settled, self._tags = absolute(uri), study, store, settled, tags
+        self._warn, self._asked_at = warn, asked_at
         self._queue: queue.SimpleQueue[tuple[Trial, Event | None] | None] = queue.SimpleQueue()
         self._pending: dict[str, tuple[Trial, list[Event]]] = {}  # no events: those on disk
         self._refused: dict[str, str] = {}  # trial_id -> why MLflow does not take it, though it answers
@@ -170,8 +167,10 @@ class Tracker:
         from ablate.tracking.experiment import Experiment
         from ablate.tracking.writer import Writer
 
-        experiment = Experiment(connect(self._uri), self._uri, self._study, self._runs, self._tags, self._asked_at)
-        writer = Writer(experiment, self._runs, self._place)
+        experiment = Experiment(
+            connect(self._uri), self._uri, self._study, self._store.runs, self._tags, self._asked_at
+        )
+        writer = Writer(experiment, self._store)
         for trial in (*writer.lacking(self._settled), *writer.left_running()):
             self._pending.setdefault(trial.trial_id, (trial, []))
         self._writer = writer
@@ -221,7 +220,7 @@ class Tracker:
             lacks = "training goes on, and what it lacks is delivered when it is back"
             self._warn(f"MLflow at {self._uri} does not answer ({reason}); {lacks}")
         for trial, events in self._pending.values():
-            if run_directory.outcome(trial, self._runs):
+            if self._store.local.outcome(trial):
                 events.clear()  # the disk keeps them: an outage may last for hours
                 if self._writer is not None:
                     self._writer.open.pop(trial.trial_id, None)  # it is then read from its start

@@ -14,7 +14,8 @@ from urllib.request import url2pathname
 from ablate.core.errors import StorageUnavailable
 from ablate.core.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, Started
 from ablate.core.study import Trial
-from ablate.store import manifest, run_directory, run_store
+from ablate.store import manifest, run_directory
+from ablate.store.run_store import RunStore
 from ablate.tracking.client import is_conflict
 from ablate.tracking.experiment import TERMINAL, Experiment, TrackedRun, ms, status_of
 from ablate.tracking.record import CONFIG_FILE, OUTCOME, PREDICTIONS_FILE, REASON, TRACEBACK_FILE, predictions
@@ -29,8 +30,8 @@ _MAX_PARAMS, _MAX_METRICS = 100, 800  # of one log_batch, which takes 1000 thing
 class Writer:
     """Writes the trials of a study to its experiment. `delivered` holds the ids of those written to their end."""
 
-    def __init__(self, experiment: Experiment, runs: Path, place: run_store.RunStore) -> None:
-        self.experiment, self.client, self.runs, self.place = experiment, experiment.client, runs, place
+    def __init__(self, experiment: Experiment, store: RunStore) -> None:
+        self.experiment, self.client, self.store = experiment, experiment.client, store
         self.open: dict[str, Trial] = {}  # those that this driver began and that have no outcome yet
         self.delivered: set[str] = set()
 
@@ -38,7 +39,7 @@ class Writer:
         """Return the completed trials whose outcome MLflow does not have."""
         lacking = []
         for trial in completed:
-            outcome = run_directory.outcome(trial, self.runs)
+            outcome = self.store.local.outcome(trial)
             tracked = self.experiment.tracked.get(trial.trial_id)
             if outcome and not (tracked and tracked.has(outcome)):
                 lacking.append(trial)
@@ -52,12 +53,12 @@ class Writer:
         known = {trial.trial_id: trial for trial in self.experiment.study.trials}
         ended = []
         for trial_id, tracked in self.experiment.tracked.items():
-            if tracked.status != "RUNNING" or self._is_claimed(trial_id):
+            if tracked.status != "RUNNING" or self._is_leased(trial_id):
                 continue
             if trial_id not in known:
-                known |= manifest.known(self.experiment.study.name, self.runs)
+                known |= manifest.known(self.experiment.study.name, self.store.runs)
             trial = known.get(trial_id)
-            if trial is not None and run_directory.outcome(trial, self.runs):
+            if trial is not None and self.store.local.outcome(trial):
                 ended.append(trial)
             else:
                 self._terminate(tracked, "KILLED")
@@ -113,8 +114,8 @@ class Writer:
     def end(self) -> None:
         """Leave no run of this driver RUNNING: write the outcomes that are on disk, and set the other runs KILLED."""
         for trial_id, trial in list(self.open.items()):
-            if run_directory.outcome(trial, self.runs):
-                self._write_all(trial, run_directory.history(trial, self.runs))
+            if self.store.local.outcome(trial):
+                self._write_all(trial, self.store.local.history(trial))
             elif trial_id in self.experiment.tracked:
                 self._terminate(self.experiment.tracked[trial_id], "KILLED")
         for trial in self.left_running():  # when this driver started, a killed driver's worker may still have run it
@@ -127,9 +128,9 @@ class Writer:
         for _, to_write in self.begin([(trial, events)]):
             self.write(trial, to_write)
 
-    def _is_claimed(self, trial_id: str) -> bool:
+    def _is_leased(self, trial_id: str) -> bool:
         try:
-            return self.place.is_claimed(trial_id)
+            return self.store.is_leased(trial_id)
         except StorageUnavailable:  # who knows
             return True
 
@@ -140,7 +141,7 @@ class Writer:
         """Return the events from the trial's start on, unless they are written: a stream may begin in the middle."""
         known: list[Event] = [event for event in events if not isinstance(event, Notice)]
         if not (known and (self._began(trial) or isinstance(known[0], Started))):
-            history = run_directory.history(trial, self.runs)
+            history = self.store.local.history(trial)
             known = [event for event in history if not isinstance(event, Notice)] or known
         starts = [position for position, event in enumerate(known) if isinstance(event, Started)]
         tracked = self.experiment.tracked.get(trial.trial_id)
@@ -155,7 +156,7 @@ class Writer:
         else:
             record = replace(record, outcome=outcome.kind, reason=outcome.reason)
         if trial.tuning:  # the epochs that were spent on it
-            history = run_directory.history(trial, self.runs)
+            history = self.store.local.history(trial)
             epochs = max((event.epoch for event in history if isinstance(event, Epoch)), default=0)
             record = replace(record, epochs=epochs)
         return record.outcome_tags()

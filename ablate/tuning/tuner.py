@@ -16,7 +16,8 @@ from ablate.core.errors import UsageError
 from ablate.core.events import Epoch, Event, Failed, Outcome
 from ablate.core.study import Cell, Trial
 from ablate.planning.tuning import TunedCell, Tuning, Values
-from ablate.store import folder, run_directory, run_store
+from ablate.store import run_directory
+from ablate.store.run_store import RunStore
 from ablate.tuning.cell import CellTuning
 
 
@@ -30,9 +31,8 @@ class Tuner:
         study: its name.
         tuning: what was asked.
         cells: in the order of the design.
-        runs: folder of the run directories.
+        store: the run directories.
         at_once: trials that may run or wait at a time.
-        place: where the run directories are, if not in `runs`.
 
     Raises:
         UsageError: another process is tuning the study, or the storage cannot be opened.
@@ -43,13 +43,12 @@ class Tuner:
         study: str,
         tuning: Tuning,
         cells: Sequence[TunedCell],
-        runs: Path,
+        store: RunStore,
         at_once: int,
-        place: run_store.RunStore | None = None,
     ) -> None:
         optuna.logging.set_verbosity(logging.ERROR)
-        self.tuning, self.runs, self.at_once = tuning, runs, at_once
-        self._place = place or folder.Folder(runs)
+        self.tuning, self.store, self.at_once = tuning, store, at_once
+        runs = store.runs
         (runs / "studies").mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(runs / "studies" / f"{study}.tune.lock")
         try:
@@ -86,9 +85,10 @@ class Tuner:
         if isinstance(event, Epoch):
             reason = one.report(trial, event)
             if reason:
-                self._place.prune(trial, reason)
+                self.store.prune(trial, reason)
         elif outcome := run_directory.outcome_of(event):
-            epochs = [told for told in run_directory.history(trial, self.runs) if isinstance(told, Epoch)]
+            history = self.store.local.history(trial)  # whoever hands on an outcome has read it in the store
+            epochs = [told for told in history if isinstance(told, Epoch)]
             one.tell(trial, outcome, epochs[-1] if epochs else None)
 
     def choices(self) -> Iterator[tuple[Cell, Values | None]]:

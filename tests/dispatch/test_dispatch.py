@@ -15,6 +15,7 @@ from ablate.dispatch import RayOptions, Slot, in_process, on_ray
 from ablate.dispatch.capacity import Machine, Machines
 from ablate.dispatch.embedded_ray import private_ray
 from ablate.store import event_log, run_directory
+from ablate.store.folder import FolderStore
 from tests.support.fakes import Dies, diverges_on_seed_two, done, in_slot, make_trial, raises_on_seed_one, started, well
 
 
@@ -28,19 +29,19 @@ def dispatch(request):
 
 
 def test_one_diverging_trial_does_not_stop_the_study(dispatch, trials, tmp_path):
-    last = last_by_seed(dispatch(in_slot(diverges_on_seed_two), trials, runs=tmp_path, slot=Slot()))
+    last = last_by_seed(dispatch(in_slot(diverges_on_seed_two), trials, store=FolderStore(tmp_path), slot=Slot()))
     assert [type(last[seed]) for seed in range(4)] == [Done, Done, Failed, Done]
     assert last[2].kind == "diverged"
 
 
 def test_one_raising_trial_does_not_stop_the_study(dispatch, trials, tmp_path):
-    last = last_by_seed(dispatch(in_slot(raises_on_seed_one), trials, runs=tmp_path, slot=Slot()))
+    last = last_by_seed(dispatch(in_slot(raises_on_seed_one), trials, store=FolderStore(tmp_path), slot=Slot()))
     assert [type(last[seed]) for seed in range(4)] == [Done, Failed, Done, Done]
     assert (last[1].kind, last[1].reason) == ("error", "RuntimeError: no such thing")
 
 
 def test_events_come_in_order_and_are_stored(dispatch, trials, tmp_path):
-    events = list(dispatch(in_slot(well), trials, runs=tmp_path, slot=Slot()))
+    events = list(dispatch(in_slot(well), trials, store=FolderStore(tmp_path), slot=Slot()))
     for trial in trials:
         mine = [event for other, event in events if other.trial_id == trial.trial_id]
         assert mine == run_directory.history(trial, tmp_path)
@@ -48,7 +49,7 @@ def test_events_come_in_order_and_are_stored(dispatch, trials, tmp_path):
 
 
 def test_a_trial_that_another_driver_finished_is_told_again(dispatch, trials, tmp_path):
-    first, again = (list(dispatch(in_slot(well), trials, runs=tmp_path, slot=Slot())) for _ in range(2))
+    first, again = (list(dispatch(in_slot(well), trials, store=FolderStore(tmp_path), slot=Slot())) for _ in range(2))
     assert sorted(again, key=str) == sorted(first, key=str)
 
 
@@ -73,7 +74,7 @@ def test_the_outcome_of_a_retried_trial_is_never_lost(tmp_path, afterwards, outc
         on_ray(
             in_slot(Dies(tmp_path, afterwards)),
             [make_trial(0), make_trial(1)],
-            runs=runs,
+            store=FolderStore(runs),
             slot=Slot(),
             max_lost=2,
         )
@@ -89,7 +90,9 @@ def test_the_outcome_of_a_retried_trial_is_never_lost(tmp_path, afterwards, outc
 
 @pytest.mark.ray
 def test_an_outcome_that_was_not_delivered_when_the_worker_died_is_not_trained_again(tmp_path):
-    last = last_by_seed(on_ray(in_slot(DiesAfterDone(tmp_path)), [make_trial(0)], runs=tmp_path / "r", slot=Slot()))
+    last = last_by_seed(
+        on_ray(in_slot(DiesAfterDone(tmp_path)), [make_trial(0)], store=FolderStore(tmp_path / "r"), slot=Slot())
+    )
     assert isinstance(last[0], Done)
     assert (tmp_path / "attempts").read_text() == "x"
 
@@ -109,7 +112,7 @@ class DiesAfterDone:
 @pytest.mark.ray
 def test_embedded_ray_listens_on_loopback_only(tmp_path):
     listening = []
-    for _ in on_ray(in_slot(well), [make_trial(0)], runs=tmp_path, slot=Slot()):
+    for _ in on_ray(in_slot(well), [make_trial(0)], store=FolderStore(tmp_path), slot=Slot()):
         told = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
         listening = [line.split()[3] for line in told.splitlines() if "ray" in line or "gcs_server" in line]
     assert listening
@@ -129,12 +132,12 @@ def test_embedded_ray_hands_out_what_the_container_allows(tmp_path, monkeypatch)
 @pytest.mark.ray
 def test_a_slot_larger_than_the_machine_is_a_mistake(tmp_path):
     with pytest.raises(UsageError, match=r"dispatch.cpus_per_trial=4096: allowed: up to \d+"):
-        list(on_ray(in_slot(well), [make_trial(0)], runs=tmp_path, slot=Slot(cpus=4096)))
+        list(on_ray(in_slot(well), [make_trial(0)], store=FolderStore(tmp_path), slot=Slot(cpus=4096)))
 
 
 @pytest.mark.ray
 def test_ray_says_nothing_on_the_terminal(tmp_path, capfd):
-    list(on_ray(in_slot(Dies(tmp_path, "raises")), [make_trial(0)], runs=tmp_path / "r", slot=Slot()))
+    list(on_ray(in_slot(Dies(tmp_path, "raises")), [make_trial(0)], store=FolderStore(tmp_path / "r"), slot=Slot()))
     assert capfd.readouterr() == ("", "")
 
 
@@ -142,7 +145,7 @@ def test_a_trial_that_another_process_works_on_is_put_off_and_its_result_taken_o
     others = run_directory.attempt(well, trials[0], tmp_path)
     next(others)
     events = []
-    for one, event in dispatch(in_slot(well), trials[:3], runs=tmp_path, slot=Slot()):
+    for one, event in dispatch(in_slot(well), trials[:3], store=FolderStore(tmp_path), slot=Slot()):
         events.append((one, event))
         if sum(isinstance(event, Done) for _, event in events) == 2:
             list(others)  # the other one ends
@@ -158,7 +161,7 @@ def test_what_another_driver_saw_fail_meanwhile_is_told_and_not_tried_again(disp
     others = run_directory.attempt(raises_once_begun, trials[1], tmp_path)
     next(others)
     told = []
-    for one, event in dispatch(in_slot(raises_on_seed_one), trials[:2], runs=tmp_path, slot=Slot()):
+    for one, event in dispatch(in_slot(raises_on_seed_one), trials[:2], store=FolderStore(tmp_path), slot=Slot()):
         told += [event] if one.seed == 1 and not isinstance(event, Notice) else []
         if one.seed == 0 and isinstance(event, Done):
             list(others)
@@ -175,7 +178,11 @@ def test_asked_to_stop_it_begins_no_further_trial(dispatch, trials, tmp_path):
     stop = tmp_path / "stop"
     ended = []
     for one, event in dispatch(
-        in_slot(Stops(stop)), [make_trial(seed) for seed in range(20)], runs=tmp_path, slot=Slot(), stopping=stop.exists
+        in_slot(Stops(stop)),
+        [make_trial(seed) for seed in range(20)],
+        store=FolderStore(tmp_path),
+        slot=Slot(),
+        stopping=stop.exists,
     ):
         if isinstance(event, Done):
             ended.append(one.seed)
@@ -196,7 +203,9 @@ class Stops:
 @pytest.mark.ray
 def test_one_out_of_memory_is_tried_once_more_alone_when_the_others_are_through(tmp_path):
     trials = [make_trial(seed) for seed in range(4)]
-    events = list(on_ray(in_slot(Hungry(tmp_path, needs_to_be_alone)), trials, runs=tmp_path / "r", slot=Slot()))
+    events = list(
+        on_ray(in_slot(Hungry(tmp_path, needs_to_be_alone)), trials, store=FolderStore(tmp_path / "r"), slot=Slot())
+    )
     ended = [(one.seed, type(event)) for one, event in events if isinstance(event, Done | Failed)]
     assert ended[-1] == (1, Done)
     assert sorted(seed for seed, _ in ended) == [0, 1, 2, 3]
@@ -207,7 +216,9 @@ def test_one_out_of_memory_is_tried_once_more_alone_when_the_others_are_through(
 @pytest.mark.ray
 def test_out_of_memory_alone_is_a_result(tmp_path):
     trials = [make_trial(seed) for seed in range(3)]
-    last = last_by_seed(on_ray(in_slot(Hungry(tmp_path, never_enough)), trials, runs=tmp_path / "r", slot=Slot()))
+    last = last_by_seed(
+        on_ray(in_slot(Hungry(tmp_path, never_enough)), trials, store=FolderStore(tmp_path / "r"), slot=Slot())
+    )
     assert (last[1].kind, last[1].reason, last[1].alone) == ("oom", "MemoryError: no room", True)
     assert [line["attempt"] for line in event_log.lines(tmp_path / "r" / trials[1].trial_id / run_directory.LOG)] == [
         1,
@@ -252,7 +263,7 @@ class Hungry:
 @pytest.mark.ray
 def test_out_of_memory_is_tried_once_more_alone_though_its_process_dies_before_it_can_say_so(tmp_path):
     run = DiesOutOfMemory(tmp_path)
-    events = list(on_ray(in_slot(run), [make_trial(0)], runs=tmp_path / "r", slot=Slot()))
+    events = list(on_ray(in_slot(run), [make_trial(0)], store=FolderStore(tmp_path / "r"), slot=Slot()))
     assert [event.text for _, event in events if isinstance(event, Notice)] == [
         "oom: no room; it is tried once more, alone, when the others are through",
         "its worker process died; it is tried again",
@@ -284,7 +295,7 @@ def test_a_process_that_ray_ends_for_memory_is_out_of_memory(tmp_path, monkeypat
     """Ray's monitor is told that nearly nothing may be used, so that it ends every process that runs."""
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
-    events = list(on_ray(in_slot(sits), [make_trial(0)], runs=tmp_path, slot=Slot()))
+    events = list(on_ray(in_slot(sits), [make_trial(0)], store=FolderStore(tmp_path), slot=Slot()))
     last = events[-1][1]
     assert (last.kind, last.alone) == ("oom", True)
     assert last.reason == "the machine's memory ran out, and Ray ended its process"
@@ -301,7 +312,9 @@ def sits(config, directory):
 def test_data_is_made_once_for_all_trials_and_only_what_differs_again(tmp_path):
     trials = [make_trial(seed, dataset={"name": name}) for seed in range(3) for name in ("a", "b")]
     made = Makes(tmp_path)
-    last = list(on_ray(in_slot(uses_data), trials, runs=tmp_path / "r", slot=Slot(), aids=RayOptions(data=made)))
+    last = list(
+        on_ray(in_slot(uses_data), trials, store=FolderStore(tmp_path / "r"), slot=Slot(), aids=RayOptions(data=made))
+    )
     ends = [event for _, event in last if isinstance(event, Done)]
     assert sorted(end.metrics["test_acc"] for end in ends) == [1.0] * 3 + [2.0] * 3
     assert sorted(path.name[0] for path in tmp_path.glob("*made")) == ["a", "b"]
@@ -311,7 +324,13 @@ def test_data_is_made_once_for_all_trials_and_only_what_differs_again(tmp_path):
 def test_data_that_cannot_be_made_fails_its_trials_with_the_reason(tmp_path):
     trials = [make_trial(0, dataset={"name": name}) for name in ("a", "damaged")]
     events = list(
-        on_ray(in_slot(uses_data), trials, runs=tmp_path / "r", slot=Slot(), aids=RayOptions(data=Makes(tmp_path)))
+        on_ray(
+            in_slot(uses_data),
+            trials,
+            store=FolderStore(tmp_path / "r"),
+            slot=Slot(),
+            aids=RayOptions(data=Makes(tmp_path)),
+        )
     )
     failed = [event for _, event in events if isinstance(event, Failed)]
     assert [(one.kind, one.reason) for one in failed] == [("error", "damaged: not a whole file")]
@@ -338,7 +357,11 @@ def uses_data(config, directory, data):
 def test_every_process_is_warmed_before_its_first_trial(tmp_path):
     warm = Warms(tmp_path)
     trials = [make_trial(seed) for seed in range(6)]
-    events = list(on_ray(in_slot(tells_process), trials, runs=tmp_path / "r", slot=Slot(), aids=RayOptions(warm=warm)))
+    events = list(
+        on_ray(
+            in_slot(tells_process), trials, store=FolderStore(tmp_path / "r"), slot=Slot(), aids=RayOptions(warm=warm)
+        )
+    )
     used = {event.reason for _, event in events}
     assert used <= {path.name for path in tmp_path.iterdir()}
 
@@ -358,7 +381,7 @@ def tells_process(config, directory):
 
 def test_a_full_disk_is_nobodys_failure(dispatch, trials, tmp_path):
     with pytest.raises(DiskFull, match="No space left on device: "):
-        list(dispatch(in_slot(fills_the_disk), trials, runs=tmp_path, slot=Slot()))
+        list(dispatch(in_slot(fills_the_disk), trials, store=FolderStore(tmp_path), slot=Slot()))
     assert run_directory.outcome(trials[0], tmp_path) is None
 
 
@@ -405,7 +428,7 @@ def test_trials_that_fit_by_their_fraction_but_not_by_memory_do_not_run_together
     monkeypatch.setattr(Machine, "slots", lambda self, slot: memory.append(self.memory) or 4)
     trials = [make_trial(seed) for seed in range(6)]
     run = in_slot(Counts(tmp_path))
-    list(on_ray(run, trials, runs=tmp_path / "r", slot=Slot(cpus=0.5), aids=RayOptions(bytes_of=half)))
+    list(on_ray(run, trials, store=FolderStore(tmp_path / "r"), slot=Slot(cpus=0.5), aids=RayOptions(bytes_of=half)))
     assert max(int(path.name) for path in (tmp_path / "most").iterdir()) == 2
 
 

@@ -19,6 +19,7 @@ from ablate.dispatch import RayOptions, Slot, multi_process, on_ray
 from ablate.dispatch.capacity import Machine, Machines
 from ablate.dispatch.rank import Mail
 from ablate.store import run_directory
+from ablate.store.folder import FolderStore
 from ablate.tasks import image_classification
 from ablate.training import build
 from ablate.training.checkpoint_policy import CheckpointPolicy
@@ -96,7 +97,9 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gang")
     runs, events = folder / "runs", []
     trials = [made(seed) for seed in (IS_BROKEN_OFF, RAISES)]
-    for one, event in on_ray(Fares(folder), trials, runs=runs, slot=SLOT, aids=RayOptions(data=build.dataset)):
+    for one, event in on_ray(
+        Fares(folder), trials, store=FolderStore(runs), slot=SLOT, aids=RayOptions(data=build.dataset)
+    ):
         events.append((one.seed, event))
         if isinstance(event, Notice) and "said nothing" in event.text:
             (folder / "stop").unlink()

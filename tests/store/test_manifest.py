@@ -23,8 +23,8 @@ def study(*bits, seeds=(0, 1), name="mine", **fixed):
 
 def test_a_study_is_recalled_as_it_was_asked_for(tmp_path):
     asked = study(1, 32)
-    manifest.remember(asked, tmp_path, URI, {"code_version": "1.2.3"})
-    told = manifest.recall("mine", tmp_path)
+    manifest.save(asked, tmp_path, URI, {"code_version": "1.2.3"})
+    told = manifest.load("mine", tmp_path)
     assert told.study.trials == asked.trials
     assert (told.study.factors, told.study.derived, told.study.contrast) == (
         {"bits": [1, 32]},
@@ -40,18 +40,18 @@ def test_values_keep_their_types_and_params_what_the_config_lacks(tmp_path):
         config = {"seed": 3, "deep": {"same": 10.0, "level": level}, "runs_in": {}, "dataset": {"root": "/here"}}
         params = {"norm": "bn", "numerics": 2, "deep.same": 10, "deep.level": flatten(config)["deep.level"], "seed": 3}
         trials.append(Trial(Cell((("deep.level", str(level)),)), 3, config, params, f"t{level!r}"))
-    manifest.remember(Study("mine", {}, trials), tmp_path, URI)
-    told = manifest.recall("mine", tmp_path).study.trials
+    manifest.save(Study("mine", {}, trials), tmp_path, URI)
+    told = manifest.load("mine", tmp_path).study.trials
     assert [repr(one.config["deep"]["level"]) for one in told] == ["1", "1.0", "True", "None", "'1'", "[1, 2]"]
     assert [dict(one.config) == dict(sent.config) for one, sent in zip(told, trials, strict=True)] == [True] * 6
     assert [one.params == sent.params for one, sent in zip(told, trials, strict=True)] == [True] * 6
 
 
 def test_a_second_line_adds_its_trials_and_gives_its_factors(tmp_path):
-    manifest.remember(study(1), tmp_path, URI)
-    manifest.remember(study(1, 32, seeds=(0, 1, 2)), tmp_path, "http://elsewhere")
-    manifest.remember(study(1, seeds=(0,), width=4), tmp_path, "http://elsewhere")
-    told = manifest.recall("mine", tmp_path)
+    manifest.save(study(1), tmp_path, URI)
+    manifest.save(study(1, 32, seeds=(0, 1, 2)), tmp_path, "http://elsewhere")
+    manifest.save(study(1, seeds=(0,), width=4), tmp_path, "http://elsewhere")
+    told = manifest.load("mine", tmp_path)
     assert len(told.study.trials) == 7
     assert told.study.factors == {"bits": [1]}
     assert told.uri == "http://elsewhere"
@@ -61,32 +61,32 @@ def test_a_second_line_adds_its_trials_and_gives_its_factors(tmp_path):
 
 def test_an_unknown_name_is_a_mistake_that_names_those_there_are(tmp_path):
     with pytest.raises(UsageError, match=r"study=mine: not in .*; allowed: none yet"):
-        manifest.recall("mine", tmp_path)
-    manifest.remember(study(1, name="first"), tmp_path, URI)
-    manifest.remember(study(1, name="second.json"), tmp_path, URI)
+        manifest.load("mine", tmp_path)
+    manifest.save(study(1, name="first"), tmp_path, URI)
+    manifest.save(study(1, name="second.json"), tmp_path, URI)
     with pytest.raises(UsageError, match=r"study=mine: not in .*; allowed: first, second\.json$"):
-        manifest.recall("mine", tmp_path)
+        manifest.load("mine", tmp_path)
 
 
 def test_what_other_studies_use_is_known(tmp_path):
-    manifest.remember(study(1, 32), tmp_path, URI)
-    manifest.remember(study(1, name="other"), tmp_path, URI)
+    manifest.save(study(1, 32), tmp_path, URI)
+    manifest.save(study(1, name="other"), tmp_path, URI)
     assert manifest.shared("mine", tmp_path) == {trial.trial_id for trial in study(1).trials}
-    manifest.forget("other", tmp_path)
+    manifest.delete("other", tmp_path)
     assert manifest.shared("mine", tmp_path) == set()
     assert manifest.names(tmp_path) == ["mine"]
 
 
 def test_a_claim_is_seen_only_while_it_is_held(tmp_path):
-    assert not run_directory.is_claimed("t0", tmp_path)
+    assert not run_directory.is_leased("t0", tmp_path)
     (tmp_path / "t0").mkdir()
     with FileLock(tmp_path / "t0" / "claim"):
-        assert run_directory.is_claimed("t0", tmp_path)
-    assert not run_directory.is_claimed("t0", tmp_path)
+        assert run_directory.is_leased("t0", tmp_path)
+    assert not run_directory.is_leased("t0", tmp_path)
 
 
 def _ask(bits, runs):
-    manifest.remember(study(bits), runs, URI)
+    manifest.save(study(bits), runs, URI)
 
 
 def test_lines_said_at_once_lose_no_trial(tmp_path):
@@ -96,7 +96,7 @@ def test_lines_said_at_once_lose_no_trial(tmp_path):
         process.start()
     for process in processes:
         process.join()
-    assert {trial.config["bits"] for trial in manifest.recall("mine", tmp_path).study.trials} == {1, 2, 4}
+    assert {trial.config["bits"] for trial in manifest.load("mine", tmp_path).study.trials} == {1, 2, 4}
 
 
 def large(cells):
@@ -112,12 +112,12 @@ def large(cells):
 
 def test_ten_thousand_trials_are_small(tmp_path):
     big = large(2000)
-    manifest.remember(big, tmp_path, URI)
-    manifest.remember(big, tmp_path, URI)
+    manifest.save(big, tmp_path, URI)
+    manifest.save(big, tmp_path, URI)
     written = (tmp_path / "studies" / "big.json").read_text()
     assert len(written) < 1_000_000
     assert len(json.loads(written)["cells"]) == 2000
-    assert manifest.recall("big", tmp_path).study.trials == big.trials
+    assert manifest.load("big", tmp_path).study.trials == big.trials
 
 
 def test_remembering_four_times_the_trials_again_takes_about_four_times_the_work(tmp_path):
@@ -125,16 +125,16 @@ def test_remembering_four_times_the_trials_again_takes_about_four_times_the_work
 
     def calls(cells):
         big, counted = large(cells), cProfile.Profile()
-        manifest.remember(big, tmp_path / str(cells), URI)
-        counted.runcall(manifest.remember, big, tmp_path / str(cells), URI)
+        manifest.save(big, tmp_path / str(cells), URI)
+        counted.runcall(manifest.save, big, tmp_path / str(cells), URI)
         return sum(entry.callcount for entry in counted.getstats())
 
     assert calls(400) < 4.2 * calls(100)
 
 
 def test_a_damaged_manifest_is_named(tmp_path):
-    manifest.remember(study(1), tmp_path, URI)
+    manifest.save(study(1), tmp_path, URI)
     path = manifest.folder(tmp_path) / "mine.json"
     path.write_text("{bad")
     with pytest.raises(UsageError, match=r"mine.json: damaged \(.*\); remove it, and say the study's lines again"):
-        manifest.recall("mine", tmp_path)
+        manifest.load("mine", tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from ablate.core.errors import AlreadyLeased, Pruned, Stopped, StorageUnavailable
 from ablate.core.events import Done, Epoch, Failed, Notice, Started, to_dict
 from ablate.store import bucket, lease_holder, leases, mirror, object_store, run_directory, working_copy
-from ablate.store.bucket import Bucket
+from ablate.store.bucket import BucketStore
 from ablate.store.object_store import Objects
 from tests.support.fakes import EPOCHS, done, epoch, make_trial, raises_on_seed_one, started, well
 
@@ -32,11 +32,11 @@ def clock():
 
 @pytest.fixture
 def driver(url, tmp_path, clock):
-    """driver() -> the place as another driver has it, with a runs folder of its own; one clock for all."""
+    """driver() -> the store as another driver has it, with a runs folder of its own; one clock for all."""
     made = []
 
     def make():
-        made.append(Bucket(url, tmp_path / f"runs{len(made)}", leases.Watch(clock)))
+        made.append(BucketStore(url, tmp_path / f"runs{len(made)}", leases.Watch(clock)))
         return made[-1]
 
     return make
@@ -83,10 +83,10 @@ def test_of_many_who_attempt_a_trial_at_once_one_trains_and_the_others_are_told_
         assert through.wait(60)
         yield from well(config, directory)
 
-    def attempt(place):
+    def attempt(store):
         ready.wait()
         try:
-            return types(place.attempt(run, trial))
+            return types(store.attempt(run, trial))
         except AlreadyLeased:
             return "claimed"
         finally:
@@ -128,19 +128,19 @@ def test_a_claim_is_given_back_however_the_attempt_ends(driver):
     with pytest.raises(KeyboardInterrupt):
         list(first.attempt(breaks_off, make_trial(0)))
     assert types(second.attempt(well, make_trial(0))) == WHOLE
-    assert not first.is_claimed(make_trial(0).trial_id)
+    assert not first.is_leased(make_trial(0).trial_id)
 
 
-def dies(place, trial, run=well):
+def dies(store, trial, run=well):
     """An attempt whose process is gone once `run` has told all it has to tell but an outcome: nothing is given back."""
-    directory = place.runs.parent / f"dies{trial.trial_id}" / trial.trial_id
+    directory = store.runs.parent / f"dies{trial.trial_id}" / trial.trial_id
     directory.mkdir(parents=True)
-    copy = place._take(trial.trial_id)
-    log, _ = place._inherit(copy, trial, directory)
+    copy = store._take(trial.trial_id)
+    log, _ = store._inherit(copy, trial, directory)
     (directory / run_directory.LOG).write_bytes(log)
     list(run_directory.events(run, trial, directory, float("inf"), False))
-    place.objects.write(copy.name(run_directory.LOG), (directory / run_directory.LOG).read_bytes())
-    leases.beat(place.objects, trial.trial_id, copy.number, b"7")
+    store.objects.write(copy.name(run_directory.LOG), (directory / run_directory.LOG).read_bytes())
+    leases.beat(store.objects, trial.trial_id, copy.number, b"7")
     return copy
 
 
@@ -160,26 +160,25 @@ def test_a_trial_whose_holder_died_is_claimed_until_its_heart_was_silent_for_lon
     clock.now += leases.DEAD_AFTER_S
     told = list(other.attempt(well, trial))
     assert types(told) == WHOLE
-    other.refresh([trial])
-    assert run_directory.history(trial, other.runs) == told
+    assert other.history(trial) == told
 
 
 def test_what_a_driver_knows_to_be_dead_its_workers_know_too(driver, clock):
     trial = make_trial(0)
     dies(driver(), trial, stops_after_two)
     other = driver()
-    assert other.is_claimed(trial.trial_id)
+    assert other.is_leased(trial.trial_id)
     clock.now += leases.DEAD_AFTER_S
-    assert not other.is_claimed(trial.trial_id)
+    assert not other.is_leased(trial.trial_id)
     assert types(pickle.loads(pickle.dumps(other)).attempt(well, trial)) == WHOLE
 
 
 def test_a_driver_waits_for_no_worker_of_its_own(driver):
-    place, trial = driver(), make_trial(0)
-    dies(place, trial, stops_after_two)
-    assert place.is_claimed(trial.trial_id)
-    assert not place.is_claimed(trial.trial_id, by_others=True)
-    assert types(place.attempt(well, trial)) == WHOLE
+    store, trial = driver(), make_trial(0)
+    dies(store, trial, stops_after_two)
+    assert store.is_leased(trial.trial_id)
+    assert not store.is_leased(trial.trial_id, by_others=True)
+    assert types(store.attempt(well, trial)) == WHOLE
 
 
 class Zombie:
@@ -215,7 +214,7 @@ def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(d
     assert zombie.told.wait(60)
     first.objects.names()
     until(lambda: first._truth(trial.trial_id).count(b"\n") >= 2)
-    assert second.is_claimed(trial.trial_id)
+    assert second.is_leased(trial.trial_id)
     clock.now += leases.DEAD_AFTER_S
     others = second.attempt(well, trial)
     mine = list(others) if ended else [next(others)]
@@ -225,9 +224,8 @@ def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(d
     assert outcome == ["claimed"]
     assert not any(isinstance(event, Done | Failed) for event in heard)
     assert types(mine) == WHOLE
-    for place in (first, second, driver()):
-        place.refresh([trial])
-        assert run_directory.history(trial, place.runs) == mine
+    for store in (first, second, driver()):
+        assert store.history(trial) == mine
     assert mine[-1].metrics["test_acc"] == 0.9
 
 
@@ -311,14 +309,14 @@ def test_it_goes_on_from_the_checkpoint_that_is_stored_and_keeps_one_alone(drive
         yield done()
         checkpoint.unlink()
 
-    place, trial = driver(), make_trial(0)
+    store, trial = driver(), make_trial(0)
     for number in (1, 2):
-        list(place.attempt(run, trial))
-        kept = [name for name in place.objects.names() if name.endswith(".pt")]
+        list(store.attempt(run, trial))
+        kept = [name for name in store.objects.names() if name.endswith(".pt")]
         assert kept == [f"{trial.trial_id}/{number:06d}/checkpoint.pt"]
-    list(place.attempt(run, trial))
+    list(store.attempt(run, trial))
     assert found == [None, "after attempt 1", "after attempt 2"]
-    assert not [name for name in place.objects.names() if name.endswith(".pt")]
+    assert not [name for name in store.objects.names() if name.endswith(".pt")]
 
 
 def test_a_trial_that_failed_begins_at_the_beginning_without_its_checkpoint(driver):
@@ -331,10 +329,10 @@ def test_a_trial_that_failed_begins_at_the_beginning_without_its_checkpoint(driv
         yield started()
         raise RuntimeError("no such thing")
 
-    place, trial = driver(), make_trial(0)
-    list(place.attempt(run, trial))
-    dies(place, trial, stops_after_two)  # before its first checkpoint
-    list(place.attempt(run, trial))
+    store, trial = driver(), make_trial(0)
+    list(store.attempt(run, trial))
+    dies(store, trial, stops_after_two)  # before its first checkpoint
+    list(store.attempt(run, trial))
     assert found == [False, False]
 
 
@@ -355,30 +353,30 @@ def test_weights_are_stored_before_the_trial_is_said_to_be_done_and_fetched_when
     order, real_write, real_upload = [], Objects.write, Objects.upload
     monkeypatch.setattr(Objects, "write", lambda s, n, c: order.append(b'"Done"' in c) or real_write(s, n, c))
     monkeypatch.setattr(Objects, "upload", upload)
-    place, trial = driver(), make_trial(0)
-    list(place.attempt(run, trial))
+    store, trial = driver(), make_trial(0)
+    list(store.attempt(run, trial))
     assert order.index("weights") < order.index(True)
-    place.refresh([trial])
-    directory = place.runs / trial.trial_id
+    store.outcome(trial)
+    directory = store.runs / trial.trial_id
     assert not (directory / run_directory.WEIGHTS).exists()
     mirror.bring_weights(directory)
     assert (directory / run_directory.WEIGHTS).read_text() == "weights"
-    assert mirror.root(directory) == place.url
+    assert mirror.root(directory) == store.url
 
 
 def test_another_process_of_a_trial_stores_its_checkpoints_under_the_claim_from_wherever_it_runs(driver, tmp_path):
-    place = driver()
-    copy = pickle.loads(pickle.dumps(working_copy.WorkingCopy(place.objects, "t1", 2)))
-    place.objects.write("t1/000002/checkpoint.pt", b"before")
+    store = driver()
+    copy = pickle.loads(pickle.dumps(working_copy.WorkingCopy(store.objects, "t1", 2)))
+    store.objects.write("t1/000002/checkpoint.pt", b"before")
     with copy.at(tmp_path) as files:
         checkpoint = tmp_path / run_directory.CHECKPOINTS[0]
         assert checkpoint.read_text() == "before"
         (tmp_path / "next").write_text("after")
         (tmp_path / "next").replace(checkpoint)
         files.flush(10)
-        assert place.objects.read("t1/000002/checkpoint.pt") == b"after"
+        assert store.objects.read("t1/000002/checkpoint.pt") == b"after"
         (tmp_path / run_directory.WEIGHTS).write_text("weights")
-    assert place.objects.read("t1/000002/weights.pt") == b"weights"
+    assert store.objects.read("t1/000002/weights.pt") == b"weights"
 
 
 def test_asked_to_stop_the_drivers_trials_stop_and_those_of_others_do_not(driver, monkeypatch):
@@ -388,56 +386,56 @@ def test_asked_to_stop_the_drivers_trials_stop_and_those_of_others_do_not(driver
 
     def run(config, directory):
         yield started()
-        until(lambda: (directory / first.seen_by_trials("")).exists(), 2)
+        until(lambda: (directory / first.stop_path("")).exists(), 2)
         raise Stopped
 
-    first.ask_to_stop()
+    first.request_stop()
     until(lambda: any("stops/" in name for name in first.objects.names()))
     assert types(first.attempt(run, make_trial(0))) == ["Started"]
     assert types(second.attempt(run, make_trial(1))) == ["Started", "Failed"]
-    first.forget_stop()
+    first.withdraw_stop()
     assert not any("stops/" in name for name in first.objects.names())
 
 
 def test_a_tuning_stops_a_trial_and_the_request_does_not_outlive_it(driver, monkeypatch):
     monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_LOOKS", 0.05)
     monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_WRITES", 0.05)
-    place, trial = driver(), make_trial(0)
+    store, trial = driver(), make_trial(0)
 
     def run(config, directory):
         yield started()
-        place.prune(trial, "others are better")
+        store.prune(trial, "others are better")
         until((directory / run_directory.PRUNE).exists)
         raise Pruned((directory / run_directory.PRUNE).read_text())
 
-    *_, last = place.attempt(run, trial)
+    *_, last = store.attempt(run, trial)
     assert (last.kind, last.reason) == ("pruned", "others are better")
 
     def looks(config, directory):
         threading.Event().wait(0.5)
         yield done() if not (directory / run_directory.PRUNE).exists() else Failed(kind="error", reason="pruned again")
 
-    assert types(place.attempt(looks, trial))[-1] == "Done"
+    assert types(store.attempt(looks, trial))[-1] == "Done"
 
 
 def test_a_failure_that_the_driver_marks_is_the_truth_and_fences_the_process_that_it_is_about(driver):
-    place, trial, zombie = driver(), make_trial(0), Zombie()
+    store, trial, zombie = driver(), make_trial(0), Zombie()
     with ThreadPoolExecutor(1) as pool:
-        cut_off = pool.submit(list, place.attempt(zombie, trial))
+        cut_off = pool.submit(list, store.attempt(zombie, trial))
         assert zombie.told.wait(60)
-        lost = place.mark(trial, Failed(kind="lost", reason="its node was cut off"))
+        lost = store.mark(trial, Failed(kind="lost", reason="its node was cut off"))
         zombie.may_go_on.set()
         with pytest.raises(AlreadyLeased):
             cut_off.result(60)
-    assert run_directory.outcome(trial, place.runs) == lost
-    assert types(place.attempt(well, trial)) == WHOLE
+    assert run_directory.outcome(trial, store.runs) == lost
+    assert types(store.attempt(well, trial)) == WHOLE
 
 
 def test_a_trial_that_is_done_is_not_marked_as_failed(driver):
-    place, trial = driver(), make_trial(0)
-    *_, end = place.attempt(well, trial)
-    assert place.mark(trial, Failed(kind="lost", reason="it died after it had ended")) == end
-    assert isinstance(run_directory.outcome(trial, place.runs), Done)
+    store, trial = driver(), make_trial(0)
+    *_, end = store.attempt(well, trial)
+    assert store.mark(trial, Failed(kind="lost", reason="it died after it had ended")) == end
+    assert isinstance(run_directory.outcome(trial, store.runs), Done)
 
 
 class Storm:
@@ -459,7 +457,7 @@ class Storm:
 
 def test_training_goes_on_while_the_object_store_is_away_and_what_it_told_comes_when_it_is_back(driver, monkeypatch):
     monkeypatch.setattr(bucket, "LONGEST_WAIT_S", 0.01)
-    storm, place, trial, trained = Storm(monkeypatch), driver(), make_trial(0), []
+    storm, store, trial, trained = Storm(monkeypatch), driver(), make_trial(0), []
 
     def run(config, directory):
         for event in well(config, directory):
@@ -470,61 +468,61 @@ def test_training_goes_on_while_the_object_store_is_away_and_what_it_told_comes_
                 storm.is_on = True
             yield event
 
-    told = list(place.attempt(run, trial))
+    told = list(store.attempt(run, trial))
     assert types(told) == WHOLE
-    place.refresh([trial])
-    assert run_directory.history(trial, place.runs) == told
+    assert store.history(trial) == told
 
 
 def test_an_outcome_that_cannot_be_stored_for_long_is_no_outcome(driver, monkeypatch):
     monkeypatch.setattr(bucket, "PATIENCE_S", 0.3)
-    storm, place, trial = Storm(monkeypatch), driver(), make_trial(0)
+    storm, store, trial = Storm(monkeypatch), driver(), make_trial(0)
 
     def run(config, directory):
         yield started()
         storm.is_on = True
         yield done()
 
-    told = list(place.attempt(run, trial))
+    told = list(store.attempt(run, trial))
     assert not any(isinstance(event, Done) for event in told)
     assert isinstance(told[-1], Notice)
     assert told[-1].text.endswith("it does not answer; this attempt ends without an outcome")
     storm.is_on = False
-    assert types(place.attempt(well, trial)) == WHOLE
+    monkeypatch.setattr(bucket, "PATIENCE_S", 60)
+    assert types(store.attempt(well, trial)) == WHOLE
 
 
 def test_refreshing_brings_many_trials_with_one_listing_and_what_is_known_costs_none(driver, monkeypatch):
-    place, trials = driver(), [make_trial(seed) for seed in range(mirror.FEW + 2)]
+    store, trials = driver(), [make_trial(seed) for seed in range(mirror.FEW + 2)]
     for one in trials:
-        list(place.attempt(raises_on_seed_one, one))
+        list(store.attempt(raises_on_seed_one, one))
     other, listed, real = driver(), [], Objects.names
     monkeypatch.setattr(Objects, "names", lambda self, prefix="": listed.append(prefix) or real(self, prefix))
-    other.refresh(trials)
+    other.outcomes(trials)
     assert len(listed) == 2  # the second one confirms that the outcomes count
     assert [type(run_directory.outcome(one, other.runs)) for one in trials[:3]] == [Done, Failed, Done]
     read, real_read = [], Objects.read_all
     monkeypatch.setattr(Objects, "read_all", lambda self, names: real_read(self, read.extend(names) or read[-0:]))
-    other.refresh(trials)  # one failed: it may be tried again, and is looked at
+    other.outcomes(trials)  # one failed: it may be tried again, and is looked at
     assert listed[2:] == [trials[1].trial_id]
     assert not read
 
 
 def test_claimed_trials_are_told_at_once_and_dead_ones_from_those_that_live(driver, clock, monkeypatch):
-    place, trials = driver(), [make_trial(seed) for seed in range(3)]
+    store, trials = driver(), [make_trial(seed) for seed in range(3)]
     dies(driver(), trials[0], stops_after_two)
     list(driver().attempt(well, trials[1]))
     ids = [one.trial_id for one in trials]
-    assert place.claimed(ids) == {ids[0]}
+    assert store.leased(ids) == {ids[0]}
     monkeypatch.setattr(bucket.time, "sleep", lambda seconds: setattr(clock, "now", clock.now + 10))
-    assert place.claimed(ids, surely=True) == set()
+    assert store.leased(ids, surely=True) == set()
 
 
 def test_what_is_removed_is_gone(driver):
-    place, trials = driver(), [make_trial(seed) for seed in range(2)]
+    store, trials = driver(), [make_trial(seed) for seed in range(2)]
     for one in trials:
-        list(place.attempt(well, one))
-    place.remove([trials[0].trial_id])
-    assert {name.partition("/")[0] for name in place.objects.names()} == {trials[1].trial_id}
+        list(store.attempt(well, one))
+    store.remove([trials[0].trial_id])
+    assert {name.partition("/")[0] for name in store.objects.names()} == {trials[1].trial_id}
 
 
 def test_an_object_store_that_does_not_heed_put_if_absent_is_refused(url, monkeypatch):

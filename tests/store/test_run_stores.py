@@ -18,9 +18,10 @@ import pytest
 from ablate import CONF, dispatch
 from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Slot
-from ablate.store import event_log, leases, run_directory, run_store
-from ablate.store.folder import Folder
+from ablate.store import event_log, leases, run_directory
+from ablate.store.folder import FolderStore
 from ablate.store.object_store import Objects
+from ablate.store.opening import open_store
 from ablate.tasks import image_classification
 from ablate.training import build
 from ablate.training.checkpoint_policy import CheckpointPolicy
@@ -38,36 +39,34 @@ BATCHES = 3
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])
-def place(request, tmp_path):
+def store(request, tmp_path):
     if request.param == "folder":
-        return Folder(tmp_path / "runs")
+        return FolderStore(tmp_path / "runs")
     if request.param == "s3":
         request.getfixturevalue("s3")
-    return run_store.place(buckets.fresh_url(request.param), tmp_path / "runs")
+    return open_store(buckets.fresh_url(request.param), tmp_path / "runs")
 
 
-def tell(place, run, trials):
-    """Events in process, then what a reader finds."""
-    events = list(dispatch.in_process(in_slot(run), trials, runs=place.runs, slot=Slot(), place=place))
-    place.refresh(trials)
-    return events
+def tell(store, run, trials):
+    """Events in process."""
+    return list(dispatch.in_process(in_slot(run), trials, store=store, slot=Slot()))
 
 
-def test_a_folder_and_an_object_store_tell_and_hold_the_same(place, trials):
+def test_a_folder_and_an_object_store_tell_and_hold_the_same(store, trials):
     for run in (diverges_on_seed_two, raises_on_seed_one):
-        events = tell(place, run, trials)
+        events = tell(store, run, trials)
         for one in trials:
             mine = [event for other, event in events if other.trial_id == one.trial_id]
-            assert mine == run_directory.history(one, place.runs)
-            assert json.loads((place.runs / one.trial_id / "config.json").read_text()) == one.config
-    ends = [run_directory.outcome(one, place.runs) for one in trials]
+            assert mine == store.history(one)
+            assert json.loads((store.runs / one.trial_id / "config.json").read_text()) == one.config
+    ends = list(store.outcomes(trials).values())
     assert [end.kind if isinstance(end, Failed) else end.metrics["test_acc"] for end in ends] == [0.9, 0.91, 0.92, 0.93]
     assert [
-        {line["attempt"] for line in event_log.lines(place.runs / one.trial_id / run_directory.LOG)} for one in trials
+        {line["attempt"] for line in event_log.lines(store.runs / one.trial_id / run_directory.LOG)} for one in trials
     ] == [*({1}, {1}, {1, 2}, {1})]
 
 
-def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers(place, tmp_path):
+def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers(store, tmp_path):
     undisturbed = list(
         run_directory.attempt(
             functools.partial(image_classification.run, threads=1, device="cpu"), made(), tmp_path / "other"
@@ -97,10 +96,10 @@ def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers
             patch.setattr("ablate.training.checkpoint.SECONDS_BETWEEN_LOOKS", 0)
             yield from image_classification.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
 
-    assert not any(isinstance(event, Done) for event in place.attempt(stops, made()))
-    if isinstance(place, Folder):
-        (place.runs / made().trial_id / "stop").unlink()
-    assert numbers(place.attempt(stops, made())) == numbers(undisturbed)
+    assert not any(isinstance(event, Done) for event in store.attempt(stops, made()))
+    if isinstance(store, FolderStore):
+        (store.runs / made().trial_id / "stop").unlink()
+    assert numbers(store.attempt(stops, made())) == numbers(undisturbed)
     assert len(trained) == 3 * BATCHES
 
 
@@ -152,30 +151,28 @@ def test_a_worker_killed_mid_training_goes_on_from_the_batch_of_the_stored_check
             functools.partial(image_classification.run, threads=1, device="cpu"), made(), tmp_path / "other"
         )
     )
-    place = run_store.place(buckets.fresh_url("s3"), tmp_path / "runs")
-    run = in_slot(Counted(tmp_path, place.url))
-    events = [event for _, event in dispatch.on_ray(run, [made()], runs=place.runs, slot=Slot(), place=place)]
+    store = open_store(buckets.fresh_url("s3"), tmp_path / "runs")
+    run = in_slot(Counted(tmp_path, store.url))
+    events = [event for _, event in dispatch.on_ray(run, [made()], store=store, slot=Slot())]
     assert [event.text for event in events if isinstance(event, Notice)] == [
         "its worker process died; it is tried again"
     ]
     assert (tmp_path / "brought").read_text().split() == ["False", "True"]
     batches = (tmp_path / "batches").read_text().split()
     assert (batches.count("False"), batches.count("True")) == (5, 3 * BATCHES - 4)
-    place.refresh([made()])
-    assert numbers(run_directory.history(made(), place.runs)) == numbers(undisturbed)
+    assert numbers(store.history(made())) == numbers(undisturbed)
     assert sum(isinstance(event, Done) for event in events) == 1
 
 
 @pytest.mark.ray
 def test_a_worker_that_dies_too_often_is_lost_there_too(tmp_path, s3, trials):
-    place = run_store.place(buckets.fresh_url("s3"), tmp_path / "runs")
+    store = open_store(buckets.fresh_url("s3"), tmp_path / "runs")
     run = in_slot(Dies(tmp_path, "dies again"))
-    told = dispatch.on_ray(run, trials[:2], runs=place.runs, slot=Slot(), max_lost=1, place=place)
+    told = dispatch.on_ray(run, trials[:2], store=store, slot=Slot(), max_lost=1)
     last = {one.seed: event for one, event in told}
     assert (last[0].kind, type(last[1])) == ("lost", Done)
-    elsewhere = run_store.place(place.url, tmp_path / "elsewhere")
-    elsewhere.refresh(trials)
-    assert run_directory.outcome(trials[0], elsewhere.runs) == last[0]
+    elsewhere = open_store(store.url, tmp_path / "elsewhere")
+    assert elsewhere.outcome(trials[0]) == last[0]
 
 
 def environment(**settings):

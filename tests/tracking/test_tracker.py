@@ -13,6 +13,7 @@ from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Failed, Notice
 from ablate.core.study import Study
 from ablate.store import run_directory
+from ablate.store.folder import FolderStore
 from ablate.tracking.client import connect
 from ablate.tracking.experiment import Experiment
 from ablate.tracking.tracker import Tracker, Undelivered
@@ -30,7 +31,7 @@ def study():
 
 def tracked(study, run, runs, settled=()):
     """Run the trials that are not settled, and track the study, as the driver does."""
-    tracker = Tracker(URI, study, runs=runs, settled=settled, tags={"code_version": "1.2.3"})
+    tracker = Tracker(URI, study, store=FolderStore(runs), settled=settled, tags={"code_version": "1.2.3"})
     for trial in study.trials:
         if trial not in settled:
             for event in run_directory.attempt(run, trial, runs):
@@ -101,7 +102,7 @@ def test_trials_that_mlflow_lacks_are_delivered_from_their_run_directories(study
 
 def test_a_run_left_unfinished_is_replaced_and_no_metric_is_doubled(study, client, folder):
     trial = study.trials[0]
-    tracker = Tracker(URI, study, runs=folder / "runs", settled=(), tags={})
+    tracker = Tracker(URI, study, store=FolderStore(folder / "runs"), settled=(), tags={})
     for event in (started(), epoch(1), epoch(2)):
         tracker.record(trial, event)
     assert tracker.close() is None
@@ -116,7 +117,7 @@ def test_a_run_left_unfinished_is_replaced_and_no_metric_is_doubled(study, clien
 def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
     trial, uri = study.trials[0], f"sqlite:///{folder}/mlflow.db"
     events = list(run_directory.attempt(well, trial, folder / "runs"))
-    drivers = [Tracker(uri, study, runs=folder / "runs", settled=(), tags={}) for _ in range(2)]
+    drivers = [Tracker(uri, study, store=FolderStore(folder / "runs"), settled=(), tags={}) for _ in range(2)]
     for event in events:
         for driver in drivers:
             driver.record(trial, event)
@@ -127,7 +128,7 @@ def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
 
 
 def tracker_of(study, runs, settled=(), **options):
-    return Tracker(URI, study, runs=runs, settled=settled, tags={}, **options)
+    return Tracker(URI, study, store=FolderStore(runs), settled=settled, tags={}, **options)
 
 
 def test_an_interrupted_trial_goes_on_in_its_run(study, client, folder):
@@ -320,7 +321,7 @@ def test_a_trial_that_ends_during_an_outage_is_told_whole(study, client, folder,
 
 
 def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
-    tracker = Tracker(URI, study, runs=folder / "runs", settled=(), tags={})
+    tracker = Tracker(URI, study, store=FolderStore(folder / "runs"), settled=(), tags={})
     tracker.record(study.trials[0], Failed(kind="lost", reason="its worker process died 4 times"))
     assert tracker.close() is None
     (run,) = runs_of(client(), "trial")
@@ -329,7 +330,7 @@ def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
 
 def test_an_address_that_cannot_be_opened_is_a_mistake(study, folder):
     Path("mlflow.db").write_text("SQLite format 3\0 or so it says")
-    tracker = Tracker(URI, study, runs=folder, settled=(), tags={})
+    tracker = Tracker(URI, study, store=FolderStore(folder), settled=(), tags={})
     assert isinstance(tracker.close(), UsageError)
     with pytest.raises(UsageError, match="cannot be opened"):
         tracker.record(study.trials[0], done())
