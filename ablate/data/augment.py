@@ -19,7 +19,7 @@ PATCH = 18
 
 
 def none(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The images as they are (MNIST, digits)."""
+    """Return the images as they are (MNIST, digits)."""
     return images
 
 
@@ -43,7 +43,7 @@ def crop(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def scale_crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The images as they are: they were scaled, cropped and flipped as their files were read (ImageNet)."""
+    """Return the images as they are: they were scaled, cropped and flipped when their files were read (ImageNet)."""
     return images
 
 
@@ -57,9 +57,9 @@ def light(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
-    """`light`, then one 18x18 patch of uniform random integers an image (CIFAR).
+    """Augment as `light` does, then cover one 18x18 patch per image with uniform random integers (CIFAR).
 
-    The patch may hang over the border: its corner is drawn so that every pixel is covered equally often.
+    The patch may extend over the border: its corner is drawn so that every pixel is covered equally often.
 
     Source: [WR], after DeVries and Taylor, arXiv 1708.04552.
     """
@@ -68,8 +68,8 @@ def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
     covered = []
     for side in sides:
         start = torch.randint(1 - PATCH, side, (n, 1), generator=generator, device=device)
-        place = torch.arange(side, device=device)
-        covered.append((start <= place) & (place < start + PATCH))
+        pixel = torch.arange(side, device=device)
+        covered.append((start <= pixel) & (pixel < start + PATCH))
     inside = covered[0][:, None, :, None] & covered[1][:, None, None, :]
     noise = torch.randint(0, 256, images.shape, generator=generator, dtype=torch.uint8, device=device)
     return torch.where(inside, noise, images)

@@ -12,7 +12,7 @@ Batch = tuple[Tensor, Tensor]
 """Images (n, C, H, W) uint8, or (n, crops, C, H, W) where each comes as its crops, and labels (n,) int64."""
 
 Share = Callable[[Tensor], Tensor]
-"""The rows of a batch -> those that this process works on, where several train one trial."""
+"""The rows of a batch -> those that this process works on, where several processes train one trial."""
 
 
 def all_rows(rows: Tensor) -> Tensor:
@@ -40,6 +40,6 @@ class Loader(Protocol):
         Args:
             size: images in a batch.
             order: a CPU generator that draws the order; None for the split's own order.
-            skip: batches at the beginning to leave out, as if they had been taken.
+            skip: how many batches to leave out at the beginning; the order is drawn as if they had been taken.
             share: called once for each batch's images and once for its labels.
         """

@@ -12,7 +12,7 @@ from ablate.data.splits import Dataset, Split, set_aside
 
 
 def digits(*, valid_fraction: float) -> Dataset:
-    """scikit-learn's bundled 1,797 handwritten digits, 8x8, grey 0..16 rescaled to 0..255; 360 are test.
+    """Load scikit-learn's 1,797 handwritten digits, 8x8, grey 0..16 rescaled to 0..255; 360 are test images.
 
     Source: UCI, Optical Recognition of Handwritten Digits, its test part.
     """
@@ -35,7 +35,7 @@ def synthetic(
     noise: float,
     data_seed: int,
 ) -> Dataset:
-    """Images made from a seed: one random pattern a class, plus normal noise. Learnable, for tests.
+    """Make images from a seed: one random pattern per class, plus normal noise. A network can learn them, in tests.
 
     `noise` is the noise's standard deviation in units of the pattern's (about 32 grey levels).
     """
@@ -50,12 +50,12 @@ def synthetic(
 
 
 def mnist(*, root: str | None, valid_fraction: float) -> Dataset:
-    """MNIST: 60,000 + 10,000 grey images of digits, 28x28. Source: LeCun, Cortes and Burges."""
+    """Load MNIST: 60,000 + 10,000 grey images of digits, 28x28. Source: LeCun, Cortes and Burges."""
     return _from_files("mnist", root, valid_fraction)
 
 
 def fashion_mnist(*, root: str | None, valid_fraction: float) -> Dataset:
-    """Fashion-MNIST: 60,000 + 10,000 grey images of clothing, 28x28, 10 classes.
+    """Load Fashion-MNIST: 60,000 + 10,000 grey images of clothing, 28x28, 10 classes.
 
     Source: Xiao, Rasul and Vollgraf, arXiv 1708.07747.
     """
@@ -63,27 +63,31 @@ def fashion_mnist(*, root: str | None, valid_fraction: float) -> Dataset:
 
 
 def cifar10(*, root: str | None, valid_fraction: float) -> Dataset:
-    """CIFAR-10: 50,000 + 10,000 colour images, 32x32. Source: Krizhevsky (2009)."""
+    """Load CIFAR-10: 50,000 + 10,000 colour images, 32x32. Source: Krizhevsky (2009)."""
     return _from_files("cifar10", root, valid_fraction)
 
 
 def cifar100(*, root: str | None, valid_fraction: float) -> Dataset:
-    """CIFAR-100: 50,000 + 10,000 colour images, 32x32, by their fine labels. Source: Krizhevsky (2009)."""
+    """Load CIFAR-100: 50,000 + 10,000 colour images, 32x32, by their fine labels. Source: Krizhevsky (2009)."""
     return _from_files("cifar100", root, valid_fraction)
 
 
 def svhn(*, root: str | None, valid_fraction: float) -> Dataset:
-    """Street View House Numbers: 73,257 + 26,032 colour images, 32x32. Source: Netzer et al. (2011)."""
+    """Load Street View House Numbers: 73,257 + 26,032 colour images, 32x32. Source: Netzer et al. (2011)."""
     return _from_files("svhn", root, valid_fraction)
 
 
 def imagenet32(*, root: str | None, valid_fraction: float) -> Dataset:
-    """ImageNet at 32x32: 1,281,167 + 50,000 colour images, 1000 classes. Source: arXiv 1707.08819."""
+    """Load ImageNet at 32x32: 1,281,167 + 50,000 colour images, 1000 classes. Source: arXiv 1707.08819."""
     return _from_files("imagenet32", root, valid_fraction)
 
 
 def _from_files(name: str, root: str | None, valid_fraction: float) -> Dataset:
-    """A data set of `files`. Raises UsageError, naming the file that is missing or damaged."""
+    """Load a data set of `files`.
+
+    Raises:
+        UsageError: a file is missing or damaged; it names the file.
+    """
     train, test = files.load(name, root)
     return _with_valid(Split(*train), Split(*test), valid_fraction, files.SOURCES[name].classes)
 

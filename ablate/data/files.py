@@ -1,4 +1,4 @@
-"""Data sets that come as files: where they may lie, and how to get them.
+"""Data sets that come as files: where they are looked for, and how to get them.
 
 Nothing here imports torch, except a download.
 """
@@ -8,46 +8,46 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.data import formats
 from ablate.data.formats import Items
 
 DOWNLOADS = "data"
-"""Where torchvision puts what it downloads, and where files are looked for when no root is given."""
+"""The folder to which torchvision downloads, and where files are looked for when no root is given."""
 
 MOST_BYTES_TO_READ_TWICE = 1_000_000_000
-"""Larger data sets are read by the trials alone, so that a damaged file is found only then."""
+"""Larger data sets are read by the trials alone, so that a damaged file is noticed only then."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set's files.
+    """The files of a data set, and how to get them.
 
     files: the names of all of them.
-    folders: where they lie under a root.
+    folders: where they are below a root.
     read: their folder -> the items of the training set, and of the test set.
     classes: how many there are.
-    places: roots to look in when none is given.
-    torchvision: the class that downloads it, and what else it is called with; None where none can.
-    remedy: another way to the files; told first.
+    roots: folders to look in when no root is given.
+    torchvision: the class that downloads the files, and the arguments of each call; None where it cannot.
+    remedy: another way to get the files; messages name it first.
     """
 
     files: tuple[str, ...]
     folders: tuple[str, ...]
     read: Callable[[Path], tuple[Items, Items]]
     classes: int
-    places: tuple[str, ...] = (DOWNLOADS,)
-    torchvision: tuple[str, Sequence[Mapping[str, Any]]] | None = None
+    roots: tuple[str, ...] = (DOWNLOADS,)
+    torchvision: tuple[str, Sequence[Mapping[str, str]]] | None = None
     remedy: str = ""
 
 
 def load(name: str, root: str | None) -> tuple[Items, Items]:
-    """The training items and the test items of a data set.
+    """Return the training items and the test items of a data set.
 
     Raises:
-        UsageError: a file is missing or damaged, naming it.
+        UsageError: a file is missing or damaged; it names the file.
     """
     folder = find(name, root)
     if folder is None:
@@ -56,27 +56,29 @@ def load(name: str, root: str | None) -> tuple[Items, Items]:
 
 
 def find(name: str, root: str | None) -> Path | None:
-    """The folder that holds all of a data set's files: under `root`, or in the usual places."""
+    """Return the folder that holds all of a data set's files, below `root` or the usual roots, or None."""
     source = SOURCES[name]
-    roots = source.places if root is None else (root,)
+    roots = source.roots if root is None else (root,)
     folders = [Path(base, folder) for base in roots for folder in (".", *source.folders)]
-    return next((f for f in folders if all(formats.here(f, file) is not None for file in source.files)), None)
+    return next(
+        (folder for folder in folders if all(formats.here(folder, file) is not None for file in source.files)), None
+    )
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: Config) -> None:
     """Raise UsageError when `dataset.root` is given and does not hold the files."""
-    name, root = _asked(config)
+    name, root = _name_and_root(config)
     if root is not None and find(name, root) is None:
         raise UsageError(_missing(name, root))
 
 
-def prepare(config: Mapping[str, Any]) -> None:
+def prepare(config: Config) -> None:
     """Download the files with torchvision, unless they are here already, and read them once if they are small.
 
     Raises:
-        UsageError: there is no way to the files, or one of them is damaged.
+        UsageError: the files cannot be downloaded, or one of them is damaged.
     """
-    name, root = _asked(config)
+    name, root = _name_and_root(config)
     if find(name, root) is None:
         _download(name, root)
     folder = find(name, root)
@@ -87,7 +89,7 @@ def prepare(config: Mapping[str, Any]) -> None:
         load(name, root)
 
 
-def _asked(config: Mapping[str, Any]) -> tuple[str, str | None]:
+def _name_and_root(config: Config) -> tuple[str, str | None]:
     return config["dataset"]["_target_"].rpartition(".")[2], config["dataset"]["root"]
 
 
@@ -107,13 +109,13 @@ def _download(name: str, root: str | None) -> None:
 
 def _missing(name: str, root: str | None) -> str:
     source = SOURCES[name]
-    where = f"dataset.root={root}" if root is not None else " or ".join(f"{place}/" for place in source.places)
+    where = f"dataset.root={root}" if root is not None else " or ".join(f"{folder}/" for folder in source.roots)
     files = ", ".join(source.files) if len(source.files) < 5 else f"{source.files[0]} to {source.files[-1]}"
     remedies = [source.remedy] if source.remedy else []
     remedies.append(f"dataset.root=FOLDER that holds {files}, or {' or '.join(source.folders)}")
     if source.torchvision:
         remedies.append("leave dataset.root out where there is internet: torchvision downloads them")
-    allowed = ", ".join(f"({place}) {remedy}" for place, remedy in enumerate(remedies, 1))
+    allowed = ", ".join(f"({number}) {remedy}" for number, remedy in enumerate(remedies, 1))
     return f"dataset={name}: its files are not in {where}; allowed: {allowed}"
 
 
@@ -126,7 +128,7 @@ SOURCES: Mapping[str, Source] = {
         ("FashionMNIST/raw",),
         formats.mnist,
         10,
-        places=("/usr/share/datasets/fashion-mnist", DOWNLOADS),
+        roots=("/usr/share/datasets/fashion-mnist", DOWNLOADS),
         torchvision=("FashionMNIST", ({},)),
         remedy="apt install dataset-fashion-mnist",
     ),

@@ -1,6 +1,6 @@
-"""Data sets of image files, in one folder a class: ImageNet, or anyone's own images.
+"""Data sets of image files, in one folder per class: ImageNet, or a user's own images.
 
-Nothing here imports torch, and a split that nobody asks for is not read.
+Nothing here imports torch, and a split is read when it is first used.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY
 from ablate.core.levels import show
@@ -31,17 +32,17 @@ SIDE, CROP = 256, 224
 IMAGENET_CLASSES = 1000
 
 MOST_FILES_TO_READ_TWICE = 1000
-"""More images are decoded by the trials alone, so that a damaged one is found only then."""
+"""More images are decoded by the trials alone, so that a damaged one is noticed only then."""
 
 
 @dataclass(frozen=True)
 class FolderDataset:
     """The images in the class folders of root/train and root/`tests`.
 
-    by_index: a folder's name is its class index; otherwise a class is the folder's place among the sorted names.
-    side, crop, workers: as `FileSplit` has them.
-    multi_crop: the test images are to be looked at in many crops too.
-    alone: only the test images are looked at.
+    by_index: whether a folder's name is its class index; otherwise it is the folder's index in the sorted names.
+    side, crop, workers: as in `FileSplit`.
+    multi_crop: whether the test images are evaluated in many crops too.
+    alone: whether only the test images are read.
     """
 
     root: Path
@@ -55,7 +56,7 @@ class FolderDataset:
     alone: bool = False
 
     def tests_alone(self) -> FolderDataset:
-        """The same without its training images: to evaluate, they need not even be there."""
+        """Return the same data set without its training images, which an evaluation does not need."""
         return replace(self, alone=True)
 
     @property
@@ -76,15 +77,15 @@ class FolderDataset:
 
     @property
     def classes(self) -> int:
-        """How many there are; by index, one more than the largest."""
+        """The number of classes; one more than the largest index."""
         return 1 + max(self._label_of.values())
 
     @functools.cached_property
     def mode(self) -> str:
-        """ImageNet is in colour; other images are grey if all of them are.
+        """Pillow's mode of all images: "RGB" for ImageNet; "L" for other images if every one of them is grey.
 
         Raises:
-            UsageError: one of them is no image, or one differs in size, and they are to be left as they are.
+            UsageError: a file is not an image; or images differ in size, and `side` does not scale them.
         """
         if not self.by_index:
             return "RGB"
@@ -101,7 +102,7 @@ class FolderDataset:
         return "L" if modes <= set(images.GREY) else "RGB"
 
     def _every_file(self) -> Iterator[Path]:
-        """The image files of the splits that are there."""
+        """Yield the image files of the splits whose folders exist."""
         for part in self._names:
             yield from (self.root / part / name / file for name, file in self._items(part))
 
@@ -115,13 +116,13 @@ class FolderDataset:
 
     @functools.cached_property
     def _names(self) -> dict[str, list[str]]:
-        """train/ and the folder of test images, those that are there -> their class folders."""
+        """The folders of training and test images that exist -> the names of their class folders."""
         parts = (self.tests,) if self.alone else ("train", self.tests)
         return {part: images.folders(self.root / part) for part in parts if (self.root / part).is_dir()}
 
     @functools.cached_property
     def _label_of(self) -> dict[str, int]:
-        """The class folders of the training images, or where those are not here of the test images."""
+        """The label of each class folder: of the training images, or of the test images where those are missing."""
         if not self._names:
             self.refuse_missing(self.tests)
         for part, names in self._names.items():
@@ -129,9 +130,9 @@ class FolderDataset:
                 if self.by_index and not (name.isascii() and name.isdecimal()):
                     raise UsageError(f"{self.root / part / name}: a folder's name is its class index: 0, 1, 2, ...")
         (part, names), *others = self._names.items()
-        for other, theirs in others:
-            for name in sorted({*theirs} - {*names} if self.by_index else {*theirs} ^ {*names}):
-                lacking = part if name in theirs else other
+        for other, other_names in others:
+            for name in sorted({*other_names} - {*names} if self.by_index else {*other_names} ^ {*names}):
+                lacking = part if name in other_names else other
                 raise UsageError(f"{self.root / lacking}: no class folder {name}, which the other images have")
         if self.by_index:
             return {name: int(name) for name in sorted(names, key=int)}
@@ -157,7 +158,7 @@ class FolderDataset:
         )
 
     def _items(self, part: str) -> list[tuple[str, str]]:
-        """Class folder and file of every image, in the order of the classes."""
+        """Return the class folder and the file name of every image, in the order of the classes."""
         names = [name for name in self._label_of if name in self._names[part]]
         return [(name, file) for name in names for file in images.files(self.root / part / name)]
 
@@ -165,9 +166,9 @@ class FolderDataset:
 def imagenet(
     *, root: str | None, valid_fraction: float, multi_crop: bool, workers: int | None, content: str | None = None
 ) -> FolderDataset:
-    """ImageNet: 1,281,167 + 50,000 colour images, train/<wnid>/*.JPEG and val/<wnid>/*.JPEG.
+    """Return ImageNet: 1,281,167 + 50,000 colour images, train/<wnid>/*.JPEG and val/<wnid>/*.JPEG.
 
-    Its classes are the folders that are there, 1000 of them; `content` says in a trial's config that they are others.
+    Its classes are the folders that exist, usually 1000. `content`, in a trial's config, identifies other folders.
     Source: Russakovsky et al., arXiv 1409.0575.
     """
     return FolderDataset(Path(str(root or IMAGENET)), "val", False, valid_fraction, SIDE, CROP, workers, multi_crop)
@@ -176,10 +177,13 @@ def imagenet(
 def image_folder(
     *, root: str | None, valid_fraction: float, size: int | None, workers: int | None, content: str | None = None
 ) -> FolderDataset:
-    """One's own images: train/<class index>/* and test/<class index>/*, or to evaluate <class index>/* alone.
+    """Return a user's own images: train/<class index>/* and test/<class index>/*; to evaluate, <class index>/* alone.
 
     size: None leaves images as they are; N scales the shorter side to N pixels and cuts the NxN at the centre.
-    content: which images they are, in a trial's config.
+    content: identifies the images, in a trial's config.
+
+    Raises:
+        UsageError: there is no root.
     """
     if root is None:
         raise UsageError("dataset.root=null: allowed: a folder that holds train/ and test/")
@@ -188,8 +192,8 @@ def image_folder(
     return FolderDataset(folder, "." if bare else "test", True, valid_fraction, size, size, workers)
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Raise UsageError for a value that is not allowed, or a root that is given and lacks a trial's folders."""
+def check(config: Config) -> None:
+    """Raise UsageError for a value that is not allowed, or for a given root that lacks a trial's folders."""
     dataset = config["dataset"]
     for key, least in (("workers", 0), ("size", 1)):
         value = dataset.get(key)
@@ -201,14 +205,14 @@ def check(config: Mapping[str, Any]) -> None:
         _refuse_missing(config)
 
 
-def prepare(config: Mapping[str, Any]) -> None:
-    """List the folders, and decode every image once if they are few.
+def prepare(config: Config) -> None:
+    """List the folders, and decode every image once if there are few.
 
     Raises:
-        UsageError: a folder is missing, empty or has a wrong name; or, of few images, one is damaged.
+        UsageError: a folder is missing, empty or has a wrong name; or an image is damaged, if there are few.
     """
     _refuse_missing(config)
-    data = _asked(config) if _trains(config) else _asked(config).tests_alone()
+    data = _unread(config) if _trains(config) else _unread(config).tests_alone()
     splits = [split for split in (data.test, *((data.train, data.valid) if _trains(config) else ())) if split]
     if sum(map(len, splits)) <= MOST_FILES_TO_READ_TWICE:
         for split in splits:
@@ -216,13 +220,13 @@ def prepare(config: Mapping[str, Any]) -> None:
                 images.decoded(split.root / split.name(item), split.mode)
 
 
-def identify(config: Mapping[str, Any]) -> str | None:
-    """What tells these images from others in a trial's identity: wherever they lie, the same files are the same data.
+def identify(config: Config) -> str | None:
+    """Return what distinguishes these images from others in a trial's identity, wherever their folder is.
 
-    A hash of the names and sizes of one's own files; of ImageNet's folders only where they are not its 1000 classes.
-    None where the folders are not there.
+    It is a hash of the names and sizes of a user's own files. For ImageNet it is a hash of the class folders, or None
+    where they are the usual 1000. It is None where no folder exists.
     """
-    data = _asked(config)
+    data = _unread(config)
     parts = [part for part in ("train", data.tests) if (data.root / part).is_dir()]
     if not parts:
         return None
@@ -243,26 +247,27 @@ def _hashed(listing: list[Any]) -> str:
     return "c" + hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
 
-def _trains(config: Mapping[str, Any]) -> bool:
-    """A trial's config has a recipe; that of ablate.evaluate, which wants the test images alone, has none."""
+def _trains(config: Config) -> bool:
+    """Return whether it is a trial's config, with a recipe; ablate.evaluate's has none, and needs test images alone."""
     return "recipe" in config
 
 
-def _refuse_missing(config: Mapping[str, Any]) -> None:
-    data = _asked(config)
+def _refuse_missing(config: Config) -> None:
+    data = _unread(config)
     if _trains(config):
         data.refuse_missing("train", "test" if data.tests == "." else data.tests)
     else:
         data.refuse_missing(data.tests)
 
 
-def _is_own(dataset: Mapping[str, Any]) -> bool:
-    """One's own images lie nowhere in particular, so that a root has to be given."""
-    return dataset["_target_"].rpartition(".")[2] == "image_folder"
+def _is_own(dataset: Config) -> bool:
+    """Return whether it is a user's own images, which have no usual folder, so that a root has to be given."""
+    target: str = dataset["_target_"]
+    return target.rpartition(".")[2] == "image_folder"
 
 
-def _asked(config: Mapping[str, Any]) -> FolderDataset:
-    """The data set of a config, of which nothing is read yet."""
-    made: Mapping[str, Callable[..., FolderDataset]] = {"imagenet": imagenet, "image_folder": image_folder}
-    name = config["dataset"]["_target_"].rpartition(".")[2]
-    return made[name](**{k: v for k, v in config["dataset"].items() if k not in ("_target_", *FOR_THE_PLAN_ONLY)})
+def _unread(config: Config) -> FolderDataset:
+    """Return the data set of a config, of which nothing is read yet."""
+    makers: Mapping[str, Callable[..., FolderDataset]] = {"imagenet": imagenet, "image_folder": image_folder}
+    name, left_out = config["dataset"]["_target_"].rpartition(".")[2], ("_target_", *FOR_THE_PLAN_ONLY)
+    return makers[name](**{key: value for key, value in config["dataset"].items() if key not in left_out})

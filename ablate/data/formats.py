@@ -1,6 +1,6 @@
-"""The formats in which image data sets come: their folder -> the training items, and the test items.
+"""Readers of the formats in which image data sets come: their folder -> the training items, and the test items.
 
-Every reader raises UsageError, naming the file, when one is missing or damaged.
+Every reader raises UsageError when a file is missing or damaged; it names the file.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from ablate.core.errors import UsageError
 
 Items = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""images (n, channels, height, width), 0 to 255, and labels (n,), class indices."""
+"""Images (n, channels, height, width), 0 to 255, and labels (n,), class indices."""
 
 
 def here(folder: Path, file: str) -> Path | None:
-    """The file, or for an IDX file the same packed, with .gz behind its name; None where neither is."""
+    """Return the file's path, None where it is missing; an IDX file may be packed, with .gz after its name."""
     names = (file, f"{file}.gz") if file.endswith("-ubyte") else (file,)
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
@@ -37,7 +37,7 @@ def _content(folder: Path, file: str) -> tuple[Path, bytes]:
 
 
 def _items(path: Path, images: NDArray[Any], labels: Any, classes: int) -> Items:
-    """Refuse what has the format but cannot be the data set."""
+    """Return images and labels; refuse what has the format but cannot be the data set."""
     indices = np.asarray(labels).astype(np.int64)
     if images.dtype != np.uint8 or images.ndim != 4 or indices.shape != (len(images),) or not len(images):
         raise UsageError(f"{path}: {len(indices)} labels for images of shape {images.shape}; it is damaged")
@@ -51,7 +51,7 @@ def _joined(parts: Sequence[Items]) -> Items:
 
 
 def _idx(folder: Path, file: str) -> NDArray[np.uint8]:
-    """An IDX file of unsigned bytes: 2 zero bytes, type 8, the number of axes, each axis's length."""
+    """Read an IDX file of unsigned bytes: 2 zero bytes, type 8, the number of axes, each axis's length, the data."""
     path, data = _content(folder, file)
     axes = data[3] if data[:3] == b"\0\0\x08" and len(data) > 3 else 0
     shape = tuple(int(length) for length in np.frombuffer(data[4 : 4 + 4 * axes], ">u4"))
@@ -62,7 +62,7 @@ def _idx(folder: Path, file: str) -> NDArray[np.uint8]:
 
 
 def mnist(folder: Path) -> tuple[Items, Items]:
-    """MNIST and Fashion-MNIST: IDX files, packed or not."""
+    """Read MNIST or Fashion-MNIST: IDX files, packed or not."""
 
     def part(name: str) -> Items:
         images, labels = _idx(folder, f"{name}-images-idx3-ubyte"), _idx(folder, f"{name}-labels-idx1-ubyte")
@@ -80,7 +80,7 @@ _OF_AN_ARRAY = {
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads what the CIFAR files hold: an array among plain values, and no code."""
+    """An unpickler for what the CIFAR files hold: an array among plain values, and no code."""
 
     def __init__(self, file: IO[bytes]):
         super().__init__(file, encoding="bytes")
@@ -92,7 +92,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _cifar(folder: Path, file: str, labels: bytes, classes: int) -> Items:
-    """A pickled batch: b"data" of (n, 3072) uint8, red plane first, and its labels."""
+    """Read a pickled batch: b"data" of (n, 3072) uint8, red plane first, and its labels."""
     path = folder / file
     try:
         with path.open("rb") as stream:
@@ -104,25 +104,25 @@ def _cifar(folder: Path, file: str, labels: bytes, classes: int) -> Items:
 
 
 def cifar10(folder: Path) -> tuple[Items, Items]:
-    """CIFAR-10: five pickled batches, and one of test images."""
+    """Read CIFAR-10: five pickled batches, and one of test images."""
     train = [_cifar(folder, f"data_batch_{batch}", b"labels", 10) for batch in range(1, 6)]
     return _joined(train), _cifar(folder, "test_batch", b"labels", 10)
 
 
 def cifar100(folder: Path) -> tuple[Items, Items]:
-    """CIFAR-100, by its fine labels."""
+    """Read CIFAR-100, by its fine labels."""
     return _cifar(folder, "train", b"fine_labels", 100), _cifar(folder, "test", b"fine_labels", 100)
 
 
 def svhn(folder: Path) -> tuple[Items, Items]:
-    """SVHN, MATLAB files: X of (32, 32, 3, n), and y of (n, 1), in which 10 stands for the digit 0."""
+    """Read SVHN, MATLAB files: X of (32, 32, 3, n), and y of (n, 1), in which 10 stands for the digit 0."""
     from scipy.io import loadmat
 
     def part(name: str) -> Items:
         path = folder / f"{name}_32x32.mat"
         try:
-            found = loadmat(path)
-            images, labels = found["X"].transpose(3, 2, 0, 1), found["y"][:, 0].astype(np.int64) % 10
+            arrays = loadmat(path)
+            images, labels = arrays["X"].transpose(3, 2, 0, 1), arrays["y"][:, 0].astype(np.int64) % 10
         except Exception as error:  # scipy raises whatever its parser trips over
             raise UsageError(f"{path}: not a whole SVHN file ({error})") from error
         return _items(path, np.ascontiguousarray(images), labels, 10)
@@ -131,7 +131,7 @@ def svhn(folder: Path) -> tuple[Items, Items]:
 
 
 def imagenet32(folder: Path) -> tuple[Items, Items]:
-    """Batches of Chrabaszcz et al., arXiv 1707.08819, as npz: data of (n, 3072) uint8, labels from 1 to 1000."""
+    """Read batches of Chrabaszcz et al., arXiv 1707.08819, as npz: data of (n, 3072) uint8, labels from 1 to 1000."""
 
     def part(file: str) -> Items:
         path = folder / file

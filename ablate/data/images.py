@@ -1,4 +1,4 @@
-"""Image files, read by Pillow, and folders of them. What is wrong is a UsageError, one line that names the file.
+"""Image files, read by Pillow, and folders of them. Any error is a UsageError: one line that names the file.
 
 Nothing here imports torch.
 """
@@ -20,13 +20,13 @@ GREY = ("1", "L")
 
 
 def header(path: Path) -> tuple[str, tuple[int, int]]:
-    """The image's mode, and its width and height in pixels; nothing is decoded."""
+    """Return the image's mode, and its width and height in pixels; nothing is decoded."""
     with _opened(path) as image:
         return image.mode, image.size
 
 
 def decoded(path: Path, mode: str) -> Image.Image:
-    """The whole image, in `mode`: "L", grey, or "RGB"."""
+    """Return the decoded image in `mode`: "L", which is grey, or "RGB"."""
     with _opened(path) as image:
         return image.convert(mode)
 
@@ -50,7 +50,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def folders(folder: Path) -> list[str]:
-    """The folders in a folder; files beside them are no items."""
+    """Return the names of the folders in a folder; files beside them are ignored."""
     classes = [entry.name for entry in _visible(folder) if entry.is_dir()]
     if not classes:
         raise UsageError(f"{folder}: there is no folder in it; allowed: a folder a class, with its images")
@@ -58,7 +58,7 @@ def folders(folder: Path) -> list[str]:
 
 
 def files(folder: Path) -> list[str]:
-    """The images of one class."""
+    """Return the names of the image files of one class."""
     inside = _visible(folder)
     if not inside:
         raise UsageError(f"{folder}: an empty folder; allowed: the images of its class")
@@ -69,7 +69,7 @@ def files(folder: Path) -> list[str]:
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, sorted by name, but for what is hidden."""
+    """Return what a folder holds, sorted by name, without hidden files and folders."""
     try:
         with os.scandir(folder) as entries:
             return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)

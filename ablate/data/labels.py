@@ -1,4 +1,4 @@
-"""The names of a data set's classes, for people who read what a network says."""
+"""The names of a data set's classes, for people who read a network's answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def labels(target: str, classes: int) -> tuple[str, ...]:
-    """A name for each class; its index, where the data set gives none.
+    """Return a name for each class; its index where the data set has no names.
 
     >>> labels("ablate.data.datasets.digits", 3)
     ('0', '1', '2')

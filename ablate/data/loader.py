@@ -1,4 +1,4 @@
-"""A split in batches, on the device that trains on it: held there whole, or streamed from its files."""
+"""A split in batches, on the device that trains on it: whole in its memory, or streamed from files."""
 
 from __future__ import annotations
 
@@ -35,23 +35,25 @@ class InMemory:
         self, size: int, order: torch.Generator | None = None, skip: int = 0, share: Share = all_rows
     ) -> Iterator[Batch]:
         if order is None:
-            for images, labels in list(zip(self.images.split(size), self.labels.split(size), strict=True))[skip:]:
+            batches = zip(torch.split(self.images, size), torch.split(self.labels, size), strict=True)
+            for images, labels in list(batches)[skip:]:
                 yield share(images), share(labels)
             return
-        for items in torch.randperm(len(self), generator=order).to(self.images.device).split(size)[skip:]:
+        drawn = torch.randperm(len(self), generator=order).to(self.images.device)
+        for items in torch.split(drawn, size)[skip:]:
             yield self.images[share(items)], self.labels[share(items)]
 
 
 def on_device(
     split: Split | FileSplit, device: str, *, threads: int = 1, augment: str = "none", many_crops: bool = False
 ) -> Loader:
-    """The split, ready for the device.
+    """Return a loader of the split on the device.
 
     Args:
         split: in memory, or as files.
         device: "cpu" or "cuda".
-        threads: processes that read files, where the split does not say how many.
-        augment: "scale_crop_flip" is done while files are read, all others later, on the device.
+        threads: how many processes read files, where the split does not say so.
+        augment: "scale_crop_flip" is applied while files are read, all others later, on the device.
         many_crops: each image comes as its 25 crops, (n, 25, C, H, W).
 
     Raises:
@@ -67,7 +69,7 @@ def on_device(
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:
-    """The array's own memory, which may be shared with other processes, and is only ever read."""
+    """Return a tensor on the array's own memory, which may be shared with other processes, and is only ever read."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)

@@ -1,4 +1,4 @@
-"""The splits of a data set. They are fixed: the seed of a trial never moves an image from one to another.
+"""The splits of a data set. They are fixed: the seed of a trial never moves an image from one split to another.
 
 Nothing here imports torch.
 """
@@ -9,7 +9,7 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,11 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Split:
-    """images: (n, channels, height, width) uint8, 0 to 255; labels: (n,) int64 class indices."""
+    """Images in memory.
+
+    images: (n, channels, height, width) uint8, 0 to 255.
+    labels: (n,) int64 class indices.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -28,7 +32,7 @@ class Split:
         return len(self.labels)
 
     def only(self, chosen: NDArray[np.bool_]) -> Split:
-        """The items where `chosen`, (n,), is true, in their own order."""
+        """Return the items where `chosen`, (n,), is true, in their own order."""
         return Split(self.images[chosen], self.labels[chosen])
 
 
@@ -36,12 +40,12 @@ class Split:
 class FileSplit:
     """Images that stay files until a batch needs them.
 
-    root: the folder below which `paths`, (n,), lie. They are bytes in one array, which the reading processes
-        share; a million strings would be copied to each of them.
+    root: the folder below which `paths` lie.
+    paths: (n,) bytes in one array, which the reading processes share; a million strings would be copied to each.
     labels: (n,) int64 class indices.
     mode: "RGB", or "L" for one grey channel.
-    side: to how many pixels an image's shorter side is brought; None leaves images as they are.
-    crop: side, in pixels, of the square that is then cut from the centre; None cuts nothing.
+    side: the pixels to which an image's shorter side is scaled; None leaves images as they are.
+    crop: the side, in pixels, of the square that is then cut from the centre; None cuts nothing.
     workers: processes that read; None for as many as the trial has threads.
     """
 
@@ -57,17 +61,23 @@ class FileSplit:
         return len(self.labels)
 
     def only(self, chosen: NDArray[np.bool_]) -> FileSplit:
-        """The items where `chosen`, (n,), is true, in their own order."""
+        """Return the items where `chosen`, (n,), is true, in their own order."""
         return replace(self, paths=self.paths[chosen], labels=self.labels[chosen])
 
     def name(self, item: int) -> str:
-        """The item's path below the root."""
+        """Return the item's path below the root."""
         return os.fsdecode(self.paths[item])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What one trains on, chooses on (None when nothing is set aside) and reports once."""
+    """A data set in memory.
+
+    train: what a trial trains on.
+    valid: what a choice between trials is made by; None when nothing is set aside.
+    test: what is reported, once.
+    classes: how many there are.
+    """
 
     train: Split
     valid: Split | None
@@ -78,17 +88,41 @@ class Dataset:
 
     @property
     def channels(self) -> int:
-        return self.train.images.shape[1]
+        channels: int = self.train.images.shape[1]
+        return channels
 
 
-AnySplit = TypeVar("AnySplit", bound=Any)
+class ImageDataset(Protocol):
+    """What training needs of a data set: `Dataset` and `ablate.data.folders.FolderDataset` have it."""
+
+    @property
+    def train(self) -> Split | FileSplit: ...
+
+    @property
+    def valid(self) -> Split | FileSplit | None: ...
+
+    @property
+    def test(self) -> Split | FileSplit: ...
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def multi_crop(self) -> bool:
+        """Whether the test images are evaluated in many crops too."""
+
+
+AnySplit = TypeVar("AnySplit", Split, FileSplit)
 
 
 def set_aside(split: AnySplit, fraction: float) -> tuple[AnySplit, AnySplit]:
-    """The rest, and a fixed random `fraction` of the items, rounded up, with every class's share in it.
+    """Split off a fixed random `fraction` of the items, rounded up, in which every class has its share.
 
-    Both keep the data set's own order. RandomState's streams are frozen for good (NEP 19); a Generator's
-    may change between numpy versions.
+    Return the remaining items and those set aside, both in the data set's own order. RandomState's streams are frozen
+    for good (NEP 19); a Generator's may change between numpy versions.
     """
     rng = np.random.RandomState(SPLIT_SEED)
     classes, counts = np.unique(split.labels, return_counts=True)

@@ -17,26 +17,31 @@ from ablate.data.batches import Batch, Share, all_rows
 from ablate.data.splits import FileSplit
 
 Transform = Callable[[Tensor], Tensor]
-"""An image, (C, H, W) uint8, -> one, or several in one tensor; it draws from torch's global CPU generator."""
+"""An image, (C, H, W) uint8 -> one image, or several in one tensor; it draws from torch's global CPU generator."""
 
 CROP = 224
 SCALES = (224, 256, 384, 480, 640)
 POSITIONS = 5
 
 scale_crop_flip: Transform = v2.Compose([v2.RandomResize(256, 481), v2.RandomCrop(CROP), v2.RandomHorizontalFlip(0.5)])
-"""Shorter side drawn uniformly from 256..480, then a random 224x224 crop, flipped with probability 1/2.
+"""Scale the shorter side to a number drawn uniformly from 256..480, then crop 224x224 at random, and flip half.
 
 Source: [WR], after He, Zhang, Ren and Sun, arXiv 1512.03385.
 """
 
 
 def single_crop(side: int | None, crop: int | None) -> Transform:
-    """Scales an image's shorter side to `side`, and cuts the square of `crop` from its centre; None leaves it."""
-    return v2.Compose([v2.Resize(side) if side else v2.Identity(), v2.CenterCrop(crop) if crop else v2.Identity()])
+    """Return the transform that scales the shorter side to `side` and cuts the square of `crop` from the centre.
+
+    None leaves out the one or the other.
+    """
+    steps = [v2.Resize(side) if side else v2.Identity(), v2.CenterCrop(crop) if crop else v2.Identity()]
+    transform: Transform = v2.Compose(steps)
+    return transform
 
 
 def multi_crop(image: Tensor) -> Tensor:
-    """The 224x224 squares at 5 random positions in each of 5 scales of the shorter side: (25, C, 224, 224).
+    """Cut the 224x224 squares at 5 random positions in each of 5 scales of the shorter side: (25, C, 224, 224).
 
     Source: [WR], with the scales of He, Zhang, Ren and Sun, arXiv 1512.03385.
     """
@@ -48,8 +53,8 @@ def multi_crop(image: Tensor) -> Tensor:
 class Streamed:
     """The images of a split, each through `transform`, as batches that are moved to `device`.
 
-    What `transform` draws comes from a seed for each image: drawn from the order's generator with the order, so
-    that neither the number of workers nor the network changes it; without an order the image's own index.
+    What `transform` draws comes from a seed for each image. With an order, the seeds are drawn from its generator, so
+    that neither the number of workers nor the network changes them. Without one, the seed is the image's index.
     """
 
     split: FileSplit
@@ -62,7 +67,11 @@ class Streamed:
         return len(self.split)
 
     def first(self) -> Tensor:
-        """The first image, read in this process; raises UsageError where it cannot be."""
+        """Return the first image, read in this process.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
         batch = _Files(self.split, self.transform)[[0], [0]]
         if isinstance(batch, UsageError):
             raise batch
@@ -71,7 +80,7 @@ class Streamed:
     def batches(
         self, size: int, order: torch.Generator | None = None, skip: int = 0, share: Share = all_rows
     ) -> Iterator[Batch]:
-        """As `Loader` says; nothing but this rank's share is read.
+        """Yield batches as `Loader` says; nothing but this rank's share is read.
 
         Raises:
             UsageError: an image cannot be read; it names the file.
@@ -84,8 +93,10 @@ class Streamed:
             _Files(self.split, self.transform),
             batch_size=None,  # each index is a batch already
             sampler=[
-                (share(some).tolist(), share(theirs).tolist())
-                for some, theirs in zip(items.split(size)[skip:], seeds.split(size)[skip:], strict=True)
+                (share(batch_items).tolist(), share(batch_seeds).tolist())
+                for batch_items, batch_seeds in zip(
+                    torch.split(items, size)[skip:], torch.split(seeds, size)[skip:], strict=True
+                )
             ],
             num_workers=self.workers,
             pin_memory=self.device != "cpu",
@@ -99,7 +110,10 @@ class Streamed:
 
 @dataclass(frozen=True)
 class _Files(Dataset[tuple[Tensor, Tensor] | UsageError]):
-    """The items and their seeds -> a batch. A UsageError is returned: DataLoader would wrap a raised one in a stack."""
+    """The items and their seeds -> a batch.
+
+    A UsageError is returned, not raised, since DataLoader would wrap it in the worker's stack.
+    """
 
     split: FileSplit
     transform: Transform
@@ -108,9 +122,9 @@ class _Files(Dataset[tuple[Tensor, Tensor] | UsageError]):
         items, seeds = batch
         try:
             made = [self._image(item, seed) for item, seed in zip(items, seeds, strict=True)]
-        except UsageError as mistake:
-            return mistake
-        read = torch.stack(made or [self._image(0, 0)])[: len(made)]  # a rank may have none of a batch
+        except UsageError as error:
+            return error
+        read = torch.stack(made or [self._image(0, 0)])[: len(made)]  # a rank's share may be empty
         return read, torch.from_numpy(self.split.labels[items])
 
     def _image(self, item: int, seed: int) -> Tensor:

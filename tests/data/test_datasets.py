@@ -31,8 +31,16 @@ def test_splits_are_the_same_every_time():
 
 
 def test_synthetic_images_have_the_shape_asked_for_and_repeat():
-    asked = {"train_items": 50, "test_items": 20, "channels": 3, "size": 12, "classes": 5, "noise": 0.5, "data_seed": 3}
-    made, again = (datasets.synthetic(valid_fraction=0.2, **asked) for _ in range(2))
+    values = {
+        "train_items": 50,
+        "test_items": 20,
+        "channels": 3,
+        "size": 12,
+        "classes": 5,
+        "noise": 0.5,
+        "data_seed": 3,
+    }
+    made, again = (datasets.synthetic(valid_fraction=0.2, **values) for _ in range(2))
     assert made.train.images.shape == (40, 3, 12, 12)
     assert made.train.images.dtype == np.uint8
     assert (len(made.valid), len(made.test), made.classes, made.channels) == (10, 20, 5, 3)

@@ -40,7 +40,7 @@ def test_fashion_mnist_is_read_from_either_layout_packed_or_not(fashion_folder, 
     assert made.test.labels.tolist() == [item % 10 for item in range(20)]
 
 
-def asked(name, root=None):
+def config(name, root=None):
     return {"dataset": {"_target_": f"ablate.data.datasets.{name}", "root": None if root is None else str(root)}}
 
 
@@ -49,23 +49,23 @@ def nowhere(tmp_path, monkeypatch):
     """A working directory without data, on a machine without Debian's package."""
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
-    bare = dataclasses.replace(files.SOURCES["fashion_mnist"], places=(files.DOWNLOADS,))
+    bare = dataclasses.replace(files.SOURCES["fashion_mnist"], roots=(files.DOWNLOADS,))
     monkeypatch.setattr(files, "SOURCES", {**files.SOURCES, "fashion_mnist": bare})
     return tmp_path / "cwd"
 
 
 def test_a_root_without_fashion_mnist_is_a_mistake_with_three_remedies(tmp_path):
     with pytest.raises(UsageError, match=r"(?s)are not in dataset.root=.*\(1\) apt install.*\(2\).*\(3\)"):
-        files.check(asked("fashion_mnist", tmp_path))
+        files.check(config("fashion_mnist", tmp_path))
 
 
 @pytest.mark.parametrize("name", files.SOURCES)
 def test_files_that_are_nowhere_are_a_mistake_that_says_where_to_put_what(name, nowhere):
-    with pytest.raises(UsageError, match=f"dataset={name}: its files are not in dataset.root=here") as told:
-        files.check(asked(name, "here"))
-    assert files.SOURCES[name].files[0] in str(told.value)
-    assert files.SOURCES[name].files[-1] in str(told.value)
-    assert "\n" not in str(told.value)
+    with pytest.raises(UsageError, match=f"dataset={name}: its files are not in dataset.root=here") as error:
+        files.check(config(name, "here"))
+    assert files.SOURCES[name].files[0] in str(error.value)
+    assert files.SOURCES[name].files[-1] in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_download_that_fails_is_a_mistake_with_three_remedies(nowhere, monkeypatch):
@@ -75,14 +75,14 @@ def test_a_download_that_fails_is_a_mistake_with_three_remedies(nowhere, monkeyp
         raise OSError("no route to host")
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", no_internet)
-    files.check(asked("fashion_mnist"))
+    files.check(config("fashion_mnist"))
     with pytest.raises(UsageError, match=r"(?s)\(3\).*the download failed: no route to host"):
-        files.prepare(asked("fashion_mnist"))
+        files.prepare(config("fashion_mnist"))
 
 
 def test_what_torchvision_cannot_download_says_where_to_get_it(nowhere):
     with pytest.raises(UsageError, match=r"dataset=imagenet32: .*allowed: \(1\) fetch the 32x32 npz batches"):
-        files.prepare(asked("imagenet32"))
+        files.prepare(config("imagenet32"))
 
 
 def test_a_download_is_found_by_the_loader(nowhere, fashion_folder, monkeypatch):
@@ -95,7 +95,7 @@ def test_a_download_is_found_by_the_loader(nowhere, fashion_folder, monkeypatch)
             file.rename(raw / file.name)
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", download)
-    files.prepare(asked("fashion_mnist"))
+    files.prepare(config("fashion_mnist"))
     assert len(datasets.fashion_mnist(root=None, valid_fraction=0).train) == 50
 
 
@@ -103,7 +103,7 @@ def test_files_that_are_there_are_not_downloaded(fashion_folder, monkeypatch):
     import torchvision
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", None)
-    files.prepare(asked("fashion_mnist", fashion_folder))
+    files.prepare(config("fashion_mnist", fashion_folder))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "not idx", "half a gzip"])
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_named(fashion_folder, damage):
     else:
         images.write_bytes(images.read_bytes()[:100])
     with pytest.raises(UsageError, match=r"train-(labels|images)-idx"):
-        files.prepare(asked("fashion_mnist", fashion_folder))
+        files.prepare(config("fashion_mnist", fashion_folder))
 
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
@@ -161,7 +161,7 @@ FORMATS = ["mnist", "cifar10", "cifar100", "svhn", "imagenet32"]
 @pytest.mark.parametrize("name", FORMATS)
 def test_each_format_gives_its_images_and_labels(name, tmp_path):
     write_all(name, tmp_path)
-    files.prepare(asked(name, tmp_path))
+    files.prepare(config(name, tmp_path))
     made = getattr(datasets, name)(root=str(tmp_path), valid_fraction=0)
     expected = PIXELS[:, :1] if name == "mnist" else PIXELS
     assert np.array_equal(made.train.images[:6], expected)
@@ -180,9 +180,9 @@ def test_a_damaged_file_of_each_format_is_one_line_that_names_it(name, damage, t
     victim.write_bytes(
         {"half of it": content[: len(content) // 2], "text": b"hello, this is text", "empty": b""}[damage]
     )
-    with pytest.raises(UsageError, match=victim.name.replace(".", r"\.")) as told:
-        files.prepare(asked(name, tmp_path))
-    assert "\n" not in str(told.value)
+    with pytest.raises(UsageError, match=victim.name.replace(".", r"\.")) as error:
+        files.prepare(config(name, tmp_path))
+    assert "\n" not in str(error.value)
 
 
 def test_labels_beyond_the_classes_are_refused(tmp_path):

@@ -16,7 +16,7 @@ from ablate.planning import checks
 from tests.support.image_files import CATS, DOGS, EELS, config, halve, made, names, picture, whole
 
 
-def asked(where, name="imagenet", trains=True, **changes):
+def trial_config(where, name="imagenet", trains=True, **changes):
     """What a hook is given: the config of a trial, or of ablate.evaluate."""
     return {"dataset": config(where, name, **changes)} | ({"recipe": {}} if trains else {})
 
@@ -32,12 +32,12 @@ def test_imagenets_classes_are_the_places_of_the_sorted_folders(imagenet):
 def test_without_a_root_imagenet_is_looked_for_in_data_imagenet(imagenet, tmp_path_factory, monkeypatch):
     elsewhere = tmp_path_factory.mktemp("cwd")
     monkeypatch.chdir(elsewhere)
-    folders.check(asked(None))  # a plan may be made where the data are not
+    folders.check(trial_config(None))  # a plan may be made where the data are not
     with pytest.raises(UsageError, match=r"data/imagenet/train: there is no such folder; .* holds train/ and val/"):
-        folders.prepare(asked(None))
+        folders.prepare(trial_config(None))
     (elsewhere / "data").mkdir()
     (elsewhere / "data" / "imagenet").symlink_to(imagenet)
-    folders.prepare(asked(None))
+    folders.prepare(trial_config(None))
     assert len(made(None).test) == 6
 
 
@@ -53,7 +53,7 @@ def test_what_is_hidden_and_files_beside_the_class_folders_are_no_images(imagene
     (imagenet / "train" / "list.txt").write_text("hello")
     (imagenet / "train" / ".cache").mkdir()
     (imagenet / "train" / CATS / ".DS_Store").write_text("hello")
-    folders.prepare(asked(imagenet))
+    folders.prepare(trial_config(imagenet))
     assert len(made(imagenet).train) == 15
 
 
@@ -91,7 +91,7 @@ def test_indices_are_numbers_of_any_length_and_may_leave_some_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             lambda root: picture(root / "train" / "1" / "9.png", (9, 8)),
@@ -113,16 +113,16 @@ def test_indices_are_numbers_of_any_length_and_may_leave_some_out(tmp_path):
         (lambda root: Image.new("I;16", (8, 8)).save(root / "test" / "0" / "x.png"), r"x\.png: an image of mode I;16"),
     ],
 )
-def test_what_is_wrong_with_ones_own_images_is_told_before_anything_starts(own, change, told):
-    folders.prepare(asked(own, "image_folder"))
+def test_what_is_wrong_with_ones_own_images_is_told_before_anything_starts(own, change, message):
+    folders.prepare(trial_config(own, "image_folder"))
     change(own)
-    with pytest.raises(UsageError, match=told) as mistake:
-        folders.prepare(asked(own, "image_folder"))
-    assert "\n" not in str(mistake.value)
+    with pytest.raises(UsageError, match=message) as error:
+        folders.prepare(trial_config(own, "image_folder"))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda root: (root / "val" / CATS).rename(root / "val" / "n3"), "val: no class folder n02, which the other"),
         (
@@ -132,11 +132,11 @@ def test_what_is_wrong_with_ones_own_images_is_told_before_anything_starts(own, 
         (lambda root: flatten(root / "val"), "val: there is no folder in it; allowed: a folder a class"),
     ],
 )
-def test_what_is_wrong_with_imagenet_is_told_before_anything_starts(imagenet, change, told):
-    folders.prepare(asked(imagenet))
+def test_what_is_wrong_with_imagenet_is_told_before_anything_starts(imagenet, change, message):
+    folders.prepare(trial_config(imagenet))
     change(imagenet)
-    with pytest.raises(UsageError, match=told):
-        folders.prepare(asked(imagenet))
+    with pytest.raises(UsageError, match=message):
+        folders.prepare(trial_config(imagenet))
 
 
 def flatten(folder):
@@ -151,11 +151,11 @@ def flatten(folder):
 def test_images_that_are_many_are_not_all_decoded_beforehand(imagenet, monkeypatch):
     halve(imagenet / "train" / CATS / "train_1.JPEG")
     monkeypatch.setattr(folders, "MOST_FILES_TO_READ_TWICE", 20)
-    folders.prepare(asked(imagenet))
+    folders.prepare(trial_config(imagenet))
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "told"),
+    ("name", "changes", "message"),
     [
         ("imagenet", {"root": "nowhere"}, "nowhere/train: there is no such folder; allowed: dataset.root=FOLDER"),
         ("imagenet", {"workers": -1}, "dataset.workers=-1: allowed: a whole number from 0 up, or null"),
@@ -164,9 +164,9 @@ def test_images_that_are_many_are_not_all_decoded_beforehand(imagenet, monkeypat
         ("image_folder", {"size": 2.5}, "dataset.size=2.5: allowed: a whole number from 1 up, or null"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_told_by_the_check(own, name, changes, told):
-    with pytest.raises(UsageError, match=told):
-        folders.check(asked(own, name, **changes))
+def test_a_value_that_is_not_allowed_is_told_by_the_check(own, name, changes, message):
+    with pytest.raises(UsageError, match=message):
+        folders.check(trial_config(own, name, **changes))
 
 
 def test_a_root_that_hydra_reads_as_a_number_is_a_folder_all_the_same(own, monkeypatch):
@@ -177,22 +177,22 @@ def test_a_root_that_hydra_reads_as_a_number_is_a_folder_all_the_same(own, monke
 
 
 def test_folders_are_prepared_without_torch(own):
-    script = f"import sys; from ablate.data import folders; folders.prepare({asked(own, 'image_folder')})"
+    script = f"import sys; from ablate.data import folders; folders.prepare({trial_config(own, 'image_folder')})"
     script += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, check=False).returncode == 0
 
 
 def test_ones_own_images_need_a_root_before_a_trial_starts():
     with pytest.raises(UsageError, match=r"dataset\.root=null: allowed: a folder that holds train/ and test/"):
-        folders.check(asked(None, "image_folder"))
+        folders.check(trial_config(None, "image_folder"))
 
 
 def test_to_evaluate_the_test_images_are_enough(own, imagenet):
     for name, root in (("image_folder", own), ("imagenet", imagenet), ("image_folder", own / "test")):
-        folders.check(asked(root, name, trains=False))
-        folders.prepare(asked(root, name, trains=False))
+        folders.check(trial_config(root, name, trains=False))
+        folders.prepare(trial_config(root, name, trains=False))
     (own / "train").rename(own / "other")
-    folders.prepare(asked(own, "image_folder", trains=False))
+    folders.prepare(trial_config(own, "image_folder", trains=False))
     assert len(made(own, "image_folder").test) == 4
     with pytest.raises(UsageError, match="train: there is no such folder"):
         made(own, "image_folder").train  # noqa: B018
@@ -200,11 +200,11 @@ def test_to_evaluate_the_test_images_are_enough(own, imagenet):
 
 def test_to_evaluate_the_training_images_may_be_anything(own):
     picture(own / "train" / "cat" / "0.png", (40, 30), "RGB")
-    folders.prepare(asked(own, "image_folder", trains=False))
+    folders.prepare(trial_config(own, "image_folder", trains=False))
     alone = made(own, "image_folder").tests_alone()
     assert (alone.channels, alone.classes, len(alone.test)) == (1, 2, 4)
     with pytest.raises(UsageError, match="train/cat: a folder's name is its class index"):
-        folders.prepare(asked(own, "image_folder"))
+        folders.prepare(trial_config(own, "image_folder"))
 
 
 def test_scale_crop_flip_is_for_images_from_folders_of_224_pixels():

@@ -69,8 +69,10 @@ def test_batches_are_the_same_whatever_the_number_of_workers(imagenet):
 
 
 def test_the_number_of_workers_is_the_trials_threads_unless_said(imagenet):
-    workers = [on_device(made(imagenet, workers=said).test, "cpu", threads=3).workers for said in (None, 0, 2)]
-    assert workers == [3, 0, 2]
+    made_workers = [
+        on_device(made(imagenet, workers=workers).test, "cpu", threads=3).workers for workers in (None, 0, 2)
+    ]
+    assert made_workers == [3, 0, 2]
 
 
 def test_reading_leaves_torchs_global_generator_alone(imagenet):
@@ -95,13 +97,13 @@ def test_the_multi_crop_test_takes_5_positions_at_5_scales_and_averages_their_so
     for item, crops in enumerate(images):
         path = imagenet / split.name(item)
         pixels = torch.from_numpy(np.array(Image.open(path))).movedim(-1, 0)
-        for place, side in enumerate((224, 256, 384, 480, 640)):
+        for scale, side in enumerate((224, 256, 384, 480, 640)):
             shorter = min(pixels.shape[1:])
             scaled = [side if n == shorter else int(side * n / shorter) for n in pixels.shape[1:]]
             large = torch.nn.functional.interpolate(
                 pixels[None].float(), size=scaled, mode="bilinear", antialias=True, align_corners=False
             )[0]
-            for crop in crops[5 * place : 5 * place + 5]:
+            for crop in crops[5 * scale : 5 * scale + 5]:
                 assert nearest(crop.float(), large) < 1.5  # they are whole numbers
     probabilities = torch.stack([Greyness()(crops.float()).softmax(1).mean(0) for crops in images])
     by_hand = (probabilities.argmax(1) == labels).float().mean().item()
@@ -129,17 +131,17 @@ def test_the_multi_crop_test_repeats_and_its_positions_differ_between_images(ima
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_image_found_while_streaming_is_named_in_one_line(imagenet, workers):
     halve(imagenet / "train" / CATS / "train_1.JPEG")
-    with pytest.raises(UsageError, match=r"n02/train_1\.JPEG: not a whole image \(image file is truncated") as told:
+    with pytest.raises(UsageError, match=r"n02/train_1\.JPEG: not a whole image \(image file is truncated") as error:
         whole(on_device(made(imagenet, workers=workers).train, "cpu"))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_trial_that_meets_a_damaged_image_has_failed_and_says_which(imagenet, tmp_path):
     halve(imagenet / "train" / CATS / "train_1.JPEG")
     made = trial_config(config(imagenet, workers=1), "scale_crop_flip")
-    one = dataclasses.replace(make_trial(0), config=made)
+    trial = dataclasses.replace(make_trial(0), config=made)
     run = functools.partial(image_classification.run, threads=1, device="cpu")
-    failed = list(run_directory.attempt(run, one, tmp_path / "runs"))[-1]
+    failed = list(run_directory.attempt(run, trial, tmp_path / "runs"))[-1]
     assert failed.kind == "error"
     assert failed.reason.startswith(f"{imagenet}/train/n02/train_1.JPEG: not a whole image (image file is truncated")
 
