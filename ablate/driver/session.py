@@ -189,4 +189,4 @@ def _is_unwanted(one: Trial, failed: Failed) -> bool:
 
 def _train(care: CheckpointPolicy, cost: bool, slot: Slot) -> run_directory.Run:
     device = "auto" if slot.gpus is None else "cuda" if slot.gpus else "cpu"
-    return functools.partial(image_classification.run, threads=slot.threads, device=device, care=care, cost=cost)
+    return functools.partial(image_classification.run, threads=slot.threads, device=device, policy=care, cost=cost)

@@ -29,7 +29,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     """Torch's batch norm, with a flag for batches that are trained in shards.
 
     sync: batch statistics are those of the whole batch, not of each shard. This class does not compute them:
-    `ablate.training.shards` replaces it by a layer that does.
+    `ablate.training.shards.sharded` replaces it by a layer that does.
     """
 
     def __init__(self, channels: int, *, eps: float, affine: bool = True, sync: bool = False):

@@ -1,4 +1,7 @@
-"""One config -> its parts -> the trial's events. Runs on a worker, which needs little more than torch."""
+"""Image classification: one config -> its parts -> the trial's events. A worker needs little more than torch for it.
+
+torch is imported inside functions, so that the driver can name `run` and `warm` without paying for it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablate.core.config import Config
 from ablate.core.errors import Stopped
 from ablate.core.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
 from ablate.core.text import first_line
@@ -19,140 +23,64 @@ from ablate.training import build, memory
 from ablate.training.checkpoint_policy import CheckpointPolicy
 
 if TYPE_CHECKING:
+    from ablate.data.splits import ImageDataset
+    from ablate.training.evaluation import Scores
     from ablate.training.ranks import Ranks
+
+Metrics = dict[str, float]
 
 
 def run(
-    config: Mapping[str, Any],
+    config: Config,
     directory: Path,
     *,
     threads: int,
     device: str,
-    care: CheckpointPolicy | None = None,
-    data: Callable[[], Any] | None = None,
+    policy: CheckpointPolicy | None = None,
+    data: Callable[[], ImageDataset] | None = None,
     cost: bool = False,
     ranks: Ranks | None = None,
 ) -> Iterator[Event]:
-    """Train and evaluate one trial, as told by its plain config; yield its events.
+    """Train and evaluate one trial, as its plain config says; yield its events.
 
-    It goes on from the checkpoint in `directory`, if there is one, after telling again what that holds. Before
-    Done the trained weights are put there. With warm restarts, the epoch that ends a cycle tells its test
-    accuracy, as in [WR] figure 5: for display, never to choose by. Until the last epoch that is with the running
-    moments of batch norms, since re-estimating them would take draws from the training.
+    Where `directory` holds a checkpoint, the trial goes on from it, after yielding the epochs that the checkpoint
+    reports. Before Done the trained weights are written there. With warm restarts, the epoch that ends a cycle
+    reports its test accuracy, as in [WR] figure 5: for display, never to choose by. Until the last epoch that is with
+    the running statistics of batch norms, since re-estimating them would take draws from the training.
 
-    torch is imported here, so that the driver can name this function without paying for it.
-
-    On several ranks all of them run this, each on its shard of every batch. The first alone reads and writes the
-    directory, and its events are the trial's; a checkpoint of theirs is one of a single process, and the reverse.
+    On several ranks all of them run this, each on its shard of every batch. The first rank alone reads and writes the
+    directory, and its events are the trial's. A checkpoint of several ranks serves a single process, and the reverse.
 
     Args:
         config: the resolved scientific config of a trial, the seed included.
         directory: the trial's run directory; only the first rank's matters.
         threads: CPU threads for torch, of each rank; results on a CPU repeat to the last bit at one thread count.
         device: "cpu", "cuda", or "auto" for a GPU if there is one.
-        care: of checkpoints; None for the usual.
-        data: gives the data set of this config, as `dataset` does; None to make it here.
-        cost: whether Done also tells what the network costs, as `ablate.training.cost` measures it.
+        policy: of checkpoints; None for the default one.
+        data: returns the data set of this config, as `build.dataset` does; None to load it here.
+        cost: whether Done also reports what the network costs, as `ablate.training.cost` measures it.
         ranks: the processes that train it together, as many as `recipe.shards`; None for this one alone.
 
     Raises:
         Diverged: the training loss is NaN or infinite.
         UsageError: an image file is damaged.
-        Stopped: it was asked to.
-        Pruned: a tuning asked it to stop.
+        Stopped: the trial is requested to stop.
+        Pruned: a tuning requests it to stop.
     """
-    care = care or CheckpointPolicy()
-    stop = care.stop and directory / care.stop
-    is_stopped = stop is not None and stop.exists()
-    if ranks.told(is_stopped) if ranks else is_stopped:
-        raise Stopped
-    import torch
-
-    from ablate.training import evaluation, loop, shards
-    from ablate.training.checkpoint import Checkpoints, CheckpointWriter
-    from ablate.training.compute import Compute
+    policy = policy or CheckpointPolicy()
+    _stop_if_requested(directory, policy, ranks)
+    device = _prepare_torch(threads, device)
     from ablate.training.ranks import ALONE
 
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every new map, for nothing
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    recipe = config["recipe"]
-    ranks = ranks or ALONE
-    yield Started(host=platform.node(), pid=os.getpid(), device=device, threads=threads, epochs=recipe["epochs"])
-
+    epochs = config["recipe"]["epochs"]
+    yield Started(host=platform.node(), pid=os.getpid(), device=device, threads=threads, epochs=epochs)
     memory.begin(device)
     began = time.perf_counter()
-    images = build.dataset(config) if data is None else data()
-    generators = _generators(config["seed"], device)
-    compute = Compute(device, recipe["precision"])
-    deal = shards.Deal(recipe["shards"], ranks)
-    network = build.make_network(config, images.channels, images.classes, generators.pop("init"))
-    network = compute.placed(shards.dealt(network, deal))
-    splits = build.loaders(images, device, threads=threads, augment=recipe["augment"])
-    plan = build.recipe(recipe, steps_per_epoch=-(-len(images.train) // recipe["batch_size"]))
-    training = loop.Training(network, splits["train"], plan, compute=compute, deal=deal, **generators)
-    told: list[Epoch] = []
-    pending: dict[str, float] | None = None  # of the epoch that is trained but not yet told
-
-    def state() -> dict[str, Any]:
-        history = [to_dict(event) for event in told]
-        so_far = {"wall_s": time.perf_counter() - began, "peak_bytes": int(ranks.largest(memory.peak_bytes(device)))}
-        return {"training": training.state(), "history": history, "pending": pending, **so_far}
-
-    checkpoints = Checkpoints(directory, epochs=care.epochs, minutes=care.minutes)
-    keeper = CheckpointWriter(checkpoints, stop, directory / PRUNE, state, ranks)
-    found, complaints = ranks.told(checkpoints.load() if ranks.is_first else None)
-    peak_before = 0
-    if found is not None:
-        training.restore(found["training"])
-        told, pending = [_epoch(event) for event in found["history"]], found["pending"]
-        began, peak_before = began - found["wall_s"], found["peak_bytes"]
-        yield from told
-    for complaint in complaints:
-        where = f"in epoch {training.epoch + 1}, from the one before" if found else "from the beginning"
-        yield Notice(text=f"{complaint}; it goes on {where}")
-
-    restarts = build.restarts(recipe)
-    for metrics in itertools.chain([pending] if pending else [], training.epochs(keeper.between)):
-        epoch, pending = training.epoch, metrics
-        is_last = epoch == recipe["epochs"]
-        keeper.after_epoch(epoch, is_last=is_last)
-        heed = keeper.stop_if_asked if is_last else keeper.between  # the last one's moments are not training's
-        if is_last and recipe["moments"] == "reestimated":
-            size, augment = loop.part_size(plan), plan.augment
-            how = {"batch_size": size, "augment": augment, **generators, "between": heed, "deal": deal}
-            evaluation.reestimate_moments(network, splits["train"], compute, **how)
-        if "valid" in splits:
-            valid = evaluation.evaluate(network, splits["valid"], compute, heed, ranks)
-            metrics = metrics | {"valid_loss": valid.loss, "valid_acc": valid.acc}
-        if is_last or epoch in restarts:
-            test = evaluation.evaluate(network, splits["test"], compute, heed, ranks)
-        shown = {"restart_test_acc": test.acc} if epoch in restarts else {}
-        told.append(Epoch(epoch=epoch, metrics=metrics | shown | {"wall_s": time.perf_counter() - began}))
-        pending = None
-        yield told[-1]
-
-    metrics |= {"test_loss": test.loss, "test_acc": test.acc}
-    if "test_crops" in splits:
-        heed = keeper.stop_if_asked
-        metrics["test_acc_multicrop"] = evaluation.multi_crop_acc(network, splits["test_crops"], compute, heed, ranks)
-    metrics["peak_bytes"] = max(peak_before, int(ranks.largest(memory.peak_bytes(device))))
-    if care.keep != "none" and ranks.is_first:
-        build.keep_weights(network, directory)
-    if cost and ranks.is_first:
-        shape = images.channels, images.classes
-        metrics |= yield from _cost(config, network, shape, splits["test"].first(), plan, compute)
-        epochs_s = [one.metrics["train_s"] for one in told[1:] or told]  # the first one warms the process up
-        metrics["train_images_per_s"] = len(splits["train"]) / statistics.median(epochs_s)
-    yield Done(
-        metrics=metrics | {"wall_s": time.perf_counter() - began},
-        predicted=test.predicted.tolist(),
-        labels=images.test.labels.tolist(),
-    )
-    if care.keep != "all" and ranks.is_first:
-        checkpoints.remove()
+    parts = build.parts(config, device, threads=threads, ranks=ranks or ALONE, load_dataset=data)
+    attempt = _Attempt(config, directory, policy, parts, began)
+    yield from attempt.restore()
+    metrics, test = yield from attempt.epochs()
+    yield from attempt.finish(metrics, test, cost=cost)
 
 
 def warm() -> None:
@@ -167,39 +95,198 @@ def warm() -> None:
     torch.optim.SGD([torch.zeros(1)])  # the first optimizer imports half of torch
 
 
-def _cost(
-    config: Mapping[str, Any],
-    network: Any,
-    shape: tuple[int, int],
-    image: Any,
-    plan: Any,
-    compute: Any,
-) -> Generator[Notice, None, dict[str, float]]:
-    """What the trained network costs; what cannot be measured of a network of one's own is told, and costs no trial."""
-    from ablate.training import cost
+def _stop_if_requested(directory: Path, policy: CheckpointPolicy, ranks: Ranks | None) -> None:
+    """Raise Stopped where the first rank sees the stop file, before torch is imported in a process that is alone."""
+    is_requested = policy.stop is not None and (directory / policy.stop).exists()
+    if ranks.first_value(is_requested) if ranks else is_requested:
+        raise Stopped
 
-    try:
-        found = cost.of_training(lambda: build.make_network(config, *shape), tuple(image.shape[1:]), plan, compute)
-        return found | cost.of_inference(network, image, compute)
-    except Exception as error:
-        yield Notice(text=f"its cost was not measured: {type(error).__name__}: {first_line(error)}")
-        return {}
+
+def _prepare_torch(threads: int, device: str) -> str:
+    """Make torch's results repeatable; return the device, "cpu" or "cuda"."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every new map, for nothing
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+class _Attempt:
+    """A trial between Started and Done: its parts, its checkpoints, and the epochs that it has reported.
+
+    Args:
+        config: the trial's resolved config.
+        directory: its run directory.
+        policy: of checkpoints.
+        parts: what the config makes.
+        began: when the attempt began, in seconds of `time.perf_counter`.
+    """
+
+    def __init__(
+        self, config: Config, directory: Path, policy: CheckpointPolicy, parts: build.Parts, began: float
+    ) -> None:
+        from ablate.training.checkpoint import Checkpoints, CheckpointWriter
+
+        self.config, self.directory, self.policy, self.parts = config, directory, policy, parts
+        self.began = began
+        """Moved back by the seconds of earlier attempts when a checkpoint is restored."""
+        self.reported: list[Epoch] = []
+        self.pending: Metrics | None = None
+        """Of the epoch that is trained but not yet reported."""
+        self.peak_bytes_before = 0
+        self.device = parts.compute.device.type
+        self.checkpoints = Checkpoints(directory, epochs=policy.epochs, minutes=policy.minutes)
+        stop = None if policy.stop is None else directory / policy.stop
+        self.writer = CheckpointWriter(self.checkpoints, stop, directory / PRUNE, self.state, parts.ranks)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds, its format aside."""
+        return {
+            "training": self.parts.training.state(),
+            "history": [to_dict(epoch) for epoch in self.reported],
+            "pending": self.pending,
+            "wall_s": self.wall_s(),
+            "peak_bytes": self.peak_bytes(),
+        }
+
+    def wall_s(self) -> float:
+        """Return the seconds that the trial has taken, earlier attempts included."""
+        return time.perf_counter() - self.began
+
+    def peak_bytes(self) -> int:
+        """Return the peak memory of this attempt, of the rank with the most."""
+        return int(self.parts.ranks.largest(memory.peak_bytes(self.device)))
+
+    def restore(self) -> Iterator[Event]:
+        """Go on from the newest whole checkpoint, if there is one; yield the epochs that it reports, and notices."""
+        ranks, training = self.parts.ranks, self.parts.training
+        state, complaints = ranks.first_value(self.checkpoints.load() if ranks.is_first else (None, []))
+        if state is not None:
+            training.restore(state["training"])
+            self.reported, self.pending = [_epoch(values) for values in state["history"]], state["pending"]
+            self.began, self.peak_bytes_before = self.began - state["wall_s"], state["peak_bytes"]
+            yield from self.reported
+        for complaint in complaints:
+            where = f"in epoch {training.epoch + 1}, from the one before" if state else "from the beginning"
+            yield Notice(text=f"{complaint}; it goes on {where}")
+
+    def epochs(self) -> Generator[Event, None, tuple[Metrics, Scores]]:
+        """Train, evaluate and report the remaining epochs; return the last epoch's metrics and its test scores.
+
+        A restored checkpoint may hold an epoch that is trained but not yet evaluated, which then comes first.
+        """
+        recipe, training = self.config["recipe"], self.parts.training
+        restarts = build.restarts(recipe)
+        metrics: Metrics = {}
+        test: Scores | None = None
+        for trained in itertools.chain([self.pending] if self.pending else [], training.epochs(self.writer.between)):
+            epoch, self.pending = training.epoch, trained
+            is_last, is_restart = epoch == recipe["epochs"], epoch in restarts
+            self.writer.after_epoch(epoch, is_last=is_last)
+            # From here on the last epoch's batch norms are no longer those of the training, which cannot be kept.
+            between = self.writer.stop_if_requested if is_last else self.writer.between
+            if is_last and recipe["moments"] == "reestimated":
+                self._reestimate_batch_norms(between)
+            metrics = trained | self._validation(between)
+            if is_last or is_restart:
+                test = self._scores("test", between)
+            displayed = {"restart_test_acc": test.acc} if test and is_restart else {}
+            self.reported.append(Epoch(epoch=epoch, metrics=metrics | displayed | {"wall_s": self.wall_s()}))
+            self.pending = None
+            yield self.reported[-1]
+        assert test is not None
+        return metrics, test
+
+    def finish(self, metrics: Metrics, test: Scores, *, cost: bool) -> Iterator[Event]:
+        """Write the trained weights, measure the costs, yield Done; then remove checkpoints that are not to be kept.
+
+        Args:
+            metrics: of the last epoch.
+            test: the scores on the test images.
+            cost: as in `run`.
+        """
+        parts, is_first = self.parts, self.parts.ranks.is_first
+        metrics = metrics | {"test_loss": test.loss, "test_acc": test.acc} | self._multi_crop()
+        metrics["peak_bytes"] = max(self.peak_bytes_before, self.peak_bytes())
+        if self.policy.keep != "none" and is_first:
+            build.keep_weights(parts.network, self.directory)
+        if cost and is_first:
+            metrics |= yield from self._cost()
+            epochs_s = [epoch.metrics["train_s"] for epoch in self.reported[1:] or self.reported]  # the first warms up
+            metrics["train_images_per_s"] = len(parts.loaders["train"]) / statistics.median(epochs_s)
+        yield Done(
+            metrics=metrics | {"wall_s": self.wall_s()},
+            predicted=test.predicted.tolist(),
+            labels=parts.dataset.test.labels.tolist(),
+        )
+        if self.policy.keep != "all" and is_first:
+            self.checkpoints.remove()
+
+    def _reestimate_batch_norms(self, between: Callable[[], None]) -> None:
+        from ablate.training import evaluation, loop
+
+        parts = self.parts
+        evaluation.reestimate_batch_norms(
+            parts.network,
+            parts.loaders["train"],
+            parts.compute,
+            batch_size=loop.part_size(parts.recipe),
+            augment=parts.recipe.augment,
+            generators=parts.generators,
+            between=between,
+            partition=parts.partition,
+        )
+
+    def _scores(self, split: str, between: Callable[[], None]) -> Scores:
+        from ablate.training import evaluation
+
+        parts = self.parts
+        return evaluation.evaluate(parts.network, parts.loaders[split], parts.compute, between, parts.ranks)
+
+    def _validation(self, between: Callable[[], None]) -> Metrics:
+        """Return the scores on the validation images; nothing where none are set aside."""
+        if "valid" not in self.parts.loaders:
+            return {}
+        valid = self._scores("valid", between)
+        return {"valid_loss": valid.loss, "valid_acc": valid.acc}
+
+    def _multi_crop(self) -> Metrics:
+        """Return the accuracy on the test images in crops; nothing where they are not cropped."""
+        from ablate.training import evaluation
+
+        parts = self.parts
+        if "test_crops" not in parts.loaders:
+            return {}
+        crops, between = parts.loaders["test_crops"], self.writer.stop_if_requested
+        acc = evaluation.multi_crop_acc(parts.network, crops, parts.compute, between, parts.ranks)
+        return {"test_acc_multicrop": acc}
+
+    def _cost(self) -> Generator[Notice, None, Metrics]:
+        """Return what the trained network costs.
+
+        A network of a user's own may have costs that cannot be measured. That is a notice, and the trial goes on.
+        """
+        from ablate.training import cost
+
+        parts, image = self.parts, self.parts.loaders["test"].first()
+        channels, classes = parts.dataset.channels, parts.dataset.classes
+        try:
+            of_training = cost.of_training(
+                lambda: build.make_network(self.config, channels, classes),
+                tuple(image.shape[1:]),
+                parts.recipe,
+                parts.compute,
+            )
+            return of_training | cost.of_inference(parts.network, image, parts.compute)
+        except Exception as error:
+            yield Notice(text=f"its cost was not measured: {type(error).__name__}: {first_line(error)}")
+            return {}
 
 
 def _epoch(values: Mapping[str, Any]) -> Epoch:
     event = from_dict(values)
     assert isinstance(event, Epoch)
     return event
-
-
-def _generators(seed: int, device: str) -> dict[str, Any]:
-    """Independent streams from one seed: the same in every arm, so that arms are paired by seed."""
-    import numpy as np
-    import torch
-
-    streams = {"init": "cpu", "order": "cpu", "draws": device}
-    words = np.random.SeedSequence(seed).generate_state(len(streams), np.uint64)
-    return {
-        name: torch.Generator(where).manual_seed(int(word >> np.uint64(1)))
-        for (name, where), word in zip(streams.items(), words, strict=True)
-    }

@@ -1,4 +1,4 @@
-"""Checkpoints of one trial: training as it stood, in a file that is whole or not there, and the one before."""
+"""Checkpoints of one trial: the state of its training, in a file that is whole or missing, and the one before."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ablate.store.run_directory import CHECKPOINTS
 from ablate.training.ranks import ALONE, Ranks
 
 FORMAT = 2
-"""Goes up when what a checkpoint holds changes; one of another format is not used."""
+"""Raised by 1 whenever the content of a checkpoint changes; a checkpoint of another format is not used."""
 
 SECONDS_A_MINUTE = 60
 SECONDS_BETWEEN_LOOKS = 0.2
 WORTH_KEEPING_S = 10.0
-"""Training that took longer is kept before the last evaluation, during which nothing can be kept."""
+"""After this many seconds without one, a checkpoint is written before the last evaluation, which allows none."""
 
 
 class Checkpoints:
@@ -30,8 +30,8 @@ class Checkpoints:
 
     Args:
         directory: the trial's run directory.
-        epochs: between two checkpoints, at the end of one; or
-        minutes: between two, wherever training stands. One of both is None.
+        epochs: between two checkpoints, written at the end of an epoch; None where `minutes` count.
+        minutes: between two checkpoints, written after any batch; None where `epochs` count.
     """
 
     def __init__(self, directory: Path, *, epochs: int | None = None, minutes: float | None = None) -> None:
@@ -40,17 +40,25 @@ class Checkpoints:
         self._saved = time.monotonic()
 
     def is_due(self, epoch: int | None = None) -> bool:
-        """Whether it is time for the next one; `epoch` is the one that has just ended, None within one."""
+        """Return whether the next checkpoint is due.
+
+        Args:
+            epoch: the one that has just ended; None within an epoch.
+        """
         if self._seconds is not None:
             return self.age_s() >= self._seconds
         return epoch is not None and epoch % (self._epochs or 1) == 0
 
     def age_s(self) -> float:
-        """Seconds since the last one was written, or since training began here."""
+        """Return the seconds since the last checkpoint was written, or since this attempt began."""
         return time.monotonic() - self._saved
 
     def save(self, state: dict[str, Any]) -> None:
-        """Put the state on the disk, come what may, before what was there is given up. Raises OSError."""
+        """Write the state, and only then give up the checkpoint before the last.
+
+        Raises:
+            OSError: the disk is full or fails; the checkpoints that were there stay.
+        """
         temporary = self.newest.with_suffix(".tmp")
         try:
             write(state | {"format": FORMAT}, temporary)
@@ -64,7 +72,7 @@ class Checkpoints:
         self._saved = time.monotonic()
 
     def load(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest state that is whole, None without one; and a line about each file that is not."""
+        """Return the newest whole state, None without one, and a line about each file that is not whole."""
         complaints: list[str] = []
         for path in (self.newest, self.previous):
             try:
@@ -81,15 +89,16 @@ class Checkpoints:
 
 
 class CheckpointWriter:
-    """Writes a training's checkpoints when they are due, and when it is asked to stop.
+    """Writes a training's checkpoints when they are due, and when the trial is requested to stop.
 
-    The first rank looks, decides for all and writes; all of them call the same, and stop between the same batches.
+    The first rank looks for requests, decides for all ranks and writes. All ranks call the same methods, and stop
+    between the same two batches.
 
     Args:
         checkpoints: where they go.
-        stop: the file whose existence asks for it; None where nobody can.
-        prune: the file that asks for it as a tuning does, and that says why.
-        state: what to keep, as it is now; called on all ranks.
+        stop: the file that requests a stop by its existence; None where nobody can.
+        prune: the file with which a tuning requests a stop, and that says why.
+        state: returns the current state; called on all ranks.
         ranks: the processes that train.
     """
 
@@ -105,25 +114,35 @@ class CheckpointWriter:
         self._ranks, self._looked = ranks, -math.inf
 
     def between(self) -> None:
-        """Between two batches. Raises Stopped or Pruned, with a checkpoint written, when asked to."""
-        asked, due = self._decided(self.checkpoints.is_due())
-        if asked or due:
+        """Write a checkpoint if one is due; called between two batches.
+
+        Raises:
+            Stopped: the trial is requested to stop; a checkpoint is written.
+            Pruned: a tuning requests it; a checkpoint is written.
+        """
+        request, due = self._decided(self.checkpoints.is_due())
+        if request or due:
             self._save()
-        if asked:
-            raise asked
+        if request:
+            raise request
 
     def after_epoch(self, epoch: int, *, is_last: bool) -> None:
-        """Between an epoch and its evaluation, as `between`."""
+        """Do as `between`; called between an epoch and its evaluation."""
         due = self.checkpoints.is_due(epoch) or (is_last and self.checkpoints.age_s() > WORTH_KEEPING_S)
-        if self._ranks.decided(due):
+        if self._ranks.first_choice(due):
             self._save()
         self.between()
 
-    def stop_if_asked(self) -> None:
-        """Where the state can no longer be kept: raises Stopped or Pruned, and the last checkpoint stands."""
-        asked, _ = self._decided(due=False)
-        if asked:
-            raise asked
+    def stop_if_requested(self) -> None:
+        """Write nothing; called where the state can no longer be kept, so that the last checkpoint stays.
+
+        Raises:
+            Stopped: the trial is requested to stop.
+            Pruned: a tuning requests it.
+        """
+        request, _ = self._decided(due=False)
+        if request:
+            raise request
 
     def _save(self) -> None:
         state = self._state()
@@ -131,13 +150,16 @@ class CheckpointWriter:
             self.checkpoints.save(state)
 
     def _decided(self, due: bool) -> tuple[Stopped | Pruned | None, bool]:
-        """What the first rank was asked for, and whether it says that a checkpoint is due: mostly one small number."""
-        asked = self._asked() if self._ranks.is_first else None
-        choice = self._ranks.decided(2 * (asked is not None) + due)
-        return self._ranks.told(asked) if choice >= 2 else None, bool(choice % 2)
+        """Return the request that the first rank sees, and whether a checkpoint is due there.
 
-    def _asked(self) -> Stopped | Pruned | None:
-        """Looks a few times a second: on a shared file system a look can take milliseconds."""
+        Ranks mostly exchange one small number for it.
+        """
+        request = self._stop_request() if self._ranks.is_first else None
+        choice = self._ranks.first_choice(2 * (request is not None) + due)
+        return self._ranks.first_value(request) if choice >= 2 else None, bool(choice % 2)
+
+    def _stop_request(self) -> Stopped | Pruned | None:
+        """Look for a request a few times a second: on a shared file system a look can take milliseconds."""
         now = time.monotonic()
         if now - self._looked < SECONDS_BETWEEN_LOOKS:
             return None
@@ -148,7 +170,7 @@ class CheckpointWriter:
 
 
 def write(state: dict[str, Any], path: Path) -> None:
-    """Write what torch can save, and have it survive a loss of power."""
+    """Write what torch can save, so that it survives a loss of power."""
     with path.open("wb") as file:
         torch.save(state, file)
         file.flush()
@@ -160,7 +182,7 @@ def _read(path: Path) -> dict[str, Any]:
         torn = file.testzip()  # torch itself does not look at the checksums
     if torn:
         raise ValueError(f"{torn} is not as written")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if state["format"] != FORMAT:
         raise ValueError(f"its format is {state['format']}, not {FORMAT}")
     return state

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """How a trial is kept from being lost.
+    """When a trial writes checkpoints, what it keeps, and how it is requested to stop.
 
     epochs, minutes: between two checkpoints; one of both is None.
     keep: what stays of a trial that is done: "none", its "weights", or "all", the last checkpoint too.

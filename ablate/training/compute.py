@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ablate.training import torch_private
+
 Call = Callable[[Tensor], Tensor]
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -28,8 +30,8 @@ class Compute:
     Args:
         device: "cpu" or "cuda".
         precision: "fp32", "tf32", "bf16" or "fp16". The last two are torch's autocast: convolutions and maps in 16
-            bits, weights, their updates, moments and the loss in 32. tf32, on GPUs: fp32 numbers, whose products
-            keep 10 bits of mantissa. fp32 switches that off, which torch itself does not for convolutions.
+            bits; weights, their updates, batch-norm statistics and the loss in 32. tf32, on GPUs: fp32 numbers, whose
+            products keep 10 bits of mantissa. fp32 switches that off, which torch itself does not for convolutions.
     """
 
     def __init__(self, device: str, precision: str = "fp32") -> None:
@@ -43,25 +45,29 @@ class Compute:
         self._evaluation_batch: int | None = None
 
     def placed(self, network: nn.Module) -> nn.Module:
-        """The network, moved to the device and into its memory format."""
-        return network.to(self.device, memory_format=self._format)  # type: ignore[call-overload]
+        """Return the network, moved to the device and into its memory format."""
+        placed: nn.Module = network.to(self.device, memory_format=self._format)  # type: ignore[call-overload]
+        return placed
 
     def logits(self, network: nn.Module, images: Tensor, *, call: Call | None = None) -> Tensor:
-        """(N, C, H, W) uint8 on the device -> (N, classes) of the type of the network's weights.
+        """Return logits, (N, classes), of the type of the network's weights.
 
-        With `call` that is called in the network's place, such as what `compiled` made of it.
+        Args:
+            network: in training or in evaluation mode.
+            images: (N, C, H, W) uint8, on the device.
+            call: called in the network's stead, such as what `compiled` returns for it.
         """
-        dtype = next((one.dtype for one in network.parameters()), torch.float32)
+        dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
         images = images.to(dtype, memory_format=self._format)
         with self._autocast():
             return (network if call is None else call)(images).to(dtype)
 
     def evaluation_batch(self, network: nn.Module, images: Tensor) -> int:
-        """Images at once when nothing is trained: as many as the largest layer's maps leave room for.
+        """Return how many images to evaluate at once: as many as the largest layer's maps leave room for.
 
-        Measured with one of `images`, (N, C, H, W) uint8, once for this object's network.
+        It is measured with the first of `images`, (N, C, H, W) uint8, once for this object's network.
         """
-        if not len(images):  # as a rank may have it, which measures another time
+        if not len(images):  # a rank's share may be empty; it measures with a later one
             return 1
         if self._evaluation_batch is None:
             room = CPU_CACHE_BYTES
@@ -78,23 +84,24 @@ class Compute:
 
 
 def compiled(network: nn.Module) -> Call:
-    """The network as torch.compile makes it, for one shape of input, as it is called first.
+    """Return the network compiled by torch, for the one shape of input with which it is called first.
 
-    What is compiled is kept in torch's own folder (TORCHINDUCTOR_CACHE_DIR), for all trials and workers. On a GPU
+    Compiled code is kept in torch's own folder (TORCHINDUCTOR_CACHE_DIR), for all trials and workers. On a GPU
     a step's kernels are launched at once, as CUDA graphs.
     """
-    from torch._inductor import config  # not above: slow to import
-
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA where there is no GPU
-    config.compile_threads = torch.get_num_threads()  # else all cores, in processes of their own
-    torch._dynamo.reset()  # after a few networks in one process it would give up, and say so to nobody
+    torch_private.set_compile_threads(torch.get_num_threads())
+    torch.compiler.reset()  # after a few networks in one process it would give up without a word
     on_gpu = next(network.parameters()).is_cuda
     return torch.compile(network, dynamic=False, mode="reduce-overhead" if on_gpu else None)
 
 
 @contextlib.contextmanager
 def _largest_layer(network: nn.Module) -> Iterator[list[int]]:
-    """Gives a list whose one number is, in the end, the most bytes that a layer read and wrote, and a map beside."""
+    """Yield a list of one number: the most bytes that a layer has read and written, with one more map of its output.
+
+    The number is complete once the network has been called.
+    """
     largest = [1]
 
     def look(_layer: nn.Module, read: tuple[Any, ...], wrote: Any) -> None:

@@ -1,4 +1,4 @@
-"""Score a trained network, and re-estimate its moments before that."""
+"""Score a trained network, and re-estimate its batch-norm statistics before that."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from ablate.data.augment import Augment
 from ablate.data.batches import Batch, Loader
 from ablate.training import shards
 from ablate.training.compute import Compute
+from ablate.training.generators import Generators
 from ablate.training.ranks import ALONE, Ranks
-from ablate.training.shards import Deal
+from ablate.training.shards import BatchPartition
 
 
 @dataclass(frozen=True)
 class Scores:
-    """loss: mean cross-entropy in nats; acc: in [0, 1]; predicted: (n,) class indices."""
+    """The scores of a network on one split.
+
+    loss: mean cross-entropy in nats.
+    acc: accuracy in [0, 1].
+    predicted: (n,) class indices.
+    """
 
     loss: float
     acc: float
@@ -31,40 +37,47 @@ def _nothing() -> None:
     pass
 
 
-def reestimate_moments(
+def reestimate_batch_norms(
     network: nn.Module,
     train: Loader,
     compute: Compute,
     *,
     batch_size: int,
     augment: Augment,
-    order: torch.Generator,
-    draws: torch.Generator,
+    generators: Generators,
     between: Callable[[], None] = _nothing,
-    deal: Deal | None = None,
+    partition: BatchPartition | None = None,
 ) -> None:
-    """Replace every batch norm's running moments by the mean of the batch moments of one more pass.
+    """Replace every batch norm's running statistics by the mean of the batch statistics of one more pass.
 
-    The pass is over the whole augmented training set, `batch_size` images at a time; no weight changes. Where a batch
-    is dealt in shards, a batch norm that isn't synchronised has the mean of their moments.
+    The pass is over the whole augmented training set; no weight changes. Where batches are split in shards, a batch
+    norm that isn't synchronised has the mean of the shards' statistics.
 
-    Arguments as in `train.Training`; `between` is called after each batch.
+    Args:
+        network: as `compute` placed it.
+        train: the training split.
+        compute: the device and the precision.
+        batch_size: images at a time.
+        augment: of the training.
+        generators: of the training; the pass goes on drawing from them.
+        between: called after each batch.
+        partition: how each batch is split in shards; None for one shard.
 
     Source: [WR].
     """
-    deal = deal or Deal()
+    partition = partition or BatchPartition()
 
     def batches() -> Iterator[Tensor]:
-        for images, _ in deal.batches(train, batch_size, augment=augment, order=order, draws=draws):
+        for images, _ in partition.batches(train, batch_size, augment=augment, generators=generators):
             yield images
             between()
 
-    update_bn(batches(), _OfBytes(network, compute))
-    shards.settle(network, deal.ranks)
+    update_bn(batches(), _OnBytes(network, compute))
+    shards.average_running_statistics(network, partition.ranks)
 
 
-class _OfBytes(nn.Module):
-    """The network on images as loaders give them."""
+class _OnBytes(nn.Module):
+    """The network on uint8 images, as loaders give them."""
 
     def __init__(self, network: nn.Module, compute: Compute) -> None:
         super().__init__()
@@ -82,10 +95,18 @@ def evaluate(
     between: Callable[[], None] = _nothing,
     ranks: Ranks = ALONE,
 ) -> Scores:
-    """Score the network in evaluation mode; `between` is called every now and then, on all ranks as often."""
+    """Score the network in evaluation mode, in which it stays.
+
+    Args:
+        network: as `compute` placed it.
+        loader: the split to score.
+        compute: the device and the precision.
+        between: called after each part of a batch, on all ranks equally often.
+        ranks: the processes that share the work; each returns the scores of all.
+    """
     network.eval()
-    found = list(_logits(network, loader, compute, between, ranks))
-    logits, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    batches = list(_logits(network, loader, compute, between, ranks))
+    logits, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     predicted = logits.argmax(1)
     return Scores(
         loss=functional.cross_entropy(logits, labels).item(),
@@ -102,7 +123,9 @@ def multi_crop_acc(
     between: Callable[[], None] = _nothing,
     ranks: Ranks = ALONE,
 ) -> float:
-    """Accuracy in [0, 1] where the mean softmax over an image's crops decides; images (n, crops, C, H, W).
+    """Return the accuracy in [0, 1] where the mean softmax over an image's crops decides.
+
+    Arguments are as in `evaluate`; the loader gives images (n, crops, C, H, W).
 
     Source: [WR], the multi-crop test.
     """
@@ -116,18 +139,19 @@ def multi_crop_acc(
 def _logits(
     network: nn.Module, loader: Loader, compute: Compute, between: Callable[[], None], ranks: Ranks
 ) -> Iterator[Batch]:
-    """Every batch's logits, (n, classes), or (n, crops, classes) where images come as crops, and its labels.
+    """Yield the logits of every batch, (n, classes), or (n, crops, classes) for images in crops, and its labels.
 
     Each rank computes its share, and all of them yield the whole.
     """
     size = loader.evaluation_batch
     for number, (images, labels) in enumerate(loader.batches(size, share=ranks.share)):
-        found = []
+        computed = []
         flat = images.flatten(0, -4)
-        parts = flat.split(compute.evaluation_batch(network, flat))
-        for place in range(int(ranks.largest(len(parts))) if ranks.count > 1 else len(parts)):
-            if place < len(parts):
-                found.append(compute.logits(network, parts[place]))
+        parts = torch.split(flat, compute.evaluation_batch(network, flat))
+        for index in range(int(ranks.largest(len(parts))) if ranks.count > 1 else len(parts)):
+            if index < len(parts):
+                computed.append(compute.logits(network, parts[index]))
             between()
-        logits, n = torch.cat(found).unflatten(0, images.shape[:-3]), min(size, len(loader) - number * size)
+        logits = torch.unflatten(torch.cat(computed), 0, images.shape[:-3])
+        n = min(size, len(loader) - number * size)
         yield ranks.gathered(logits, n), ranks.gathered(labels, n)

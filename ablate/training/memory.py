@@ -1,4 +1,4 @@
-"""Peak memory of a trial, so that the next ones are packed by what they need."""
+"""Peak memory of a trial, by which the next trials are packed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RESET_PEAK = "5"
 
 
 def begin(device: str) -> None:
-    """Forget the peak so far: a worker process sees many trials."""
+    """Reset the peak, since a worker process runs many trials."""
     if device == "cuda":
         import torch
 
@@ -24,7 +24,7 @@ def begin(device: str) -> None:
 
 
 def peak_bytes(device: str) -> int:
-    """The most memory held since `begin`: of the GPU by torch, or of the machine by this process."""
+    """Return the most memory used since `begin`: of the GPU as torch counts it, or of the host by this process."""
     if device == "cuda":
         import torch
 

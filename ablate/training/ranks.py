@@ -1,21 +1,24 @@
-"""The processes that train one trial together, and what they tell each other."""
+"""The processes that train one trial together, and what they send each other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True)
 class Ranks:
-    """So many processes work on one trial, and this one is number `rank`; of one alone, nothing is ever sent.
+    """The `count` processes that work on one trial, of which this one is number `rank`.
 
-    They have joined torch's default process group, which takes tensors of the CPU and of their device. What sends is
-    called by all ranks in the same order: where one leaves a call out, the others wait for it.
+    A process that works alone sends nothing. Several have joined torch's default process group, which takes tensors
+    of the CPU and of their device. Every method that sends is called by all ranks in the same order: where one rank
+    leaves a call out, the others wait for it.
     """
 
     rank: int = 0
@@ -23,20 +26,23 @@ class Ranks:
 
     @classmethod
     def joined(cls) -> Ranks:
-        """This process's place in torch's default process group."""
+        """Return this process's rank in torch's default process group."""
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
     def is_first(self) -> bool:
-        """Whether this one speaks for all: it writes what is kept, and decides what is asked."""
+        """Whether this rank acts for all: it writes what is kept, and decides whether to stop."""
         return self.rank == 0
 
     def share(self, whole: Tensor) -> Tensor:
-        """Of n rows, those of this rank: n / count of them in a row, one more on the first n % count; sends nothing."""
+        """Return this rank's rows of n, without sending anything.
+
+        Each rank has n / count rows that follow each other; the first n % count ranks have one more.
+        """
         return whole.tensor_split(self.count)[self.rank] if self.count > 1 else whole
 
     def summed(self, *parts: Tensor) -> tuple[Tensor, ...]:
-        """Numbers of this rank -> their sums over all, added up in 64 bits."""
+        """Return the sums of these numbers over all ranks, added up in 64 bits."""
         if self.count == 1:
             return parts
         sums = torch.stack([part.double() for part in parts])
@@ -44,20 +50,25 @@ class Ranks:
         return tuple(total.to(part.dtype) for total, part in zip(sums.unbind(), parts, strict=True))
 
     def add_up(self, tensor: Tensor) -> None:
-        """Put the sum over all ranks in its place."""
+        """Replace the tensor by its sum over all ranks, in place."""
         if self.count > 1:
             dist.all_reduce(tensor)
 
     def of_each(self, tensor: Tensor) -> Tensor:
-        """(...) on every rank, of one shape -> (count, ...), in the order of the ranks."""
+        """Return the tensors (...) of every rank, all of one shape, as (count, ...), in the order of the ranks."""
         if self.count == 1:
             return tensor[None]
-        found = tensor.new_empty(self.count, *tensor.shape)
-        dist.all_gather(list(found.unbind()), tensor.contiguous())
-        return found
+        gathered = tensor.new_empty(self.count, *tensor.shape)
+        dist.all_gather(list(gathered.unbind()), tensor.contiguous())
+        return gathered
 
     def gathered(self, part: Tensor, whole: int) -> Tensor:
-        """What each rank made of its `share` of so many rows -> what is made of all of them, in their order."""
+        """Return the results for all rows, in their order.
+
+        Args:
+            part: what this rank computed of its `share` of the rows.
+            whole: the number of rows.
+        """
         if self.count == 1:
             return part
         sizes = [len(rows) for rows in torch.empty(whole).tensor_split(self.count)]
@@ -66,19 +77,19 @@ class Ranks:
         return torch.cat([rows[:size] for rows, size in zip(self.of_each(padded), sizes, strict=True)])
 
     def largest(self, number: float) -> float:
-        """The largest of every rank's number."""
+        """Return the largest of every rank's number."""
         return float(self.of_each(torch.tensor(number, dtype=torch.float64)).max())
 
-    def decided(self, choice: int) -> int:
-        """The first rank's choice."""
+    def first_choice(self, choice: int) -> int:
+        """Return the first rank's choice, a small number."""
         if self.count == 1:
             return choice
-        told = torch.tensor(int(choice))
-        dist.broadcast(told, 0)
-        return int(told)
+        sent = torch.tensor(int(choice))
+        dist.broadcast(sent, 0)
+        return int(sent)
 
-    def told(self, value: Any) -> Any:
-        """The first rank's value, whatever can be pickled."""
+    def first_value(self, value: Value) -> Value:
+        """Return the first rank's value, which may be anything that can be pickled."""
         if self.count == 1:
             return value
         values = [value]
@@ -87,4 +98,4 @@ class Ranks:
 
 
 ALONE = Ranks()
-"""One process."""
+"""A process that trains a trial alone."""

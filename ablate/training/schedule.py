@@ -6,7 +6,7 @@ import math
 
 
 def warm_restarts(step: int, *, steps_per_epoch: int, epochs: int, floor: float) -> float:
-    """Cosine decay with warm restarts: cycles of 2, 4, 8, ... epochs.
+    """Return the factor of cosine decay with warm restarts: cycles of 2, 4, 8, ... epochs.
 
     The last cycle is shortened where the epochs run out, so that training always ends at the floor.
 
@@ -29,7 +29,7 @@ def warm_restarts(step: int, *, steps_per_epoch: int, epochs: int, floor: float)
 
 
 def cycle_ends(epochs: int) -> list[int]:
-    """The epochs, counted from 1, with which the cycles of `warm_restarts` end; the last one included.
+    """Return the epochs, counted from 1, with which the cycles of `warm_restarts` end; the last one included.
 
     >>> cycle_ends(20)
     [2, 6, 14, 20]
@@ -42,7 +42,7 @@ def cycle_ends(epochs: int) -> list[int]:
 
 
 def cosine(step: int, *, steps_per_epoch: int, epochs: int, floor: float) -> float:
-    """One cosine over the whole training. Arguments as in `warm_restarts`.
+    """Return the factor of one cosine over the whole training. Arguments are as in `warm_restarts`.
 
     Source: the authors' code release, for shifted-ReLU networks.
     """
@@ -53,7 +53,7 @@ DROP_EPOCHS = (85, 170)
 
 
 def step(done: int, *, steps_per_epoch: int, epochs: int, floor: float) -> float:
-    """The initial rate, a tenth of it after 85 epochs and a hundredth after 170; `floor` is not reached.
+    """Return 1, a tenth after 85 epochs and a hundredth after 170; `floor` is not used.
 
     >>> [step(epoch, steps_per_epoch=1, epochs=254, floor=0) for epoch in (0, 84, 85, 169, 170, 253)]
     [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
@@ -64,6 +64,6 @@ def step(done: int, *, steps_per_epoch: int, epochs: int, floor: float) -> float
 
 
 def _cosine(step: int, steps: int, floor: float) -> float:
-    """From 1 at the first of `steps` batches to `floor` at the last."""
+    """Return the factor that falls from 1 at the first of `steps` batches to `floor` at the last."""
     done = step / (steps - 1) if steps > 1 else 0.0
     return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2

@@ -1,4 +1,4 @@
-"""Batch norms for a batch that is dealt in shards: by the moments of each, or of all of them wherever they are."""
+"""Batch norms for batches in shards: by the statistics of each shard, or of all shards wherever they are."""
 
 from __future__ import annotations
 
@@ -9,75 +9,79 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from ablate.training import torch_private
 from ablate.training.ranks import Ranks
 
 ALL_BUT_CHANNELS = (0, 2, 3)
 
 
-class Dealing(Protocol):
-    """What a layer asks about the batch in hand: `ablate.training.shards.Deal`."""
+class Partition(Protocol):
+    """What a layer needs to know about the current batch: `ablate.training.shards.BatchPartition`."""
 
     shards: int
     ranks: Ranks
     images: int
 
 
-class _InPlaceOf(nn.BatchNorm2d):
-    """Takes over another batch norm's parameters and buffers, and so its place in a checkpoint."""
+class _Replacement(nn.BatchNorm2d):
+    """A batch norm that takes over another's parameters and buffers, and so its names in a checkpoint."""
 
     def __init__(self, layer: nn.BatchNorm2d) -> None:
         super().__init__(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
-        self._parameters, self._buffers, self.training = layer._parameters, layer._buffers, layer.training
+        torch_private.take_over_state(self, layer)
+        self.training = layer.training
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor, times: float = 1.0) -> None:
-        """Take so many times a step's moments into the running ones, at the rate of torch's batch norm."""
+    def _update_running(self, mean: Tensor, variance: Tensor, times: float = 1.0) -> None:
+        """Add `times` a step's statistics to the running ones, at the rate of torch's batch norm."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
         rate = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        for running, moment in ((self.running_mean, mean), (self.running_var, variance)):
-            running.mul_(1 - rate).add_(moment, alpha=rate * times)
+        for running, current in ((self.running_mean, mean), (self.running_var, variance)):
+            running.mul_(1 - rate).add_(current, alpha=rate * times)
 
 
-class ShardNorm(_InPlaceOf):
-    """Batch norm that isn't synchronised: each shard is normalised by its own moments.
+class ShardNorm(_Replacement):
+    """Batch norm that isn't synchronised: each shard is normalised by its own statistics.
 
-    The running moments follow the mean over the shards that have images. On ranks each follows its own shard, so
-    many times over that the mean over all ranks, which `shards.settle` makes, is the same; one whose shard is empty
-    takes part with nothing.
+    The running statistics follow the mean over the shards that have images. On ranks each follows its own shard,
+    scaled so that the mean over all ranks, which `shards.average_running_statistics` takes, is the same. A rank whose
+    shard is empty contributes nothing.
     """
 
-    def __init__(self, layer: nn.BatchNorm2d, deal: Dealing) -> None:
+    def __init__(self, layer: nn.BatchNorm2d, partition: Partition) -> None:
         super().__init__(layer)
-        self.deal = deal
+        self.partition = partition
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's own name)
         if not self.training:
             return super().forward(input)
-        ranks = self.deal.ranks
-        shards = [shard for shard in input.tensor_split(self.deal.shards // ranks.count) if len(shard)]
-        filled = len(shards) if ranks.count == 1 else min(self.deal.shards, self.deal.images)
-        made, mean, variance = [], *self._zeros(input)
+        ranks = self.partition.ranks
+        shards = [shard for shard in input.tensor_split(self.partition.shards // ranks.count) if len(shard)]
+        filled = len(shards) if ranks.count == 1 else min(self.partition.shards, self.partition.images)
+        normalised, mean, variance = [], *self._zeros(input)
         for shard in shards:
             means, variances = self._zeros(input)
-            # At a rate of 1 torch leaves the shard's own moments there.
-            made.append(functional.batch_norm(shard, means, variances, self.weight, self.bias, True, 1.0, self.eps))
+            # At a rate of 1 torch leaves the shard's own statistics there.
+            normalised.append(
+                functional.batch_norm(shard, means, variances, self.weight, self.bias, True, 1.0, self.eps)
+            )
             mean, variance = mean + means, variance + variances
-        self._follow(mean, variance, times=ranks.count / filled)
-        if not made:  # nothing to normalise, and yet the gradients of scale and offset are to be 0, not missing
+        self._update_running(mean, variance, times=ranks.count / filled)
+        if not normalised:  # there is no image, and yet the gradients of scale and offset are to be 0, not missing
             return functional.batch_norm(input, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
-        return made[0] if len(made) == 1 else torch.cat(made)
+        return normalised[0] if len(normalised) == 1 else torch.cat(normalised)
 
     def _zeros(self, input: Tensor) -> tuple[Tensor, Tensor]:  # noqa: A002  (torch's own name)
-        kind = torch.promote_types(input.dtype, torch.float32)
-        return tuple(input.new_zeros(2, self.num_features, dtype=kind))
+        dtype = torch.promote_types(input.dtype, torch.float32)
+        return tuple(input.new_zeros(2, self.num_features, dtype=dtype))
 
 
-class SyncNorm(_InPlaceOf):
-    """Batch norm by the moments of the whole batch, each rank having a shard of it; on any device.
+class SyncNorm(_Replacement):
+    """Batch norm by the statistics of the whole batch, of which each rank has a shard; on any device.
 
-    Each rank's count, mean and sum of squares about it are put together, where sums of plain squares would cancel.
+    The ranks combine their counts, means and sums of squares about the mean, where sums of plain squares would cancel.
 
     Source: Chan, Golub and LeVeque (1979), equation 2.1; torch's SyncBatchNorm does the same, on GPUs only.
     """
@@ -89,28 +93,34 @@ class SyncNorm(_InPlaceOf):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  (torch's own name)
         if not self.training:
             return super().forward(input)
-        count, mean, variance = self._moments(input.detach())
-        self._follow(mean, variance * (count / (count - 1)))
-        made: Tensor = _Normalised.apply(input, self.weight, self.bias, count, mean, variance, self.eps, self.ranks)
-        return made
+        count, mean, variance = self._batch_statistics(input.detach())
+        self._update_running(mean, variance * (count / (count - 1)))
+        normalised: Tensor = _Normalised.apply(
+            input, self.weight, self.bias, count, mean, variance, self.eps, self.ranks
+        )
+        return normalised
 
     @torch.no_grad()
-    def _moments(self, mine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, C, H, W) -> pixels of the whole batch, a scalar, and (C,) mean and variance of them."""
-        kind = torch.promote_types(mine.dtype, torch.float32)
-        pixels = mine[:, 0].numel()
-        told = mine.new_zeros(3, self.num_features, dtype=kind)
+    def _batch_statistics(self, shard: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the pixels of the whole batch, a scalar, and their mean and variance, (C,).
+
+        Args:
+            shard: (n, C, H, W), this rank's.
+        """
+        dtype = torch.promote_types(shard.dtype, torch.float32)
+        pixels = shard[:, 0].numel()
+        sent = shard.new_zeros(3, self.num_features, dtype=dtype)
         if pixels:  # of none, torch's are NaN
-            told[2], told[1] = torch.var_mean(mine.to(kind), ALL_BUT_CHANNELS, correction=0)
-            told[0] = pixels
-        counts, means, variances = self.ranks.of_each(told).unbind(1)
+            sent[2], sent[1] = torch.var_mean(shard.to(dtype), ALL_BUT_CHANNELS, correction=0)
+            sent[0] = pixels
+        counts, means, variances = self.ranks.of_each(sent).unbind(1)
         count = counts.sum(0)
         mean = (counts * means).sum(0) / count
         return count[0], mean, (counts * (variances + (means - mean) ** 2)).sum(0) / count
 
 
 class _Normalised(torch.autograd.Function):
-    """(x - mean) / sqrt(variance + eps) times weight plus bias; all ranks' pixels made the mean and the variance."""
+    """(x - mean) / sqrt(variance + eps) times weight plus bias; mean and variance are of all ranks' pixels."""
 
     @staticmethod
     def forward(
@@ -131,7 +141,10 @@ class _Normalised(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The weight's and bias's gradients are those of this rank's pixels: who averages gradients adds them up."""
+        """Return the gradients of x, weight and bias.
+
+        Those of weight and bias are of this rank's pixels alone: averaging gradients over ranks adds them up.
+        """
         x, weight, count, mean, variance = ctx.saved_tensors
         gradient, centred = gradients[0].to(mean.dtype), x.to(mean.dtype) - _on_channels(mean)
         scale = (variance + ctx.eps).rsqrt()

@@ -58,7 +58,7 @@ class Fares:
         (self.folder / f"{seed}-{ranks.rank}-{os.getpid()}").touch()
         care = CheckpointPolicy(epochs=1, minutes=None, stop=self.folder / "stop")
         for event in image_classification.run(
-            config, directory, threads=1, device="cpu", care=care, ranks=ranks, data=data
+            config, directory, threads=1, device="cpu", policy=care, ranks=ranks, data=data
         ):
             if isinstance(event, Epoch) and event.epoch == 1:
                 attempt = len(list(self.folder.glob(f"{seed}-{ranks.rank}-*")))

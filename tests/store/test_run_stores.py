@@ -94,7 +94,7 @@ def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(build, "recipe", look())
             patch.setattr("ablate.training.checkpoint.SECONDS_BETWEEN_LOOKS", 0)
-            yield from image_classification.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
+            yield from image_classification.run(config, directory, threads=1, device="cpu", policy=EVERY_BATCH)
 
     assert not any(isinstance(event, Done) for event in store.attempt(stops, made()))
     if isinstance(store, FolderStore):
@@ -129,7 +129,7 @@ class Counted:
 
         build.recipe = recipe
         try:
-            yield from image_classification.run(config, directory, threads=1, device="cpu", care=EVERY_BATCH)
+            yield from image_classification.run(config, directory, threads=1, device="cpu", policy=EVERY_BATCH)
         finally:
             build.recipe = real
 

@@ -13,6 +13,7 @@ from ablate.data.loader import InMemory, on_device
 from ablate.tasks import image_classification
 from ablate.training import build, cost, evaluation, loop
 from ablate.training.compute import Compute
+from ablate.training.generators import Generators
 from tests.support.fakes import TIMES
 
 SYNTHETIC = {
@@ -93,8 +94,8 @@ def test_a_trial_says_started_then_each_epoch_then_done():
     assert [type(event) for event in events] == [Started, Epoch, Epoch, Done]
     assert (events[0].threads, events[0].device, events[0].epochs) == (1, "cpu", 2)
     assert [event.epoch for event in events[1:3]] == [1, 2]
-    told = {"train_loss", "train_acc", "valid_loss", "valid_acc", "lr", "restart_test_acc", "wall_s", "train_s"}
-    assert set(events[2].metrics) == told
+    reported = {"train_loss", "train_acc", "valid_loss", "valid_acc", "lr", "restart_test_acc", "wall_s", "train_s"}
+    assert set(events[2].metrics) == reported
     assert {"test_loss", "test_acc"} <= set(events[3].metrics)
 
 
@@ -112,9 +113,11 @@ def test_test_accuracy_is_told_once_at_the_end():
 @pytest.mark.parametrize("norm", [BN, SRELU])
 def test_each_cycle_of_warm_restarts_ends_with_a_test_accuracy_and_the_last_one_is_dones(norm):
     *epochs, end = run(recipe={**RECIPE, "epochs": 7}, norm=norm)[1:]
-    told = {event.epoch: event.metrics["restart_test_acc"] for event in epochs if "restart_test_acc" in event.metrics}
-    assert list(told) == [2, 6, 7]
-    assert told[7] == end.metrics["test_acc"]
+    at_restarts = {
+        event.epoch: event.metrics["restart_test_acc"] for event in epochs if "restart_test_acc" in event.metrics
+    }
+    assert list(at_restarts) == [2, 6, 7]
+    assert at_restarts[7] == end.metrics["test_acc"]
     assert "restart_test_acc" not in end.metrics
 
 
@@ -140,9 +143,9 @@ def test_the_trained_weights_are_kept_before_a_trial_says_done(folder):
     compute = Compute("cpu")
     network = compute.placed(build.make_network(config(), made.channels, made.classes))
     network.load_state_dict(torch.load(folder / "weights.pt"))
-    found = evaluation.evaluate(network, on_device(made.test, "cpu"), compute)
-    assert (found.acc, found.loss) == (event.metrics["test_acc"], event.metrics["test_loss"])
-    assert found.predicted.tolist() == event.predicted
+    scores = evaluation.evaluate(network, on_device(made.test, "cpu"), compute)
+    assert (scores.acc, scores.loss) == (event.metrics["test_acc"], event.metrics["test_loss"])
+    assert scores.predicted.tolist() == event.predicted
     assert [path.name for path in folder.iterdir()] == ["weights.pt"]
 
 
@@ -152,7 +155,7 @@ def test_without_a_validation_split_there_is_no_validation_metric():
 
 
 @pytest.mark.parametrize("moments", ["reestimated", "running"])
-def test_moments_are_the_mean_of_the_batch_moments_or_running_averages(monkeypatch, moments):
+def test_batch_norm_statistics_are_the_mean_of_the_batches_or_running_averages(monkeypatch, moments):
     kept = []
     evaluate = evaluation.evaluate
     monkeypatch.setattr(evaluation, "evaluate", lambda network, *a: kept.append(network) or evaluate(network, *a))
@@ -160,8 +163,8 @@ def test_moments_are_the_mean_of_the_batch_moments_or_running_averages(monkeypat
     run(recipe=plain, dataset={**SYNTHETIC, "valid_fraction": 0.1})
     images = datasets.synthetic(**{k: v for k, v in SYNTHETIC.items() if k != "_target_"}).train.images
     whole = torch.from_numpy(images).float()  # 180 images in 2 batches of 90: their means average to the whole's
-    found = kept[-1].input_norm.running_mean.item()
-    assert (found == pytest.approx(whole.mean().item(), rel=1e-5)) == (moments == "reestimated")
+    mean = kept[-1].input_norm.running_mean.item()
+    assert (mean == pytest.approx(whole.mean().item(), rel=1e-5)) == (moments == "reestimated")
 
 
 @pytest.mark.parametrize("norm", [BN, SRELU])
@@ -196,14 +199,14 @@ def test_an_image_tensor_of_nan_is_caught_before_the_weights_are_touched():
 
 
 def training(network, images, planned, seed=0):
-    generators = {"order": torch.Generator().manual_seed(seed), "draws": torch.Generator()}
-    return loop.Training(network, images, planned, compute=Compute("cpu"), **generators)
+    generators = Generators(order=torch.Generator().manual_seed(seed), draws=torch.Generator())
+    return loop.Training(network, images, planned, compute=Compute("cpu"), generators=generators)
 
 
 def recipe(**changes):
     values = {"epochs": 1, "batch_size": 3, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}
     constant = {"lr_factor": lambda step: 1.0, "augment": augment.none}
-    return loop.Recipe(**(values | constant | changes))
+    return loop.TrainingRecipe(**(values | constant | changes))
 
 
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
@@ -298,12 +301,12 @@ def test_a_trial_runs_on_a_gpu(norm, changes):
 
 def test_what_a_network_costs_is_told_with_its_outcome_and_changes_no_number():
     Path("cost").mkdir()
-    plain, told = run(), list(image_classification.run(config(), Path("cost"), threads=1, device="cpu", cost=True))
-    assert numbers(plain)[:-2] == numbers(told)[:-2]
-    assert plain[-1].predicted == told[-1].predicted
-    added = told[-1].metrics.keys() - plain[-1].metrics.keys()
+    plain, with_cost = run(), list(image_classification.run(config(), Path("cost"), threads=1, device="cpu", cost=True))
+    assert numbers(plain)[:-2] == numbers(with_cost)[:-2]
+    assert plain[-1].predicted == with_cost[-1].predicted
+    added = with_cost[-1].metrics.keys() - plain[-1].metrics.keys()
     assert added >= {"parameters", "weight_bytes", "multiply_adds", "saved_bytes", "latency_ms", "train_images_per_s"}
-    assert plain[-1].metrics["test_acc"] == told[-1].metrics["test_acc"]
+    assert plain[-1].metrics["test_acc"] == with_cost[-1].metrics["test_acc"]
 
 
 def test_a_cost_that_cannot_be_measured_is_told_and_costs_no_trial(monkeypatch):

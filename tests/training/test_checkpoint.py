@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import pytest
@@ -12,7 +13,7 @@ from ablate.core.identity import flatten, trial_id
 from ablate.core.study import Cell, Trial
 from ablate.store import event_log, run_directory
 from ablate.tasks import image_classification
-from ablate.training import build, checkpoint, evaluation, loop
+from ablate.training import build, checkpoint, evaluation
 from ablate.training.checkpoint_policy import CheckpointPolicy
 from tests.support.image_files import write_imagenet
 from tests.tasks.test_image_classification import BN, RECIPE, SRELU, config, numbers
@@ -30,9 +31,9 @@ def made(**changes):
     return Trial(Cell(()), values["seed"], values, flatten(values), trial_id(values))
 
 
-def attempt(one, runs, care=EVERY_BATCH):
+def attempt(trial, runs, policy=EVERY_BATCH):
     return run_directory.attempt(
-        functools.partial(image_classification.run, threads=1, device="cpu", care=care), one, runs
+        functools.partial(image_classification.run, threads=1, device="cpu", policy=policy), trial, runs
     )
 
 
@@ -40,7 +41,7 @@ def attempt(one, runs, care=EVERY_BATCH):
 def killed_after(monkeypatch):
     """killed_after(n): of batches, n are trained on, and the process is gone.
 
-    There are 3 in each of 2 epochs, and 3 in the pass that re-estimates moments.
+    There are 3 in each of 2 epochs, and 3 in the pass that re-estimates batch-norm statistics.
     """
     real = build.recipe
 
@@ -56,7 +57,7 @@ def killed_after(monkeypatch):
                     raise Killed
                 return made.augment(images, draws)
 
-            return loop.Recipe(**{**vars(made), "augment": augment})
+            return dataclasses.replace(made, augment=augment)
 
         monkeypatch.setattr(build, "recipe", recipe)
 
@@ -68,23 +69,25 @@ def undisturbed(tmp_path):
     return lambda **changes: list(attempt(made(**changes), tmp_path / "undisturbed", CheckpointPolicy()))
 
 
-def until_killed(one, runs, care=EVERY_BATCH):
+def until_killed(trial, runs, policy=EVERY_BATCH):
     events = []
     try:
-        for event in attempt(one, runs, care):
+        for event in attempt(trial, runs, policy):
             events.append(event)
     except Killed:
         return events
     raise AssertionError("it was not killed")
 
 
-@pytest.mark.parametrize("care", [EVERY_BATCH, EVERY_EPOCH, CheckpointPolicy()], ids=["batch", "epoch", "never"])
+@pytest.mark.parametrize("policy", [EVERY_BATCH, EVERY_EPOCH, CheckpointPolicy()], ids=["batch", "epoch", "never"])
 @pytest.mark.parametrize("batches", [0, 1, 3, 4, 7, 8])
-def test_a_killed_trial_ends_with_the_same_numbers_to_the_last_bit(tmp_path, killed_after, undisturbed, care, batches):
+def test_a_killed_trial_ends_with_the_same_numbers_to_the_last_bit(
+    tmp_path, killed_after, undisturbed, policy, batches
+):
     killed_after(batches)
-    until_killed(made(), tmp_path / "runs", care)
+    until_killed(made(), tmp_path / "runs", policy)
     killed_after(1000)
-    assert numbers(attempt(made(), tmp_path / "runs", care)) == numbers(undisturbed())
+    assert numbers(attempt(made(), tmp_path / "runs", policy)) == numbers(undisturbed())
 
 
 @pytest.mark.parametrize(
@@ -118,28 +121,28 @@ def test_what_was_told_is_told_again_word_for_word_and_once(tmp_path, killed_aft
 
 def test_an_epoch_that_the_log_lost_is_told_from_the_checkpoint(tmp_path, killed_after):
     killed_after(5)
-    *_, told = until_killed(made(), tmp_path)
+    *_, reported = until_killed(made(), tmp_path)
     log = tmp_path / made().trial_id / run_directory.LOG
     log.write_text(log.read_text().splitlines(keepends=True)[0])
     killed_after(1000)
-    assert list(attempt(made(), tmp_path))[1] == told
+    assert list(attempt(made(), tmp_path))[1] == reported
 
 
 def test_asked_to_stop_it_keeps_what_is_done_and_has_no_outcome(tmp_path, undisturbed, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_LOOKS", 0)
     stop = tmp_path / "stop"
-    care = CheckpointPolicy(stop=stop)
+    policy = CheckpointPolicy(stop=stop)
     events = []
-    for event in attempt(made(), tmp_path / "runs", care):
+    for event in attempt(made(), tmp_path / "runs", policy):
         events.append(event)
         if isinstance(event, Epoch):
             stop.touch()
     assert [type(event) for event in events] == [Started, Epoch]
     assert run_directory.outcome(made(), tmp_path / "runs") is None
     assert (tmp_path / "runs" / made().trial_id / run_directory.CHECKPOINTS[0]).is_file()
-    assert list(attempt(made(), tmp_path / "runs", care)) == events  # it does not even begin
+    assert list(attempt(made(), tmp_path / "runs", policy)) == events  # it does not even begin
     stop.unlink()
-    assert numbers(attempt(made(), tmp_path / "runs", care)) == numbers(undisturbed())
+    assert numbers(attempt(made(), tmp_path / "runs", policy)) == numbers(undisturbed())
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other"])
@@ -213,7 +216,7 @@ def test_streamed_images_go_on_in_the_same_order_with_the_same_crops(tmp_path, k
         "multi_crop": False,
         "workers": 0,
     }
-    one = {
+    changes = {
         "dataset": dataset,
         "norm": BN,
         "model": {"_target_": "ablate.networks.imagenet_resnet.ImageNetResNet", "_partial_": True},
@@ -222,6 +225,6 @@ def test_streamed_images_go_on_in_the_same_order_with_the_same_crops(tmp_path, k
         "recipe": {**RECIPE, "batch_size": 2, "augment": "scale_crop_flip"},
     }
     killed_after(1)
-    until_killed(made(**one), tmp_path / "runs")
+    until_killed(made(**changes), tmp_path / "runs")
     killed_after(1000)
-    assert numbers(attempt(made(**one), tmp_path / "runs")) == numbers(undisturbed(**one))
+    assert numbers(attempt(made(**changes), tmp_path / "runs")) == numbers(undisturbed(**changes))

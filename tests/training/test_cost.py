@@ -14,7 +14,7 @@ from ablate.training import cost
 from ablate.training.compute import Compute
 from ablate.training.cost import speed, work
 from ablate.training.cost.tensors import OUTSIDE, PeakOfTensors, saved_bytes
-from ablate.training.loop import Recipe
+from ablate.training.loop import TrainingRecipe
 from tests.networks.test_networks import ARMS
 
 IMAGES = 2
@@ -115,7 +115,7 @@ def test_operations_of_20_10_are_those_counted_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("arm", "classes", "learned", "moments"),
+    ("arm", "classes", "learned", "norm_statistics"),
     [
         ("bn_fixed", 10, 26_737_126, 26_750_912 - 26_737_126),
         ("srelu", 10, 26_737_126, 26_737_132 - 26_737_126),
@@ -123,25 +123,27 @@ def test_operations_of_20_10_are_those_counted_by_hand():
         ("srelu", 100, 26_794_726, 26_794_732 - 26_794_726),
     ],
 )
-def test_sizes_of_20_10_are_those_that_the_authors_code_prints(arm, classes, learned, moments):
+def test_sizes_of_20_10_are_those_that_the_authors_code_prints(arm, classes, learned, norm_statistics):
     with torch.device("meta"):
         network = WideResNet(arm=ARMS[arm], depth=20, width=10, bits=1, channels=3, classes=classes)
-        told = work.sizes(network, folded(network))
-    assert (told["parameters"], told["norm_moments"]) == (learned, moments)
-    convolutions = [one.weight.numel() for one in network.modules() if isinstance(one, torch.nn.Conv2d)]
-    assert told["weight_bytes"] == sum(math.ceil(n / 8) for n in convolutions) + 4 * moments  # folded, still two
+        measured = work.sizes(network, folded(network))
+    assert (measured["parameters"], measured["norm_moments"]) == (learned, norm_statistics)
+    convolutions = [layer.weight.numel() for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert (
+        measured["weight_bytes"] == sum(math.ceil(n / 8) for n in convolutions) + 4 * norm_statistics
+    )  # folded, still two
 
 
 @pytest.mark.parametrize(("bits", "bytes_a_weight"), [(1, 1 / 8), (2, 1 / 4), (4, 1 / 2), (8, 1), (32, 4)])
 def test_weights_are_packed_at_their_bits(bits, bytes_a_weight):
     network = WideResNet(arm=ARMS["none"], depth=8, width=1, bits=bits, channels=3, classes=10)
-    weights = sum(one.weight.numel() for one in network.modules() if isinstance(one, torch.nn.Conv2d))
+    weights = sum(layer.weight.numel() for layer in network.modules() if isinstance(layer, torch.nn.Conv2d))
     assert work.sizes(network, folded(network))["weight_bytes"] == weights * bytes_a_weight + 4 * 6
 
 
 def recipe(**changes):
     values = {"epochs": 1, "batch_size": 6, "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4}
-    return Recipe(**{**values, "lr_factor": lambda _: 1.0, "augment": augment.none, **changes})
+    return TrainingRecipe(**{**values, "lr_factor": lambda _: 1.0, "augment": augment.none, **changes})
 
 
 def test_the_peak_counts_what_lives_at_one_time_once():
@@ -159,26 +161,26 @@ def test_the_peak_counts_what_lives_at_one_time_once():
 
 @pytest.mark.parametrize("arm", ["bn", "srelu", "gn"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_memory_told_from_fake_tensors_is_that_of_a_real_step(arm, precision):
+def test_memory_measured_with_fake_tensors_is_that_of_a_real_step(arm, precision):
     def make():
         shape = {"depth": 8, "width": 1, "bits": 1, "channels": 3, "classes": 10}
         return WideResNet(arm=ARMS[arm], **shape, generator=torch.Generator().manual_seed(0))
 
     compute, images = Compute("cpu", precision), torch.zeros(6, 3, 12, 12, dtype=torch.uint8)
     before = torch.get_rng_state()
-    told = cost.of_training(make, (3, 12, 12), recipe(), compute)
+    measured = cost.of_training(make, (3, 12, 12), recipe(), compute)
     assert torch.equal(torch.get_rng_state(), before)
     network, labels = make(), torch.zeros(6, dtype=torch.int64)
     saved = saved_bytes(network, lambda: compute.logits(network, images))
     close = 0 if precision == "fp32" else 0.06  # torch's fake tensors mistake the types of some of its own
-    assert told["saved_bytes"] == pytest.approx(sum(saved.values()) / 6, rel=close)
+    assert measured["saved_bytes"] == pytest.approx(sum(saved.values()) / 6, rel=close)
     optimizer = torch.optim.SGD(network.parameters(), lr=1, momentum=0.9, fused=True)
     with PeakOfTensors(iter((images, labels, *network.parameters(), *network.buffers()))) as peak:
         for _ in range(2):
             optimizer.zero_grad()
             functional.cross_entropy(compute.logits(network, images), labels).backward()
             optimizer.step()
-    assert told["train_peak_tensor_bytes"] == pytest.approx(peak.peak_bytes, rel=close)
+    assert measured["train_peak_tensor_bytes"] == pytest.approx(peak.peak_bytes, rel=close)
 
 
 def test_parts_of_a_batch_and_shifted_relu_take_less_memory():
@@ -186,8 +188,8 @@ def test_parts_of_a_batch_and_shifted_relu_take_less_memory():
         def make():
             return WideResNet(arm=ARMS[arm], depth=8, width=1, bits=1, channels=3, classes=10)
 
-        told = cost.of_training(make, (3, 16, 16), recipe(batch_size=32, **changes), Compute("cpu"))
-        return told["train_peak_tensor_bytes"]
+        measured = cost.of_training(make, (3, 16, 16), recipe(batch_size=32, **changes), Compute("cpu"))
+        return measured["train_peak_tensor_bytes"]
 
     assert peak("bn", micro_batch=8) < 0.5 * peak("bn")
     assert peak("srelu") < 0.8 * peak("bn")
@@ -196,17 +198,17 @@ def test_parts_of_a_batch_and_shifted_relu_take_less_memory():
 def test_what_inference_takes_is_told_with_its_spread(monkeypatch):
     monkeypatch.setattr(speed, "BATCH", 3)
     network = WideResNet(arm=ARMS["bn"], depth=8, width=1, bits=1, channels=1, classes=10)
-    told = cost.of_inference(network, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), Compute("cpu"))
-    assert 0 < told["latency_low_ms"] <= told["latency_ms"] <= told["latency_high_ms"]
+    measured = cost.of_inference(network, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), Compute("cpu"))
+    assert 0 < measured["latency_low_ms"] <= measured["latency_ms"] <= measured["latency_high_ms"]
     rate = "inference{}images_per_s"
-    assert 0 < told[rate.format("_low_")] <= told[rate.format("_")] <= told[rate.format("_high_")]
-    assert told["multiply_adds"] == 12_279_808 // 16 - 442_368 // 16 * 2 // 3
+    assert 0 < measured[rate.format("_low_")] <= measured[rate.format("_")] <= measured[rate.format("_high_")]
+    assert measured["multiply_adds"] == 12_279_808 // 16 - 442_368 // 16 * 2 // 3
     assert network.training
 
 
 def test_a_network_of_ones_own_without_a_form_is_measured_all_the_same():
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 10))
-    told = cost.of_inference(network, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), Compute("cpu"))
-    assert told["parameters"] == told["weight_bytes"] / 4 == 4 * 9 + 4 + 1440 + 10
-    assert told["latency_ms"] > 0
-    assert "multiply_adds" not in told
+    measured = cost.of_inference(network, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), Compute("cpu"))
+    assert measured["parameters"] == measured["weight_bytes"] / 4 == 4 * 9 + 4 + 1440 + 10
+    assert measured["latency_ms"] > 0
+    assert "multiply_adds" not in measured

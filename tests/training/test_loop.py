@@ -16,6 +16,7 @@ from ablate.networks import norm
 from ablate.networks.wrn import WideResNet
 from ablate.training import evaluation, loop
 from ablate.training.compute import Compute
+from ablate.training.generators import Generators
 from tests.networks.test_networks import ARMS
 
 ITEMS, BATCH = 110, 50
@@ -41,26 +42,26 @@ def factor(step):
 def training(made, precision="fp32", **changes):
     compute = Compute("cpu", precision)
     values = {"epochs": 7, "batch_size": BATCH, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
-    recipe = loop.Recipe(**{**values, "lr_factor": factor, "augment": augment.light, **changes})
-    generators = {"order": torch.Generator().manual_seed(2), "draws": torch.Generator().manual_seed(3)}
-    return loop.Training(compute.placed(made), images(), recipe, **generators, compute=compute)
+    recipe = loop.TrainingRecipe(**{**values, "lr_factor": factor, "augment": augment.light, **changes})
+    generators = Generators(order=torch.Generator().manual_seed(2), draws=torch.Generator().manual_seed(3))
+    return loop.Training(compute.placed(made), images(), recipe, generators=generators, compute=compute)
 
 
 def losses(made, steps=STEPS, **changes):
     """Of the first steps of our loop."""
     fitting = training(made, **changes)
     sums = [0.0]
-    told = []
+    batch_losses = []
 
     def between():
         if fitting.batch == 1:
             sums[-1] = 0.0
         sums.append(fitting.loss_sum.item())
-        told.append((sums[-1] - sums[-2]) / (BATCH if fitting.batch < 3 else ITEMS % BATCH))
+        batch_losses.append((sums[-1] - sums[-2]) / (BATCH if fitting.batch < 3 else ITEMS % BATCH))
 
     for _ in fitting.epochs(between):
         pass
-    return told[:steps]
+    return batch_losses[:steps]
 
 
 def plain_losses(made, steps=STEPS, parts=lambda n: [slice(None)]):
@@ -71,12 +72,12 @@ def plain_losses(made, steps=STEPS, parts=lambda n: [slice(None)]):
             if isinstance(child, norm.ShiftedReLU):
                 setattr(module, name, nn.Hardtanh(child.floor, float("inf")))
     data, order, draws = images(), torch.Generator().manual_seed(2), torch.Generator().manual_seed(3)
-    velocity = {name: torch.zeros_like(one) for name, one in plain.named_parameters()}
-    dtype, told = plain.stem.weight.dtype, []
-    while len(told) < steps:
+    velocity = {name: torch.zeros_like(parameter) for name, parameter in plain.named_parameters()}
+    dtype, batch_losses = plain.stem.weight.dtype, []
+    while len(batch_losses) < steps:
         for items in torch.randperm(ITEMS, generator=order).split(BATCH):
             batch, labels = augment.light(data.images[items], draws), data.labels[items]
-            rate = LR * factor(len(told))
+            rate = LR * factor(len(batch_losses))
             plain.zero_grad()
             loss = sum(
                 functional.cross_entropy(plain(batch[part].to(dtype)), labels[part], reduction="sum") / len(items)
@@ -84,12 +85,12 @@ def plain_losses(made, steps=STEPS, parts=lambda n: [slice(None)]):
             )
             loss.backward()
             with torch.no_grad():
-                for name, one in plain.named_parameters():
-                    decay = DECAY * one if one.dim() > 1 else 0
-                    velocity[name] = MOMENTUM * velocity[name] - rate * (one.grad + decay)
-                    one += velocity[name]
-            told.append(loss.item())
-    return told[:steps]
+                for name, parameter in plain.named_parameters():
+                    decay = DECAY * parameter if parameter.dim() > 1 else 0
+                    velocity[name] = MOMENTUM * velocity[name] - rate * (parameter.grad + decay)
+                    parameter += velocity[name]
+            batch_losses.append(loss.item())
+    return batch_losses[:steps]
 
 
 @pytest.mark.parametrize("arm", ["bn", "srelu", "gn"])
@@ -110,19 +111,21 @@ def test_the_first_step_has_its_loss_in_single_precision(arm, bits):
 
 
 def test_summed_gradients_of_parts_are_the_batchs_where_no_norm_sees_the_batch():
-    """The input's batch norm does: its part is told apart by holding it still."""
+    """The input's batch norm does: its part is kept out by holding it still."""
 
-    def held():
+    def with_a_still_input_norm():
         made = network("srelu")
         made.input_norm = nn.Identity()
         with torch.no_grad():
             made.stem.weight /= 255
         return made
 
-    assert losses(held(), micro_batch=17) == pytest.approx(losses(held()), rel=0, abs=1e-9)
+    assert losses(with_a_still_input_norm(), micro_batch=17) == pytest.approx(
+        losses(with_a_still_input_norm()), rel=0, abs=1e-9
+    )
 
 
-def test_a_batch_norm_has_the_moments_of_each_part():
+def test_a_batch_norm_takes_the_statistics_of_each_part():
     def parts(n):
         return [slice(0, n // 2), slice(n // 2, n)] if n > 25 else [slice(None)]
 
@@ -136,7 +139,7 @@ def test_a_batch_norm_has_the_moments_of_each_part():
 )
 def test_parts_are_of_equal_size(most, size):
     values = {"epochs": 1, "batch_size": 125, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
-    recipe = loop.Recipe(**values, lr_factor=factor, augment=augment.none, micro_batch=most)
+    recipe = loop.TrainingRecipe(**values, lr_factor=factor, augment=augment.none, micro_batch=most)
     assert loop.part_size(recipe) == size
 
 
@@ -149,17 +152,17 @@ def test_at_16_bits_every_arm_has_nearly_its_logits_and_they_do_not_tie(arm, pre
     assert 0 < (half - full).abs().max() < close * full.abs().max()
     assert not torch.equal(half, half.bfloat16().float())
     half.sum().backward()
-    assert all(one.grad.dtype == torch.float32 and torch.isfinite(one.grad).all() for one in made.parameters())
+    assert all(weight.grad.dtype == torch.float32 and torch.isfinite(weight.grad).all() for weight in made.parameters())
 
 
 @pytest.mark.parametrize("arm", ["bn", "srelu"])
 def test_at_bf16_weights_stay_32_bits_and_the_network_learns_alike(arm):
     made = network(arm, dtype=torch.float32)
     expected = plain_losses(made, steps=3)
-    told = losses(made, steps=3, precision="bf16")
-    assert {one.dtype for one in made.parameters()} == {torch.float32}
-    assert told != expected
-    assert told == pytest.approx(expected, rel=0.05)
+    batch_losses = losses(made, steps=3, precision="bf16")
+    assert {weight.dtype for weight in made.parameters()} == {torch.float32}
+    assert batch_losses != expected
+    assert batch_losses == pytest.approx(expected, rel=0.05)
 
 
 def test_at_fp16_a_step_whose_gradients_overflow_is_left_out_and_the_rate_is_not_scaled_away(monkeypatch):
@@ -173,7 +176,7 @@ def test_at_fp16_a_step_whose_gradients_overflow_is_left_out_and_the_rate_is_not
     next(fitting.epochs(lambda: weights.append(made.stem.weight.clone())))
     assert torch.equal(weights[1], weights[0])
     velocities = [state["momentum_buffer"] for state in fitting.optimizer.state.values()]
-    assert all(one.abs().max() < 100 for one in velocities)  # none was left as the memory that it was given
+    assert all(velocity.abs().max() < 100 for velocity in velocities)  # none was left as the memory that it was given
     assert fitting.scaler.get_scale() < 2.0**40
     made = network("srelu", bits=32, dtype=torch.float32)
     assert losses(made, steps=3, precision="fp16") == pytest.approx(expected, rel=0.05)
@@ -183,10 +186,10 @@ def test_at_fp16_gradients_that_never_fit_are_a_divergence():
     torch.use_deterministic_algorithms(True, warn_only=True)
     made = network("srelu", bits=32, dtype=torch.float32)
     made.stem.weight.register_hook(lambda gradient: gradient * float("inf"))
-    told = []
+    reported = []
     with pytest.raises(Diverged, match=r"the gradients are larger than fp16 holds in epoch 6"):
-        told.extend(training(made, precision="fp16").epochs())
-    assert len(told) == 5  # its scale is halved at each of three batches, from 2**16
+        reported.extend(training(made, precision="fp16").epochs())
+    assert len(reported) == 5  # its scale is halved at each of three batches, from 2**16
 
 
 def test_a_batch_larger_than_the_data_is_a_whole_batch():
@@ -211,9 +214,9 @@ def test_scores_do_not_depend_on_how_many_images_are_scored_at_once(monkeypatch)
 
 def test_as_many_images_are_scored_at_once_as_the_largest_layer_leaves_room_for():
     made, compute = network("srelu", dtype=torch.float32), Compute("cpu")
-    one = images().images[:1]
+    image = images().images[:1]
     largest = 4 * 3 * 16 * 12 * 12  # bytes that the widest maps take, read, written and beside
-    assert compute.evaluation_batch(made.eval(), one) == 32 * 2**20 // largest
+    assert compute.evaluation_batch(made.eval(), image) == 32 * 2**20 // largest
 
 
 class Small(nn.Module):
@@ -249,10 +252,10 @@ def test_a_gpu_is_not_waited_for_between_two_batches(precision):
     compute, data = Compute("cuda", precision), images()
     on_gpu = InMemory(data.images.cuda(), data.labels.cuda())
     values = {"epochs": 1, "batch_size": 5, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
-    recipe = loop.Recipe(**values, lr_factor=factor, augment=augment.light)
-    generators = {"order": torch.Generator(), "draws": torch.Generator("cuda")}
+    recipe = loop.TrainingRecipe(**values, lr_factor=factor, augment=augment.light)
+    generators = Generators(order=torch.Generator(), draws=torch.Generator("cuda"))
     made = compute.placed(network("bn", dtype=torch.float32))
-    fitting = loop.Training(made, on_gpu, recipe, **generators, compute=compute)
+    fitting = loop.Training(made, on_gpu, recipe, generators=generators, compute=compute)
 
     def between():
         torch.cuda.set_sync_debug_mode("default" if fitting.batch == ITEMS // 5 else "error")

@@ -16,8 +16,9 @@ from ablate.networks.norm import bn, srelu
 from ablate.networks.wrn import WideResNet
 from ablate.training import evaluation, loop, shards
 from ablate.training.compute import Compute
+from ablate.training.generators import Generators
 from ablate.training.ranks import Ranks
-from ablate.training.shards import Deal
+from ablate.training.shards import BatchPartition
 from tests.support.processes import on_ranks
 
 BATCH, STEPS = 50, 20
@@ -30,7 +31,7 @@ ARMS = {
     "bn_fixed sync": bn(affine=False, eps=1e-5, sync=True),
 }
 AUGMENTS = {"light": augment.light, "none": augment.none}
-CASES = [  # arm, ranks, images: the last batch of an epoch leaves rank 1 without any, or is dealt 4, 3 and 3
+CASES = [  # arm, ranks, images: the last batch of an epoch leaves rank 1 without any, or is split in 4, 3 and 3
     ("srelu", 2, 101),
     ("bn", 2, 101),
     ("bn", 3, 110),
@@ -67,12 +68,12 @@ def factor(step):
 
 def trained(ranks, *, arm, items, count, how="light"):
     """All that can be seen of a training over 20 steps or more, and of its evaluation."""
-    deal, compute, data = Deal(count, ranks), Compute("cpu"), images(items)
-    made = compute.placed(shards.dealt(network(arm), deal))
+    partition, compute, data = BatchPartition(count, ranks), Compute("cpu"), images(items)
+    made = compute.placed(shards.sharded(network(arm), partition))
     values = {"epochs": 7, "batch_size": BATCH, "lr": LR, "momentum": MOMENTUM, "weight_decay": DECAY}
-    recipe = loop.Recipe(**values, lr_factor=factor, augment=AUGMENTS[how])
-    generators = {"order": torch.Generator().manual_seed(2), "draws": torch.Generator().manual_seed(3)}
-    fitting = loop.Training(made, data, recipe, **generators, compute=compute, deal=deal)
+    recipe = loop.TrainingRecipe(**values, lr_factor=factor, augment=AUGMENTS[how])
+    generators = Generators(order=torch.Generator().manual_seed(2), draws=torch.Generator().manual_seed(3))
+    fitting = loop.Training(made, data, recipe, generators=generators, compute=compute, partition=partition)
     losses, sums, gradients = [], [0.0], []
 
     def between():
@@ -81,64 +82,64 @@ def trained(ranks, *, arm, items, count, how="light"):
         sums.append(fitting.loss_sum.item())
         losses.append((sums[-1] - sums[-2]) / min(BATCH, items - (fitting.batch - 1) * BATCH))
         if len(losses) == 1:
-            gradients.extend(one.grad.clone() for one in made.parameters())
+            gradients.extend(parameter.grad.clone() for parameter in made.parameters())
 
     epochs = []
-    for told in fitting.epochs(between):
+    for metrics in fitting.epochs(between):
         # The head's norm makes the mean of one image's pixels 0: what is largest is then down to rounding.
-        acc = told["train_acc"] if items == 110 else None
-        epochs.append({"loss": told["train_loss"], "acc": acc, **moments(made)})
+        acc = metrics["train_acc"] if items == 110 else None
+        epochs.append({"loss": metrics["train_loss"], "acc": acc, **statistics(made)})
     looks = []
-    how_again = {"batch_size": BATCH, "augment": AUGMENTS[how], **generators, "deal": deal}
-    evaluation.reestimate_moments(made, data, compute, **how_again, between=lambda: looks.append(1))
+    how_again = {"batch_size": BATCH, "augment": AUGMENTS[how], "generators": generators, "partition": partition}
+    evaluation.reestimate_batch_norms(made, data, compute, **how_again, between=lambda: looks.append(1))
     compute.evaluation_batch = lambda *_: 5  # several looks on each rank, and on one rank one more
-    found = evaluation.evaluate(made, data, compute, lambda: looks.append(1), ranks)
+    scores = evaluation.evaluate(made, data, compute, lambda: looks.append(1), ranks)
     return {
         "losses": losses[:STEPS],
         "gradients": gradients,
         "epochs": epochs,
-        "weights": {name: one.clone() for name, one in made.state_dict().items()},
-        "reestimated": moments(made),
-        "scores": (found.loss, found.acc),
-        "predicted": found.predicted,
-        "draws": fitting.draws.get_state(),
+        "weights": {name: tensor.clone() for name, tensor in made.state_dict().items()},
+        "reestimated": statistics(made),
+        "scores": (scores.loss, scores.acc),
+        "predicted": scores.predicted,
+        "draws": generators.draws.get_state(),
         "looks": len(looks),
     }
 
 
-def moments(made):
-    return {name: one.clone() for name, one in made.named_buffers()}
+def statistics(made):
+    return {name: tensor.clone() for name, tensor in made.named_buffers()}
 
 
-def same(one, other):
-    torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+def assert_same(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("arm", "count", "items"), CASES)
 def test_ranks_train_as_one_process_does(tmp_path, arm, count, items):
     several = on_ranks(trained, count, tmp_path / "ranks", arm=arm, items=items, count=count)
     alone = trained(Ranks(), arm=arm, items=items, count=count)
-    assert len({found["looks"] for found in several}) == 1  # else a request to stop would find some of them elsewhere
+    assert len({result["looks"] for result in several}) == 1  # else a request to stop would find some of them elsewhere
     assert len(alone["losses"]) == STEPS
     assert max(alone["losses"]) - min(alone["losses"]) > 0.02
-    for found in [*several, alone]:
-        del found["looks"]
-    for found in several:
-        same(found, alone)
-    for found in several[1:]:
-        assert all(torch.equal(found["weights"][name], one) for name, one in several[0]["weights"].items())
+    for result in [*several, alone]:
+        del result["looks"]
+    for result in several:
+        assert_same(result, alone)
+    for result in several[1:]:
+        assert all(torch.equal(result["weights"][name], weight) for name, weight in several[0]["weights"].items())
 
 
 def test_images_that_are_only_read_in_part_train_the_same(tmp_path):
     (first, _) = on_ranks(trained, 2, tmp_path / "ranks", arm="bn", items=101, count=2, how="none")
     alone = trained(Ranks(), arm="bn", items=101, count=2, how="none")
-    same(first["losses"], alone["losses"])
-    same(first["reestimated"], alone["reestimated"])
+    assert_same(first["losses"], alone["losses"])
+    assert_same(first["reestimated"], alone["reestimated"])
 
 
-def test_the_moments_of_a_synchronised_norm_are_the_whole_batchs_and_of_another_its_shards():
+def test_a_synchronised_norm_takes_the_statistics_of_the_whole_batch_and_another_those_of_its_shards():
     whole, sync, apart = (trained(Ranks(), arm=arm, items=110, count=n) for arm, n in BN_ARMS)
-    same(sync["losses"], whole["losses"])
+    assert_same(sync["losses"], whole["losses"])
     assert apart["losses"][0] != pytest.approx(whole["losses"][0], abs=1e-4)
 
 
@@ -155,7 +156,7 @@ class ByHand(nn.Module):
 
     def forward(self, x):
         made, means, variances = [], [], []
-        for part in torch.chunk(x, 1) if self.parts == 1 else dealt_by_hand(x, self.parts):
+        for part in torch.chunk(x, 1) if self.parts == 1 else split_by_hand(x, self.parts):
             rows = part.permute(1, 0, 2, 3).flatten(1)
             mean = rows.sum(1) / rows.shape[1]
             squares = ((rows - mean[:, None]) ** 2).sum(1)
@@ -170,14 +171,14 @@ class ByHand(nn.Module):
         return torch.cat(made)
 
 
-def dealt_by_hand(x, parts):
+def split_by_hand(x, parts):
     """50 images as 17, 17 and 16; 10 as 4, 3 and 3; 2 as 1 and 1."""
-    begin, found = 0, []
+    begin, shards_by_hand = 0, []
     for part in range(parts):
         size = len(x) // parts + (part < len(x) % parts)
-        found += [x[begin : begin + size]] if size else []
+        shards_by_hand += [x[begin : begin + size]] if size else []
         begin += size
-    return found
+    return shards_by_hand
 
 
 @pytest.mark.parametrize(("arm", "items"), [("bn", 110), ("bn_fixed", 102)])
@@ -191,7 +192,7 @@ def test_one_process_with_shards_is_a_plain_loop_that_normalises_each_by_hand(ar
                 setattr(parent, name, made)
                 by_hand[f"{parent_name}.{name}".lstrip(".")] = made
     order, draws = torch.Generator().manual_seed(2), torch.Generator().manual_seed(3)
-    velocity = {name: torch.zeros_like(one) for name, one in plain.named_parameters()}
+    velocity = {name: torch.zeros_like(parameter) for name, parameter in plain.named_parameters()}
     losses = []
     for _ in range(7):
         for batch in torch.randperm(items, generator=order).split(BATCH):
@@ -201,16 +202,16 @@ def test_one_process_with_shards_is_a_plain_loop_that_normalises_each_by_hand(ar
             plain.zero_grad()
             loss.backward()
             with torch.no_grad():
-                for name, one in plain.named_parameters():
-                    decay = DECAY * one if one.dim() > 1 else 0
-                    velocity[name] = MOMENTUM * velocity[name] - rate * (one.grad + decay)
-                    one += velocity[name]
+                for name, parameter in plain.named_parameters():
+                    decay = DECAY * parameter if parameter.dim() > 1 else 0
+                    velocity[name] = MOMENTUM * velocity[name] - rate * (parameter.grad + decay)
+                    parameter += velocity[name]
             losses.append(loss.item())
-    found = trained(Ranks(), arm=arm, items=items, count=3)
-    same(found["losses"], losses[:STEPS])
+    result = trained(Ranks(), arm=arm, items=items, count=3)
+    assert_same(result["losses"], losses[:STEPS])
     for name, layer in by_hand.items():
-        same(found["epochs"][-1][f"{name}.running_mean"], layer.mean)
-        same(found["epochs"][-1][f"{name}.running_var"], layer.variance)
+        assert_same(result["epochs"][-1][f"{name}.running_mean"], layer.mean)
+        assert_same(result["epochs"][-1][f"{name}.running_var"], layer.variance)
 
 
 SHARES = [[4, 3], [5, 0], [0, 1], [2, 2, 0], [1, 7, 3]]
@@ -219,19 +220,19 @@ SHARES = [[4, 3], [5, 0], [0, 1], [2, 2, 0], [1, 7, 3]]
 def normalised(ranks, *, sizes, affine):
     """One rank's part of a batch through a synchronised norm, forth and back."""
     layer, x, upstream = norm_case(sizes, affine)
-    layer = shards.dealt(nn.Sequential(layer), Deal(len(sizes), ranks))
+    layer = shards.sharded(nn.Sequential(layer), BatchPartition(len(sizes), ranks))
     x = x.split(sizes)[ranks.rank].clone().requires_grad_()
     made = layer(x)
     (made * upstream.split(sizes)[ranks.rank]).sum().backward()
-    return made.detach(), x.grad, [one.grad for one in layer.parameters()], moments(layer)
+    return made.detach(), x.grad, [parameter.grad for parameter in layer.parameters()], statistics(layer)
 
 
 def norm_case(sizes, affine):
     generator = torch.Generator().manual_seed(4)
     layer = norm.BatchNorm2d(6, eps=1e-5, affine=affine, sync=True).double()
     with torch.no_grad():
-        for one in layer.parameters():
-            one.copy_(torch.randn(6, generator=generator))
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn(6, generator=generator))
     x, upstream = torch.randn(2, sum(sizes), 6, 5, 4, dtype=torch.float64, generator=generator)
     return layer, 3 * x + 1000, upstream  # far from 0, where sums of squares cancel
 
@@ -239,29 +240,29 @@ def norm_case(sizes, affine):
 @pytest.mark.parametrize("sizes", SHARES, ids=str)
 @pytest.mark.parametrize("affine", [True, False])
 def test_a_synchronised_norm_is_the_whole_batchs(tmp_path, sizes, affine):
-    found = on_ranks(normalised, len(sizes), tmp_path / "ranks", sizes=sizes, affine=affine)
-    made, x_grads, grads, running = zip(*found, strict=True)
+    result = on_ranks(normalised, len(sizes), tmp_path / "ranks", sizes=sizes, affine=affine)
+    made, x_grads, grads, running = zip(*result, strict=True)
     layer, x, upstream = norm_case(sizes, affine)
     layer = nn.Sequential(layer)
     x.requires_grad_()
     whole = layer(x)
     (whole * upstream).sum().backward()
     close = {"rtol": 0, "atol": 1e-12}
-    # The moments' rounding at 1000 is 1e-13 of a pixel; both are compared with it beside each other.
+    # The statistics' rounding at 1000 is 1e-13 of a pixel, which both sides have.
     torch.testing.assert_close(torch.cat(made), whole.detach(), rtol=0, atol=1e-11)
     torch.testing.assert_close(torch.cat(x_grads), x.grad, **close)
-    for expected, *parts in zip([one.grad for one in layer.parameters()], *grads, strict=True):
+    for expected, *parts in zip([parameter.grad for parameter in layer.parameters()], *grads, strict=True):
         torch.testing.assert_close(sum(parts), expected, rtol=1e-12, atol=1e-11)
-    for mine in running:
-        torch.testing.assert_close(mine, moments(layer), rtol=1e-12, atol=1e-12)
+    for of_rank in running:
+        torch.testing.assert_close(of_rank, statistics(layer), rtol=1e-12, atol=1e-12)
 
 
-def test_dealing_changes_no_name_and_no_parameter():
+def test_sharding_changes_no_name_and_no_parameter():
     made = network("bn")
     names, parameters = list(made.state_dict()), list(made.parameters())
-    dealt = shards.dealt(made, Deal(4))
-    assert list(dealt.state_dict()) == names
-    assert all(one is other for one, other in zip(dealt.parameters(), parameters, strict=True))
-    kinds = [type(one) for one in dealt.modules() if isinstance(one, nn.BatchNorm2d)]
+    sharded = shards.sharded(made, BatchPartition(4))
+    assert list(sharded.state_dict()) == names
+    assert all(after is before for after, before in zip(sharded.parameters(), parameters, strict=True))
+    kinds = [type(layer) for layer in sharded.modules() if isinstance(layer, nn.BatchNorm2d)]
     assert kinds.count(norm.BatchNorm2d) == 1  # the input's
-    assert copy.deepcopy(dealt).eval()(images(2).images.double()).shape == (2, 10)
+    assert copy.deepcopy(sharded).eval()(images(2).images.double()).shape == (2, 10)

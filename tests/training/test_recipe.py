@@ -102,9 +102,9 @@ def test_a_cutout_covers_every_pixel_equally_often(monkeypatch):
 
 def test_a_cutout_is_one_square_of_18_that_may_hang_over_the_border(monkeypatch):
     monkeypatch.setattr(augment, "light", lambda images, generator: images)
-    found = patches(3000, torch.Generator().manual_seed(6))
+    changed = patches(3000, torch.Generator().manual_seed(6))
     sides = set()
-    for item in found:
+    for item in changed:
         rows, columns = item.any(1).nonzero()[:, 0], item.any(0).nonzero()[:, 0]
         if not len(rows):
             continue

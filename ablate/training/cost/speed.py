@@ -1,4 +1,4 @@
-"""How fast a network infers, by the clock."""
+"""The speed of a network's inference, by the clock."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from ablate.training.compute import Compute
 
 BATCH = 128
 LEAST, MOST = 5, 1000
-"""Repetitions: as many as take PATIENCE_S, within these bounds."""
+"""Bounds of the number of repetitions, which together take about PATIENCE_S."""
 PATIENCE_S = 0.3
 
 
 def inference(network: nn.Module, images: Tensor, compute: Compute) -> dict[str, float]:
-    """Latency of one image and throughput of batches of 128: medians, and the quartiles as their spread.
+    """Return the latency of one image and the throughput of batches of 128: medians, and quartiles as their spread.
 
     Args:
-        network: folded, where `compute` placed it.
+        network: folded, as `compute` placed it.
         images: (1, C, H, W) uint8, on the device.
         compute: the device and the precision.
     """
-    one, many = images, images.expand(BATCH, -1, -1, -1).contiguous()
+    many = images.expand(BATCH, -1, -1, -1).contiguous()
     with torch.inference_mode():
-        alone = _quartiles(lambda: compute.logits(network, one), compute)
+        single = _quartiles(lambda: compute.logits(network, images), compute)
         batch = _quartiles(lambda: compute.logits(network, many), compute)
     return {
-        "latency_ms": 1e3 * alone[1],
-        "latency_low_ms": 1e3 * alone[0],
-        "latency_high_ms": 1e3 * alone[2],
+        "latency_ms": 1e3 * single[1],
+        "latency_low_ms": 1e3 * single[0],
+        "latency_high_ms": 1e3 * single[2],
         "inference_images_per_s": BATCH / batch[1],
         "inference_low_images_per_s": BATCH / batch[2],
         "inference_high_images_per_s": BATCH / batch[0],
@@ -40,7 +40,7 @@ def inference(network: nn.Module, images: Tensor, compute: Compute) -> dict[str,
 
 
 def _quartiles(step: Callable[[], object], compute: Compute) -> tuple[float, float, float]:
-    """Of a step's seconds, after one that is not timed."""
+    """Return the quartiles of a step's seconds, after a first step that is not timed."""
     _seconds(step, compute)
     taken = [_seconds(step, compute) for _ in range(LEAST)]
     while len(taken) < MOST and sum(taken) < PATIENCE_S:

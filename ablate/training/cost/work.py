@@ -1,4 +1,4 @@
-"""What inference on one image takes, counted exactly from the graph of the folded network."""
+"""The operations and the memory of inference on one image, counted exactly from the graph of the folded network."""
 
 from __future__ import annotations
 
@@ -14,39 +14,42 @@ from ablate.deploy.graph import Graph, Op
 FLOAT_BYTES = 4
 
 NORM_OPS = {"group_norm": 6, "channel_norm": 6}
-"""Operations a number: one addition for the mean, three for the variance, a factor and a summand."""
+"""Operations per number: one addition for the mean, three for the variance, a factor and a summand."""
 
 
 def work(graph: Graph) -> dict[str, int]:
-    """Operations on one image, and the memory of its maps.
+    """Count the operations on one image, and the memory of its maps.
 
-    multiply_adds: of the convolutions, each window whole, at the borders too. multiplications: of these, those that
-        multiply: a weight of 1 bit only says whether to add or to subtract.
-    norm_ops, activation_ops, scale_ops, add_ops, pool_ops: the others, each a multiplication, an addition or a
-        comparison of two numbers. Batch norms are folded: a factor and a summand. Scale is for temperatures, and for
-        the step of weights below 32 bits, once for each number that a convolution gives.
-    inference_peak_bytes: of maps in 32 bits that are in use at one time, at most, the image and the logits excluded;
-        what needs no memory of its own stands where its input stood.
+    multiply_adds: of the convolutions. Every window counts in full, at the borders too.
+    multiplications: those multiply_adds that multiply. A weight of 1 bit only decides between adding and subtracting.
+    norm_ops, activation_ops, scale_ops, add_ops, pool_ops: the other operations, each a multiplication, an addition
+        or a comparison of two numbers. Batch norms are folded: a factor and a summand. scale_ops are for temperatures
+        and for the step of weights below 32 bits, one for each number in a convolution's output.
+    inference_peak_bytes: the most bytes of maps, in 32 bits, at one time, the image and the logits excluded. The
+        output of an operation that works in place needs no memory of its own.
     """
-    told = Counter(dict.fromkeys(("multiply_adds", "multiplications", *_KINDS), 0))
+    counts = Counter(dict.fromkeys(("multiply_adds", "multiplications", *_KINDS), 0))
     for op in graph.ops:
-        told.update(_counted(op))
-    return {**told, "inference_peak_bytes": FLOAT_BYTES * buffers.most_at_once(buffers.buffers(graph))}
+        counts.update(_counted(op))
+    return {**counts, "inference_peak_bytes": FLOAT_BYTES * buffers.most_at_once(buffers.buffers(graph))}
 
 
 def sizes(trained: nn.Module, folded: nn.Module) -> dict[str, int]:
-    """What is stored.
+    """Count what is stored of a network.
 
-    parameters: learned numbers. norm_moments: means and variances that batch norms store.
-    weight_bytes: of the folded network: weights packed at their bits, every other number in 32.
+    parameters: learned numbers.
+    norm_moments: means and variances that batch norms store.
+    weight_bytes: of the folded network, with weights packed at their bits and every other number in 32 bits.
     """
-    norms = [one for one in trained.modules() if isinstance(one, nn.BatchNorm2d) and one.running_mean is not None]
-    packed = {one.weight: one.stored_bits for one in folded.modules() if isinstance(one, FixedConv2d)}
+    norms = [
+        layer for layer in trained.modules() if isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None
+    ]
+    packed = {layer.weight: layer.stored_bits for layer in folded.modules() if isinstance(layer, FixedConv2d)}
     stored = (*folded.parameters(), *folded.buffers())
     return {
-        "parameters": sum(one.numel() for one in trained.parameters()),
-        "norm_moments": sum(2 * one.num_features for one in norms),
-        "weight_bytes": sum(math.ceil(one.numel() * packed.get(one, 8 * FLOAT_BYTES) / 8) for one in stored),
+        "parameters": sum(parameter.numel() for parameter in trained.parameters()),
+        "norm_moments": sum(2 * layer.num_features for layer in norms),
+        "weight_bytes": sum(math.ceil(tensor.numel() * packed.get(tensor, 8 * FLOAT_BYTES) / 8) for tensor in stored),
     }
 
 
