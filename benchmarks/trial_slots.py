@@ -3,9 +3,8 @@
     python benchmarks/trial_slots.py [20-1] [8-1] [--cores 2] [--rounds 5] [--seconds 8]
 
 Every trial is `ablate.training.loop.Training` in a process of its own, as in a study. Each round times both ways,
-one after the other; the ratio is the median of the rounds' ratios. Beside it the CPU seconds a second that a trial
-uses: its share
-of the cores, and no more.
+one after the other; the ratio is the median of the rounds' ratios. The CPU seconds per second that a trial uses show
+that it keeps to its share of the cores.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from trial_throughput import CASES, ours
 
 
 def train(name: str, arm: str, threads: int, for_s: float) -> None:
-    """In a process of its own: train so long from the moment that standard input says go; tell what was done."""
+    """Train in a process of its own for `for_s` seconds once standard input says go; print the rates as JSON."""
     torch.set_num_threads(threads)
     case = CASES[name]
     items = case.batch * (2 if name == "20-1" else 20)
@@ -45,23 +44,21 @@ def cpu_s() -> float:
 
 
 def side_by_side(name: str, arm: str, slots: int, threads: int, for_s: float) -> tuple[float, float]:
-    """Images a second of all slots together, and the CPU seconds a second of the busiest."""
+    """Return the images per second of all slots together, and the CPU seconds per second of the busiest."""
     line = [sys.executable, __file__, "--train", name, arm, str(threads), str(for_s)]
     running = [
         subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, text=True)
         for _ in range(slots)
     ]
-    for one in running:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    told = []
-    for one in running:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    for one in running:
-        told.append(json.loads(one.communicate()[0]))
-    return sum(one["images_per_s"] for one in told), max(one["cpus"] for one in told)
+    for process in running:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    rates = [json.loads(process.communicate()[0]) for process in running]
+    return sum(rate["images_per_s"] for rate in rates), max(rate["cpus"] for rate in rates)
 
 
 def main() -> None:
@@ -75,18 +72,18 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0)
-    asked = parser.parse_args()
-    for name in asked.networks:
+    typed = parser.parse_args()
+    for name in typed.networks:
         apart, together = [], []
-        for _ in range(asked.rounds):
-            apart.append(side_by_side(name, asked.arm, asked.cores, 1, asked.seconds))
-            together.append(side_by_side(name, asked.arm, 1, asked.cores, asked.seconds))
+        for _ in range(typed.rounds):
+            apart.append(side_by_side(name, typed.arm, typed.cores, 1, typed.seconds))
+            together.append(side_by_side(name, typed.arm, 1, typed.cores, typed.seconds))
         ratio = statistics.median(a / b for (a, _), (b, _) in zip(apart, together, strict=True))
         print(
-            f"{name}, {asked.arm}: {asked.cores} slots of 1 thread against 1 slot of {asked.cores}: ratio {ratio:.2f}"
+            f"{name}, {typed.arm}: {typed.cores} slots of 1 thread against 1 slot of {typed.cores}: ratio {ratio:.2f}"
         )
-        for words, found in ((f"{asked.cores} slots", apart), ("1 slot", together)):
-            rates, cpus = ([pair[n] for pair in found] for n in (0, 1))
+        for words, pairs in ((f"{typed.cores} slots", apart), ("1 slot", together)):
+            rates, cpus = ([pair[n] for pair in pairs] for n in (0, 1))
             print(f"  {words}: {statistics.median(rates):.0f} images/s, {statistics.median(cpus):.2f} CPUs a trial")
 
 

@@ -4,12 +4,12 @@
 
 plain: fp32, NCHW, torchvision's transforms image by image in a DataLoader with two workers, `loss.item()` every step.
 ours: `ablate.training.loop.Training`, at fp32, and at bf16 where this CPU has instructions for it, and both compiled.
-bare: forward, backward and SGD on one batch that is there, channels-last and fused: the ceiling.
+bare: forward, backward and SGD on one batch in memory, channels-last and fused: the upper bound.
 All train the same 1-bit network.
 
-Each round times four epochs of each, in turns, to and fro, in one process; a ratio is the median of the rounds'
-ratios, so that a machine that is slow for a while is slow for all. The first epoch of each is not timed, and with it
-neither the compilation, which is told apart, nor the start of the workers.
+Each round times four epochs of each in one process, in an order that alternates. A ratio is the median of the rounds'
+ratios, so that a machine that is slow for a while is slow for all. The first epoch of each is not timed: it compiles,
+which is printed separately, and starts the workers.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ from ablate.networks.resnet_description import wide_resnet
 from ablate.networks.wrn import WideResNet
 from ablate.training.compute import Compute
 from ablate.training.cost.tensors import saved_bytes
-from ablate.training.loop import Recipe, Training
+from ablate.training.generators import Generators
+from ablate.training.loop import Training, TrainingRecipe
 
 LR, MOMENTUM, DECAY = 1e-3, 0.9, 5e-4
 EPOCH_S = 1.5
-"""About so long is an epoch: as many batches as a bare step makes of it."""
+"""The length of an epoch: as many batches as a bare step does in this time."""
 EPOCHS_A_ROUND = 4
 MATRIX = 1536
 ARMS = {"bn": norm.bn(affine=True, eps=1e-5), "srelu": norm.srelu(floor=-1, temperature=10)}
@@ -64,7 +65,7 @@ class Case:
         return WideResNet(arm=ARMS[arm], **shape, generator=generator)
 
     def data(self, items: int) -> InMemory:
-        """Real digits, again and again; else noise, as only its shape matters here."""
+        """Return real digits, repeated; or noise where images have several channels, since only their shape matters."""
         if self.channels == 1:
             digits = load_digits()
             at = np.arange(items) % len(digits.target)
@@ -76,7 +77,7 @@ class Case:
         return InMemory(images, torch.randint(0, 10, (items,), generator=generator))
 
     def training_flop(self) -> float:
-        """Of one image: two a multiply-add, and the backward pass twice the forward's."""
+        """Return the operations of one image: two per multiply-add, and the backward pass has twice the forward's."""
         network = wide_resnet({"depth": self.depth, "width": self.width, "model": {}})
         return 6 * network.multiply_adds(Images(self.channels, self.size, classes=10))
 
@@ -93,8 +94,8 @@ CASES = {
 Epoch = Callable[[], None]
 
 
-class OneByOne(Dataset[tuple[Tensor, int]]):
-    """As torchvision's CIFAR10 does it."""
+class ImageByImage(Dataset[tuple[Tensor, int]]):
+    """Images that are transformed when they are read, as torchvision's CIFAR10 does it."""
 
     def __init__(self, data: InMemory, transform: Callable[[Image.Image], Tensor]):
         self.images = data.images.movedim(1, -1).numpy()
@@ -119,7 +120,7 @@ def plain(case: Case, arm: str, items: int) -> Epoch:
             if isinstance(child, norm.ShiftedReLU):
                 setattr(module, name, Clamp())
     optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
-    images = OneByOne(case.data(items), case.per_image)
+    images = ImageByImage(case.data(items), case.per_image)
     loader = DataLoader(images, case.batch, shuffle=True, num_workers=2, persistent_workers=True)
     criterion = nn.CrossEntropyLoss()
 
@@ -137,7 +138,7 @@ def plain(case: Case, arm: str, items: int) -> Epoch:
 
 def ours(case: Case, arm: str, items: int, precision: str, *, compiled: bool = False) -> Epoch:
     compute = Compute("cpu", precision)
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         epochs=10**6,
         batch_size=case.batch,
         lr=LR,
@@ -147,9 +148,10 @@ def ours(case: Case, arm: str, items: int, precision: str, *, compiled: bool = F
         augment=case.augment,
         compiled=compiled,
     )
-    generators = {"order": torch.Generator().manual_seed(0), "draws": torch.Generator().manual_seed(0)}
+    generators = Generators(order=torch.Generator().manual_seed(0), draws=torch.Generator().manual_seed(0))
     data = case.data(items)
-    epochs = Training(compute.placed(case.network(arm)), data, recipe, **generators, compute=compute).epochs()
+    training = Training(compute.placed(case.network(arm)), data, recipe, generators=generators, compute=compute)
+    epochs = training.epochs()
     return lambda: next(epochs) and None
 
 
@@ -225,11 +227,11 @@ def measure(name: str, arm: str, rounds: int, precisions: list[str]) -> None:
         share = f"{100 * flop / peak[precision]:10.0f}%"
         print(f"{loop:20}{rate:10.0f}{to_plain:9.2f}{100 * of_bare:8.0f}%{flop / 1e9:9.1f}{share}")
     took = [first[loop] - items / statistics.median(rates[loop]) for loop in loops if "compiled" in loop]
-    print(f"compiling took {' and '.join(f'{one:.0f} s' for one in took)} (less where it is in torch's cache)")
+    print(f"compiling took {' and '.join(f'{seconds:.0f} s' for seconds in took)} (less where it is in torch's cache)")
 
 
 def ratio(these: list[float], those: list[float]) -> float:
-    return statistics.median(one / other for one, other in zip(these, those, strict=True))
+    return statistics.median(rate / other for rate, other in zip(these, those, strict=True))
 
 
 def show_saved_bytes(name: str, precisions: list[str]) -> None:
@@ -243,8 +245,8 @@ def show_saved_bytes(name: str, precisions: list[str]) -> None:
             network = compute.placed(case.network(arm))
             kinds = saved_bytes(network, lambda n=network, c=compute: c.logits(n, data.images))
             total[arm] = sum(kinds.values()) / images / 1e6
-            told = ", ".join(f"{kind} {size / images / 1e6:.3f}" for kind, size in kinds.items() if size)
-            print(f"  {precision} {arm:6} {total[arm]:.3f}: {told}")
+            by_kind = ", ".join(f"{kind} {size / images / 1e6:.3f}" for kind, size in kinds.items() if size)
+            print(f"  {precision} {arm:6} {total[arm]:.3f}: {by_kind}")
         print(f"  {precision} srelu / bn: {100 * total['srelu'] / total['bn']:.0f}%")
 
 
@@ -257,16 +259,16 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=["bn"], choices=list(ARMS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    typed = parser.parse_args()
+    torch.set_num_threads(typed.threads)
     precisions = ["fp32"] if hardware.lacks_bf16() else ["fp32", "bf16"]
-    print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {asked.threads} threads")
+    print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {typed.threads} threads")
     if "bf16" not in precisions:
         print("bf16 is not measured: this CPU has no instructions for it")
-    for name in asked.networks:
+    for name in typed.networks:
         show_saved_bytes(name, precisions)
-        for arm in asked.arms:
-            measure(name, arm, asked.rounds, precisions)
+        for arm in typed.arms:
+            measure(name, arm, typed.rounds, precisions)
 
 
 if __name__ == "__main__":
