@@ -20,7 +20,7 @@ from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY
 from ablate.core.levels import show
 from ablate.driver import trained
-from ablate.planning import schema
+from ablate.planning import parts
 from ablate.training import build
 
 Device = Enum("Device", ["auto", "cpu", "cuda"])
@@ -73,7 +73,7 @@ def evaluate(typed: app.Composed) -> int:
         )
     if config["trial"] is not None:
         its_config, directory = trained.find(config["trial"], Path(config["runs"]))
-        schema.check_targets(its_config)
+        parts.check_targets(its_config)
         made = _ours(config["trial"], its_config, directory)
     elif not Path(config["weights"]).is_file():
         what = "is a folder" if Path(config["weights"]).is_dir() else "there is no such file"
@@ -83,7 +83,7 @@ def evaluate(typed: app.Composed) -> int:
     name, dataset = typed.choices["dataset"], config["dataset"]
     if made.dataset is not None:
         name, dataset = _chosen(typed, dataset, made.dataset)
-    for hook in (*schema.hooks({"dataset": dataset}, "check"), *schema.hooks({"dataset": dataset}, "prepare")):
+    for hook in (*parts.hooks({"dataset": dataset}, "check"), *parts.hooks({"dataset": dataset}, "prepare")):
         hook({"dataset": dataset})
 
     device = _device(config["device"], made)
@@ -151,7 +151,7 @@ def _like(card: Any) -> Any:
     """The folded network that a card names, untrained."""
     from ablate.deploy.fold import folded
 
-    schema.check_targets(card.config)
+    parts.check_targets(card.config)
     return folded(build.make_network(card.config, card.shape[0], card.classes))
 
 

@@ -21,7 +21,7 @@ from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
 from ablate.driver import trained
-from ablate.planning import schema
+from ablate.planning import parts
 from ablate.store import manifest, run_directory
 from ablate.tracking import address
 from ablate.training import build
@@ -63,7 +63,7 @@ def export(typed: app.Composed) -> int:
     runs = Path(config["runs"])
     trial_id = _trial_id(config, runs)
     its_config, directory = trained.find(trial_id, runs)
-    schema.check_targets(its_config)
+    parts.check_targets(its_config)
     _check_name(config)
     if config["register"] is not None:
         if not config["register"] or set(config["register"]) & set("/:"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablate import dispatch
 from ablate.core import hardware
-from ablate.planning import schema
+from ablate.planning import parts
 from ablate.planning.settings import DispatchSettings
 from ablate.store.folder import FolderStore
 from ablate.store.run_store import RunStore
@@ -38,8 +38,8 @@ class Data:
         self.everywhere: list[Callable[[], None]] = []
         for config in {repr(config["dataset"]): config for config in configs}.values():
             is_streamed = "workers" in config["dataset"]
-            hooks = [functools.partial(hook, config) for hook in schema.hooks(config, "prepare")]
-            (self.everywhere if on_cluster and is_streamed else self._here).extend(hooks)
+            prepare = [functools.partial(hook, config) for hook in parts.hooks(config, "prepare")]
+            (self.everywhere if on_cluster and is_streamed else self._here).extend(prepare)
 
     def read(self) -> None:
         """Get ready what this machine reads. Raises UsageError where it cannot."""

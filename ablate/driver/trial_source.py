@@ -134,7 +134,7 @@ class TrialSource:
                 self.without.append(cell)
                 continue
             self.chosen[cell] = dict(values)
-            found += self.planned.maker.trials(cell, range(self.planned.seeds[cell]), values)
+            found += self.planned.factory.trials(cell, range(self.planned.seeds[cell]), values)
         return found
 
     def _more_seeds(self) -> list[Trial]:
@@ -144,7 +144,7 @@ class TrialSource:
             if not one.tuning:
                 asked.setdefault(one.cell, set()).add(one.seed)
         more = self._seeds.more(asked)
-        return [self.planned.maker.trial(cell, seed, self.chosen.get(cell)) for cell, seed in more]
+        return [self.planned.factory.trial(cell, seed, self.chosen.get(cell)) for cell, seed in more]
 
     def _told(self) -> dict[str, Any]:
         """What a report must know of the trials so far: those tried, what was chosen, what was drawn for each seed."""
@@ -171,7 +171,7 @@ class TrialSource:
 
     def _drawn(self) -> list[tuple[int, dict[str, Level]]]:
         """The nuisance factors' values of each seed."""
-        keys = self.planned.maker.drawn
+        keys = self.planned.factory.drawn
         by_seed = {one.seed: one.values for one in self.trials.values() if not one.tuning} if keys else {}
         return [(seed, {key: value for key, value in by_seed[seed] if key in keys}) for seed in sorted(by_seed)]
 

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import hydra
 from omegaconf import OmegaConf
 
 from ablate import CONF
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import ADDED_LATER, flatten
 from ablate.core.levels import Level, show
-from ablate.planning import schema
-from ablate.planning.compose import resolved
+from ablate.planning import parts, schema
+from ablate.planning.composition import interpolated
 
 
-def line(config: Mapping[str, Any]) -> str:
-    """What to type after `python -m ablate.run` for the one trial with this config.
+def line(config: Config) -> str:
+    """Return what to type after `python -m ablate.run` for the one trial with this config.
 
     Raises:
-        UsageError: a part of it is none of conf/'s, but one of somebody's own.
+        UsageError: a class or function that it names is a user's own and has no option in conf/.
     """
-    typed = [f"{group}={_option(group, config[group])}" for group in schema.GROUPS_WITH_A_TARGET]
+    typed = [f"{group}={_option(group, config[group])}" for group in parts.GROUPS_WITH_A_TARGET]
     typed += [f"{name}={show(config[name])}" for name in ("bits", "depth", "width", "seed")]
     composed = flatten(_composed(typed))
     in_effect = {key: value for key, value in ADDED_LATER.items() if key in composed} | flatten(config)
@@ -36,8 +36,8 @@ def line(config: Mapping[str, Any]) -> str:
     return shlex.join(typed)
 
 
-def _option(group: str, values: Mapping[str, Any]) -> str:
-    """Of the group's options with the same target, the one that has most values in common with these."""
+def _option(group: str, values: Config) -> str:
+    """Return, of the group's options with the same target, the one that has most values in common with these."""
     alike = {}
     for file in sorted((CONF / group).glob("*.yaml")):
         option = OmegaConf.to_container(OmegaConf.load(file))
@@ -49,14 +49,14 @@ def _option(group: str, values: Mapping[str, Any]) -> str:
     return max(alike, key=lambda name: alike[name])
 
 
-def _composed(typed: Sequence[str]) -> dict[str, Any]:
+def _composed(typed: Sequence[str]) -> Config:
     schema.register()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return resolved(hydra.compose("config", list(typed)))
+        return interpolated(hydra.compose("config", list(typed)))
 
 
 def _quoted(value: Level) -> str:
-    """As Hydra's grammar takes it: anything but plain words in quotes.
+    """Return a value as Hydra's grammar takes it: anything but plain words in quotes.
 
     >>> [_quoted(value) for value in (0.1, None, "data/x", "my images")]
     ['0.1', 'null', 'data/x', "'my images'"]

@@ -1,4 +1,4 @@
-"""Which cells of a study a contrast sets against each other: the rows of its table of margins."""
+"""The pairs of cells that a contrast compares: the rows of a study's table of margins."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def pairs(
     contrast: tuple[str, Sequence[Level]] | None = None,
     base: Cell | None = None,
 ) -> list[Pair]:
-    """The pairs that a study's report compares when nobody asks for others.
+    """Return the pairs that a study's report compares unless others are requested.
 
     Args:
         cells: of the study.
-        factors: with their levels.
-        contrast: a factor and the levels compared, where the study says so.
+        factors: of the study, with their levels.
+        contrast: a factor and the levels compared, where the study names them; the first is compared with each other.
         base: the cell that all others are compared with, in a design that changes one factor at a time.
     """
     if base is not None:
-        return [(base, one) for one in cells if one != base]
+        return [(base, cell) for cell in cells if cell != base]
     if contrast is None:
         contrast = _usual(factors)
     if contrast is None:
@@ -36,17 +36,17 @@ def pairs(
         rest = [level for level in cell.levels if level[0] != factor and not level[0].startswith(f"{factor}.")]
         alike.setdefault(repr(rest), []).append(cell)
     return [
-        (one, other)
+        (cell, other)
         for level in others
         for group in alike.values()
-        for one in group
+        for cell in group
         for other in group
-        if _has(one, factor, first) and _has(other, factor, level) and _match(one, other, factor)
+        if _has(cell, factor, first) and _has(other, factor, level) and _match(cell, other, factor)
     ]
 
 
 def _usual(factors: Mapping[str, Sequence[Level]]) -> tuple[str, Sequence[Level]] | None:
-    """The first level of the contrast that the papers ask about, or else of the first factor, and all others."""
+    """Return the factor and levels compared by default: the papers' contrast where they vary, else the first factor."""
     varied = {name: levels for name, levels in factors.items() if len(levels) > 1}
     name, preferred = PREFERRED
     if name in varied and set(preferred) <= set(varied[name]):
@@ -59,12 +59,12 @@ def _usual(factors: Mapping[str, Sequence[Level]]) -> tuple[str, Sequence[Level]
 
 
 def _has(cell: Cell, factor: str, level: Level) -> bool:
-    """Whether the cell is at that level; true is not 1."""
+    """Return whether the cell is at that level; true is not 1."""
     return repr(dict(cell.levels)[factor]) == repr(level)
 
 
-def _match(one: Cell, other: Cell, factor: str) -> bool:
-    """Whether keys of the factor's own, such as norm.temperature, agree where both cells have them."""
+def _match(cell: Cell, other: Cell, factor: str) -> bool:
+    """Return whether the factor's own keys, such as norm.temperature, agree where both cells have them."""
     second = dict(other.levels)
-    own = [(level, second[name]) for name, level in one.levels if name.startswith(f"{factor}.")]
+    own = [(level, second[name]) for name, level in cell.levels if name.startswith(f"{factor}.")]
     return all(None in pair or pair[0] == pair[1] for pair in own)

@@ -1,7 +1,7 @@
-"""Which cells of a full grid a design has. A cell is a point here: for each factor, the place of its level.
+"""The cells of a full grid that a design has. A cell is a point here: for each factor, the index of its level.
 
-Pure. Factors that are zipped together count as one, whose levels are the tuples. One with a single level is
-constant. The library of designs (pydoe) is imported by the two that need it.
+Pure. Factors that are zipped together count as one factor, whose levels are the tuples. A factor with a single level
+is constant. The library of designs (pydoe) is imported only by the two designs that need it.
 """
 
 from __future__ import annotations
@@ -10,30 +10,30 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeGuard
 
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
-from ablate.core.levels import show
+from ablate.core.levels import Level, is_whole, show
 
 Point = tuple[int, ...]
 
 MOST_LOOKED_AT = 1_000_000
-"""Of a larger grid this many points, drawn at random, are looked at for those of a random design."""
+"""The most points that a random design is chosen from. From a larger grid, this many are drawn at random first."""
 
 MOST_BASIC = 20
-"""A regular fraction has up to 2^20 cells."""
+"""The most basic factors of a regular fraction, which has 2^20 cells then."""
 
 MOST_TRIES = 6_000_000
-"""Steps of the search for a fraction of one resolution, before it settles for less: enough up to 15 factors."""
+"""Steps of the search for a fraction of one resolution, before a lower one is tried: enough up to 15 factors."""
 
 
-def points(design: Mapping[str, Any], sizes: Mapping[str, int], reference: Point) -> Iterable[Point]:
-    """The points of a design, in no order of meaning; of `full` and `random` the whole grid, in its order.
+def points(design: Config, sizes: Mapping[str, int], reference: Point) -> Iterable[Point]:
+    """Return the points of a design in an arbitrary order; of `full` and `random` the whole grid, in its order.
 
     Args:
         design: its `kind`, and `fraction` of a fractional one.
         sizes: the number of levels of each factor, by name.
-        reference: the place of each factor's reference level.
+        reference: the index of each factor's reference level.
 
     Raises:
         UsageError: these factors have no such design; the message says what is allowed.
@@ -55,20 +55,20 @@ def points(design: Mapping[str, Any], sizes: Mapping[str, int], reference: Point
 
 
 def around(center: Point, sizes: Mapping[str, int]) -> Iterator[Point]:
-    """A point, and every other level of each factor alone from there.
+    """Yield a point, and each point that differs from it in one factor alone.
 
     >>> list(around((0, 1), {"norm": 3, "bits": 2}))
     [(0, 1), (1, 1), (2, 1), (0, 0)]
     """
     yield center
-    for place, size in enumerate(sizes.values()):
+    for factor, size in enumerate(sizes.values()):
         for level in range(size):
-            if level != center[place]:
-                yield (*center[:place], level, *center[place + 1 :])
+            if level != center[factor]:
+                yield (*center[:factor], level, *center[factor + 1 :])
 
 
 def bare(sizes: Mapping[str, int], reference: Point) -> Point:
-    """Each factor at its last level other than the reference's.
+    """Return the point with each factor at its last level other than the reference's.
 
     >>> bare({"norm": 3, "bits": 2, "depth": 1}, (0, 1, 0))
     (2, 0, 0)
@@ -79,19 +79,19 @@ def bare(sizes: Mapping[str, int], reference: Point) -> Point:
     )
 
 
-def draw(
-    design: Mapping[str, Any], sizes: Mapping[str, int], reference: Point, keeps: Callable[[Point], bool]
-) -> list[Point]:
-    """`cells` points of those kept, drawn without replacement, the reference first. With more cells, those and more.
+def draw(design: Config, sizes: Mapping[str, int], reference: Point, keeps: Callable[[Point], bool]) -> list[Point]:
+    """Return `cells` of the points that are kept, drawn without replacement; the reference comes first.
+
+    A larger number of cells adds points to those of a smaller number.
 
     Raises:
         UsageError: `cells` or `seed` is not a number that is allowed.
     """
     count, seed = design.get("cells"), design.get("seed")
-    if not _is_whole(seed):
+    if not is_whole(seed):
         raise UsageError(f"design.seed={show(seed)}: allowed: a whole number")
     others = (point for point in _shuffled(seed, list(sizes.values())) if point != reference and keeps(point))
-    wanted = count if _is_whole(count) and count >= 1 else None
+    wanted = count if is_whole(count) and count >= 1 else None
     drawn = [reference, *itertools.islice(others, wanted and wanted - 1)]
     if len(drawn) != wanted:
         raise UsageError(f"design.cells={show(count)}: allowed: a number of cells, 1 to {len(drawn)}")
@@ -99,7 +99,7 @@ def draw(
 
 
 def _shuffled(seed: int, sizes: Sequence[int]) -> Iterator[Point]:
-    """The points of a grid in an order that the seed alone decides, under any release of Python."""
+    """Yield the points of a grid in an order that the seed alone decides, under any release of Python."""
     draws, total = random.Random(seed).random, math.prod(sizes)
     if total <= MOST_LOOKED_AT:
         order: Iterable[int] = sorted(range(total), key=lambda _: draws())
@@ -109,12 +109,12 @@ def _shuffled(seed: int, sizes: Sequence[int]) -> Iterator[Point]:
 
 
 def _point(number: int, sizes: Sequence[int]) -> Point:
-    """The point with this number in the grid's order."""
-    places = []
+    """Return the point with this number in the grid's order."""
+    levels = []
     for size in reversed(sizes):
-        number, place = divmod(number, size)
-        places.append(place)
-    return tuple(reversed(places))
+        number, level = divmod(number, size)
+        levels.append(level)
+    return tuple(reversed(levels))
 
 
 def _varied(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -122,9 +122,10 @@ def _varied(sizes: Mapping[str, int]) -> dict[str, int]:
 
 
 def _folded(rows: Sequence[Sequence[int]], sizes: Mapping[str, int], reference: Point) -> Iterator[Point]:
-    """Rows of coded levels, 0 up, as points; of each factor, the first row's code changes places with the reference.
+    """Yield rows of coded levels, 0 up, as points; the first row becomes the reference.
 
-    Exchanging two codes of a factor keeps every count that a design is balanced by.
+    Of each factor, the first row's code and the reference are exchanged. That keeps every count that a design is
+    balanced by.
     """
     first = rows[0]
     for row in rows:
@@ -139,8 +140,8 @@ def _exchanged(reference: int, first: int, code: int) -> int:
     return {first: reference, reference: first}.get(code, code)
 
 
-def _fraction(fraction: Any, sizes: Mapping[str, int]) -> list[Point]:
-    if not _is_whole(fraction) or fraction < 2:
+def _fraction(fraction: Level, sizes: Mapping[str, int]) -> list[Point]:
+    if not is_whole(fraction) or fraction < 2:
         raise UsageError(
             f"design.fraction={show(fraction)}: allowed: 2, 4, ...: one half, one quarter, ... of the full grid"
         )
@@ -149,12 +150,12 @@ def _fraction(fraction: Any, sizes: Mapping[str, int]) -> list[Point]:
     rows = _subset(fraction, sizes)
     if rows is None:
         allowed = [other for other in range(2, 1 + max(sizes.values())) if _subset(other, sizes)]
-        raise UsageError(f"design.fraction={fraction}: allowed for {_told(sizes)}: {_listed(allowed)}")
+        raise UsageError(f"design.fraction={fraction}: allowed for {_shape(sizes)}: {_listed(allowed)}")
     return rows
 
 
 def _regular(fraction: int, factors: int) -> list[Point]:
-    """The regular fraction of highest resolution, of two-level factors."""
+    """Return the regular fraction of two-level factors with the highest resolution."""
     allowed = [2**left_out for left_out in range(1, factors) if _can_leave_out(left_out, factors)]
     if fraction not in allowed:
         raise UsageError(f"design.fraction={fraction}: allowed for {factors} factors of two levels: {_listed(allowed)}")
@@ -162,20 +163,21 @@ def _regular(fraction: int, factors: int) -> list[Point]:
 
     words = generators(factors, fraction.bit_length() - 1)
     letters = "abcdefghijklmnopqrstuvwxyz"
-    named = ["".join(letter for at, letter in enumerate(letters) if word >> at & 1) for word in words]
+    named = ["".join(letter for bit, letter in enumerate(letters) if word >> bit & 1) for word in words]
     return [tuple(int(code > 0) for code in row) for row in fracfact(" ".join(named))]
 
 
 def _can_leave_out(left_out: int, factors: int) -> bool:
-    """Whether each factor can be a product of its own."""
+    """Return whether there are enough products of basic factors for each factor to have its own."""
     return factors < 2 ** (factors - left_out) and factors - left_out <= MOST_BASIC
 
 
 def generators(factors: int, left_out: int) -> list[int]:
-    """Each two-level factor as a product of basic factors (bits), in the 2^-left_out fraction of highest resolution.
+    """Return each two-level factor as a product of basic factors, in the 2^-left_out fraction of highest resolution.
 
-    The basic factors come first. A generated factor times its product is a word of the defining relation, as is
-    every product of words; the shortest word is the resolution. Griesmer's bound says which there cannot be.
+    A product is a set of bits, one bit for each basic factor; the basic factors come first. A generated factor times
+    its product is a word of the defining relation, as is every product of words. The length of the shortest word is the
+    resolution. Griesmer's bound tells which resolutions are impossible.
 
     >>> generators(4, 1), generators(5, 2)
     ([1, 2, 4, 7], [1, 2, 4, 7, 6])
@@ -185,17 +187,17 @@ def generators(factors: int, left_out: int) -> list[int]:
     basic = factors - left_out
     products = sorted(range(1, 2**basic), key=lambda word: (-word.bit_count(), -word))
     for resolution in range(factors, 2, -1):
-        if sum(math.ceil(resolution / 2**place) for place in range(left_out)) > factors:
+        if sum(math.ceil(resolution / 2**power) for power in range(left_out)) > factors:
             continue
         fitting = [word for word in products if word.bit_count() >= resolution - 1]
-        found = _independent(fitting, [1 << place for place in range(basic, factors)], resolution)
-        if found is not None:
-            return [*(1 << place for place in range(basic)), *found]
+        chosen = _independent(fitting, [1 << bit for bit in range(basic, factors)], resolution)
+        if chosen is not None:
+            return [*(1 << bit for bit in range(basic)), *chosen]
     raise AssertionError(f"{factors} factors, {left_out} left out: main effects are aliased")
 
 
 def resolution(factors: int, fraction: int) -> int:
-    """The length of the shortest word in the defining relation of a regular fraction.
+    """Return the length of the shortest word in the defining relation of a regular fraction.
 
     >>> resolution(3, 2), resolution(5, 2), resolution(7, 16)
     (3, 5, 3)
@@ -203,36 +205,36 @@ def resolution(factors: int, fraction: int) -> int:
     left_out = fraction.bit_length() - 1
     basic = factors - left_out
     relation = [0]
-    for place, product in enumerate(generators(factors, left_out)[basic:], basic):
-        relation += [word ^ product ^ (1 << place) for word in relation]
+    for bit, product in enumerate(generators(factors, left_out)[basic:], basic):
+        relation += [word ^ product ^ (1 << bit) for word in relation]
     return min(word.bit_count() for word in relation[1:])
 
 
 def _independent(products: Sequence[int], generated: Sequence[int], resolution: int) -> list[int] | None:
-    """One of the products for each generated factor (a bit), so that no word is shorter than the resolution.
+    """Return a product for each generated factor (a bit), so that no word is shorter than the resolution.
 
-    None if there is no such choice, or none is found in so many tries.
+    Return None if there is no such choice, or MOST_TRIES steps do not find it.
     """
     tries = iter(range(MOST_TRIES))
 
-    def choose(start: int, place: int, words: Sequence[int]) -> list[int] | None:
-        if place == len(generated):
+    def choose(start: int, factor: int, words: Sequence[int]) -> list[int] | None:
+        if factor == len(generated):
             return []
-        for at in range(start, len(products) - (len(generated) - place) + 1):
+        for index in range(start, len(products) - (len(generated) - factor) + 1):
             if next(tries, None) is None:
                 return None
-            new = [word ^ products[at] ^ generated[place] for word in words]
+            new = [word ^ products[index] ^ generated[factor] for word in words]
             if all(word.bit_count() >= resolution for word in new):
-                rest = choose(at + 1, place + 1, [*words, *new])
+                rest = choose(index + 1, factor + 1, [*words, *new])
                 if rest is not None:
-                    return [products[at], *rest]
+                    return [products[index], *rest]
         return None
 
     return choose(0, 0, [0])
 
 
 def _subset(fraction: int, sizes: Mapping[str, int]) -> list[Point] | None:
-    """The generalized subset design; None where there is none, or it cannot tell the factors' levels apart.
+    """Return the generalized subset design; None where there is none, or main effects are aliased in it.
 
     Source: Surowiec et al., Analytical Chemistry 89 (2017).
     """
@@ -246,7 +248,7 @@ def _subset(fraction: int, sizes: Mapping[str, int]) -> list[Point] | None:
         rows = np.asarray(gsd(levels, fraction))
     except ValueError:
         return None
-    indicators = [rows[:, place] == level for place, size in enumerate(levels) for level in range(1, size)]
+    indicators = [rows[:, factor] == level for factor, size in enumerate(levels) for level in range(1, size)]
     main_effects = np.column_stack([np.ones(len(rows)), *indicators])
     if np.linalg.matrix_rank(main_effects) < main_effects.shape[1]:
         return None
@@ -254,9 +256,9 @@ def _subset(fraction: int, sizes: Mapping[str, int]) -> list[Point] | None:
 
 
 def _screening(sizes: Mapping[str, int]) -> list[Point]:
-    """Plackett and Burman's design: the fewest runs, a multiple of 4, in which main effects are told apart.
+    """Return Plackett and Burman's design: the fewest runs, a multiple of 4, that keep main effects unaliased.
 
-    For a number of runs that the library has no matrix for, the next larger one's first columns are as orthogonal.
+    The library lacks matrices for some numbers of runs. The first columns of the next larger one are as orthogonal.
     """
     for name, size in sizes.items():
         if size > 2:
@@ -274,11 +276,7 @@ def _screening(sizes: Mapping[str, int]) -> list[Point]:
     raise AssertionError
 
 
-def _is_whole(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _told(sizes: Mapping[str, int]) -> str:
+def _shape(sizes: Mapping[str, int]) -> str:
     return " x ".join(map(str, sizes.values())) + " levels"
 
 

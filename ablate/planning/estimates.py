@@ -1,4 +1,4 @@
-"""What a trial will take: seconds and memory, from those that finished in the runs folder, else from counts."""
+"""Estimates of a trial's seconds and memory, from finished trials in the runs folder, else from counts."""
 
 from __future__ import annotations
 
@@ -7,43 +7,45 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ablate import CONF
 from ablate.core import hardware
+from ablate.core.config import Config
 from ablate.core.identity import FOR_THE_PLAN_ONLY, at_current_paths, science, trial_id
 from ablate.networks import description
-from ablate.planning import schema
+from ablate.planning import parts
 from ablate.store import history
 
 PROCESS_BYTES = 400 * 2**20
-"""What a process with torch holds before it trains anything."""
+"""Memory of a process with torch before it trains anything."""
 
 MULTIPLY_ADDS_PER_S = 2e10
-"""Of one CPU core, roughly: to set trials in order where nothing was measured."""
+"""The rate of one CPU core, roughly: it orders trials where nothing was measured."""
 
 UNCOUNTED_EPOCH_S = 60.0
-"""The same for an epoch of a network or a data set without counts."""
+"""The seconds of an epoch, roughly, of a network or a data set without counts."""
 
 
 class Expectations:
-    """Seconds, order and memory of trials that have yet to run; reads the runs folder when first asked.
+    """Estimates of seconds, order and memory of trials that have yet to run; reads the runs folder at first use.
 
     Every `config` is a cell's resolved one, with the keys for the plan only.
     """
 
-    def __init__(self, runs: Path):
+    def __init__(self, runs: Path) -> None:
         self.runs = runs
 
-    def seconds(self, config: Mapping[str, Any]) -> float | None:
-        """The mean of the same cell's other seeds, on the same kind of device.
+    def seconds(self, config: Config) -> float | None:
+        """Return the mean of the same cell's other seeds on the same kind of device; None where nothing is known.
 
-        Else the seconds per multiply-add of the most similar trials there, times this one's multiply-adds.
+        Without such seeds it is this trial's multiply-adds times the seconds per multiply-add of the most similar
+        trials on that kind of device.
         """
         kind = hardware.kind_of_device(config["dispatch"]["gpus_per_trial"])
         if not self._past.kinds.get(kind):
@@ -54,16 +56,16 @@ class Expectations:
         work = training_multiply_adds(config)
         return None if work is None else work * self._s_per_multiply_add(_profile(config), kind)
 
-    def cost(self, config: Mapping[str, Any]) -> float:
-        """How long it takes beside the others, for the longest to go first: seconds, or what stands for them."""
+    def cost(self, config: Config) -> float:
+        """Return what a trial costs compared with others, for the longest to run first: seconds, or a rough guess."""
         seconds = self.seconds(config)
         if seconds is not None:
             return seconds
         work = training_multiply_adds(config)
         return UNCOUNTED_EPOCH_S * config["recipe"]["epochs"] if work is None else work / MULTIPLY_ADDS_PER_S
 
-    def peak_bytes(self, config: Mapping[str, Any]) -> int | None:
-        """The most that the same cell's trials held, on the same kind of device; else `training_bytes`."""
+    def peak_bytes(self, config: Config) -> int | None:
+        """Return the most that the same cell's trials held on the same kind of device; else `training_bytes`."""
         kind = hardware.kind_of_device(config["dispatch"]["gpus_per_trial"])
         measured = self._past.kinds and self._past.peak_bytes.get((_cell(config), kind))
         return measured or training_bytes(config)
@@ -75,26 +77,30 @@ class Expectations:
     def _s_per_multiply_add(self, profile: tuple[Any, ...], kind: str) -> float:
         rates = self._past.kinds[kind]
         if profile not in rates:
-            nearest = max(rates, key=lambda one: [a == b for a, b in zip(one, profile, strict=True)])
+            nearest = max(rates, key=lambda other: [a == b for a, b in zip(other, profile, strict=True)])
             rates[profile] = rates[nearest]
         return statistics.median(rates[profile])
 
 
 class _Past:
-    """kinds: kind of device -> profile -> seconds per multiply-add. The others: (cell, kind) -> measured."""
+    """Measurements of the finished trials in a runs folder.
 
-    def __init__(self, runs: Path):
+    `seconds` and `peak_bytes` are by (cell, kind of device); `kinds` are seconds per multiply-add, by kind of device
+    and then by profile.
+    """
+
+    def __init__(self, runs: Path) -> None:
         self.seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.peak_bytes: dict[tuple[str, str], int] = {}
         self.kinds: dict[str, dict[tuple[Any, ...], list[float]]] = defaultdict(dict)
-        known: dict[str, _Told | None] = {}
+        known: dict[str, _Finished | None] = {}
         for text, metrics, kind in history.finished(runs):
             if text not in known:
-                known[text] = _told(text)
-            told = known[text]
-            if told is None:
+                known[text] = _finished(text)
+            trial = known[text]
+            if trial is None:
                 continue
-            cell, profile, work = told
+            cell, profile, work = trial
             if math.isfinite(metrics.get("wall_s", math.nan)):
                 self.seconds[cell, kind].append(metrics["wall_s"])
                 if work:
@@ -103,23 +109,27 @@ class _Past:
                 self.peak_bytes[cell, kind] = max(self.peak_bytes.get((cell, kind), 0), int(metrics["peak_bytes"]))
 
 
-_Told = tuple[str, tuple[Any, ...], int | None]
-"""Of a finished trial: its cell, its profile, and the multiply-adds of its training."""
+class _Finished(NamedTuple):
+    """A finished trial: its cell, its profile, and the multiply-adds of its training."""
+
+    cell: str
+    profile: tuple[Any, ...]
+    multiply_adds: int | None
 
 
-def _told(text: str) -> _Told | None:
-    """None for a config that is damaged, or of another program's making."""
+def _finished(text: str) -> _Finished | None:
+    """Return what a config tells of its trial; None for one that is damaged, or that another program wrote."""
     try:
         config = at_current_paths(json.loads(text))
-        return _cell(config), _profile(config), training_multiply_adds(_for_the_plan(config))
+        return _Finished(_cell(config), _profile(config), training_multiply_adds(_for_the_plan(config)))
     except (ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException):
         return None
 
 
-def training_multiply_adds(config: Mapping[str, Any]) -> int | None:
-    """Multiply-adds of one trial's training; None where the network has no count, or the data set no shape.
+def training_multiply_adds(config: Config) -> int | None:
+    """Return the multiply-adds of one trial's training; None where the network has no count, or the data set no shape.
 
-    Three times the forward pass's: the gradient of the maps, and that of the weights, cost as much again.
+    They are three times those of the forward pass: the gradients of the maps and of the weights cost as much each.
     """
     dataset, count = config["dataset"], _counted(config, "multiply_adds", description.multiply_adds)
     if count is None:
@@ -129,66 +139,69 @@ def training_multiply_adds(config: Mapping[str, Any]) -> int | None:
     return 3 * count * images * epochs
 
 
-def parameters(config: Mapping[str, Any]) -> int | None:
-    """The network's parameters; None where it has no count, or the data set no shape."""
+def parameters(config: Config) -> int | None:
+    """Return the number of the network's parameters; None where it has no count, or the data set no shape."""
     return _counted(config, "parameters", description.parameters)
 
 
-def _counted(
-    config: Mapping[str, Any], key: str, by_description: Callable[[Mapping[str, Any]], int | None]
-) -> int | None:
+def _counted(config: Config, key: str, by_description: Callable[[Config], int | None]) -> int | None:
     """Return what the function counts that a group's YAML names under `key`, else what its description gives."""
     if "shape" not in config["dataset"]:
         return None
-    counts = schema.hooks(config, key)
+    counts = parts.hooks(config, key)
     if not counts:
         return by_description(config)
     count: int = counts[0](config)
     return count
 
 
-def training_bytes(config: Mapping[str, Any]) -> int | None:
-    """Memory at the peak of training, roughly: a batch's maps, and weights, gradients, velocity and one copy."""
-    learned, kept = parameters(config), _counted(config, "kept_maps", description.kept_maps)
-    if learned is None or kept is None:
+def training_bytes(config: Config) -> int | None:
+    """Return the memory at the peak of training, roughly; None where the network has no counts.
+
+    It holds the maps of a batch, the weights, their gradients and velocity, and one copy of the weights.
+    """
+    learned, maps = parameters(config), _counted(config, "kept_maps", description.kept_maps)
+    if learned is None or maps is None:
         return None
     recipe = config["recipe"]
-    workers = config.get("dispatch", {}).get("workers_per_trial", 1)
+    workers: int = config.get("dispatch", {}).get("workers_per_trial", 1)
     at_once: int = -(-min(recipe["batch_size"], recipe.get("micro_batch") or recipe["batch_size"]) // workers)
-    a_number = 2 if recipe.get("precision") in ("bf16", "fp16") else 4
-    return PROCESS_BYTES + a_number * kept * at_once + 4 * 4 * learned
+    bytes_per_number = 2 if recipe.get("precision") in ("bf16", "fp16") else 4
+    return PROCESS_BYTES + bytes_per_number * maps * at_once + 4 * 4 * learned
 
 
-def _cell(config: Mapping[str, Any]) -> str:
+def _cell(config: Config) -> str:
     return trial_id(science(config))
 
 
-def _profile(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the seconds of a multiply-add depend on, what matters most first."""
+def _profile(config: Config) -> tuple[Any, ...]:
+    """Return the values that the seconds of a multiply-add depend on, the most important first."""
     recipe = config["recipe"]
     targets = (config[group].get("_target_") for group in ("model", "dataset", "norm"))
     how = recipe.get("precision", "fp32"), recipe.get("compile", False), recipe.get("micro_batch")
     return (*targets, *how, config["width"], config["depth"], recipe["batch_size"], config["bits"], recipe["augment"])
 
 
-def _for_the_plan(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A finished trial's config with the counts and the shape that our YAML gives for its network and data set."""
+def _for_the_plan(config: Config) -> Config:
+    """Return a finished trial's config with the counts and the shape that our YAML gives its network and data set."""
     model = {**_yaml("model").get(config["model"].get("_target_"), {}), **config["model"]}
     return {**config, "model": model, "dataset": _with_shape(json.dumps(config["dataset"]))}
 
 
 @functools.lru_cache
-def _with_shape(dataset: str) -> dict[str, Any]:
-    """A data set's config with its shape, which may follow from its other keys."""
+def _with_shape(dataset: str) -> Config:
+    """Return a data set's config with its shape, which may follow from its other keys."""
     config = json.loads(dataset)
     keys = _yaml("dataset").get(config.get("_target_"), {})
     holder = OmegaConf.create({"dataset": {**config, **{key: keys[key] for key in keys if key == "shape"}}})
-    return OmegaConf.to_container(holder, resolve=True)["dataset"]  # type: ignore[call-overload,index,return-value]
+    resolved = OmegaConf.to_container(holder.dataset, resolve=True)
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
 
 
 @functools.cache
-def _yaml(group: str) -> dict[str, dict[str, Any]]:
-    """_target_ -> the keys of its YAML that serve the plan only."""
+def _yaml(group: str) -> dict[str, Config]:
+    """Return, by the _target_ of each option of a group, the keys of its YAML that serve the plan only."""
     files = [OmegaConf.to_container(OmegaConf.load(file)) for file in sorted((CONF / group).glob("*.yaml"))]
     return {
         file["_target_"]: {key: file[key] for key in FOR_THE_PLAN_ONLY if key in file}

@@ -1,4 +1,7 @@
-"""Nuisance factors: values that differ from seed to seed, and are the same in every arm: margins average over them."""
+"""Nuisance factors: values that differ between seeds and are the same in every cell.
+
+Margins average over them.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from ablate.planning.search_space import Space
 
 
 def draw(space: Space, seed: int) -> dict[str, Level]:
-    """The values of one seed: they cover the space evenly, however many seeds there are.
+    """Return the values of one seed. Over the seeds, however many, they cover the space evenly.
 
-    Each key takes a step of its own through a low-discrepancy sequence, from a start that its name and its range give.
+    Each key has its own low-discrepancy sequence, with a start that follows from the key and its range.
 
     Args:
         space: what the values are drawn from.
@@ -28,7 +31,7 @@ def draw(space: Space, seed: int) -> dict[str, Level]:
 
 
 def _radical_inverse(number: int, base: int) -> float:
-    """The digits of a number mirrored at the point.
+    """Return the digits of a number in a base, mirrored at the point.
 
     >>> [_radical_inverse(number, 2) for number in (1, 2, 3, 4)]
     [0.5, 0.25, 0.75, 0.125]
@@ -46,5 +49,7 @@ def _start(name: str) -> float:
 
 
 def _primes() -> Iterator[int]:
-    """2, 3, 5 and so on."""
-    return (n for n in itertools.count(2) if all(n % d for d in range(2, int(n**0.5) + 1)))
+    """Yield the prime numbers in ascending order."""
+    return (
+        number for number in itertools.count(2) if all(number % divisor for divisor in range(2, int(number**0.5) + 1))
+    )

@@ -1,13 +1,13 @@
 """A study written down as a file: conf/preset/NAME.yaml -> the lines that one would type after -m.
 
-A line is a grid, typed as after -m. A study may need several: in a table of a paper the epochs follow the
-network. Its keys:
+A line is a grid, typed as after -m. A study may need several: in a table of a paper, the number of epochs depends on
+the network. The keys of the file:
 
 grids       the lines
-common      what stands in each of them
-smoke       what replaces keys of them under scale=smoke: one line for all, or one a grid
-follows     keys that the lines set differently because of a factor, and that are none themselves
-contrast    what the report compares: factor and levels
+common      words that every line has
+smoke       words that replace a line's own under scale=smoke: one line for all grids, or one a grid
+follows     keys that the lines set differently because of a factor, and that are no factors themselves
+contrast    what the report compares: a factor and two levels
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.levels import Level
+from ablate.planning.typed_selection import is_list_of_text
 
 KEYS = ("grids", "common", "smoke", "follows", "contrast")
 
@@ -28,7 +29,14 @@ NOT_IN_A_LINE = ("preset", "scale", "study", "mode", "retry", "runs", "dispatch"
 
 @dataclass(frozen=True)
 class Preset:
-    """lines: the words after -m, a sequence for each grid. name: what the study is called; None with no preset."""
+    """The lines of a study.
+
+    Attributes:
+        lines: the words after -m, a sequence for each grid.
+        name: of the study; None without a preset.
+        follows: keys that differ between the lines because of a factor, and that are no factors themselves.
+        contrast: the factor and the levels that the report compares; None where the file names none.
+    """
 
     lines: Sequence[Sequence[str]]
     name: str | None = None
@@ -36,40 +44,46 @@ class Preset:
     contrast: tuple[str, Sequence[Level]] | None = None
 
 
-def read(name: str, values: Any, typed: Sequence[str], *, smoke: bool) -> Preset:
-    """The lines of a preset, with what was `typed` beside it: that replaces the same keys in every line.
+def read(name: str, values: object, typed: Sequence[str], *, smoke: bool) -> Preset:
+    """Return the lines of a preset.
+
+    Args:
+        name: of the preset.
+        values: what its file holds.
+        typed: the words typed beside it; they replace the same keys in every line.
+        smoke: whether its small form is requested.
 
     Raises:
         UsageError: the file lacks `grids`, or has another key or form than those above.
     """
-    held = _checked(name, values)
-    grids = [_words(name, "grids", grid) for grid in held["grids"]]
-    common = _words(name, "common", held.get("common") or "")
+    file = _checked(name, values)
+    grids = [_words(name, "grids", grid) for grid in file["grids"]]
+    common = _words(name, "common", file.get("common") or "")
     small: Sequence[Sequence[str]] = [()] * len(grids)
     if smoke:
-        small = _smoke(name, held.get("smoke"), len(grids))
-    contrast = held.get("contrast")
+        small = _smoke(name, file.get("smoke"), len(grids))
+    contrast = file.get("contrast")
     return Preset(
         [_last_of_each_key([*common, *grid, *fewer, *typed]) for grid, fewer in zip(grids, small, strict=True)],
         f"{name}-smoke" if smoke else name,
-        tuple(held.get("follows") or ()),
+        tuple(file.get("follows") or ()),
         (contrast["factor"], contrast["levels"]) if contrast else None,
     )
 
 
-def _checked(name: str, values: Any) -> Mapping[str, Any]:
+def _checked(name: str, values: object) -> Config:
     where = f"preset={name}: its file's"
     if not isinstance(values, Mapping):
         raise UsageError(f"preset={name}: its file holds no keys; allowed: {', '.join(KEYS)}")
     for key in values:
         if key not in KEYS:
             raise UsageError(f"{where} {key}: no such key; allowed: {', '.join(KEYS)}")
-    if not _is_list_of_text(values.get("grids")) or not values["grids"]:
+    if not is_list_of_text(values.get("grids")) or not values["grids"]:
         raise UsageError(f"{where} grids: allowed: a list of lines as typed after -m")
     if not isinstance(values.get("common") or "", str):
         raise UsageError(f"{where} common: allowed: a line as typed after -m")
     follows = values.get("follows")
-    if follows is not None and not _is_list_of_text(follows):
+    if follows is not None and not is_list_of_text(follows):
         raise UsageError(f"{where} follows={follows}: allowed: a list of keys, [recipe.epochs]")
     contrast = values.get("contrast")
     if contrast is not None and not _is_contrast(contrast):
@@ -77,11 +91,7 @@ def _checked(name: str, values: Any) -> Mapping[str, Any]:
     return values
 
 
-def _is_list_of_text(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-def _is_contrast(value: Any) -> bool:
+def _is_contrast(value: object) -> bool:
     if not isinstance(value, Mapping) or set(value) != {"factor", "levels"}:
         return False
     levels = value["levels"]
@@ -89,7 +99,7 @@ def _is_contrast(value: Any) -> bool:
 
 
 def _words(name: str, key: str, line: str) -> list[str]:
-    """The words of a line, none of which says where, how or under which name the study runs."""
+    """Return the words of a line; raise UsageError for one that says where, how or under which name a study runs."""
     try:
         words = shlex.split(line)
     except ValueError as error:
@@ -100,11 +110,11 @@ def _words(name: str, key: str, line: str) -> list[str]:
     return words
 
 
-def _smoke(name: str, held: Any, grids: int) -> Sequence[Sequence[str]]:
-    if not held:
+def _smoke(name: str, smoke: object, grids: int) -> Sequence[Sequence[str]]:
+    if not smoke:
         raise UsageError(f"scale=smoke: preset={name} has no smoke form; allowed: scale=full")
-    lines = [held] * grids if isinstance(held, str) else held
-    if not _is_list_of_text(lines):
+    lines = [smoke] * grids if isinstance(smoke, str) else smoke
+    if not is_list_of_text(lines):
         raise UsageError(f"preset={name}: its file's smoke: allowed: a line as typed after -m, or one a grid")
     if len(lines) != grids:
         raise UsageError(f"preset={name}: {len(lines)} smoke lines, {grids} grids; allowed: one a grid, or one for all")
@@ -116,7 +126,7 @@ def _key(word: str) -> str:
 
 
 def _last_of_each_key(words: Sequence[str]) -> list[str]:
-    """The words, a later one in the place of an earlier one for the same key."""
+    """Return the words; for each key the last word, where the key was typed first."""
     last: dict[str, str] = {}
     for word in words:
         last[_key(word)] = word

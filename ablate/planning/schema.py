@@ -1,12 +1,11 @@
-"""Types and ranges of the config: what Hydra refuses while it composes, and what `check` refuses after."""
+"""Types and ranges of the config: the types that Hydra checks while it composes, and what `check` checks after.
+
+A key without a default here must be in conf/.
+"""
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -16,12 +15,12 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from ablate.core import urls
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
-from ablate.core.hooks import Hook, hook_of
 from ablate.core.identity import flatten
-from ablate.core.levels import show
+from ablate.core.levels import is_number, show
 from ablate.networks import description
-from ablate.planning import checks
+from ablate.planning import checks, parts
 from ablate.planning.settings import CheckpointSettings
 
 Mode = Enum("Mode", ["run", "plan"])
@@ -29,7 +28,7 @@ Scale = Enum("Scale", ["full", "smoke"])
 Retry = Enum("Retry", ["none", "failed"])
 Schedule = Enum("Schedule", ["warm_restarts", "cosine", "step"])
 Augment = Enum("Augment", ["none", "crop", "light", "cutout", "scale_crop_flip"])
-Moments = Enum("Moments", ["reestimated", "running"])
+NormStatistics = Enum("NormStatistics", ["reestimated", "running"])
 Precision = Enum("Precision", ["fp32", "tf32", "bf16", "fp16"])
 Executor = Enum("Executor", ["ray", "in_process", "cluster"])
 Sampler = Enum("Sampler", ["none", "tpe", "random", "grid"])
@@ -38,7 +37,7 @@ Keep = Enum("Keep", ["none", "weights", "all"])
 
 
 @dataclass
-class Recipe:
+class RecipeSchema:
     epochs: int = MISSING
     batch_size: int = MISSING
     lr: float = MISSING
@@ -47,7 +46,7 @@ class Recipe:
     momentum: float = MISSING
     weight_decay: float = MISSING
     augment: Augment = MISSING
-    moments: Moments = MISSING
+    moments: NormStatistics = MISSING
     precision: Precision = MISSING
     compile: bool = MISSING
     micro_batch: int | None = MISSING
@@ -55,7 +54,7 @@ class Recipe:
 
 
 @dataclass
-class Dispatch:
+class DispatchSchema:
     executor: Executor = MISSING
     cpus_per_trial: float = MISSING
     gpus_per_trial: float | None = None
@@ -66,7 +65,7 @@ class Dispatch:
 
 
 @dataclass
-class Tune:
+class TuneSchema:
     sampler: Sampler = Sampler.none
     trials: int | None = None
     epochs: int | None = None
@@ -78,27 +77,27 @@ class Tune:
 
 
 @dataclass
-class Checkpoint:
+class CheckpointSchema:
     every: str = MISSING
     keep: Keep = MISSING
 
 
 @dataclass
-class Track:
+class TrackSchema:
     uri: str | None = MISSING
 
 
 @dataclass
-class Config:
-    """The root of conf/config.yaml. model, norm and dataset are open: their YAML names a class."""
+class Schema:
+    """The root of conf/config.yaml. model, norm and dataset are open: their YAML names a class or function."""
 
     model: Any = MISSING
     norm: Any = MISSING
     dataset: Any = MISSING
     preset: Any = None
-    recipe: Recipe = MISSING
+    recipe: RecipeSchema = MISSING
     design: Any = MISSING
-    tune: Tune = field(default_factory=Tune)
+    tune: TuneSchema = field(default_factory=TuneSchema)
     bits: int = MISSING
     depth: int = MISSING
     width: int | float = MISSING
@@ -119,14 +118,20 @@ class Config:
     runs: str = MISSING
     storage: str | None = None
     cost: bool = MISSING
-    checkpoint: Checkpoint = MISSING
-    dispatch: Dispatch = MISSING
-    track: Track = MISSING
+    checkpoint: CheckpointSchema = MISSING
+    dispatch: DispatchSchema = MISSING
+    track: TrackSchema = MISSING
 
 
-def _number(least: float, most: float = math.inf, *, above: bool = False) -> tuple[Callable[[Any], bool], str]:
-    def fits(value: Any) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+_Range = tuple[Callable[[object], bool], str]
+"""Returns whether a value is allowed, and says in words which values are."""
+
+
+def _number(least: float, most: float = math.inf, *, above: bool = False) -> _Range:
+    """Return the range from `least` to `most`, both included; with `above`, `least` is not."""
+
+    def fits(value: object) -> bool:
+        if not is_number(value) or not math.isfinite(value):
             return False
         return (value > least if above else value >= least) and value <= most
 
@@ -136,11 +141,11 @@ def _number(least: float, most: float = math.inf, *, above: bool = False) -> tup
 
 
 FIRST_SEEDS = 3
-"""Of every cell, with seeds=auto: the fewest that show a spread worth a test."""
+"""Seeds that every cell begins with under seeds=auto: the fewest that show a spread worth a test."""
 
 _FROM_1_TO_10_000 = _number(1, 10_000)
 
-_ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+_ALLOWED: Mapping[str, _Range] = {
     "bits": (lambda value: value in (1, 2, 4, 8, 32), "1, 2, 4, 8, 32"),
     "width": _number(0, 1000, above=True),
     "seeds": (lambda value: value == "auto" or _FROM_1_TO_10_000[0](value), f"{_FROM_1_TO_10_000[1]}, or auto"),
@@ -165,45 +170,44 @@ _ALLOWED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-_KEYS = tuple(field.name for field in fields(Config))
-_NEEDED = tuple(field.name for field in fields(Config) if field.default is MISSING)
+_KEYS = tuple(field.name for field in fields(Schema))
+_NEEDED = tuple(field.name for field in fields(Schema) if field.default is MISSING)
 _KEYS_OF = {
     name: tuple(field.name for field in fields(kind))
     for name, kind in (
-        ("recipe", Recipe),
-        ("dispatch", Dispatch),
-        ("track", Track),
-        ("checkpoint", Checkpoint),
-        ("tune", Tune),
+        ("recipe", RecipeSchema),
+        ("dispatch", DispatchSchema),
+        ("track", TrackSchema),
+        ("checkpoint", CheckpointSchema),
+        ("tune", TuneSchema),
     )
 }
 
 
 OPEN = ("when", "reference", "nuisance", "tune.space")
-"""Nodes in which any key may be typed, without Hydra's `+`."""
-
-
-GROUPS_WITH_A_TARGET = ("model", "norm", "dataset")
-
+"""Nodes in which any key may be typed without Hydra's `+`."""
 
 HINTED_BATCH = 125
-"""The batch size that a data set's hint of a learning rate is for."""
+"""The batch size that a data set's hinted learning rate is for."""
 
 
 def register() -> None:
     """Give Hydra the types and the resolver that conf/ asks for by name."""
     OmegaConf.register_new_resolver("scaled_lr", lambda lr, batch_size: lr * batch_size / HINTED_BATCH, replace=True)
-    root = OmegaConf.structured(Config)
+    root = OmegaConf.structured(Schema)
     for node in OPEN:
         OmegaConf.set_struct(OmegaConf.select(root, node), False)
     ConfigStore.instance().store(name="schema", node=root)
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Raise UsageError, in one line, for a value out of range or one that a part's own check refuses.
+def check(config: Config) -> None:
+    """Check a config before anything runs.
 
     Args:
-        config: resolved and plain, `check` keys of the groups included.
+        config: resolved and plain, with the `check` keys of its groups.
+
+    Raises:
+        UsageError: a value is out of range, or a group's own check refuses it.
     """
     for key in config:
         if key not in _KEYS:
@@ -211,16 +215,16 @@ def check(config: Mapping[str, Any]) -> None:
     for key in _NEEDED:
         if key not in config:
             raise UsageError(f"{key}: taken out with ~; allowed: {key}=VALUE")
-    for name, inside in _KEYS_OF.items():
+    for name, known in _KEYS_OF.items():
         for key in config[name]:
-            if key not in inside:
-                raise UsageError(f"{name}.{key}={config[name][key]}: no such key; allowed: {', '.join(inside)}")
+            if key not in known:
+                raise UsageError(f"{name}.{key}={config[name][key]}: no such key; allowed: {', '.join(known)}")
     for key, (fits, allowed) in _ALLOWED.items():
         holder, _, last = key.rpartition(".")
         value = (config[holder] if holder else config).get(last)
         if value is not None and not fits(value):
             raise UsageError(f"{key}={show(flatten(config)[key])}: allowed: {allowed}")
-    check_targets(config)
+    parts.check_targets(config)
     checks.micro_batch(config)
     checks.shards(config)
     checks.augment(config)
@@ -229,58 +233,17 @@ def check(config: Mapping[str, Any]) -> None:
     if config["tune"]["storage"] is not None:
         urls.refuse_password("tune.storage", config["tune"]["storage"])
     description.check(config)
-    for hook in hooks(config, "check"):
+    for hook in parts.hooks(config, "check"):
         hook(config)
 
 
-def _check_cluster(how: Mapping[str, Any], storage: str | None) -> None:
-    is_cluster, workers = how["executor"] == "cluster", how["workers_per_trial"]
+def _check_cluster(dispatch: Config, storage: str | None) -> None:
+    is_cluster, workers = dispatch["executor"] == "cluster", dispatch["workers_per_trial"]
     for key in ("address", "jobs"):
-        if how.get(key) is not None and not is_cluster:
-            raise UsageError(f"dispatch.{key}={how[key]}: for a cluster; allowed: with dispatch=cluster")
+        if dispatch.get(key) is not None and not is_cluster:
+            raise UsageError(f"dispatch.{key}={dispatch[key]}: for a cluster; allowed: with dispatch=cluster")
     if is_cluster and workers > 1 and storage is not None:
         raise UsageError(
             f"dispatch.workers_per_trial={workers} storage={storage}: a trial's processes share its run directory; "
             "allowed with dispatch=cluster: a folder of all machines, in runs="
         )
-
-
-def hooks(config: Mapping[str, Any], name: str) -> list[Hook]:
-    """Return the functions of the config that the groups' YAML names, in every group that has the key.
-
-    `check` (torch-free) raises UsageError, `prepare` works before a run, `multiply_adds` counts an image's.
-    """
-    groups = (value for value in config.values() if isinstance(value, Mapping))
-    return [hook for group in groups if (hook := hook_of(group, name))]
-
-
-def check_targets(config: Mapping[str, Any]) -> None:
-    """Raise UsageError where a group names a class or function of a module that is not on the Python path."""
-    for name in GROUPS_WITH_A_TARGET:
-        _check_target(name, config[name])
-
-
-def _check_target(name: str, group: Any) -> None:
-    """Find the module that a group's `_target_` names, without importing it."""
-    if not isinstance(group, Mapping) or "_target_" not in group:
-        raise UsageError(f"{name}={group}: allowed: one of its options, or values with a _target_")
-    target = str(group["_target_"])
-    module = target.rpartition(".")[0]
-    try:
-        found = bool(module) and _is_found(module, tuple(sys.path), os.getcwd())
-    except ImportError:
-        found = False
-    if not found:
-        raise UsageError(f"{name}._target_={target}: no such module; allowed: package.module.Name, on the Python path")
-
-
-@functools.lru_cache
-def _is_found(module: str, _path: tuple[str, ...], _cwd: str) -> bool:
-    """Whether Python finds it there; remembered where it does, since each look costs as much as a cell's plan.
-
-    Raises:
-        ImportError: it does not; that is not remembered.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise ImportError(module)
-    return True

@@ -1,4 +1,4 @@
-"""What a key may be drawn from, as typed after `tune.space.` or `nuisance.`: levels, or a range.
+"""The space that a key is drawn from, as typed after `tune.space.` or `nuisance.`: levels, or a range.
 
 The grammar is Hydra's for sweeps: a,b  choice(a,b)  range(1,9,2)  interval(0.1,1)  tag(log,interval(1e-3,1)).
 """
@@ -14,38 +14,43 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 
 from ablate.core.errors import UsageError
-from ablate.core.levels import Level, show
+from ablate.core.levels import Level, is_number, show
 
 DIGITS = 4
 """Significant digits of a number drawn from a range: enough to tell recipes apart, few enough to type again."""
 
 FORMS = "a,b  choice(a,b)  range(1,9)  interval(0.1,1)  tag(log,interval(1e-3,1))"
 
+EDGE = 0.05
+"""The share of a range, on each side, in which a value counts as near the end."""
+
 
 @dataclass(frozen=True)
 class Levels:
-    """Any of these."""
+    """A list of levels, each as likely as any other."""
 
     levels: tuple[Level, ...]
 
     @property
     def size(self) -> float:
+        """The number of levels."""
         return len(self.levels)
 
     @property
     def ends(self) -> tuple[Level, ...]:
+        """All the levels: each of them may be out of range."""
         return self.levels
 
     def at(self, share: float) -> Level:
-        """The level at a share of the way, 0 to below 1."""
+        """Return the level at a share of the way, 0 to below 1."""
         return self.levels[int(share * len(self.levels))]
 
     def edge(self, value: Level) -> str:
-        """Where the levels are numbers and the value is the last of them on one side: lowest, or highest."""
-        numbers = [level for level in self.levels if _is_number(level)]
+        """Return "lowest" or "highest" for a value at that end of numeric levels, else ""."""
+        numbers = [level for level in self.levels if is_number(level)]
         if len(numbers) < len(self.levels) or len(numbers) < 2:
             return ""
-        return "lowest" if value == min(numbers) else "highest" if value == max(numbers) else ""  # type: ignore[type-var]
+        return "lowest" if value == min(numbers) else "highest" if value == max(numbers) else ""
 
     def __str__(self) -> str:
         return ", ".join(map(show, self.levels))
@@ -53,7 +58,14 @@ class Levels:
 
 @dataclass(frozen=True)
 class Range:
-    """Any number from `low` to `high`, both included: whole ones with `whole`, evenly in the logarithm with `log`."""
+    """Any number from `low` to `high`, both included.
+
+    Attributes:
+        low: the lowest number.
+        high: the highest number.
+        log: whether numbers are spread evenly in their logarithm.
+        whole: whether they are whole numbers.
+    """
 
     low: float
     high: float
@@ -62,20 +74,22 @@ class Range:
 
     @property
     def size(self) -> float:
+        """The count of numbers; infinite unless they are whole."""
         return self.high - self.low + 1 if self.whole else math.inf
 
     @property
     def ends(self) -> tuple[Level, ...]:
+        """The lowest and the highest number, as a config holds them."""
         return (self.rounded(self.low), self.rounded(self.high))
 
     def at(self, share: float) -> Level:
-        """The number at a share of the way, 0 to below 1."""
+        """Return the number at a share of the way, 0 to below 1."""
         low, high = (self.low, self.high + 1) if self.whole else (self.low, self.high)
         value = low * (high / low) ** share if self.log else low + share * (high - low)
         return self.rounded(math.floor(value) if self.whole else value)
 
     def rounded(self, value: float) -> Level:
-        """The number as a config holds it, within the range.
+        """Return the number as a config holds it, within the range.
 
         >>> Range(0.001, 1.0, log=True).rounded(0.0123456)
         0.01235
@@ -85,13 +99,13 @@ class Range:
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
     def edge(self, value: Level) -> str:
-        """Where the value lies in the outer twentieth of the range on one side: lowest, near the highest, and so on."""
-        if not _is_number(value):
+        """Return "lowest", "near the lowest" or the same of the highest in the outer twentieth of a side, else ""."""
+        if not is_number(value):
             return ""
-        place, low, high = (float(one) for one in (value, self.low, self.high))  # type: ignore[arg-type]
+        position, low, high = float(value), float(self.low), float(self.high)
         if self.log:
-            place, low, high = math.log(place), math.log(low), math.log(high)
-        share = (place - low) / (high - low)
+            position, low, high = math.log(position), math.log(low), math.log(high)
+        share = (position - low) / (high - low)
         if EDGE <= share <= 1 - EDGE:
             return ""
         side = "lowest" if share < EDGE else "highest"
@@ -102,29 +116,27 @@ class Range:
         return f"{show(self.ends[0])} to {show(self.ends[1])}" + (f" ({kind})" if kind else "")
 
 
-EDGE = 0.05
-
 Dimension = Levels | Range
 Space = Mapping[str, Dimension]
 """Config key -> what it may be drawn from."""
 
 
-def taken(words: Sequence[str], prefix: str) -> tuple[Space, list[str]]:
-    """The space that the words after a prefix span, and the other words.
+def split(words: Sequence[str], prefix: str) -> tuple[Space, list[str]]:
+    """Return the space that the words after a prefix span, and the other words.
 
     Raises:
-        UsageError: a word spans nothing, or a key stands there twice.
+        UsageError: a word spans nothing, or a key is typed twice.
     """
     space: dict[str, Dimension] = {}
-    rest = []
+    others = []
     for word in words:
         key, equals, _ = word.partition("=")
         if not key.lstrip("+").startswith(f"{prefix}."):
-            rest.append(word)
+            others.append(word)
             continue
         name = key.lstrip("+").removeprefix(f"{prefix}.")
         if name in space:
-            raise UsageError(f"{word}: {name} stands there twice; allowed: once")
+            raise UsageError(f"{word}: {name} is typed twice; allowed: once")
         if not (name and equals):
             raise UsageError(f"{word}: allowed: {prefix}.KEY={FORMS}")
         try:
@@ -132,7 +144,7 @@ def taken(words: Sequence[str], prefix: str) -> tuple[Space, list[str]]:
         except HydraException as error:
             raise UsageError(f"{word}: allowed: {FORMS}") from error
         space[name] = _dimension(override, word)
-    return space, rest
+    return space, others
 
 
 def _dimension(override: Override, typed: str) -> Dimension:
@@ -153,12 +165,12 @@ def _dimension(override: Override, typed: str) -> Dimension:
     return Levels(plain)
 
 
-def _range(asked: IntervalSweep, typed: str) -> Range:
-    unknown = asked.tags - {"log"}
+def _range(interval: IntervalSweep, typed: str) -> Range:
+    unknown = interval.tags - {"log"}
     if unknown:
         raise UsageError(f"{typed}: tag {', '.join(sorted(unknown))}; allowed: log")
-    log = "log" in asked.tags
-    low, high = (math.nan if end is None else end for end in (asked.start, asked.end))
+    log = "log" in interval.tags
+    low, high = (math.nan if end is None else end for end in (interval.start, interval.end))
     if not -math.inf < low < high < math.inf:
         raise UsageError(f"{typed}: allowed: interval(LOW,HIGH), the low end below the high one")
     if log and low <= 0:
@@ -168,18 +180,14 @@ def _range(asked: IntervalSweep, typed: str) -> Range:
 
 
 def size(space: Space) -> float:
-    """How many configurations there are; infinite with a range of real numbers.
+    """Return how many configurations there are; infinite with a range of real numbers.
 
     >>> size({"a": Levels((1, 2)), "b": Range(1, 5, whole=True)})
     10
     """
-    return math.prod(one.size for one in space.values())
+    return math.prod(dimension.size for dimension in space.values())
 
 
 def _plain(level: object) -> object:
-    """Hydra keeps the quotes of a quoted level."""
+    """Return the text of a quoted level: Hydra keeps it with its quotes."""
     return getattr(level, "text", level)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

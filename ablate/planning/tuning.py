@@ -1,4 +1,4 @@
-"""What a line asks of tuning: the sampler, the budget of each cell, what may be chosen. Without Optuna."""
+"""The tuning that a line requests: the sampler, the budget of each cell, what may be chosen. Without Optuna."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Trial
 from ablate.planning.search_space import Range, Space, size
 
 METRICS = {"valid_acc": "maximize", "valid_loss": "minimize"}
-"""What one may choose by, told by every epoch of the validation images, and what is the better of it."""
+"""Metrics to choose by, which every epoch reports of the validation images, and the direction of improvement."""
 
 USUAL_TRIALS = 20
 
@@ -25,12 +25,16 @@ Values = Mapping[str, Level]
 
 @dataclass(frozen=True)
 class Tuning:
-    """The same for every cell of a study.
+    """How the cells of a study are tuned, the same for every cell.
 
-    sampler: tpe, random or grid. trials: configurations that a cell starts; None for all of a grid, or where `epochs`,
-    which all of a cell's configurations together may train, is the budget. metric: one of METRICS. pruner: none, median
-    or hyperband. seed: of the configurations tried, none of those that margins are made of. storage: an Optuna
-    database's address, or a file; None for one in the runs folder.
+    Attributes:
+        sampler: tpe, random or grid.
+        trials: configurations that a cell starts; None for all of a grid, or where `epochs` is the budget.
+        epochs: the budget in epochs that all configurations of a cell train together; None where `trials` is it.
+        metric: one of METRICS.
+        pruner: none, median or hyperband.
+        seed: of the trials that tuning tries; the seeds that margins are made of are others.
+        storage: an Optuna database's address, or a file; None for one in the runs folder.
     """
 
     sampler: str
@@ -42,15 +46,18 @@ class Tuning:
     storage: str | None
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Tuning:
-        """From the `tune` of a resolved config."""
-        return cls(**{name: config[name] for name in cls.__dataclass_fields__})
+    def of(cls, tune: Config) -> Tuning:
+        """Return the tuning in a resolved config's `tune`."""
+        return cls(**{name: tune[name] for name in cls.__dataclass_fields__})
 
     def with_budget(self, cells: Sequence[TunedCell]) -> Tuning:
-        """With the usual number of configurations where none was asked for, or all that the smallest space holds."""
+        """Return the tuning with a number of configurations.
+
+        Where the line gives no budget it is the usual number, or the size of the smallest space if that is less.
+        """
         if self.trials is not None or self.epochs is not None or self.sampler == "grid":
             return self
-        return dataclasses.replace(self, trials=int(min(USUAL_TRIALS, *(one.size for one in cells))))
+        return dataclasses.replace(self, trials=int(min(USUAL_TRIALS, *(cell.size for cell in cells))))
 
     @property
     def prunes(self) -> bool:
@@ -58,15 +65,19 @@ class Tuning:
         return self.pruner != "none" or self.epochs is not None
 
     def budget(self, cell: TunedCell) -> float:
-        """Configurations that a cell may start: all there are, with no number of them."""
+        """Return how many configurations a cell may start: all there are where `trials` is None."""
         return cell.size if self.trials is None else self.trials
 
 
 @dataclass(frozen=True)
 class TunedCell:
-    """A cell, what its configuration may be chosen from, and what makes a trial of one.
+    """A cell that is tuned.
 
-    make: the values tried, and the seed. epochs: of one trial.
+    Attributes:
+        cell: the cell.
+        space: what its configuration may be chosen from.
+        make: makes a trial, of the values tried and a seed.
+        epochs: of one trial.
     """
 
     cell: Cell
@@ -76,35 +87,37 @@ class TunedCell:
 
     @property
     def size(self) -> float:
+        """The number of configurations in its space; infinite with a range of real numbers."""
         return size(self.space)
 
 
 def check(tuning: Tuning, cells: Sequence[TunedCell], seeds: int) -> None:
-    """Raise UsageError for a budget or a space that cannot be, or that would not be the same for every cell.
+    """Raise UsageError for a budget or a space that is impossible, or that cannot be the same for every cell.
 
     Args:
-        tuning: what was asked.
+        tuning: what the line requests.
         cells: all of the study.
-        seeds: those that margins are made of, at most: 0 to one below.
+        seeds: margins are made of seeds 0 to `seeds` - 1 at most.
     """
     if tuning.metric not in METRICS:
-        on_test = ": one chooses on the validation images, the test ones are for the report" * ("test" in tuning.metric)
+        is_of_test = "test" in tuning.metric
+        on_test = ": validation images are to choose by, test images are for the report" if is_of_test else ""
         raise UsageError(f"tune.metric={tuning.metric}{on_test}; allowed: {', '.join(METRICS)}")
     if tuning.seed < seeds:
         raise UsageError(
             f"tune.seed={tuning.seed}: margins are made of seeds 0 to {seeds - 1}; allowed: {seeds} or more"
         )
     if tuning.trials is not None and tuning.epochs is not None:
-        raise UsageError(f"tune.trials={tuning.trials} tune.epochs={tuning.epochs}: two budgets; allowed: one of both")
-    small = min(cells, key=lambda one: one.size)
+        raise UsageError(f"tune.trials={tuning.trials} tune.epochs={tuning.epochs}: two budgets; allowed: one")
+    small = min(cells, key=lambda cell: cell.size)
     if small.size < 2:
         raise UsageError(
             f"tune={tuning.sampler}: {small.cell} has nothing to choose; allowed: tune.space.KEY of a key it has"
         )
     if tuning.epochs is not None:
-        longest = max(one.epochs for one in cells)
+        longest = max(cell.epochs for cell in cells)
         if tuning.epochs < longest:
-            raise UsageError(f"tune.epochs={tuning.epochs}: one trial takes {longest}; allowed: {longest} or more")
+            raise UsageError(f"tune.epochs={tuning.epochs}: one trial trains {longest}; allowed: {longest} or more")
     if tuning.trials is not None and tuning.trials > small.size:
         holds = f"the space of {small.cell or 'the one cell'} holds {small.size} configurations"
         raise UsageError(f"tune.trials={tuning.trials}: {holds}; allowed: up to {small.size}")
@@ -113,13 +126,13 @@ def check(tuning: Tuning, cells: Sequence[TunedCell], seeds: int) -> None:
 
 
 def _check_grid(tuning: Tuning, cells: Sequence[TunedCell]) -> None:
-    for one in cells:
-        for key, dimension in one.space.items():
+    for cell in cells:
+        for key, dimension in cell.space.items():
             if isinstance(dimension, Range) and not math.isfinite(dimension.size):
                 raise UsageError(
                     f"tune.space.{key}={dimension}: a grid has levels; allowed: a,b, or tune=random or tpe"
                 )
-    few, many = min(cells, key=lambda one: one.size), max(cells, key=lambda one: one.size)
+    few, many = min(cells, key=lambda cell: cell.size), max(cells, key=lambda cell: cell.size)
     if tuning.trials is None and tuning.epochs is None and few.size < many.size:
         raise UsageError(
             f"tune=grid: {few.cell} has {few.size} configurations, {many.cell} {many.size}, and every cell is to get "
@@ -128,10 +141,10 @@ def _check_grid(tuning: Tuning, cells: Sequence[TunedCell]) -> None:
 
 
 def name_of(study: str, tuning: Tuning, cell: TunedCell) -> str:
-    """The name of a cell's optuna_study: another one where anything is asked that would change what is tried.
+    """Return the name of a cell's Optuna study; it differs where anything differs that changes what is tried.
 
-    A larger budget of the same question goes on where the smaller one ended.
+    The budget is not part of it: a larger budget for the same question continues where the smaller one ended.
     """
-    asked = [tuning.sampler, tuning.metric, tuning.pruner, tuning.seed, cell.make({}, tuning.seed).trial_id]
-    asked += [f"{key}: {dimension!r}" for key, dimension in cell.space.items()]
-    return f"{study}: {cell.cell} {hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+    identity = [tuning.sampler, tuning.metric, tuning.pruner, tuning.seed, cell.make({}, tuning.seed).trial_id]
+    identity += [f"{key}: {dimension!r}" for key, dimension in cell.space.items()]
+    return f"{study}: {cell.cell} {hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]}"

@@ -33,7 +33,7 @@ MISTAKES = [
     ("recipe.lrr=2", "recipe.lrr=2: no such key; did you mean lr?"),
     ("-m seeds=0", "seeds=0: allowed: 1 to 10000"),
     ("-m seeds=1,2", "seeds=1,2: seeds is the number of replicates; allowed: one whole number"),
-    ("-m seed=1", "seed=1: seed is for one trial, without -m; with -m say seeds=N"),
+    ("-m seed=1", "seed=1: seed is for one trial, without -m; allowed with -m: seeds=N"),
     ("-m dispatch.cpus_per_trial=1,2", "dispatch.cpus_per_trial=1,2: dispatch.cpus_per_trial says where or how"),
     ("dataset=fashion_mnist dataset.root=nowhere", "dataset=fashion_mnist: its files are not in dataset.root=n"),
     ("bits=1,32", "bits=1,32: several levels are a sweep, and a sweep needs -m"),

@@ -26,16 +26,16 @@ def differences(one, other):
     return sum(a != b for a, b in zip(one, other, strict=True))
 
 
-def terms(made):
-    told = made.study.metadata
-    assert json.loads(json.dumps(told)) == told
-    return told.get("design")
+def design(made):
+    metadata = made.study.metadata
+    assert json.loads(json.dumps(metadata)) == metadata
+    return metadata.get("design")
 
 
 def test_a_plain_line_is_the_full_grid_and_says_nothing_of_it(planned):
     assert cells(planned(*WORDS, "seeds=1")) == GRID
     made = planned(*WORDS, "seeds=1", "design=full")
-    assert (cells(made), terms(made)) == (GRID, None)
+    assert (cells(made), design(made)) == (GRID, None)
 
 
 @pytest.mark.parametrize("kind", ["one_factor", "leave_one_out"])
@@ -45,25 +45,25 @@ def test_one_factor_is_the_reference_and_what_differs_in_one(planned, kind, refe
     made = planned(*WORDS, "seeds=1", f"design={kind}", *said)
     assert cells(made) == [cell for cell in GRID if differences(cell, reference) <= 1]
     at = dict(zip(LEVELS, reference, strict=True))
-    assert terms(made) == {"kind": kind, "reference": at, "base": at}
+    assert design(made) == {"kind": kind, "reference": at, "base": at}
 
 
 def test_the_reference_is_the_first_level_typed(planned):
     made = planned(*WORDS, "seeds=1", "design=one_factor", "reference.depth=20")
-    assert terms(made)["reference"] == {"norm": "bn", "bits": 1, "depth": 20}
+    assert design(made)["reference"] == {"norm": "bn", "bits": 1, "depth": 20}
 
 
 def test_add_one_in_goes_from_the_bare_cell_to_the_reference(planned):
     made = planned(*WORDS, "seeds=1", "design=add_one_in", "reference.norm=gn")
     bare, reference = ("srelu", 32, 26), ("gn", 1, 8)
     assert cells(made) == [cell for cell in GRID if differences(cell, bare) <= 1 or cell == reference]
-    assert terms(made)["bare"] == terms(made)["base"] == dict(zip(LEVELS, bare, strict=True))
+    assert design(made)["bare"] == design(made)["base"] == dict(zip(LEVELS, bare, strict=True))
 
 
 def test_a_fraction_is_half_of_the_grid_and_has_the_reference(planned):
     made = planned("norm=bn,srelu", "bits=1,32", "depth=8,14", "seeds=1", "design=fractional", "reference.bits=32")
     assert cells(made) == [("bn", 1, 14), ("bn", 32, 8), ("srelu", 1, 8), ("srelu", 32, 14)]
-    assert terms(made)["resolution"] == 3
+    assert design(made)["resolution"] == 3
     assert made.study.name.endswith("-fractional")
 
 
@@ -81,7 +81,7 @@ def test_a_random_design_is_drawn_from_what_where_leaves(planned):
 def test_where_keeps_the_cells_for_which_it_is_true(planned):
     made = planned(*WORDS, "seeds=1", 'where="not (norm == bn and bits == 1) and depth in [8, 20]"')
     assert cells(made) == [cell for cell in GRID if cell[:2] != ("bn", 1) and cell[2] in (8, 20)]
-    assert terms(made) == {"kind": "full", "where": "not (norm == bn and bits == 1) and depth in [8, 20]"}
+    assert design(made) == {"kind": "full", "where": "not (norm == bn and bits == 1) and depth in [8, 20]"}
     assert {name: set(levels) for name, levels in made.study.factors.items()}["depth"] == {8, 20}
 
 
@@ -99,7 +99,7 @@ def test_a_conditional_factor_is_set_only_where_its_condition_holds(planned):
         *(("gn", hint, bits) for bits in (1, 32)),
     ]
     assert "temperature" not in made.cell_configs[0]["norm"]
-    assert terms(made) == {"kind": "full", "when": {"norm.temperature": "norm == srelu"}}
+    assert design(made) == {"kind": "full", "when": {"norm.temperature": "norm == srelu"}}
     assert len({trial.trial_id for trial in made.study.trials}) == 8
 
 
@@ -122,14 +122,14 @@ def test_a_design_with_a_conditional_factor_has_no_duplicates(planned):
     assert cells(made) == [("bn", None), ("srelu", 1)]
     made = planned(*words, "design=one_factor", "reference.norm=srelu", "reference.norm.temperature=3")
     assert cells(made) == [("bn", None), ("srelu", 1), ("srelu", 3)]
-    assert terms(made)["reference"] == {"norm": "srelu", "norm.temperature": 3}
+    assert design(made)["reference"] == {"norm": "srelu", "norm.temperature": 3}
     assert len(cells(planned(*words, "design=random", "design.cells=3"))) == 3
 
 
 def test_zipped_factors_go_together(planned):
     made = planned("depth=8,14", "norm=bn,srelu", "width=1,2", "zip=[depth,width]", "seeds=1")
     assert cells(made) == [(8, "bn", 1), (8, "srelu", 1), (14, "bn", 2), (14, "srelu", 2)]
-    assert terms(made) == {"kind": "full", "zip": [["depth", "width"]]}
+    assert design(made) == {"kind": "full", "zip": [["depth", "width"]]}
 
 
 def test_zipped_levels_may_repeat_and_pairs_do_not(planned):
@@ -146,7 +146,7 @@ def test_several_groups_are_zipped_and_each_is_one_factor_of_a_design(planned):
     ]
     made = planned(*words, "seeds=1", "design=one_factor", "reference.width=2")
     assert cells(made) == [(8, "bn", 1, 1), (14, "bn", 2, 1), (14, "srelu", 2, 32), (20, "bn", 3, 1)]
-    assert terms(made)["reference"] == {"depth": 14, "norm": "bn", "width": 2, "bits": 1}
+    assert design(made)["reference"] == {"depth": 14, "norm": "bn", "width": 2, "bits": 1}
 
 
 def test_a_group_is_zipped_with_a_value(planned):
@@ -200,7 +200,7 @@ MISTAKES = [
     (['where="norm == bm"'], "where=norm == bm: norm has no level bm; allowed: bn, srelu, gn"),
     (['where="width == 1"'], "where=width == 1: width: no such factor; allowed: norm, bits, depth"),
     (['where="bits + 1 == 2"'], "where=bits + 1 == 2: bits + 1: allowed: comparisons (== != < <= > >= in, not in) of "),
-    (['where="bits > 32"'], "where=bits > 32: leaves no cell; allowed: what is true for one at least"),
+    (['where="bits > 32"'], "where=bits > 32: leaves no cell; allowed: an expression that is true for at least one"),
     (["where=3"], "where=3: allowed: an expression in quotes, for the shell too: 'where=\"norm == bn\"'"),
     (["where.norm=bn"], "where.norm=bn: "),
     (
@@ -229,7 +229,7 @@ MISTAKES = [
     (["design=screening"], "design=screening: norm has 3 levels; allowed: factors of two levels"),
     (["zip=[depth,width]"], "zip=[depth,width]: width is not a factor; allowed: norm, bits, depth"),
     (["zip=[depth,bits]"], "zip=[depth,bits]: depth has 4, bits has 2 levels; allowed: as many of each"),
-    (["zip=[[depth,bits],[bits,norm]]"], "zip=[[depth,bits],[bits,norm]]: bits stands there twice; allowed: once"),
+    (["zip=[[depth,bits],[bits,norm]]"], "zip=[[depth,bits],[bits,norm]]: bits is listed twice; allowed: once"),
     (["zip=[depth]"], "zip=[depth]: allowed: two factors or more, zip=[depth,width], or several such lists"),
     (["zip=depth"], "zip=depth: allowed: a list in brackets: [a,b]"),
     (["zip=depth,bits"], "zip=depth,bits: allowed: one list in brackets"),

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from ablate import CONF
 from ablate.core.errors import UsageError
 from ablate.core.identity import flatten
-from ablate.planning import schema
+from ablate.planning import parts, schema
 
 GROUPS = {folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"}
 OPTIONS = [
@@ -119,10 +119,10 @@ def test_resolving_once_for_many_cells_equals_resolving_every_cell(say, monkeypa
         return status, err, seen
 
     from ablate import run
-    from ablate.planning import compose
+    from ablate.planning import composition
 
     quick = told()
-    monkeypatch.setattr(compose, "_free", lambda factors, unresolved: [])
+    monkeypatch.setattr(composition, "_free", lambda factors, unresolved: [])
     assert told() == quick
 
 
@@ -150,10 +150,10 @@ def test_every_cell_of_an_awkward_grid_is_what_hydra_composes(planned, words):
 
 
 def test_a_thousand_levels_of_a_key_that_nothing_reads_are_resolved_once(planned, monkeypatch):
-    from ablate.planning import compose
+    from ablate.planning import composition
 
-    resolved, resolve = [], compose.resolved
-    monkeypatch.setattr(compose, "resolved", lambda cfg: resolved.append(cfg) or resolve(cfg))
+    resolved, resolve = [], composition.interpolated
+    monkeypatch.setattr(composition, "interpolated", lambda cfg: resolved.append(cfg) or resolve(cfg))
     made = planned("norm=bn,srelu", "recipe.lr=" + ",".join(str(n / 1000) for n in range(1, 501)), "bits=1,32")
     assert (len(made.study.cells), len(resolved)) == (2000, 3)  # norm=srelu reads bits
 
@@ -263,7 +263,7 @@ def test_no_group_shares_a_root_values_name():
 
 def test_an_unknown_hook_is_named():
     with pytest.raises(UsageError, match=r"check: ablate\.data\.checks\.nothing: no such function"):
-        schema.hooks({"norm": {"check": "ablate.data.checks.nothing"}}, "check")
+        parts.hooks({"norm": {"check": "ablate.data.checks.nothing"}}, "check")
 
 
 def test_a_typed_out_studys_trials_keep_their_identity(planned):

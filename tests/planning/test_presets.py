@@ -168,7 +168,7 @@ def test_the_learning_rate_may_be_in_proportion_to_the_batch(planned):
             "preset=mine: two of its lines make the cell without factors, with depth 8 and 14; allowed: one depth",
         ),
         ("grids: [bits=1]", "scale=tiny", "scale=tiny: allowed: full, smoke"),
-        ("grids: [bits=1]", "scale=full,smoke", "scale=full,smoke: scale is one for a study"),
+        ("grids: [bits=1]", "scale=full,smoke", "scale=full,smoke: a study has one scale; allowed: one of its options"),
     ],
 )
 def test_a_mistake_in_a_preset_or_beside_it_is_one_line(folder, say, text, line, told):
@@ -185,7 +185,7 @@ def test_a_mistake_in_a_preset_or_beside_it_is_one_line(folder, say, text, line,
         ("preset=code_table", "preset=code_table: preset is for a study; allowed: with -m"),
         (
             "-m preset=code_table,wr_mnist",
-            "preset=code_table,wr_mnist: preset is one for a study; allowed: one of its l",
+            "preset=code_table,wr_mnist: a study has one preset; allowed: one of its opt",
         ),
         ("-m preset=wr_mnist preset=code_table", "preset=wr_mnist preset=code_table: allowed: one preset for a study"),
         ("-m preset=wr_mnist ~bits", "bits: taken out with ~; allowed: bits=VALUE"),
