@@ -1,1 +1,1 @@
-"""A trained network in forms that leave the building."""
+"""Trained networks as files for other programs and machines: packed weights, ONNX, C."""

@@ -1,4 +1,4 @@
-"""Where each map of a graph stands in memory while one image passes through it."""
+"""The memory of each map of a graph while one image passes through it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 from ablate.deploy.graph import Graph
 
-IN_PLACE = ("scale", "offset", "floor", "add", "group_norm", "channel_norm")
-"""Kinds of operation that may write over the first map that they read, once nobody else reads it."""
+OVERWRITING = ("scale", "offset", "floor", "add", "group_norm", "channel_norm")
+"""Kinds of operation that may write over the first map that they read, once no later operation reads it."""
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Numbers of memory that hold maps one after the other.
+    """Memory that holds maps one after the other, counted in numbers, not in bytes.
 
-    maps: their numbers in the graph. size: numbers of the largest one. begin, end: the places in the graph's order
-    of the operations that first write and last read it.
+    maps: their numbers in the graph.
+    size: of the largest map.
+    begin: index of the operation that first writes it.
+    end: index of the operation that last reads it.
     """
 
     maps: Sequence[int]
@@ -26,64 +28,71 @@ class Buffer:
 
 
 def buffers(graph: Graph) -> list[Buffer]:
-    """The buffers of all maps, but of the image and the logits, which are the caller's."""
-    last_read = {one.number: place for place, op in enumerate(graph.ops) for one in op.reads}
-    holder: dict[int, int] = {}
-    held: list[list[int]] = []
+    """Return the buffers of all maps except the image and the logits, which belong to the caller."""
+    last_read = {source.number: index for index, op in enumerate(graph.ops) for source in op.reads}
+    buffer_of: dict[int, int] = {}
+    maps_of: list[list[int]] = []
     begins: list[int] = []
     sizes: dict[int, int] = {}
-    for place, op in enumerate(graph.ops):
+    for index, op in enumerate(graph.ops):
         if op.writes == graph.logits:
             continue
         sizes[op.writes.number] = op.writes.size
-        over = _written_over(op.kind, [one.number for one in op.reads], place, last_read, holder)
-        if over is None:
-            holder[op.writes.number] = len(held)
-            held.append([op.writes.number])
-            begins.append(place)
+        reads = [source.number for source in op.reads]
+        free = [number for number in reads if number in buffer_of and last_read[number] == index]
+        overwritten = _overwritten(op.kind, reads, free)
+        if overwritten is None:
+            buffer_of[op.writes.number] = len(maps_of)
+            maps_of.append([op.writes.number])
+            begins.append(index)
         else:
-            holder[op.writes.number] = holder[over]
-            held[holder[over]].append(op.writes.number)
+            buffer_of[op.writes.number] = buffer_of[overwritten]
+            maps_of[buffer_of[overwritten]].append(op.writes.number)
     return [
-        Buffer(maps, max(sizes[one] for one in maps), begin, max(last_read[one] for one in maps))
-        for maps, begin in zip(held, begins, strict=True)
+        Buffer(maps, max(sizes[number] for number in maps), begin, max(last_read[number] for number in maps))
+        for maps, begin in zip(maps_of, begins, strict=True)
     ]
 
 
-def most_at_once(found: Sequence[Buffer]) -> int:
-    """Numbers that the buffers in use at one time hold, at most."""
-    ends = [one.end for one in found]
-    return max((sum(one.size for one in found if one.begin <= at <= one.end) for at in ends), default=0)
+def most_at_once(graph_buffers: Sequence[Buffer]) -> int:
+    """Return the largest total size of buffers that are in use at the same time."""
+    totals = (
+        sum(buffer.size for buffer in graph_buffers if buffer.begin <= end <= buffer.end)
+        for end in {buffer.end for buffer in graph_buffers}
+    )
+    return max(totals, default=0)
 
 
-def places(found: Sequence[Buffer]) -> tuple[list[int], int]:
-    """Each buffer's place in one array, those in use at one time apart, and the array's size; all in numbers.
+def offsets(graph_buffers: Sequence[Buffer]) -> tuple[list[int], int]:
+    """Return each buffer's offset in one array, and the size of that array.
 
-    The largest is placed first, each as far to the front as it goes: seldom more than `most_at_once`.
+    Buffers in use at the same time do not overlap. The largest is placed first, and each goes as far to the front as
+    possible: the array is seldom larger than `most_at_once`.
     """
-    placed: dict[int, int] = {}
-    for index in sorted(range(len(found)), key=lambda one: -found[one].size):
-        mine = found[index]
+    offset_of: dict[int, int] = {}
+    for index in sorted(range(len(graph_buffers)), key=lambda index: -graph_buffers[index].size):
+        buffer = graph_buffers[index]
         taken = sorted(
-            (placed[other], placed[other] + found[other].size)
-            for other in placed
-            if found[other].begin <= mine.end and mine.begin <= found[other].end
+            (offset_of[other], offset_of[other] + graph_buffers[other].size)
+            for other in offset_of
+            if graph_buffers[other].begin <= buffer.end and buffer.begin <= graph_buffers[other].end
         )
-        at = 0
+        offset = 0
         for begin, end in taken:
-            if at + mine.size <= begin:
+            if offset + buffer.size <= begin:
                 break
-            at = max(at, end)
-        placed[index] = at
-    size = max((placed[index] + found[index].size for index in placed), default=0)
-    return [placed[index] for index in range(len(found))], size
+            offset = max(offset, end)
+        offset_of[index] = offset
+    size = max((offset_of[index] + graph_buffers[index].size for index in offset_of), default=0)
+    return [offset_of[index] for index in range(len(graph_buffers))], size
 
 
-def _written_over(
-    kind: str, reads: Sequence[int], place: int, last_read: dict[int, int], holder: dict[int, int]
-) -> int | None:
-    """The map whose memory the operation's result takes; of an addition's two either."""
+def _overwritten(kind: str, reads: Sequence[int], free: Sequence[int]) -> int | None:
+    """Return the map whose memory the operation's result takes, if any. An addition may take either of its two.
+
+    free: those of the maps read that are in buffers, and that no later operation reads.
+    """
     candidates = reads if kind == "add" else reads[:1]
-    if kind not in IN_PLACE or len(set(reads)) < len(reads):
+    if kind not in OVERWRITING or len(set(reads)) < len(reads):
         return None
-    return next((one for one in candidates if last_read[one] == place and one in holder), None)
+    return next((number for number in candidates if number in free), None)

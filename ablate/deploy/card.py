@@ -1,23 +1,23 @@
-"""What an exported model says of itself, in whichever form it leaves."""
+"""The card: the metadata of an exported model, the same in every file format."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from ablate.core.config import Config
 from ablate.core.identity import at_current_paths
 
 KEY = "ablate"
-"""Of the entry in a file's metadata that holds a card."""
+"""The key of the card in a file's metadata."""
 
 PREPROCESSING = "none: pixel values 0 to 255 as they are, (channels, rows, columns); the network scales them itself"
 
 
 @dataclass(frozen=True)
 class Card:
-    """The trial, its network, and how to feed and read it.
+    """The trial behind a model, the shape of its images and the names of its classes.
 
     config: the trial's resolved config, as its run directory holds it.
     shape: (C, H, W) of an image.
@@ -26,7 +26,7 @@ class Card:
     """
 
     trial_id: str
-    config: Mapping[str, Any]
+    config: Config
     shape: Sequence[int]
     labels: Sequence[str]
     test_acc: float
@@ -35,14 +35,16 @@ class Card:
 
     @property
     def classes(self) -> int:
+        """Return the number of classes."""
         return len(self.labels)
 
     def to_json(self) -> str:
+        """Return the card as JSON on one line."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Card:
-        """Raise ValueError, KeyError or TypeError for what is no card."""
+        """Return the card that `to_json` wrote. Raise ValueError, KeyError or TypeError for any other text."""
         values = json.loads(text)
         values["config"] = at_current_paths(values["config"])
         card = cls(**{**values, "shape": tuple(values["shape"]), "labels": tuple(values["labels"])})

@@ -1,4 +1,4 @@
-"""A trained network as it leaves the building: weights at their bits, batch norms folded."""
+"""A trained network made ready for export: weights at their bits, batch norms folded."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ablate.networks.quantize import STEPS, Conv2d, quantized
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """A copy for inference: each batch norm is one scale and one offset a channel, each weight at its bits.
+    """Return a copy for inference, with batch norms folded and weights at their bits.
 
-    Everything else stays as it is, so that this works for networks and arms of one's own. Logits differ from the
-    trained network's by rounding alone.
+    Each batch norm becomes one scale and one offset per channel. Everything else stays as it is, so this works for
+    users' own networks and arms too. Logits differ from the trained network's by rounding only.
     """
-    made = copy.deepcopy(network).eval().requires_grad_(False)
-    for module in list(made.modules()):
+    inference = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in list(inference.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d) and child.running_var is not None:
                 setattr(module, name, Affine(child))
             elif isinstance(child, Conv2d):
                 setattr(module, name, FixedConv2d(child))
-    return made
+    return inference
 
 
 class Affine(nn.Module):
-    """scale * x + offset, one of both for each channel of (N, C, H, W): what a batch norm does in evaluation."""
+    """A batch norm in evaluation: scale * x + offset, with one scale and one offset per channel of (N, C, H, W)."""
 
     scale: Tensor
     offset: Tensor
@@ -48,7 +48,7 @@ class Affine(nn.Module):
 
 
 class FixedConv2d(Conv2d):
-    """A convolution whose weights are the levels that the trained one computed with.
+    """A convolution whose weights are the levels that the trained convolution computed with.
 
     Below 32 bits each weight is (2 * code - (2^bits - 1)) * step, with a whole code from 0 to 2^bits - 1.
     """
@@ -71,8 +71,9 @@ class FixedConv2d(Conv2d):
 
     @property
     def codes(self) -> Tensor:
-        """uint8, of the shape of the weights; below 32 bits."""
-        return ((self.weight / self.step + 2**self.stored_bits - 1) / 2).round().to(torch.uint8)
+        """Return the weights as uint8 codes, in the weights' shape. Only for layers below 32 bits."""
+        codes: Tensor = ((self.weight / self.step + 2**self.stored_bits - 1) / 2).round().to(torch.uint8)
+        return codes
 
     @codes.setter
     def codes(self, codes: Tensor) -> None:

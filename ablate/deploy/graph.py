@@ -1,4 +1,4 @@
-"""What a folded network does to one image, operation by operation, as torch.export sees it."""
+"""The operations of a folded network on one image, as torch.export traces them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from ablate.core.errors import UsageError
 from ablate.deploy.fold import FixedConv2d
 
 Shape = tuple[int, ...]
-"""Of one image's maps: (C, H, W), or (C,) once the pixels are averaged."""
+"""The shape of one image's maps: (C, H, W), or (C,) once the pixels are averaged."""
 
 
 @dataclass(frozen=True)
 class Map:
-    """What an operation reads or writes: `number` is unique in its graph."""
+    """The maps that an operation reads or writes. `number` is unique in the graph."""
 
     number: int
     shape: Shape
 
     @property
     def size(self) -> int:
+        """Return how many numbers the maps hold."""
         return math.prod(self.shape)
 
 
@@ -34,10 +35,10 @@ class Map:
 class Op:
     """One operation.
 
-    kind: conv, scale (one factor a channel, a pixel or for all), offset (one summand a channel), floor (the larger
-        of it and a number), add, average_pool, max_pool, pad, group_norm, channel_norm, mean (of pixels).
-    reads: its maps. writes: its map, never one that it reads.
-    layer: dotted name of its layer's weights, where it has any.
+    kind: conv, scale (one factor per channel, per pixel or for all), offset (one summand per channel), floor (the
+        larger of the map and a number), add, average_pool, max_pool, pad, group_norm, channel_norm, mean (of pixels).
+    reads: the maps that it reads. writes: the map that it writes, never one that it reads.
+    layer: dotted name of the layer with its weights; empty where it has none.
     values: numbers and tensors that it needs, by name.
     """
 
@@ -50,7 +51,7 @@ class Op:
 
 @dataclass(frozen=True)
 class Graph:
-    """`image` is what goes in, `logits` what comes out, `ops` stand in the order of computing."""
+    """Operations in the order of computing, the image that they start from and the logits that they end with."""
 
     image: Map
     ops: Sequence[Op]
@@ -58,33 +59,33 @@ class Graph:
 
 
 def graph_of(network: nn.Module, shape: Shape) -> Graph:
-    """The graph of a network that `fold.folded` made.
+    """Return the graph of a network that `fold.folded` made.
 
     Args:
         network: for images of this shape.
         shape: (C, H, W) of an image.
 
     Raises:
-        UsageError: it computes what has no kind of `Op`, or branches on what it computes.
+        UsageError: the network computes something that is no kind of `Op`, or branches on values that it computes.
     """
-    like = next((one for one in network.buffers() if one.is_floating_point()), torch.zeros(0))
+    like = next((buffer for buffer in network.buffers() if buffer.is_floating_point()), torch.zeros(0))
     image = torch.zeros(1, *shape, dtype=like.dtype, device=like.device)
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # torch's own, of its inner workings
+            warnings.simplefilter("ignore")  # torch's own warnings of its inner workings
             exported = torch.export.export(network, (image,))
-    except Exception as error:  # of many kinds: it runs the network's own code
+    except Exception as error:  # of any kind: it runs the network's own code
         why = str(error).strip().partition("\n")[0]
         raise UsageError(f"torch.export cannot follow the network ({type(error).__name__}: {why})") from error
     return _Lowering(exported, dict(network.named_modules()))()
 
 
-_IN_PLACE = {"relu_": "relu", "clamp_min_": "clamp_min", "add_": "add", "mul_": "mul", "div_": "div"}
+_OVERWRITES = {"relu_": "relu", "clamp_min_": "clamp_min", "add_": "add", "mul_": "mul", "div_": "div"}
 _PASSED_OVER = ("promote_types", "dropout", "contiguous", "clone", "alias", "detach", "_assert_tensor_metadata")
 
 
 class _Lowering:
-    """From torch's graph to ours. A node is a map, or a constant: what follows from no pixel."""
+    """Translate torch's graph into ours. A node is a map, or a constant: a value that depends on no pixel."""
 
     def __init__(self, exported: Any, modules: Mapping[str, nn.Module]) -> None:
         self.exported, self.modules = exported, modules
@@ -111,12 +112,12 @@ class _Lowering:
                 self._call(node)
         assert image is not None
         assert logits is not None
-        return Graph(image, self._that_matter(logits), logits)
+        return Graph(image, self._needed_for(logits), logits)
 
     def _call(self, node: Any) -> None:
-        told = node.target.__name__.partition(".")[0]
-        name = _IN_PLACE.get(told, told)
-        inputs = [one for one in node.all_input_nodes if one not in self.constants]
+        called = node.target.__name__.partition(".")[0]
+        name = _OVERWRITES.get(called, called)
+        inputs = [source for source in node.all_input_nodes if source not in self.constants]
         if name in _PASSED_OVER and len(inputs) == 1:
             self.maps[node] = self._read(inputs[0])
         elif not inputs or name in ("ones_like", "zeros_like", "full_like", "promote_types"):
@@ -126,27 +127,27 @@ class _Lowering:
             if further:
                 raise UsageError(f"the network computes {name} with {further}, which an export has no form for")
             _LOWERED[name](self, node)
-            if told in _IN_PLACE:
+            if called in _OVERWRITES:
                 self._replace(self._read(node.args[0]), self._read(node))
         else:
             raise UsageError(f"the network computes {name}, which an export has no form for")
 
     def _computed(self, node: Any) -> Any:
-        """A constant's value; of what depends on a map's shape alone too."""
+        """Return the value of a constant. It may depend on the shape of a map, for which zeros stand in."""
 
-        def known(one: Any) -> Any:
-            if one in self.constants:
-                return self.constants[one]
-            return torch.zeros(one.meta["val"].shape, dtype=one.meta["val"].dtype)
+        def value_of(source: Any) -> Any:
+            if source in self.constants:
+                return self.constants[source]
+            return torch.zeros(source.meta["val"].shape, dtype=source.meta["val"].dtype)
 
-        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), known)
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), value_of)
         return node.target(*args, **kwargs)
 
-    def _replace(self, before: Map, now: Map) -> None:
-        """Whoever reads the map that an operation wrote over from here on reads what was written."""
-        for node, its in self.maps.items():
-            if its == before:
-                self.maps[node] = now
+    def _replace(self, overwritten: Map, result: Map) -> None:
+        """Let all later operations that read the overwritten map read the result instead."""
+        for node, current in self.maps.items():
+            if current == overwritten:
+                self.maps[node] = result
 
     def _new(self, node: Any) -> Map:
         self.maps[node] = Map(len(self.maps), tuple(node.meta["val"].shape[1:]))
@@ -156,15 +157,15 @@ class _Lowering:
         return self.maps[node]
 
     def _op(self, kind: str, node: Any, reads: Sequence[Any], layer: str = "", **values: Any) -> None:
-        maps = tuple(self._read(one) for one in reads)
+        maps = tuple(self._read(source) for source in reads)
         self.ops.append(Op(kind, maps, self._new(node), layer, values))
 
-    def _that_matter(self, logits: Map) -> list[Op]:
-        """Without those whose result nobody reads."""
+    def _needed_for(self, logits: Map) -> list[Op]:
+        """Return the operations on whose results the logits depend, in order."""
         wanted, kept = {logits.number}, []
         for op in reversed(self.ops):
             if op.writes.number in wanted:
-                wanted |= {one.number for one in op.reads}
+                wanted |= {source.number for source in op.reads}
                 kept.append(op)
         return kept[::-1]
 
@@ -199,7 +200,7 @@ class _Lowering:
         self._op("scale", node, [image], layer, factor=1 / factor if divides else factor)
 
     def _number(self, constant: Any, image: Any) -> Tensor:
-        """(C, 1, 1), (1, H, W) or (1, 1, 1) of float64."""
+        """Return a constant as float64 of shape (C, 1, 1), (1, H, W) or (1, 1, 1)."""
         value = torch.as_tensor(self.constants.get(constant, constant), dtype=torch.float64)
         value = (
             value.reshape((1,) * (3 - value.dim()) + tuple(value.shape)) if value.dim() < 3 else value.flatten(0, -3)
@@ -237,7 +238,7 @@ class _Lowering:
         self._op("group_norm", node, [image], self.layers[weight], groups=groups, eps=eps, **values)
 
     def _moved(self, node: Any) -> None:
-        """Only layer norm's: the channels to the end, and back."""
+        """Follow the two moves of a layer norm, channels to the end and back; refuse others."""
         image, *where = node.args
         if where == [1, -1] and image in self.maps:
             self.channels_last[node] = self.maps[node] = self._read(image)
@@ -266,7 +267,7 @@ _POOL_DEFAULTS: tuple[Any, ...] = (None, None, [], [0, 0], False, True, None)
 
 
 def _with_defaults(node: Any, defaults: tuple[Any, ...]) -> list[Any]:
-    """The node's arguments, and the defaults of those at the end that are left out."""
+    """Return the node's arguments, completed by the defaults of those left out at the end."""
     return [*node.args, *defaults[len(node.args) :]]
 
 

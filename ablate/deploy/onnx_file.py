@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from ablate.core.errors import UsageError
 from ablate.deploy.card import KEY, Card
 
 IMAGES, LOGITS = "images", "logits"
-"""Names of the input, (N, C, H, W) float32 of pixel values 0 to 255, and of the output, (N, classes) float32."""
+"""Names of the input, (N, C, H, W) float32 pixel values from 0 to 255, and of the output, (N, classes) float32."""
 
 
 def write(network: nn.Module, card: Card, path: Path) -> None:
-    """Write a network that `fold.folded` made, for any number of images; ONNX's own checker has passed it.
+    """Write a network that `fold.folded` made, for any number of images. ONNX's own checker passes it first.
 
     Raises:
         UsageError: ONNX has no form for what the network computes.
@@ -49,10 +50,10 @@ def write(network: nn.Module, card: Card, path: Path) -> None:
 
 
 def read(path: Path) -> tuple[nn.Module, Card]:
-    """The model as a network that onnxruntime computes on the CPU, and its card.
+    """Return the model as a network that onnxruntime computes on the CPU, and its card.
 
     Raises:
-        UsageError: the file is damaged, or something else.
+        UsageError: the file is damaged, or is something else.
     """
     import onnxruntime
 
@@ -62,13 +63,13 @@ def read(path: Path) -> tuple[nn.Module, Card]:
     try:
         session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         card = Card.from_json(session.get_modelmeta().custom_metadata_map[KEY])
-    except Exception as error:  # onnxruntime has no base class for what its parser trips over
+    except Exception as error:  # the errors of onnxruntime's parser have no base class
         raise UsageError(f"weights={path}: not an ONNX model that ablate.export wrote ({error})") from error
     return OnnxNetwork(session), card
 
 
 class OnnxNetwork(nn.Module):
-    """(N, C, H, W) float -> (N, classes) logits, on the CPU."""
+    """A network in onnxruntime, on the CPU: (N, C, H, W) float -> (N, classes) logits."""
 
     def __init__(self, session: Any) -> None:
         super().__init__()
@@ -80,16 +81,16 @@ class OnnxNetwork(nn.Module):
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
-    """No word of the exporter's inner workings, which it tells by every channel there is."""
+def _quiet() -> Iterator[None]:
+    """Silence the exporter, which reports its inner workings through loggers, warnings and standard output."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

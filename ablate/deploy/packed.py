@@ -15,13 +15,13 @@ from ablate.deploy.card import KEY, Card
 from ablate.deploy.fold import FixedConv2d
 
 CODES = ".codes"
-"""After the name of a weight: its codes, `FixedConv2d`'s, least significant bit first, without gaps."""
+"""Ending of the tensor with a weight's codes, as in `FixedConv2d`: least significant bit first, without gaps."""
 
 STEP = ".step"
-"""After the name of a weight: its step, one float64."""
+"""Ending of the tensor with a weight's step, one float64."""
 
 DIGEST = "sha256"
-"""Of the entry in a file's metadata that holds the `digest` of its tensors."""
+"""The key, in a file's metadata, of the `digest` of its tensors."""
 
 
 def write(network: nn.Module, card: Card, path: Path) -> None:
@@ -41,51 +41,51 @@ def write(network: nn.Module, card: Card, path: Path) -> None:
 
 
 def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card]:
-    """The network in evaluation mode, and its card.
+    """Return the network in evaluation mode, and its card.
 
     Args:
         path: of a file that `write` wrote.
-        make: a card's network as `fold.folded` makes it, with any weights.
+        make: makes a card's network as `fold.folded` does, with any weights.
 
     Raises:
-        UsageError: the file is damaged, or something else.
+        UsageError: the file is damaged, or is something else.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
-            told = file.metadata() or {}
-            card = Card.from_json(told[KEY])
-            held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+            metadata = file.metadata() or {}
+            card = Card.from_json(metadata[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"weights={path}: not a packed model that ablate.export wrote ({error})") from error
-    if digest(held) != told.get(DIGEST):
+    if digest(tensors) != metadata.get(DIGEST):
         raise UsageError(f"weights={path}: damaged: its numbers are not those that were written")
     network = make(card)
     try:
         for name, layer in _coded(network).items():
             count = layer.weight.numel()
-            layer.codes = unpack(held.pop(name + CODES), layer.stored_bits, count).reshape(layer.weight.shape)
-            if held.pop(name + STEP).item() != layer.step:
+            layer.codes = unpack(tensors.pop(name + CODES), layer.stored_bits, count).reshape(layer.weight.shape)
+            if tensors.pop(name + STEP).item() != layer.step:
                 raise ValueError(f"the step of {name} is not that of the network it names")
-            held[name] = layer.weight
-        network.load_state_dict(held)
+            tensors[name] = layer.weight
+        network.load_state_dict(tensors)
     except (KeyError, ValueError, RuntimeError) as error:
         raise UsageError(f"weights={path}: its tensors are not those of the network it names ({error})") from error
     return network, card
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names and bytes, in the names' order."""
-    told = hashlib.sha256()
+    """Return the SHA-256 over the tensors' names and bytes, in the order of the names."""
+    sha256 = hashlib.sha256()
     for name in sorted(tensors):
-        told.update(name.encode())
-        told.update(tensors[name].numpy().tobytes())
-    return told.hexdigest()
+        sha256.update(name.encode())
+        sha256.update(tensors[name].numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
-    """Numbers from 0 to 2^bits - 1, of any shape, as uint8 without gaps, least significant bit first.
+    """Pack numbers from 0 to 2^bits - 1, of any shape, into uint8 without gaps, least significant bit first.
 
     >>> pack(torch.tensor([1, 0, 0, 1], dtype=torch.uint8), bits=1).tolist()
     [9]
@@ -95,7 +95,7 @@ def pack(codes: Tensor, bits: int) -> Tensor:
 
 
 def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
-    """The `count` numbers that `pack` packed. Raise ValueError where there are not as many.
+    """Return the `count` numbers that `pack` packed. Raise ValueError if the bytes hold another count.
 
     >>> unpack(torch.tensor([9], dtype=torch.uint8), bits=1, count=4).tolist()
     [1, 0, 0, 1]
@@ -107,7 +107,7 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
 
 
 def _coded(network: nn.Module) -> dict[str, FixedConv2d]:
-    """The layers with packed weights, by their weights' names."""
+    """Return the layers below 32 bits, by the names of their weights."""
     return {
         f"{name}.weight": layer
         for name, layer in network.named_modules()

@@ -14,6 +14,7 @@ from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Trial
 from ablate.data import datasets
 from ablate.deploy import c_source
+from ablate.deploy.c_literals import float_literal
 from ablate.deploy.fold import folded
 from ablate.networks.imagenet_resnet import ImageNetResNet
 from ablate.networks.wrn import WideResNet
@@ -236,6 +237,6 @@ def test_a_float_is_written_so_that_it_reads_back_the_same():
     values = np.concatenate([np.random.default_rng(0).standard_normal(1000), [0, 1, -2, 1e30, 1e-40]]).astype(
         np.float32
     )
-    texts = [c_source._float(value) for value in values.tolist()]
+    texts = [float_literal(value) for value in values.tolist()]
     assert all(re.fullmatch(r"-?\d+(\.\d+)?(e[+-]\d+)?f", text) and set(text) & set(".e") for text in texts)
     assert np.array_equal(np.array([text[:-1] for text in texts], dtype=np.float32), values)

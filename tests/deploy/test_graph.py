@@ -159,7 +159,7 @@ def test_what_works_in_place_takes_no_memory_of_its_own():
     found = buffers.buffers(graph)
     assert [list(one.maps) for one in found] == [[1, 2, 3, 4], [5, 6]]
     assert buffers.most_at_once(found) == 8
-    assert buffers.places(found) == ([0, 4], 8)
+    assert buffers.offsets(found) == ([0, 4], 8)
 
 
 def test_a_map_that_is_read_again_later_is_not_written_over():
@@ -180,7 +180,7 @@ def test_a_map_that_is_read_again_later_is_not_written_over():
 @pytest.mark.parametrize("kind", [WideResNet, ImageNetResNet])
 def test_buffers_in_use_at_one_time_never_overlap(arm, kind):
     found = buffers.buffers(graph_of(folded(trained(arm, 1, kind)), SHAPES[kind]))
-    at, size = buffers.places(found)
+    at, size = buffers.offsets(found)
     assert buffers.most_at_once(found) <= size <= sum(one.size for one in found)
     for one, start in zip(found, at, strict=True):
         assert start + one.size <= size
