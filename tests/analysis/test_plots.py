@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from analysis.effects import contrasts
 from analysis.findings import Histories, find
 from analysis.rendering import plots
-from analysis.rendering.plots import epochs, factors, margins
+from analysis.rendering.plots import costs, epochs, factors, margins
 from analysis.rendering.plots.margins import points_of, roles_of
 from analysis.rendering.plots.style import look, save
 from tests.support.frames import rows
@@ -125,6 +125,21 @@ def test_importance_names_the_two_levels_and_the_better_one_first():
     )
     found = find(runs, contrasts.choose_contrasts(runs), equivalence_pp=0.5)
     assert "bits: 32 over 1" in drawn(factors.importance(found))
+
+
+def test_arms_of_a_factor_that_is_true_or_false_are_drawn_against_their_costs():
+    runs = rows(
+        *(
+            ({"model.residual": residual, "weight_bytes": 1e3 * (1 + residual)}, seed, 0.9)
+            for residual in (True, False)
+            for seed in (0, 1)
+        ),
+        factors=["model.residual"],
+    )
+    findings = find(runs, contrasts.choose_contrasts(runs), equivalence_pp=0.5)
+    figure = costs.figures(findings)["pareto-weights"]
+    assert {"true", "false"} <= {text.get_text() for text in figure.legends[0].get_texts()}
+    plt.close(figure)
 
 
 def histories(*cycle_ends):

@@ -1,4 +1,4 @@
-"""Accuracy against what a network costs, with the front of those that nothing beats in both."""
+"""Figures of accuracy against cost, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.findings import Findings
 from analysis.formats import shown
@@ -17,12 +18,12 @@ from analysis.rendering.plots.style import INK, WIDTH, colour, legend_point, loo
 from analysis.sources.runs import OTHER_OPS
 
 MOST_NAMES = 16
-"""More cells than these stand without their names."""
+"""The most cells in a figure that are drawn with their names."""
 
 
 @dataclass(frozen=True)
 class Against:
-    """One figure: the cost on the horizontal axis, its columns summed and scaled."""
+    """One figure: the cost on its horizontal axis is the sum over the columns `keys`, times `factor`."""
 
     name: str
     label: str
@@ -38,13 +39,16 @@ FIGURES = (
 
 
 def figures(findings: Findings) -> dict[str, Figure | None]:
-    """A figure for each cost that the trials tell."""
+    """Draw a figure for each cost that the trials report."""
     full = cost_tables.in_full(findings.runs)
     return {figure.name: _drawn(findings, full, figure) for figure in FIGURES}
 
 
 def front(at: Sequence[float], acc: Sequence[float]) -> list[int]:
-    """Places of the points that no other beats: none is as cheap and better, or cheaper and as good; cheapest first.
+    """Return the indices of the points on the Pareto front, the cheapest first.
+
+    No other point is as cheap and better, or cheaper and as good.
+
 
     >>> front([1, 2, 3, 1], [0.5, 0.4, 0.6, 0.3])
     [0, 2]
@@ -65,20 +69,24 @@ def _drawn(findings: Findings, full: pd.DataFrame, against: Against) -> Figure |
     if len(cells) < 2:
         return None
     factor = findings.comparisons[0].contrast.factor if findings.comparisons else ""
-    arms = list(dict.fromkeys(map(shown, cells[factor]))) if factor in cells else [""]
+    arm_of = list(map(shown, cells[factor])) if factor in cells else [""] * len(cells)
+    arms = list(dict.fromkeys(arm_of))
     others = [key for key in _levels(cells, full) if key != factor]
+    names = [
+        ", ".join(f"{key} {shown(level)}" for key, level in zip(others, levels, strict=True))
+        for levels in zip(*(cells[key] for key in others), strict=True)
+    ]
     percent = 100 * cells["acc"]
     with look(against.name):
         figure, axes = plt.subplots(figsize=(WIDTH, 3.2), layout="constrained")
         best = front(cells["at"].tolist(), percent.tolist())
         axes.step(cells["at"][best], percent[best], where="post", color=INK, linewidth=0.9, linestyle="--", zorder=1)
         for index, (x, y) in enumerate(zip(cells["at"], percent, strict=True)):
-            arm = arms.index(shown(cells.at[index, factor])) if factor in cells else 0
+            arm = arms.index(arm_of[index])
             face = colour(arm) if index in best else "none"
             axes.plot(x, y, marker(arm), color=colour(arm), markerfacecolor=face, markersize=6, zorder=2)
-            if len(cells) <= MOST_NAMES and others:
-                name = ", ".join(f"{key} {shown(cells.at[index, key])}" for key in others)
-                axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=6.5)
+            if len(cells) <= MOST_NAMES and names:
+                axes.annotate(names[index], (x, y), xytext=(5, 4), textcoords="offset points", fontsize=6.5)
         if cells["at"].max() > 5 * cells["at"].min() > 0:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -88,12 +96,12 @@ def _drawn(findings: Findings, full: pd.DataFrame, against: Against) -> Figure |
         axes.set_ylabel(findings.runs.measure.of(findings.runs.measure.name, findings.runs.measure.unit))
         handles = [legend_point(index, arm) for index, arm in enumerate(arms) if arm]
         none = "no other is cheaper and better"
-        handles.append(plt.Line2D([], [], color=INK, linewidth=0.9, linestyle="--", label=none))
+        handles.append(Line2D([], [], color=INK, linewidth=0.9, linestyle="--", label=none))
         figure.legend(handles=handles, loc="outside upper left", ncols=3)
     return figure
 
 
 def _levels(cells: pd.DataFrame, full: pd.DataFrame) -> list[str]:
-    """The factors that vary, which stand before n."""
+    """Return the factors that vary in these cells. In `full`, the columns before n are the factors."""
     keys = list(full.columns[: full.columns.get_loc("n")])
     return [key for key in keys if cells[key].astype(object).map(repr).nunique() > 1]
