@@ -9,20 +9,20 @@ if TYPE_CHECKING:
 
 
 def load(study: str | None = None, uri: str = "sqlite:///mlflow.db") -> pd.DataFrame:
-    """A study's trials as a tidy frame, for notebooks: a row a trial.
+    """Return a study's trials as a tidy frame for notebooks, one row per trial.
 
     Args:
-        study: its name; None for the one asked for last.
+        study: its name; None for the study that was requested last.
         uri: MLflow's tracking address.
 
     Returns:
-        The factors first, then seed, outcome ("done" or what became of the trial), acc (test accuracy in [0, 1]),
-        what of its costs was measured (train_s, peak_bytes, weight_bytes, multiply_adds, latency_ms, ...), run_id,
+        The factors first, then seed, outcome ("done", or how else the trial ended), acc (test accuracy in [0, 1]),
+        the costs that were measured (train_s, peak_bytes, weight_bytes, multiply_adds, latency_ms, ...), run_id,
         trial_id, code_version, and every key of the config.
         `frame.attrs["factors"]` names the factors, `frame.attrs["study"]` the study.
 
     Raises:
-        ablate.core.study.UsageError: no such study, naming those there are.
+        ablate.core.errors.UsageError: there is no such study; the message names those that exist.
     """
     from ablate.tracking.client import connect_to_existing
     from analysis.sources import studies

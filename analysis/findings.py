@@ -1,4 +1,4 @@
-"""All that a report tells of a study, worked out once: page, tables, figures and JSON only show it."""
+"""Compute everything that a report states about a study, once; page, tables, figures and JSON only show it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
 
 Right = Mapping[str, NDArray[np.bool_]]
-"""run_id -> (items,) whether the trial got each test item right."""
+"""run_id -> (items,) whether the trial classified each test item correctly."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A contrast with its margins, a verdict each, and how the margin changes with the other factors.
+    """A contrast with its margins, a verdict for each, and how the margin changes with the other factors.
 
-    budgets: of a tuned study, the margin over the tuning's budget, in the cells where both arms have one.
+    budgets: in a tuned study, the margin as a function of the tuning budget, for the cells in which both arms were
+    tuned.
     """
 
     contrast: Contrast
@@ -52,11 +53,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Histories:
-    """What the runs of the first cells recorded by epoch.
+    """The values that the runs of the first cells recorded at each epoch.
 
-    labels: run_id -> the cell's name. curves: columns run_id, epoch and value of `metric`. restarts: the same of test
-    accuracy where a cycle of the learning rate ended; empty where no run has had two cycles. left_out: how many cells
-    are not among them.
+    labels: run_id -> the cell's name. curves: columns run_id, epoch and value of `metric`. restarts: the same columns,
+    with the test accuracy at the end of each cycle of the learning rate; empty if no run has had two cycles. left_out:
+    the number of cells that are not included.
     """
 
     labels: Mapping[str, str]
@@ -68,12 +69,12 @@ class Histories:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a report tells.
+    """Everything that a report states.
 
-    design: the effects that the study's design is there to tell; None of a full grid, and where other contrasts were
-    asked for. comparisons: empty where nothing varies, or nothing is matched. gaps: the most bits minus fewer, where
-    the bits vary and are no contrast themselves. importance: of each factor for the accuracy, unless the design tells
-    it. rulings: on the paper's claims, where the study has its arms. claims: the printed numbers. histories: None for
+    design: the effects that the study's design is meant to estimate; None for a full grid, and if other contrasts were
+    requested. comparisons: empty if nothing varies or nothing is matched. gaps: the most bits minus fewer, if the bits
+    vary and are not a contrast themselves. importance: each factor's importance for the accuracy; empty if there is a
+    design. rulings: on the paper's claims, if the study has its arms. claims: the printed numbers. histories: None for
     papers.
     """
 
@@ -95,7 +96,7 @@ class Findings:
 
     @property
     def published(self) -> bool:
-        """Whether these are a paper's printed numbers, one an arm."""
+        """Whether these are a paper's printed numbers, one number per arm."""
         return self.runs.kind == "printed"
 
     @property
@@ -113,19 +114,19 @@ def find(
     histories: Histories | None = None,
     by_design: bool = True,
 ) -> Findings:
-    """Margins, verdicts, interactions and, of our own studies, what they say to the papers.
+    """Compute margins, verdicts and interactions and, for our own studies, rulings on the papers' claims.
 
     Args:
         runs: the study.
-        contrasts: what is compared.
+        contrasts: the pairs of levels to compare.
         equivalence_pp: the smallest difference of interest.
-        right: of the trials whose predictions are known.
-        histories: what the first runs recorded by epoch.
-        by_design: whether the effects that the study's design is there to tell come first, if it has one. The contrasts
-            then keep their matched pairs alone; a design that changes one factor at a time replaces them.
+        right: for the trials whose predictions are stored.
+        histories: the values that the first runs recorded at each epoch.
+        by_design: whether the effects that the study's design is meant to estimate come first, if it has a design. The
+            contrasts then keep only their matched pairs; a design that changes one factor at a time replaces them.
 
     Raises:
-        UsageError: the runs are a paper's or somebody else's, and no two of them can be compared.
+        UsageError: the runs are a paper's or made elsewhere, and no two of them can be compared.
     """
     rows = [margins(runs, contrast, equivalence_pp=equivalence_pp, right=right) for contrast in contrasts]
     design = _design_effects(runs, rows, equivalence_pp, right or {}) if by_design else None
@@ -154,7 +155,10 @@ def find(
 def _design_effects(
     runs: Runs, rows: Sequence[Sequence[MarginRow]], equivalence_pp: float, right: Right
 ) -> DesignEffects | None:
-    """The effects that fit the design; main effects too where a part of the grid leaves most margins unmatched."""
+    """Return the effects that fit the design; None if there are none.
+
+    A part of a grid that leaves most margins unmatched has main effects too.
+    """
     design = runs.metadata.get("design")
     if not design or runs.kind == "printed":
         return None
@@ -171,7 +175,7 @@ def _design_effects(
 def _matched(
     contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]]
 ) -> tuple[list[Contrast], list[list[MarginRow]]]:
-    """The contrasts with a matched pair, and of their rows those whose cells are both in the design."""
+    """Return the contrasts that have a matched pair, each with the rows whose cells are both in the design."""
     matched = [[row for row in in_contrast if not row.lacks_an_arm] for in_contrast in rows]
     indices = [index for index, in_contrast in enumerate(matched) if in_contrast]
     return [contrasts[index] for index in indices], [matched[index] for index in indices]
@@ -211,7 +215,7 @@ def _comparisons(
 
 
 def _gaps(runs: Runs, contrasts: Sequence[Contrast], equivalence_pp: float, right: Right | None) -> list[Comparison]:
-    """The most bits minus each smaller number of them, told beside the margins without a verdict of its own."""
+    """Return the most bits minus each smaller number of bits. They stand beside the margins and have no verdict."""
     if "bits" not in runs.frame or any(contrast.factor == "bits" for contrast in contrasts) or not contrasts:
         return []
     *fewer, most = levels_of(runs.frame, "bits")
@@ -225,7 +229,7 @@ def _gaps(runs: Runs, contrasts: Sequence[Contrast], equivalence_pp: float, righ
 
 
 def _of_papers(runs: Runs, rows: list[MarginRow]) -> list[MarginRow]:
-    """What a paper printed for one arm alone is no margin."""
+    """Return the rows; for a paper only those with a margin, since it may have printed a number for one arm alone."""
     return [row for row in rows if row.margin] if runs.kind == "printed" else rows
 
 

@@ -1,11 +1,13 @@
-"""Margins, tables, plots of a study, and its word on the papers' claims: `python -m analysis.report`."""
+"""Command: write a study's margins, tables and figures, and rulings on the papers' claims.
+
+Use: `python -m analysis.report`.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from ablate.cli import app
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.stats.paired import EQUIVALENCE_PP
 from ablate.tracking.client import connect_to_existing
@@ -29,6 +32,8 @@ Source = Enum("Source", ["mlflow", "published", "csv"])
 
 @dataclass
 class ContrastConfig:
+    """What to compare, and the smallest difference of interest in percentage points."""
+
     factor: Any = None
     levels: Any = None
     equivalence_pp: float | None = None
@@ -36,6 +41,8 @@ class ContrastConfig:
 
 @dataclass
 class TrackConfig:
+    """MLflow's tracking address."""
+
     uri: str = MISSING
 
 
@@ -61,34 +68,28 @@ def main() -> None:
 
 
 def report(typed: app.Composed) -> int:
-    """Write the report that was asked for, print its tables and its path; return exit status 0."""
-    config = app.plain(typed, ReportConfig)
-    if not config["out"]:
-        raise UsageError("out=: allowed: a folder, or a name for a new one")
-    equivalence_pp = config["contrast"]["equivalence_pp"]
-    if equivalence_pp is not None and not (math.isfinite(equivalence_pp) and equivalence_pp > 0):
-        raise UsageError(
-            f"contrast.equivalence_pp={equivalence_pp}: allowed: the smallest difference of interest, above 0"
-        )
-    client, runs = _runs(config)
-    equivalence_pp = equivalence_pp or runs.metadata.get("seeds", {}).get("within_pp", EQUIVALENCE_PP)
-    factor, levels = config["contrast"]["factor"], config["contrast"]["levels"]
+    """Write the requested report, print its tables and its path; return exit status 0.
+
+    Raises:
+        UsageError: a value in the command line is not allowed, or there is nothing to report.
+    """
+    options = _options(app.plain(typed, ReportConfig))
+    client, runs = _runs(options)
+    factor, levels = options.contrast.factor, options.contrast.levels
     chosen = contrasts.choose_contrasts(runs, factor, levels)
     findings = find(
         runs,
         chosen,
-        equivalence_pp=equivalence_pp,
+        equivalence_pp=options.contrast.equivalence_pp or runs.metadata.get("seeds", {}).get("within_pp", EQUIVALENCE_PP),
         right=predictions.right(client, runs.frame) if client and runs.ours else None,
         histories=_histories(client, runs) if client and runs.ours else None,
         by_design=factor is None and levels is None,
     )
-    folder = Path(config["out"], re.sub(r"[^\w.+-]", "_", runs.study))
+    folder = Path(options.out, re.sub(r"[^\w.+-]", "_", runs.study))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"out={config['out']}: {error.strerror}; allowed: a folder, or a name for a new one"
-        ) from error
+        raise UsageError(f"out={options.out}: {error.strerror}; allowed: a folder, or a name for a new one") from error
     compared = [comparison.contrast for comparison in findings.comparisons]
     lines, warned = sentences.sentences(findings), sentences.warnings(findings, contrasts.left_out(runs, compared))
     page.write(findings, lines, warned, folder)
@@ -100,46 +101,67 @@ def report(typed: app.Composed) -> int:
     return 0
 
 
-def _runs(config: Mapping[str, Any]) -> tuple[Any, Runs]:
-    source, path = config["source"], config["path"]
-    given = [key for key in ("study", "path", "metric", "factors") if config[key] is not None]
-    taken = {"mlflow": ("study", "metric", "factors"), "published": ("path",), "csv": ("path", "metric", "factors")}
-    for key in given:
-        if key not in taken[source]:
-            raise UsageError(
-                f"{key}={config[key]}: source={source} takes no {key}; allowed: {', '.join(taken[source])}"
-            )
-    metric = config["metric"] or ""
-    if config["lower_is_better"] is None and re.search("loss|err", metric.lower()):
-        raise UsageError(f"metric={metric}: say whether less of it is better: allowed: lower_is_better=true or false")
-    if source == "published":
+def _options(config: Config) -> ReportConfig:
+    contrast = ContrastConfig(**{key.name: config["contrast"][key.name] for key in fields(ContrastConfig)})
+    nested = {"source": Source[config["source"]], "contrast": contrast, "track": TrackConfig(config["track"]["uri"])}
+    options = ReportConfig(**{**config, **nested})
+    if not options.out:
+        raise UsageError("out=: allowed: a folder, or a name for a new one")
+    within = contrast.equivalence_pp
+    if within is not None and not (math.isfinite(within) and within > 0):
+        raise UsageError(f"contrast.equivalence_pp={within}: allowed: the smallest difference of interest, above 0")
+    return options
+
+
+def _runs(options: ReportConfig) -> tuple[Any, Runs]:
+    """Return MLflow's client, None for other sources, and the runs to report on."""
+    _check_source(options)
+    path, study = options.path, options.study
+    if options.source is Source.published:
         return None, published.read(Path(path) if path else published.PUBLISHED)
-    if source == "csv":
-        missing = [key for key in taken["csv"] if not config[key]]
-        if missing:
+    if options.source is Source.csv:
+        return None, others.from_csv(Path(path or ""), _requested(options))
+    client = connect_to_existing(options.track.uri)
+    if study is None or studies.is_ours(client, study):
+        if options.factors:
             raise UsageError(
-                f"source=csv needs {', '.join(f'{key}=' for key in missing)}: path=FILE metric=COLUMN factors=[a,b]"
+                f"factors={options.factors}: allowed for runs that ablate did not make; a study has its own factors"
             )
-        return None, others.from_csv(Path(path), _requested(config))
-    client = connect_to_existing(config["track"]["uri"])
-    study = config["study"]
-    if studies.is_ours(client, study):
-        if config["factors"]:
-            raise UsageError(
-                f"factors={config['factors']}: allowed for runs that ablate did not make; a study says its own"
-            )
-        return client, studies.read(client, study, config["metric"], lower_is_better=bool(config["lower_is_better"]))
-    if not (config["metric"] and config["factors"]):
+        return client, studies.read(client, study, options.metric, lower_is_better=bool(options.lower_is_better))
+    if not (options.metric and options.factors):
         raise UsageError(f"study={study}: ablate did not make it; it needs {others.what_there_is(client, study)}")
-    return client, others.from_mlflow(client, study, _requested(config))
+    return client, others.from_mlflow(client, study, _requested(options))
 
 
-def _requested(config: Mapping[str, Any]) -> others.RunsRequest:
-    return others.RunsRequest(config["metric"], config["factors"], config["seed"], bool(config["lower_is_better"]))
+def _check_source(options: ReportConfig) -> None:
+    """Raise UsageError if the source takes no such key, or lacks one that it needs."""
+    source = options.source.name
+    typed = {key: getattr(options, key) for key in ("study", "path", "metric", "factors")}
+    taken = {"mlflow": ("study", "metric", "factors"), "published": ("path",), "csv": ("path", "metric", "factors")}
+    for key, value in typed.items():
+        if value is not None and key not in taken[source]:
+            raise UsageError(f"{key}={value}: source={source} takes no {key}; allowed: {', '.join(taken[source])}")
+    metric = options.metric or ""
+    if options.lower_is_better is None and re.search("loss|err", metric.lower()):
+        raise UsageError(f"metric={metric}: is less of it better? allowed: lower_is_better=true or false")
+    missing = [key for key in taken["csv"] if not typed[key]] if source == "csv" else []
+    if missing:
+        raise UsageError(
+            f"source=csv needs {', '.join(f'{key}=' for key in missing)}: path=FILE metric=COLUMN factors=[a,b]"
+        )
+
+
+def _requested(options: ReportConfig) -> others.RunsRequest:
+    return others.RunsRequest(
+        options.metric or "", options.factors or [], options.seed, lower_is_better=bool(options.lower_is_better)
+    )
 
 
 def _histories(client: Any, runs: Runs) -> Histories:
-    """Of the first cells: validation accuracy (training accuracy where nothing is set aside), and tests at restarts."""
+    """Return the first cells' validation accuracy by epoch, and their test accuracy at restarts.
+
+    Where no training images are set aside for validation, it is the training accuracy.
+    """
     from analysis.rendering.plots.epochs import MOST_CURVES
 
     names = tables.cell_names(runs)

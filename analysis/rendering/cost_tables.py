@@ -1,4 +1,4 @@
-"""What the trials of each cell took to train, and what their networks take to use."""
+"""Tables of the costs of each cell: of training its networks and of using them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from analysis.sources.runs import COSTS, OTHER_OPS, Runs
 
 @dataclass(frozen=True)
 class Column:
-    """A column for people: the sum of the keys times a factor, formatted; the keys' median over a cell's trials."""
+    """A column for people.
+
+    It shows the sum over the keys, each the median over a cell's trials, times `factor`, in the format `form`.
+    """
 
     heading: str
     keys: Sequence[str]
@@ -43,27 +46,27 @@ SPEED = (Column("images/s", ["inference_images_per_s"], form=",.0f"),)
 
 
 def have_costs(runs: Runs) -> bool:
-    """Whether any run tells what it took."""
+    """Return whether any run reports a cost."""
     return any(key in runs.frame for key in COSTS)
 
 
 def training(runs: Runs) -> pd.DataFrame:
-    """Medians over the trials done; columns that nobody tells are left out."""
+    """Return the medians over the trials done, one row per cell; costs that no run reports are left out."""
     return _table(runs, TRAINING)
 
 
 def inference(runs: Runs) -> pd.DataFrame:
-    """The same, of the folded network: what is stored and computed for one image."""
+    """Return the medians of the costs of the folded network: what it stores and computes for one image."""
     return _table(runs, INFERENCE)
 
 
 def speed(runs: Runs) -> pd.DataFrame:
-    """The same, by the clock: the latency of one image with its quartiles, and the throughput."""
+    """Return the medians of the measured times: the latency of one image with its quartiles, and the throughput."""
     return _table(runs, SPEED, _latency)
 
 
 def in_full(runs: Runs) -> pd.DataFrame:
-    """All of it at full precision, in s, bytes and operations, with run ids."""
+    """Return all costs at full precision, in s, bytes and operations, with run ids."""
     reported = [key for key in COSTS if key in runs.frame]
     return pd.DataFrame(
         levels

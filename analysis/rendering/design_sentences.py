@@ -1,4 +1,4 @@
-"""The effects of a design in plain words: which parts matter, by how much, and what the design cannot tell."""
+"""Sentences on the effects of a design: which parts matter, by how much, and what the design cannot separate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from analysis.effects.design_effects import DesignEffect, DesignEffects, in_word
 from analysis.effects.one_factor import ALL_PARTS
 from analysis.effects.verdict import Verdict, seeds_in_words
 from analysis.findings import Findings
-from analysis.formats import interval, signed
+from analysis.formats import interval, mirrored, signed
+from analysis.rendering import design_tables
 
 MOST_NAMES = 6
 
@@ -29,20 +30,22 @@ def title(design: DesignEffects, findings: Findings) -> str:
 
 
 def sentences(findings: Findings) -> list[str]:
-    """What matters, by size; what is equivalent; what is undecided; what is mixed into it. Empty without a design."""
+    """Return the sentences on a design's effects; none without a design.
+
+    First the effects that matter, by size, then those that are equivalent, then those that are undecided; last, what is
+    mixed into main effects.
+    """
     design = findings.design
     if design is None:
         return []
-    judged = sorted(
-        zip(design.effects, design.verdicts, strict=True), key=lambda judged_effect: -_size(judged_effect[0])
-    )
+    judged = sorted(zip(design.effects, design.verdicts, strict=True), key=lambda pair: -design_tables.size_pp(pair[0]))
     lines = [f"{_opening(design, findings)} {_matters(judged, design, findings)}"]
     lines += [
         f"{word}: {_listed(of_word, findings)}."
         for word, of_word in (
-            (f"Equivalent within {findings.within}", _of(judged, "equivalent")),
-            ("Undecided", _of(judged, "undecided")),
-            ("Without a seed to tell by", _of(judged, "no margin")),
+            (f"Equivalent within {findings.within}", _with_word(judged, "equivalent")),
+            ("Undecided", _with_word(judged, "undecided")),
+            ("No seed in both arms", _with_word(judged, "no margin")),
         )
         if of_word
     ]
@@ -50,7 +53,7 @@ def sentences(findings: Findings) -> list[str]:
 
 
 def base_in_words(design: DesignEffects, findings: Findings) -> str:
-    """The cell that effects start from, with its accuracy.
+    """Return the cell that effects start from, with its accuracy.
 
     "reference: norm bn, bits 1; test accuracy 87.96%".
     """
@@ -62,7 +65,7 @@ def base_in_words(design: DesignEffects, findings: Findings) -> str:
 
 
 def mixed(design: DesignEffects) -> list[str]:
-    """What the main effects of these cells cannot be told from."""
+    """Return sentences on the interactions that these cells cannot separate from the main effects."""
     lines = []
     aliased = [alias for effect in design.effects for alias in effect.aliases]
     order = (design.resolution or 0) - 1
@@ -73,9 +76,9 @@ def mixed(design: DesignEffects) -> list[str]:
             lost = " in the whole fraction; in the cells that are done" if design.resolution > 3 else ":"
             named = f"Resolution {ROMAN[design.resolution]}{lost} m"
         lines.append(
-            f"{named}ain effects are mixed with interactions of two factors. What stands for a factor is its main "
-            "effect plus those named beside it as aliases, if there are such interactions"
-            f"{'' if whole else ', so many times each'}."
+            f"{named}ain effects are mixed with interactions of two factors. The number given for a factor is its main "
+            "effect plus the interactions named beside it as aliases"
+            f"{'' if whole else ', each times the number before it'}. An interaction that does not exist adds nothing."
         )
     elif design.resolution in ROMAN:
         lines.append(
@@ -86,8 +89,8 @@ def mixed(design: DesignEffects) -> list[str]:
         lines.append("No main effect is mixed with an interaction of two factors.")
     if not design.balanced:
         lines.append(
-            "The cells are not balanced: some levels come together more often than others. Effects are estimated "
-            "together, each with the others alike, and less exactly than from as many balanced cells."
+            "The cells are not balanced: some levels come together more often than others. All effects are estimated "
+            "together, so that none contains another's, but less exactly than from as many balanced cells."
         )
     return lines
 
@@ -100,14 +103,14 @@ def _opening(design: DesignEffects, findings: Findings) -> str:
 
 
 def _matters(judged: list[Judged], design: DesignEffects, findings: Findings) -> str:
-    better = [judged_effect for judged_effect in judged if judged_effect[1].word.endswith("better")]
+    better = [pair for pair in judged if pair[1].word.endswith("better")]
     if not better:
         return "No part is shown to matter."
     return f"Shown to matter, the most first: {_listed(better, findings)}."
 
 
-def _of(judged: list[Judged], word: str) -> list[Judged]:
-    return [judged_effect for judged_effect in judged if judged_effect[1].word == word]
+def _with_word(judged: list[Judged], word: str) -> list[Judged]:
+    return [pair for pair in judged if pair[1].word == word]
 
 
 def _listed(judged: list[Judged], findings: Findings) -> str:
@@ -117,12 +120,13 @@ def _listed(judged: list[Judged], findings: Findings) -> str:
 
 
 def _sentence(effect: DesignEffect, verdict: Verdict, findings: Findings) -> str:
-    """What was done, what it did, and how certain that is."""
+    """Return what was changed, the size of the effect, and how certain it is."""
     margin = effect.row.margin
     if margin is None:
         return _change(effect, findings)
     size, turned = _size_in_words(margin, findings)
-    low, high = (margin.low_pp, margin.high_pp) if not turned else (_minus(margin.high_pp), _minus(margin.low_pp))
+    ends = margin.low_pp, margin.high_pp
+    low, high = mirrored(*ends) if turned else ends
     inside = [f"95% interval {interval(low, high)}"] if low is not None else []
     inside += [f"by less than {findings.within}"] * verdict.small
     if verdict.word == "undecided":
@@ -131,7 +135,10 @@ def _sentence(effect: DesignEffect, verdict: Verdict, findings: Findings) -> str
 
 
 def _size_in_words(margin: Margin, findings: Findings) -> tuple[str, bool]:
-    """The effect in words, lost or gained where that is what it is; and whether the word turns its sign."""
+    """Return the effect in words, and whether the words reverse its sign.
+
+    In designs that leave parts out or add them, an accuracy is "lost" or "gained".
+    """
     points = " points" if findings.runs.measure.points else ""
     kind = findings.design.kind if findings.design else ""
     if findings.runs.measure.lower_is_better or kind not in ("leave_one_out", "add_one_in"):
@@ -142,18 +149,10 @@ def _size_in_words(margin: Margin, findings: Findings) -> tuple[str, bool]:
 
 
 def _change(effect: DesignEffect, findings: Findings) -> str:
-    """Which level stood in the place of which."""
+    """Return which level replaced which."""
     if effect.factor.startswith(ALL_PARTS):
         return "all parts together"
     new, old = effect.first, effect.second
     if findings.design and findings.design.kind == "leave_one_out" and not findings.runs.measure.lower_is_better:
         new, old = old, new
     return f"{'' if effect.zipped else f'{effect.factor} '}{new} in place of {old}"
-
-
-def _minus(value: float | None) -> float | None:
-    return None if value is None else -value
-
-
-def _size(effect: DesignEffect) -> float:
-    return abs(effect.row.margin.mean_pp) if effect.row.margin else 0.0

@@ -1,10 +1,9 @@
-"""The effects of a design as tables: for people, and at full precision."""
+"""Tables of the effects of a design, for people and at full precision."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
@@ -16,7 +15,7 @@ from analysis.formats import ABSENT, interval, signed
 from analysis.rendering import tables
 
 LEAST_ALIAS = 0.1
-"""An interaction of which less is mixed into an effect is not named in the table for people."""
+"""The table for people does not name an interaction whose weight in an effect is smaller."""
 MOST_ALIASES = 3
 
 HEADINGS = {
@@ -24,11 +23,11 @@ HEADINGS = {
     "leave_one_out": ("lost", "with it", "without"),
     "add_one_in": ("gained", "with it", "bare"),
 }
-"""Of designs around a base cell: what the effect is called, and its two sides."""
+"""For designs around a base cell: the headings of the effect and of its two sides."""
 
 
 def shown(design: DesignEffects, findings: Findings) -> pd.DataFrame:
-    """A row an effect, first level minus second, to two decimals."""
+    """Return one row per effect, first level minus second, with two decimals."""
     measure, in_words_of_each = findings.runs.measure, verdicts(design, findings)
     heading, first, second = HEADINGS.get(design.kind, ("effect", "", ""))
     if measure.lower_is_better:
@@ -62,8 +61,13 @@ def levels(effect: DesignEffect) -> str:
     return f"{effect.first} minus {effect.second}"
 
 
+def size_pp(effect: DesignEffect) -> float:
+    """Return how large an effect is, in percentage points; -1 if it has no margin, so that it sorts as the smallest."""
+    return abs(effect.row.margin.mean_pp) if effect.row.margin else -1.0
+
+
 def verdicts(design: DesignEffects, findings: Findings) -> list[str]:
-    """Each effect's verdict in words."""
+    """Return the verdict on each effect in words."""
     return [
         in_words(verdict, effect.first, effect.second, findings.within)
         for effect, verdict in zip(design.effects, design.verdicts, strict=True)
@@ -71,7 +75,7 @@ def verdicts(design: DesignEffects, findings: Findings) -> list[str]:
 
 
 def aliases(mixed: Sequence[Alias]) -> str:
-    """The interactions mixed into an effect, the largest first.
+    """Return the interactions mixed into an effect in words, in the order given.
 
     >>> aliases([Alias("norm x bits", -1.0), Alias("bits x width", 1 / 3), Alias("norm x width", 0.05)])
     '− norm x bits, + 0.33 bits x width'
@@ -90,18 +94,19 @@ def _alias(alias: Alias) -> str:
 
 
 def rows_with_names(design: DesignEffects) -> list[MarginRow]:
-    """The effects' margins, called by factor and levels."""
+    """Return the effects' margins, each named by its factor and levels."""
     return [
         replace(effect.row, levels={"factor": effect.factor, "levels": levels(effect)}) for effect in design.effects
     ]
 
 
 def in_full(design: DesignEffects, findings: Findings) -> pd.DataFrame:
-    """The effects at full precision, with all aliases and the ids of the runs that they rest on."""
+    """Return the effects at full precision, with all aliases and the ids of the runs behind them."""
     return pd.DataFrame(record(design, findings, index) for index in range(len(design.effects)))
 
 
-def record(design: DesignEffects, findings: Findings, index: int) -> dict[str, Any]:
+def record(design: DesignEffects, findings: Findings, index: int) -> dict[str, object]:
+    """Return one effect at full precision: a row of effects.csv."""
     effect, words = design.effects[index], verdicts(design, findings)[index]
     numbers = {"effect_pp" if key == "margin_pp" else key: value for key, value in tables.numbers(effect.row).items()}
     return (

@@ -1,4 +1,4 @@
-"""The files of a report: the page, its figures, its tables and its numbers."""
+"""Writes the files of a report: the page, its figures, its tables and its numbers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ from analysis.paper import claims, rulings
 from analysis.rendering import cost_tables, design_sentences, design_tables, report_json, tables
 
 MOST_ROWS = 200
-"""Rows of a table on the page; all are in its CSV."""
+"""The most rows that a table has on the page; its CSV has all of them."""
 
 TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger", "chosen", "aliases")
-"""Columns of words beside the factors: they stand on the left."""
+"""Columns of words, beside the factors; they are aligned on the left."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table for people: its rows on the page, what each rests on, its footnotes, what does not vary in it."""
+    """A table for people.
+
+    shown: its rows on the page. traces: the runs behind each row. notes: its footnotes. constants: the factors that do
+    not vary in it. left_out: the number of rows that are in its CSV alone.
+    """
 
     shown: pd.DataFrame
     traces: Sequence[str] = ()
@@ -39,7 +43,7 @@ class Table:
 
 
 def write(findings: Findings, lines: Sequence[str], warned: Sequence[str], folder: Path) -> None:
-    """Fill the folder, which exists: page, report.json, figures, and each table as CSV, Markdown and LaTeX."""
+    """Write page, report.json, figures, and each table as CSV, Markdown and LaTeX into the folder, which exists."""
     from analysis.rendering import plots
 
     _write_tables(findings, folder)
@@ -89,7 +93,7 @@ def _design(design: DesignEffects, findings: Findings) -> Table:
 
 
 def _errors(findings: Findings) -> list[tuple[str, Table]]:
-    """Seeds or test set, of the design's effects and of each contrast."""
+    """Return the tables of standard errors of the design's effects and of each contrast, with their titles."""
     design = findings.design
     parts = [("Effects", design_tables.rows_with_names(design))] if design and design.knows_test_set else []
     parts += [
@@ -113,7 +117,7 @@ def _head(table: pd.DataFrame) -> Table:
 
 
 def _trace(row: MarginRow, comparison: Comparison) -> str:
-    """What a margin rests on: each seed with its difference and its two runs, and the code."""
+    """Return the data behind a margin: each seed with its difference and its two runs, and the code versions."""
     cell = ", ".join(f"{key} {shown(level)}" for key, level in row.levels.items())
     where = f"{cell}: " if cell else ""
     if not row.margin:
@@ -127,7 +131,7 @@ def _trace(row: MarginRow, comparison: Comparison) -> str:
 
 
 def _trace_of_effect(row: MarginRow) -> str:
-    """What an effect rests on: each seed with its estimate, how many runs, and the code."""
+    """Return the data behind an effect: each seed with its estimate, the runs, and the code versions."""
     where = " ".join(map(str, row.levels.values()))
     if not row.margin:
         return f"{where}: " + "; ".join(row.notes)
@@ -137,7 +141,7 @@ def _trace_of_effect(row: MarginRow) -> str:
 
 
 def _write_tables(findings: Findings, folder: Path) -> None:
-    """margins, gaps, accuracies and costs: at full precision as CSV, for people as Markdown and LaTeX."""
+    """Write each table: at full precision as CSV, for people as Markdown and LaTeX."""
     runs = findings.runs
     if findings.design and findings.design.effects:
         title = design_sentences.title(findings.design, findings)
@@ -179,7 +183,7 @@ def _titled(title: str, form: str, text: str) -> str:
 
 
 def _latex(shown: pd.DataFrame) -> str:
-    """A table for LaTeX's booktabs package: words on the left, numbers on the right with true minus signs."""
+    """Return a table for LaTeX's booktabs package: words on the left, numbers on the right with true minus signs."""
     kept = shown.loc[:, [column != "notes" or shown[column].any() for column in shown]]
     columns = ["l" if column in (*TEXTS, "notes") or not _numeric(kept[column]) else "r" for column in kept]
     styled = kept.map(str).style.hide(axis="index").format(_latex_signs, escape="latex")
@@ -187,15 +191,15 @@ def _latex(shown: pd.DataFrame) -> str:
     return str(styled.to_latex(hrules=True, column_format="".join(columns)))
 
 
-def _latex_signs(text: str) -> str:
-    """Dashes and minus signs as LaTeX sets them.
+def _latex_signs(cell: object) -> str:
+    """Replace dashes and minus signs by those that LaTeX sets.
 
     >>> _latex_signs("-0.50 to +1.25"), _latex_signs("14-2"), _latex_signs("–"), _latex_signs("− norm x bits")
     ('$-$0.50 to +1.25', '14-2', '--', '$-$ norm x bits')
     """
-    return re.sub(r"(?<![\w-])-(?=\d)|−", "$-$", text.replace(ABSENT, "--"))
+    return re.sub(r"(?<![\w-])-(?=\d)|−", "$-$", str(cell).replace(ABSENT, "--"))
 
 
 def _numeric(column: pd.Series) -> bool:
-    """Whether it holds numbers, intervals of them, or nothing."""
+    """Return whether a column holds only numbers, intervals of numbers, or nothing."""
     return bool(column.astype(str).str.fullmatch(r"[-+−\d., to of–]*").all())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ablate.stats.paired import ALPHA, CONFIDENCE
@@ -16,7 +16,7 @@ from analysis.rendering import cost_tables, design_tables, tables
 
 
 def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
-    """The report's numbers at full precision, its sentences and its warnings; what is absent is null."""
+    """Return the report's numbers at full precision, its sentences and its warnings as JSON; absent values are null."""
     runs = findings.runs
     everything = {
         "study": runs.study,
@@ -55,8 +55,8 @@ def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
     return json.dumps(everything, indent=1, default=_plain, allow_nan=False) + "\n"
 
 
-def _design(findings: Findings) -> dict[str, Any] | None:
-    """The effects that the study's design is there to tell; null without one."""
+def _design(findings: Findings) -> dict[str, object] | None:
+    """Return the effects that the study's design is meant to estimate; None without a design."""
     design = findings.design
     if design is None:
         return None
@@ -79,7 +79,7 @@ def _design(findings: Findings) -> dict[str, Any] | None:
     }
 
 
-def _effect(comparison: Comparison, effect: Effect) -> dict[str, Any]:
+def _effect(comparison: Comparison, effect: Effect) -> dict[str, object]:
     difference = effect.difference
     return {
         "contrast": str(comparison.contrast),
@@ -96,7 +96,7 @@ def _effect(comparison: Comparison, effect: Effect) -> dict[str, Any]:
     }
 
 
-def _importance(importance: Importance) -> dict[str, Any]:
+def _importance(importance: Importance) -> dict[str, object]:
     return {
         "factor": importance.factor,
         "level": importance.level,
@@ -108,11 +108,13 @@ def _importance(importance: Importance) -> dict[str, Any]:
     }
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
     plain = frame.astype(object)
-    return plain.where(plain.notna(), None).to_dict("records")
+    records = plain.where(plain.notna(), None).to_dict("records")
+    return [{str(key): value for key, value in record.items()} for record in records]
 
 
-def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's."""
-    return value.item()
+def _plain(value: np.generic) -> object:
+    """Return a NumPy number as a Python number."""
+    plain: object = value.item()
+    return plain

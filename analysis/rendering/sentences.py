@@ -1,11 +1,10 @@
-"""What a report says in plain words, on top of its tables."""
+"""Sentences of a report, above its tables."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import exp
-from typing import Any
 
 from ablate.core.levels import show
 from ablate.stats.paired import Margin, t_interval
@@ -15,7 +14,7 @@ from analysis.effects.interaction import Effect
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict
 from analysis.findings import Comparison, Findings
-from analysis.formats import interval, p_is, shown, signed
+from analysis.formats import interval, levels_in_words, p_is, shown, signed
 from analysis.rendering import design_sentences
 from analysis.rendering.tables import cell_names, larger_error
 
@@ -24,7 +23,7 @@ MOST_NAMES = 4
 
 
 def sentences(findings: Findings) -> list[str]:
-    """The report's findings, the verdicts first; empty without a contrast."""
+    """Return the report's findings in sentences, the verdicts first; none without a contrast."""
     if findings.published:
         return []
     of_comparisons = [
@@ -48,7 +47,7 @@ def sentences(findings: Findings) -> list[str]:
 
 
 def warnings(findings: Findings, left_out: str) -> list[str]:
-    """What a reader must know before believing any of it: mixed versions, keys that nobody swept, levels left out."""
+    """Return what a reader must know before trusting the report: mixed versions, unswept keys, levels left out."""
     versions = sorted(set(findings.runs.frame["code_version"]))
     unswept = [key for key in factors(findings.runs) if key not in findings.runs.factors]
     lines = []
@@ -61,8 +60,8 @@ def warnings(findings: Findings, left_out: str) -> list[str]:
         )
     if "seeds" in findings.runs.metadata:
         lines.append(
-            "Seeds were added until margins were decided: verdicts and intervals of margins and gaps hold under that, "
-            "while the tests on other factors and the claims take each cell's number of seeds as fixed."
+            "Seeds were added until margins were decided. The verdicts and intervals of margins and gaps allow for "
+            "that; the tests on other factors and on claims do not: they take each cell's number of seeds as fixed."
         )
     lines += findings.design.notes if findings.design else []
     return [*lines, *_edges(findings), *findings.runs.notes, *([left_out] if left_out else [])]
@@ -93,7 +92,7 @@ def _verdicts(comparison: Comparison, findings: Findings) -> str:
 
 
 def _at_every_budget(comparison: Comparison) -> str:
-    """Whether the better arm is the same whatever the tuning's budget."""
+    """Return whether the better arm is the same at every tuning budget, as a sentence."""
     if not comparison.budgets:
         return ""
     most = max(curve.budgets[-1] for curve in comparison.budgets)
@@ -119,14 +118,14 @@ def _at_every_budget(comparison: Comparison) -> str:
 
 
 def _nuisance(findings: Findings) -> str:
-    """What the margins average over."""
+    """Return a sentence on the nuisance factors that the margins average over."""
     nuisance = findings.runs.metadata.get("nuisance", {})
     drawn = "; ".join(f"{key} from {text}" for key, text in nuisance.items())
     return f"Margins average over {drawn}: drawn for each seed, the same in every arm." if drawn else ""
 
 
 def _edges(findings: Findings) -> list[str]:
-    """What was chosen at the end of its space: a wider one might have done better."""
+    """Return sentences on values that tuning chose at an end of their space: a wider space might do better."""
     tuning, choices = findings.runs.metadata.get("tune", {}), findings.runs.choices
     lines = []
     for key in dict.fromkeys(key for choice in choices for key in choice.edges):
@@ -144,7 +143,7 @@ def _edges(findings: Findings) -> list[str]:
 
 
 def _inference(findings: Findings) -> str:
-    """What the first contrast's first level takes beside its second, from the clock and from counts."""
+    """Return the inference costs of the first contrast's first level relative to its second: measured and counted."""
     if not findings.comparisons or not findings.runs.ours:
         return ""
     comparison, parts = findings.comparisons[0], []
@@ -183,7 +182,7 @@ def _needed(verdicts: Sequence[Verdict]) -> str:
 
 
 def _dependence(comparison: Comparison, findings: Findings) -> str:
-    """Each factor on which the margin is shown to depend; and those of which it is not."""
+    """Return the factors on which the margin is shown to depend, and those on which it is not."""
     strongest: dict[str, Effect] = {}
     for effect in comparison.effects:
         known = strongest.get(effect.difference.moderator)
@@ -210,7 +209,7 @@ def _sentence(effect: Effect, points: str) -> str:
 
 
 def _not_done(findings: Findings) -> str:
-    """How many trials ended otherwise, and in which cells."""
+    """Return how many trials are not done, and in which cells."""
     frame = findings.runs.frame
     lost = frame[frame["outcome"] != "done"]
     if lost.empty:
@@ -267,7 +266,7 @@ def _cells(comparison: Comparison) -> list[tuple[MarginRow, Verdict]]:
 
 
 def _within_test_set(margin: Margin | None, verdict: Verdict) -> bool:
-    """Whether an arm is called better by a margin that other test images could take away."""
+    """Return whether an arm counts as better by a margin that lies within the sampling error of the test images."""
     if margin is None or margin.test_set is None or not verdict.word.endswith("better"):
         return False
     return abs(margin.mean_pp) < NORMAL_975 * margin.test_set.se_pp
@@ -283,12 +282,3 @@ def _p(effect: Effect) -> float:
 
 def _or(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def levels_in_words(levels: Mapping[str, Any]) -> str:
-    """A cell's levels in a row.
-
-    >>> levels_in_words({"bits": 1, "norm": "bn"})
-    'bits 1, norm bn'
-    """
-    return ", ".join(f"{key} {shown(level)}" for key, level in levels.items() if level is not None) or "all trials"

@@ -1,4 +1,4 @@
-"""The tables of a report: margins and accuracies, for people and at full precision."""
+"""Tables of margins and accuracies, for people and at full precision."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from string import ascii_lowercase
-from typing import Any
 
 import pandas as pd
 
-from ablate.core.levels import show
+from ablate.core.levels import Level, show
 from ablate.stats.paired import Margin, bca_interval
 from analysis.effects.factors import cells, factors, level_positions
 from analysis.effects.matched import MarginRow
@@ -21,7 +20,7 @@ from analysis.sources.runs import Runs
 
 
 def accuracies(runs: Runs) -> pd.DataFrame:
-    """Accuracy of every cell for people: a row each, with n, what is not done, mean and sd."""
+    """Return the accuracy of every cell for people: one row per cell with n, trials not done, mean and sd."""
     measure = runs.measure
     rows = []
     for levels, cell, acc in cells_in_order(runs):
@@ -38,7 +37,7 @@ def accuracies(runs: Runs) -> pd.DataFrame:
 
 
 def accuracies_in_full(runs: Runs) -> pd.DataFrame:
-    """The same at full precision with run ids; accuracies in [0, 1]."""
+    """Return the accuracy of every cell at full precision with run ids; accuracies are in [0, 1]."""
     return pd.DataFrame(
         levels
         | {
@@ -54,21 +53,24 @@ def accuracies_in_full(runs: Runs) -> pd.DataFrame:
 
 
 @lru_cache(maxsize=1)
-def cells_in_order(runs: Runs) -> list[tuple[dict[str, Any], pd.DataFrame, pd.Series]]:
-    """Each cell's levels, its trials, and the accuracies of those done. Every table of a report asks for them."""
+def cells_in_order(runs: Runs) -> list[tuple[dict[str, Level], pd.DataFrame, pd.Series]]:
+    """Return each cell's levels, its trials, and the accuracies of those done.
+
+    Every table of a report needs them, so those of the latest study are cached.
+    """
     keys = factors(runs)
     frame = runs.frame.sort_values(keys, key=lambda column: level_positions(runs.frame, column)) if keys else runs.frame
     return [(levels, cell, cell.loc[cell["outcome"] == "done", "acc"].dropna()) for levels, cell in cells(frame, keys)]
 
 
 def _not_done(cell: pd.DataFrame) -> str:
-    """How many trials of a cell have which outcome, of those not done."""
+    """Return the number of trials of each outcome among those of a cell that are not done."""
     counts = Counter(outcome for outcome in cell["outcome"] if outcome != "done")
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
 def cell_names(runs: Runs) -> pd.Series:
-    """Each trial's cell as one would type it, in the frame's order."""
+    """Return each trial's cell as a user would type it, in the frame's order."""
     keys = factors(runs)
     names = [
         " ".join(f"{key}={shown(level)}" for key, level in zip(keys, row, strict=True) if not pd.isna(level))
@@ -78,7 +80,7 @@ def cell_names(runs: Runs) -> pd.Series:
 
 
 def margins(comparison: Comparison, findings: Findings, name: str = "margin") -> pd.DataFrame:
-    """The margins of a contrast for people, to two decimals; without verdicts where there are none."""
+    """Return the margins of a contrast for people, with two decimals; without a column of verdicts if it has none."""
     measure, first, second = findings.runs.measure, show(comparison.contrast.first), show(comparison.contrast.second)
     in_words_of_each = verdicts(comparison, findings)
     return pd.DataFrame(
@@ -97,13 +99,13 @@ def margins(comparison: Comparison, findings: Findings, name: str = "margin") ->
 
 
 def verdicts(comparison: Comparison, findings: Findings) -> list[str]:
-    """Each cell's verdict in words."""
+    """Return the verdict on each cell in words."""
     first, second = show(comparison.contrast.first), show(comparison.contrast.second)
     return [in_words(verdict, first, second, findings.within) for verdict in comparison.verdicts]
 
 
 def errors(rows: Sequence[MarginRow]) -> pd.DataFrame:
-    """The two sources of uncertainty of each margin, as standard errors: between seeds, and of the test set."""
+    """Return the two standard errors of each margin: between seeds, and of the test set."""
     return pd.DataFrame(
         {key: shown(level) for key, level in row.levels.items()}
         | {
@@ -118,14 +120,14 @@ def errors(rows: Sequence[MarginRow]) -> pd.DataFrame:
 
 
 def larger_error(margin: Margin) -> str:
-    """Which of the two is larger; empty where one is not known."""
+    """Return which of the two standard errors is larger; empty if one of them is not known."""
     if margin.seed_se_pp is None or margin.test_set is None:
         return ""
     return "seeds" if margin.seed_se_pp >= margin.test_set.se_pp else "test set"
 
 
 def margins_in_full(comparisons: Sequence[Comparison], findings: Findings) -> pd.DataFrame:
-    """The margins of all contrasts at full precision with the ids of the runs that they rest on."""
+    """Return the margins of all contrasts at full precision, with the ids of the runs behind them."""
     return pd.DataFrame(
         row.levels
         | {
@@ -147,7 +149,8 @@ def margins_in_full(comparisons: Sequence[Comparison], findings: Findings) -> pd
     )
 
 
-def numbers(row: MarginRow) -> dict[str, Any]:
+def numbers(row: MarginRow) -> dict[str, object]:
+    """Return the numbers of a margin at full precision, for a CSV or JSON."""
     margin = row.margin
     bca = bca_interval([*row.by_seed.values()]) or (None, None)
     return {
@@ -169,7 +172,8 @@ def numbers(row: MarginRow) -> dict[str, Any]:
     }
 
 
-def judged(verdict: Verdict, words: str) -> dict[str, Any]:
+def judged(verdict: Verdict, words: str) -> dict[str, object]:
+    """Return a verdict with its adjusted p values, for a CSV or JSON."""
     return {
         "p_difference_holm": verdict.p_difference,
         "p_equivalence_holm": verdict.p_equivalence,
@@ -181,7 +185,7 @@ def judged(verdict: Verdict, words: str) -> dict[str, Any]:
 
 
 def effects(comparison: Comparison, findings: Findings) -> pd.DataFrame:
-    """How the margin changes with the other factors, for people."""
+    """Return how the margin changes with the other factors, for people."""
     points = findings.runs.measure.points
     return pd.DataFrame(
         {
@@ -198,7 +202,7 @@ def effects(comparison: Comparison, findings: Findings) -> pd.DataFrame:
 
 
 def footnotes(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The table with a letter in place of each note, and the notes that the letters stand for."""
+    """Replace each note in the table by a letter; return the table and the notes with their letters."""
     notes = [note for note in dict.fromkeys(table.get("notes", ())) if note]
     if not notes:
         return table.drop(columns="notes", errors="ignore"), []
@@ -208,13 +212,14 @@ def footnotes(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def percent(acc: float | None) -> str:
+    """Return an accuracy in [0, 1] in percent with two decimals; a dash if there is none."""
     return f"{100 * acc:.2f}" if acc is not None else ABSENT
 
 
 def n_of(row: MarginRow) -> str:
-    """How many pairs of seeds, and of how many where some are missing.
+    """Return the number of pairs of seeds, and of how many if some are missing.
 
-    A cell that lacks seeds says so, instead of averaging silently.
+    A cell that lacks seeds then says so and does not average silently.
     """
     n = row.margin.n if row.margin else 0
     return str(n) if n == row.planned else f"{n} of {row.planned}"

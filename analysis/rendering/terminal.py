@@ -1,10 +1,10 @@
-"""A report on the terminal: its sentences, its margins, what it says to the papers."""
+"""Prints a report on the terminal: its margins, its sentences, its rulings on the papers' claims."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -21,19 +21,19 @@ from analysis.paper import claims
 from analysis.rendering import design_sentences, design_tables, tables
 
 PIPE_WIDTH = 160
-"""Columns of a printed table that no terminal bounds."""
+"""Characters in a line of a printed table if the output is not a terminal."""
 MOST_ROWS = 60
 
 
 def show(findings: Findings, lines: Sequence[str], warned: Sequence[str]) -> None:
-    """Print it."""
+    """Print the tables, then the sentences, the warnings and the rulings."""
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
     runs = findings.runs
     if findings.design and findings.design.effects:
         _design(console, findings.design, findings)
     elif not (findings.comparisons or findings.design):
         _say(console, f"study {runs.study}: no factor was swept, so there is no margin")
-        _table(console, tables.accuracies(runs), runs.frame.columns)
+        _table(console, tables.accuracies(runs), list(runs.frame.columns))
     for comparison in findings.comparisons:
         _margins(console, comparison, findings, "margin")
     for gap in findings.gaps:
@@ -62,14 +62,14 @@ def _margins(console: Console, comparison: Comparison, findings: Findings, name:
     table, notes = tables.footnotes(tables.margins(replace(comparison, rows=varied), findings, name))
     title = ", ".join([str(comparison.contrast), *(f"{key} {shown(level)}" for key, level in constants.items())])
     _say(console, f"study {findings.runs.study}, {'gap, ' if name == 'gap' else ''}{title}")
-    _table(console, table.head(MOST_ROWS), findings.runs.frame.columns)
+    _table(console, table.head(MOST_ROWS), list(findings.runs.frame.columns))
     if len(table) > MOST_ROWS:
         _say(console, f"{MOST_ROWS} of {len(table)} cells; the others are in the report's margins.csv.")
     for note in notes:
         _say(console, note)
 
 
-def _table(console: Console, shown: pd.DataFrame, words: Sequence[str]) -> None:
+def _table(console: Console, shown: pd.DataFrame, words: Collection[str]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in shown.columns:
         left = column in (*words, "", "verdict")

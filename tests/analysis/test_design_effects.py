@@ -143,7 +143,7 @@ def test_a_failed_trial_leaves_its_seed_out_and_never_speaks_for_its_level():
 def test_without_the_base_nothing_can_be_told_and_that_is_said():
     found = told(study(around(REFERENCE, CHANGED), "one_factor", base=REFERENCE, failed=[(0, s) for s in range(4)]))
     assert {one.word for one in found.design.verdicts} == {"no margin"}
-    assert "Without a seed to tell by: norm srelu in place of bn" in sentences.sentences(found)[1]
+    assert "No seed in both arms: norm srelu in place of bn" in sentences.sentences(found)[1]
 
 
 def test_zipped_factors_are_one_row():

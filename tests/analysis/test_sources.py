@@ -110,7 +110,7 @@ def test_a_diverged_row_is_named_and_not_dropped(folder, say):
         (ROWS, "factors=[norm,norm]", "factors=[norm,norm]: norm is named twice; allowed: "),
         (ROWS, "factors=[norm,acc]", "factors=[norm,acc]: acc is a column of the report itself"),
         (ROWS, "metric=rep", "metric=rep: it is the seed too; allowed: another one, or seed= another one"),
-        (ROWS, "metric=loss", "metric=loss: say whether less of it is better: allowed: lower_is_better=true or false"),
+        (ROWS, "metric=loss", "metric=loss: is less of it better? allowed: lower_is_better=true or false"),
         ([*ROWS, "bn,4,0,1e300,"], "", "path=runs.csv: row 14 (norm=bn width=4 seed=0): acc=1e+300: allowed: a number"),
         (ROWS, "study=x", "study=x: source=csv takes no study; allowed: path, metric, factors"),
         (ROWS, "metric=null", "source=csv needs metric=: "),
@@ -201,7 +201,7 @@ def test_a_failed_run_makes_way_for_its_repeat(folder, say):
         ("study=nothing", "study=nothing: no such study; allowed: mine; with metric= and factors= also theirs"),
         (
             "study=mine factors=[norm]",
-            "factors=['norm']: allowed for runs that ablate did not make; a study says its own",
+            "factors=['norm']: allowed for runs that ablate did not make; a study has its own factors",
         ),
         ("study=mine metric=auc", "metric=auc: no trial of study mine has it; allowed: "),
     ],

@@ -1,4 +1,4 @@
-"""Figures of a report: each is a function from findings to a matplotlib figure."""
+"""Figures of a report. Each is a function from findings to a matplotlib figure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from analysis.rendering.plots.style import save
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure that stands in the folder, and its SVG for the page."""
+    """The name of a figure that is saved in the folder, and its SVG for the page."""
 
     name: str
     svg: str
 
 
 def save_all(findings: Findings, folder: Path) -> list[Drawn]:
-    """Draw every figure that there is something for, and save each in the folder."""
+    """Draw every figure for which there is data, and save each in the folder."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph|.*does not have a glyph|.*constrained_layout")  # odd names
         return [Drawn(name, save(figure, folder, name)) for name, figure in _figures(findings).items() if figure]

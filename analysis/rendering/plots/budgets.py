@@ -1,4 +1,4 @@
-"""The margin against what each arm's tuning was allowed: does the conclusion hold at every budget?"""
+"""Figure of the margin against the tuning budget of each arm: does the conclusion hold at every budget?"""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.effects.tuning_budget import BudgetCurve
 from analysis.findings import Comparison, Findings
-from analysis.formats import shown
-from analysis.rendering.plots.style import INK, WIDTH, Estimate, colour, levels_in_words, look, points
+from analysis.formats import levels_in_words, shown
+from analysis.rendering.plots.style import INK, WIDTH, Estimate, colour, look, points
 
 MOST_PANELS = 8
 
 
 def budgets(comparison: Comparison, findings: Findings) -> Figure | None:
-    """A panel a cell: the margin expected of the best of k configurations; at the right the one from fresh seeds."""
+    """Draw one panel per cell: the expected margin of the best of k configurations, for each k.
+
+    On the right stands the margin from fresh seeds. None if the study was not tuned.
+    """
     if not comparison.budgets:
         return None
     drawn = comparison.budgets[:MOST_PANELS]

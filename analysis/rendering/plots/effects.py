@@ -1,4 +1,4 @@
-"""The effects of a design, the largest first, beside what counts as none of interest."""
+"""Figure of the effects of a design, the largest first, with the band of equivalence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.effects.design_effects import DesignEffect, DesignEffects
 from analysis.findings import Findings
-from analysis.rendering.design_tables import levels
+from analysis.rendering.design_tables import levels, size_pp
 from analysis.rendering.plots.margins import LABEL_WIDTH, MOST_LINES, band
 from analysis.rendering.plots.style import INK, WIDTH, look, points
 
@@ -21,8 +21,8 @@ BETTER = {
 
 
 def effects(design: DesignEffects, findings: Findings) -> Figure:
-    """A line an effect, with its interval, zero, and the band of equivalence."""
-    ordered = sorted(design.effects, key=_size, reverse=True)
+    """Draw one line per effect, with its interval, zero, and the band of equivalence."""
+    ordered = sorted(design.effects, key=size_pp, reverse=True)
     drawn = ordered[:MOST_LINES][::-1]
     labels = [textwrap.fill(_label(effect), LABEL_WIDTH) for effect in drawn]
     height = sum(0.19 + 0.15 * (1 + label.count("\n")) for label in labels)
@@ -33,7 +33,7 @@ def effects(design: DesignEffects, findings: Findings) -> Figure:
             margin = effect.row.margin
             if margin is None:
                 axes.plot([0], [position], "x", color=INK, markersize=7)
-                axes.annotate("no seed tells it", (0, position), (8, -3), textcoords="offset points", fontsize=8)
+                axes.annotate("no seed in both arms", (0, position), (8, -3), textcoords="offset points", fontsize=8)
                 continue
             points(
                 axes,
@@ -55,14 +55,10 @@ def _footing(design: DesignEffects, findings: Findings, left_out: int) -> list[s
     better = BETTER.get(design.kind, "the first level is better")
     lines = [
         f"effect, first level minus second ({unit})",
-        f"{side} of 0: {better}; grey: within {findings.within} of none",
+        f"{side} of 0: {better}; grey: within {findings.within} of 0",
     ]
     return [*lines, *[f"{left_out} smaller ones are in effects.csv"] * bool(left_out)]
 
 
 def _label(effect: DesignEffect) -> str:
     return levels(effect) if effect.zipped else f"{effect.factor}: {levels(effect)}"
-
-
-def _size(effect: DesignEffect) -> float:
-    return abs(effect.row.margin.mean_pp) if effect.row.margin else -1.0

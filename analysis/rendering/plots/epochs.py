@@ -1,9 +1,10 @@
-"""Figures over epochs: learning curves, and the test accuracy where a cycle of the learning rate ends."""
+"""Figures over epochs: learning curves, and the test accuracy at the end of each cycle of the learning rate."""
 
 from __future__ import annotations
 
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -11,11 +12,11 @@ from analysis.findings import Histories
 from analysis.rendering.plots.style import INK, WIDTH, colour, dash, look, marker
 
 MOST_CURVES = 12
-"""Cells that are drawn."""
+"""The most cells that are drawn."""
 
 
 def curves(histories: Histories) -> Figure:
-    """Learning curves: the mean over seeds in a band from the lowest to the highest, restarts marked below."""
+    """Draw learning curves: the mean over seeds, in a band of their range; restarts are dotted lines."""
     labels = histories.labels
     names = list(dict.fromkeys(labels.values()))
     points = histories.curves.assign(cell=histories.curves["run_id"].map(labels), pct=100 * histories.curves["value"])
@@ -36,7 +37,9 @@ def curves(histories: Histories) -> Figure:
 
 
 def restarts(histories: Histories) -> Figure:
-    """Test accuracy when a cycle of the learning rate has ended: mean and range over seeds, epochs on a log axis.
+    """Draw the test accuracy at the end of each cycle of the learning rate: mean and range over seeds.
+
+    The axis of epochs is logarithmic.
 
     Source: [WR] figure 5.
     """
@@ -59,7 +62,7 @@ def restarts(histories: Histories) -> Figure:
     return figure
 
 
-def _series(axes: plt.Axes, points: pd.DataFrame, name: str, index: int) -> None:
+def _series(axes: Axes, points: pd.DataFrame, name: str, index: int) -> None:
     over = points.groupby("epoch")["pct"]
     mean, tint = over.mean(), colour(index)
     axes.fill_between(mean.index, over.min(), over.max(), color=tint, alpha=0.16, linewidth=0)

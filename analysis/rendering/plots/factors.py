@@ -9,18 +9,19 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ablate.core.levels import show
 from analysis.effects.factors import levels_of
 from analysis.effects.interaction import Importance
 from analysis.effects.matched import MarginRow
 from analysis.findings import Comparison, Findings
-from analysis.formats import shown, signed
+from analysis.formats import mirrored, shown, signed
 from analysis.rendering.plots.style import INK, WIDTH, legend_point, look, points
 
 
 def gaps(findings: Findings) -> Figure | None:
-    """The gap between most bits and fewer, against the error at most bits: a point a cell.
+    """Draw the gap between the most bits and fewer against the test error at the most bits, one point per cell.
 
     Source: [WR] figure 1.
     """
@@ -46,7 +47,10 @@ def gaps(findings: Findings) -> Figure | None:
 
 
 def heat_map(comparison: Comparison, findings: Findings) -> Figure | None:
-    """The margins over the two factors with most levels, the mean over the others; None with fewer than two factors."""
+    """Draw the margins over the two factors with the most levels, the mean over all others.
+
+    None with fewer than two factors.
+    """
     frame = findings.runs.frame
     keys = [key for key in (comparison.rows[0].levels if comparison.rows else ()) if len(levels_of(frame, key)) > 1]
     if len(keys) < 2 or not comparison.has_margin:
@@ -77,7 +81,7 @@ def heat_map(comparison: Comparison, findings: Findings) -> Figure | None:
 
 
 def importance(findings: Findings) -> Figure | None:
-    """How far each factor moves the accuracy, and how far it moves the margin; None with fewer than two factors."""
+    """Draw how far each factor moves the accuracy and the margin; None with fewer than two factors."""
     parts = [(f"moves the {findings.runs.measure.name} by", findings.importance)]
     parts += [
         (f"moves the margin by\n({comparison.contrast})", comparison.importance)
@@ -101,11 +105,8 @@ def importance(findings: Findings) -> Figure | None:
 
 def _importances(axes: Axes, importances: Sequence[Importance]) -> None:
     for position, importance in enumerate(reversed(importances)):
-        low, high = (
-            (importance.low_pp, importance.high_pp)
-            if importance.mean_pp >= 0
-            else (_minus(importance.high_pp), _minus(importance.low_pp))
-        )
+        ends = importance.low_pp, importance.high_pp
+        low, high = ends if importance.mean_pp >= 0 else mirrored(*ends)
         points(axes, [position], [(abs(importance.mean_pp), low, high)], 0, upright=False)
     axes.set_yticks(range(len(importances)), [_levels(importance) for importance in reversed(importances)])
     axes.set_ylim(-0.6, len(importances) - 0.4)
@@ -113,17 +114,11 @@ def _importances(axes: Axes, importances: Sequence[Importance]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _minus(value: float | None) -> float | None:
-    return None if value is None else -value
-
-
 def _levels(importance: Importance) -> str:
-    pair = (
-        (importance.level, importance.reference)
-        if importance.mean_pp >= 0
-        else (importance.reference, importance.level)
-    )
-    return f"{importance.factor}: {shown(pair[0])} over {shown(pair[1])}"
+    better, worse = importance.level, importance.reference
+    if importance.mean_pp < 0:
+        better, worse = worse, better
+    return f"{importance.factor}: {shown(better)} over {shown(worse)}"
 
 
 def _series(gap: Comparison, row: MarginRow, key: str | None, findings: Findings) -> str:
@@ -140,7 +135,7 @@ def _mean(rows: Sequence[MarginRow]) -> float:
 def _square(axes: Axes, x: int, y: int, value: float, rows: Sequence[MarginRow], most: float) -> None:
     n = sum(row.margin.n for row in rows if row.margin)
     if np.isnan(value):
-        hatched = plt.Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", edgecolor="#909090", linewidth=0)
+        hatched = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", edgecolor="#909090", linewidth=0)
         axes.add_patch(hatched)
         what = "diverged" if any(sum(row.diverged) for row in rows) else "none"
         axes.text(x, y, what, ha="center", va="center", fontsize=7)

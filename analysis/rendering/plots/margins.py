@@ -6,7 +6,6 @@ import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,26 +13,26 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ablate.core.levels import show
+from ablate.core.levels import Level, is_number, show
 from ablate.stats.paired import t_interval
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow, split_constants
 from analysis.findings import Comparison, Findings
-from analysis.formats import shown
-from analysis.rendering.plots.style import INK, WIDTH, colour, legend_point, levels_in_words, look, points
+from analysis.formats import levels_in_words, shown
+from analysis.rendering.plots.style import INK, WIDTH, colour, legend_point, look, points
 
 SIZE = dict.fromkeys(("depth", "width")).keys()
 """The factors that make a network's size, in the order in which it is named."""
 MOST_LINES = 40
 MOST_PANELS = 8
 LABEL_WIDTH = 40
-"""Characters of a line of a cell's name beside its margin."""
+"""The most characters in a line of a cell's name, beside its margin."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A margin in a figure: one cell's, or the mean over the cells of the factors that have no place in it."""
+    """A margin in a figure: of one cell, or the mean over the levels of the factors that the figure does not show."""
 
     panel: str
     x: str
@@ -54,7 +53,7 @@ class Roles:
 
 
 def margins(comparison: Comparison, findings: Findings) -> Figure:
-    """Every margin of the contrast with its interval, zero, and the band of equivalence."""
+    """Draw every margin of the contrast with its interval, zero, and the band of equivalence."""
     rows, _ = split_constants(comparison.rows) if len(comparison.rows) > 1 else (list(comparison.rows), {})
     sized = bool(rows) and any(key in SIZE for key in roles_of(rows, findings.runs.frame).x)
     if sized or len(rows) > MOST_LINES:
@@ -63,7 +62,7 @@ def margins(comparison: Comparison, findings: Findings) -> Figure:
 
 
 def lines(rows: Sequence[MarginRow], contrast: Contrast, findings: Findings) -> Figure:
-    """One line a cell."""
+    """Draw one line per cell."""
     labels = [textwrap.fill(levels_in_words(row.levels), LABEL_WIDTH) for row in reversed(rows)]
     height = sum(0.19 + 0.15 * (1 + label.count("\n")) for label in labels)
     with look():
@@ -84,7 +83,7 @@ def lines(rows: Sequence[MarginRow], contrast: Contrast, findings: Findings) -> 
 
 
 def by_size(rows: Sequence[MarginRow], contrast: Contrast, findings: Findings) -> Figure:
-    """The margin against the network's size, colours by bits, a panel a data set."""
+    """Draw the margin against the network's size, with a colour per number of bits and a panel per data set."""
     roles = roles_of(rows, findings.runs.frame)
     drawn = points_of(rows, roles)
     panels = _ordered(drawn, "panel")[:MOST_PANELS]
@@ -110,9 +109,13 @@ def by_size(rows: Sequence[MarginRow], contrast: Contrast, findings: Findings) -
 
 
 def roles_of(rows: Sequence[MarginRow], frame: pd.DataFrame) -> Roles:
-    """Size is the x axis, bits the colours, the data set the panels; what else varies takes a place that is free."""
+    """Assign a role to each factor that varies.
+
+    Size is the x axis, bits are the colours, data sets the panels. Other factors take the roles that are left, and the
+    rest are averaged over.
+    """
     left = [key for key in rows[0].levels if len(levels_of(frame, key)) > 1] if rows else []
-    x = tuple(key for key in SIZE if key in left and all(_is_number(row.levels[key]) for row in rows))
+    x = tuple(key for key in SIZE if key in left and all(is_number(row.levels[key]) for row in rows))
     left = [key for key in left if key not in x]
     hue = "bits" if "bits" in left else None
     panel = "dataset" if "dataset" in left else None
@@ -130,7 +133,10 @@ def roles_of(rows: Sequence[MarginRow], frame: pd.DataFrame) -> Roles:
 
 
 def points_of(rows: Sequence[MarginRow], roles: Roles) -> list[Point]:
-    """A point for each place in the figure; where several cells share it, the mean over them, a value a seed."""
+    """Return one point per position in the figure.
+
+    Where several cells share a position, it is the mean over them, computed from one value per seed.
+    """
     rows_at: dict[tuple[str, str, str], list[MarginRow]] = defaultdict(list)
     for row in rows:
         rows_at[_name(row.levels, roles.panel), _x(row.levels, roles.x), _name(row.levels, roles.hue)].append(row)
@@ -171,7 +177,7 @@ def _panel(axes: Axes, drawn: Sequence[Point], xs: Sequence[str], hues: Sequence
 
 
 def band(axes: Axes, within: float, *, upright: bool) -> None:
-    """Zero, and around it what counts as no difference of interest."""
+    """Draw zero, and around it the band of differences that are too small to be of interest."""
     span, line = (axes.axhspan, axes.axhline) if upright else (axes.axvspan, axes.axvline)
     span(-within, within, color="#808080", alpha=0.18, linewidth=0)
     line(0, color=INK, linewidth=0.9)
@@ -184,7 +190,7 @@ def _axis(contrast: Contrast, findings: Findings) -> str:
 
 def _direction(contrast: Contrast, findings: Findings, side: str = "above") -> str:
     better = contrast.second if findings.runs.measure.lower_is_better else contrast.first
-    return f"{side} 0: {show(better)} is better; grey: within {findings.within} of none"
+    return f"{side} 0: {show(better)} is better; grey: within {findings.within} of 0"
 
 
 def _footing(rows: Sequence[MarginRow], roles: Roles, contrast: Contrast, findings: Findings, panels: int) -> list[str]:
@@ -201,9 +207,9 @@ def _footing(rows: Sequence[MarginRow], roles: Roles, contrast: Contrast, findin
 
 
 def _xs(rows: Sequence[MarginRow], roles: Roles, frame: pd.DataFrame) -> list[str]:
-    """The places on the x axis: by the number of weights, or in the order of the levels."""
+    """Return the positions on the x axis: by the number of weights, or in the order of the levels."""
     levels_at = {_x(row.levels, roles.x): row.levels for row in rows}
-    if roles.x and set(roles.x) <= SIZE and all(_is_number(row.levels[key]) for row in rows for key in roles.x):
+    if roles.x and set(roles.x) <= SIZE and all(is_number(row.levels[key]) for row in rows for key in roles.x):
         return sorted(levels_at, key=lambda x: _weights(levels_at[x]))
     order = [[repr(level) for level in levels_of(frame, key)] for key in roles.x]
     return sorted(
@@ -211,20 +217,16 @@ def _xs(rows: Sequence[MarginRow], roles: Roles, frame: pd.DataFrame) -> list[st
     )
 
 
-def _is_number(level: Any) -> bool:
-    return isinstance(level, int | float) and not isinstance(level, bool)
-
-
-def _weights(levels: Mapping[str, Any]) -> float:
-    """In proportion to the weights of a wide residual network."""
+def _weights(levels: Mapping[str, float]) -> float:
+    """Return a number proportional to the weights of a wide residual network."""
     return float((levels.get("depth", 8) - 2) * levels.get("width", 1) ** 2)
 
 
-def _x(levels: Mapping[str, Any], keys: Sequence[str]) -> str:
+def _x(levels: Mapping[str, Level], keys: Sequence[str]) -> str:
     return "-".join(shown(levels[key]) for key in keys)
 
 
-def _name(levels: Mapping[str, Any], key: str | None) -> str:
+def _name(levels: Mapping[str, Level], key: str | None) -> str:
     return f"{key} {shown(levels[key])}" if key else ""
 
 

@@ -1,10 +1,10 @@
-"""How figures look, and how they are written: on paper as files, and on the page in the page's own colours."""
+"""The style of figures. Files have it for paper; on the page a figure takes the page's own colours."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,21 @@ import matplotlib as mpl
 mpl.use("agg")
 
 import numpy as np
-import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from analysis.formats import shown
+from matplotlib.lines import Line2D
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#8A6FBF")
-"""After Okabe and Ito: told apart by the colour-blind, on white and on black."""
+"""After Okabe and Ito: colour-blind people can distinguish them, on white and on black."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 
 INK, GRID = "#1b1b1b", "#d8d8d9"
-"""On the page they become its own text and line colours, so that dark mode has them too."""
+"""On the page they are replaced by the page's text and line colours, which follow dark mode."""
 
 WIDTH = 5.4
-"""Inches: narrow, so that a phone can still show the text."""
+"""In inches. It is narrow, so that a phone can still show the text."""
 
 _STYLE: Any = {
     "font.size": 9,
@@ -58,7 +56,7 @@ _STYLE: Any = {
 
 @contextmanager
 def look(name: str = "") -> Iterator[None]:
-    """The style; `name` makes the ids of this figure's SVG its own, and the same each time."""
+    """Apply the style. `name` seeds the ids in the figure's SVG: they are unique to it and the same each time."""
     with mpl.rc_context(_STYLE | {"svg.hashsalt": f"ablate {name}"}):
         yield
 
@@ -76,7 +74,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
 
 
 def _for_the_page(svg: str, name: str) -> str:
-    """The SVG in the page's ink, its ids marked with the figure's name: several stand on one page."""
+    """Return the SVG in the page's colours. Its ids get the figure's name: several figures stand on one page."""
     svg = svg[svg.index("<svg") :]
     svg = svg.replace(INK, "currentColor").replace(GRID, "var(--line)")
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
@@ -95,18 +93,20 @@ def dash(index: int) -> str:
     return DASHES[index // len(COLOURS) % len(DASHES)]
 
 
-def levels_in_words(levels: Mapping[str, Any]) -> str:
-    """A cell's levels in a row."""
-    parts = [f"{key} {shown(level)}" for key, level in levels.items() if level is not None and not pd.isna(level)]
-    return ", ".join(parts) or "all trials"
-
-
 Estimate = tuple[float, float | None, float | None]
-"""A mean, and the ends of its interval where it has one."""
+"""A mean, and the ends of its interval if it has one."""
 
 
 def points(axes: Axes, at: Sequence[float], estimates: Sequence[Estimate], index: int, *, upright: bool) -> None:
-    """Estimates of one colour with their intervals, `at` these places of the other axis; hollow without an interval."""
+    """Draw estimates of one colour with their intervals; those without an interval are hollow.
+
+    Args:
+        axes: the axes to draw on.
+        at: (n,) positions on the other axis.
+        estimates: (n,) estimates.
+        index: of the colour and the marker.
+        upright: whether estimates are on the y axis.
+    """
     means = np.array([mean for mean, _, _ in estimates])
     ends = np.array([(np.nan, np.nan) if low is None or high is None else (low, high) for _, low, high in estimates])
     alone = np.isnan(ends[:, 0])
@@ -119,6 +119,6 @@ def points(axes: Axes, at: Sequence[float], estimates: Sequence[Estimate], index
             axes.plot(*xy, marker(index), color=colour(index), markerfacecolor=face, markersize=5.5)
 
 
-def legend_point(index: int, label: str) -> Any:
-    """A handle for `points` in a legend."""
-    return plt.Line2D([], [], color=colour(index), marker=marker(index), linewidth=1.8, markersize=5.5, label=label)
+def legend_point(index: int, label: str) -> Line2D:
+    """Return a legend's handle for `points`."""
+    return Line2D([], [], color=colour(index), marker=marker(index), linewidth=1.8, markersize=5.5, label=label)
