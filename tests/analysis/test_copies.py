@@ -11,7 +11,7 @@ from analysis.sources import studies
 
 
 class Server:
-    """An MLflow server that takes artifacts, or raises."""
+    """An MLflow server that stores artifacts, or raises."""
 
     def __init__(self, error=None):
         self.error, self.taken = error, []
@@ -33,12 +33,12 @@ def test_the_studys_parent_run_keeps_a_copy_of_the_report():
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reason"),
     [
         (refusal(403), "the study is another person's"),
         (refusal(500), "no"),
         (NotReached("gone"), "gone"),
     ],
 )
-def test_a_server_that_does_not_take_it_costs_the_copy_and_not_the_report(error, told):
-    assert studies.keep_copy(Server(error), "r1", Path("reports/s")) == told
+def test_a_server_that_refuses_costs_the_copy_and_not_the_report(error, reason):
+    assert studies.keep_copy(Server(error), "r1", Path("reports/s")) == reason

@@ -57,15 +57,17 @@ STUDIES = {
 
 def written(runs: Runs, folder: Path) -> Path:
     chosen = contrasts.choose_contrasts(runs)
-    found = find(runs, chosen, equivalence_pp=0.5)
-    page.write(found, sentences.sentences(found), sentences.warnings(found, contrasts.left_out(runs, chosen)), folder)
+    findings = find(runs, chosen, equivalence_pp=0.5)
+    page.write(
+        findings, sentences.sentences(findings), sentences.warnings(findings, contrasts.left_out(runs, chosen)), folder
+    )
     return folder
 
 
 def browse(file: Path, profile: Path) -> tuple[list[str], list[str]]:
-    """What a browser says on its console, and the addresses that it asks for beside the file."""
+    """Return a browser's console messages, and the addresses that it requests beside the file."""
     log = profile / "net.json"
-    told = subprocess.run(
+    done = subprocess.run(
         [
             *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
             *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"),
@@ -77,20 +79,20 @@ def browse(file: Path, profile: Path) -> tuple[list[str], list[str]]:
         timeout=120,
         check=True,
     )
-    assert "<h1>" in told.stdout
-    console = [line for line in told.stderr.splitlines() if "CONSOLE" in line]
-    asked = re.findall(r'"url":"((?:https?|ftp|wss?)://[^"]*)"', log.read_text())
-    return console, [url for url in asked if "google" not in url]  # its own housekeeping
+    assert "<h1>" in done.stdout
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    requested = re.findall(r'"url":"((?:https?|ftp|wss?)://[^"]*)"', log.read_text())
+    return console, [url for url in requested if "google" not in url]  # its own housekeeping
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_browser_has_nothing_to_complain_of_and_asks_for_nothing(name, tmp_path):
+def test_the_page_causes_no_console_message_and_no_request(name, tmp_path):
     assert browse(written(STUDIES[name], tmp_path) / "index.html", tmp_path) == ([], [])
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
-def test_a_page_that_asked_for_something_would_be_noticed(tmp_path):
+def test_the_browser_check_notices_a_request(tmp_path):
     file = written(STUDIES["one seed"], tmp_path) / "index.html"
     file.write_text(file.read_text().replace("<h1>", '<img src="http://192.0.2.1/x.png"><h1>'))
     assert browse(file, tmp_path)[0]  # its own policy forbids it
@@ -112,7 +114,7 @@ def test_the_latex_tables_compile(name, tmp_path):
     assert "Missing character" not in (tmp_path / "all.log").read_text(errors="replace")
 
 
-def test_a_name_with_latexs_own_characters_is_escaped(tmp_path):
+def test_latex_special_characters_are_escaped(tmp_path):
     runs = rows(
         *(({"norm": norm}, seed, 0.9 + seed / 100) for norm in ("a_b", "50%&c") for seed in range(2)), factors=["norm"]
     )
@@ -120,15 +122,15 @@ def test_a_name_with_latexs_own_characters_is_escaped(tmp_path):
 
 
 def test_the_json_holds_every_number_and_no_nan(tmp_path):
-    held = json.loads((written(STUDIES["failed cells"], tmp_path) / "report.json").read_text())
-    assert [(one["bits"], one["n"], one["verdict"]) for one in held["margins"]] == [
+    numbers = json.loads((written(STUDIES["failed cells"], tmp_path) / "report.json").read_text())
+    assert [(row["bits"], row["n"], row["verdict"]) for row in numbers["margins"]] == [
         (1, 0, "no margin"),
         (32, 3, "first better"),
     ]
-    assert held["margins"][1]["first_runs"] == "r3 r4 r5"
-    assert held["equivalence_pp"] == 0.5
-    assert {one["factor"] for one in held["accuracy_importance"]} == {"norm", "bits"}
-    assert held["outcomes"] == {"done": 9, "diverged": 3}
+    assert numbers["margins"][1]["first_runs"] == "r3 r4 r5"
+    assert numbers["equivalence_pp"] == 0.5
+    assert {importance["factor"] for importance in numbers["accuracy_importance"]} == {"norm", "bits"}
+    assert numbers["outcomes"] == {"done": 9, "diverged": 3}
 
 
 def test_each_margin_names_its_runs_and_their_code(tmp_path):
@@ -136,20 +138,20 @@ def test_each_margin_names_its_runs_and_their_code(tmp_path):
     assert re.search(r'<tr title="bits 1: n = 3; code 1; seed 0: [+-]\d\.\d\d \(bn r0, srelu r6\); ', html)
 
 
-def test_failed_cells_stand_in_the_tables_with_what_became_of_them(tmp_path):
+def test_tables_show_failed_cells_and_how_their_trials_ended(tmp_path):
     html = (written(STUDIES["failed cells"], tmp_path) / "index.html").read_text()
     assert "norm=srelu: 3 diverged" in html
     assert "0 of 3" in html
     assert "no margin" in html
 
 
-def test_a_hostile_name_is_text(tmp_path):
+def test_html_in_a_level_is_escaped(tmp_path):
     evil = "<script>alert(1)</script>"
     runs = rows(*(({"norm": norm}, 0, 0.9) for norm in ("bn", evil)), factors=["norm"])
     assert evil not in (written(runs, tmp_path) / "index.html").read_text()
 
 
-def test_a_measure_that_is_no_accuracy_has_neither_percent_nor_points(tmp_path):
+def test_a_measure_other_than_accuracy_has_neither_percent_nor_points(tmp_path):
     runs = dataclasses.replace(study(), measure=Measure("loss", "", "", lower_is_better=True), kind="others")
     html = (written(runs, tmp_path) / "index.html").read_text()
     assert '<th class="number">margin</th>' in html

@@ -102,7 +102,7 @@ def test_a_report_holds_page_tables_and_figures(folder, say):
 
 
 def restarts_twice(config, directory):
-    """Batch norm takes 2 s an epoch, shifted ReLU 1 s; a cycle ends at epochs 2 and 3."""
+    """Yield a trial's events. Batch norm takes 2 s per epoch, shifted ReLU 1 s; cycles end at epochs 2 and 3."""
     yield started()
     for number in range(1, EPOCHS + 1):
         restart = {"restart_test_acc": 0.5 + number / 10} if number > 1 else {}
@@ -111,7 +111,7 @@ def restarts_twice(config, directory):
     yield done(0.9 + config["seed"] / 100 + (config["norm"] == "bn") * (5 + config["seed"]) / 1000)
 
 
-def test_a_study_of_the_papers_arms_says_what_it_finds_on_each_claim(folder, say):
+def test_a_study_of_the_papers_arms_rules_on_each_claim(folder, say):
     make_study(restarts_twice, folder)
     status, out, err = say("analysis.report")
     assert (status, err) == (0, "")
@@ -137,7 +137,7 @@ def test_a_studys_own_contrast_is_the_one_reported(folder, say):
     assert say("analysis.report", "contrast.factor=norm")[1].startswith("study mine, norm: bn minus srelu")
 
 
-def test_the_report_is_kept_with_the_study_in_mlflow(folder, say):
+def test_mlflow_keeps_the_report_with_the_study(folder, say):
     from mlflow.tracking import MlflowClient
 
     make_study(well, folder)
@@ -149,9 +149,9 @@ def test_the_report_is_kept_with_the_study_in_mlflow(folder, say):
 
 def test_trials_from_before_a_key_count_with_the_value_they_had_in_effect(folder, say):
     older = [make_trial(0, norm="bn", bits=1)]
-    older = [dataclasses.replace(one, params={**one.params, "dataset.root": "data"}) for one in older]
+    older = [dataclasses.replace(trial, params={**trial.params, "dataset.root": "data"}) for trial in older]
     newer = [make_trial(0, norm="srelu", bits=1)]
-    newer = [dataclasses.replace(one, params={**one.params, "model.residual": True}) for one in newer]
+    newer = [dataclasses.replace(trial, params={**trial.params, "model.residual": True}) for trial in newer]
     study = Study("mine", {"norm": ["bn", "srelu"]}, [*older, *newer])
     tracker = Tracker("sqlite:///mlflow.db", study, store=FolderStore(folder / "runs"), settled=(), tags={})
     for trial in study.trials:
@@ -164,7 +164,7 @@ def test_trials_from_before_a_key_count_with_the_value_they_had_in_effect(folder
     assert not {"model.residual", "dataset.root"} & {*table}  # where data lay tells no cells apart
 
 
-def test_without_arguments_the_study_asked_for_last_is_reported(folder, say):
+def test_without_arguments_the_study_requested_last_is_reported(folder, say):
     make_study(well, folder, "first", seeds=1)
     make_study(well, folder, "second", seeds=1)
     assert "study second, norm: " in say("analysis.report")[1]
@@ -190,7 +190,7 @@ def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("study=nothing", "study=nothing: no such study; allowed: mine"),
         ("contrast.factor=depth", "contrast.factor=depth: not varied in study mine; allowed: norm, bits"),
@@ -215,12 +215,12 @@ def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
         ("track.uri=here", "track.uri=here: allowed: sqlite:///FILE"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_status_2(folder, say, line, told):
+def test_a_usage_error_is_one_line_and_exit_status_2(folder, say, line, message):
     make_study(well, folder, seeds=1)
     Path("bad.csv").write_text("a,b\n1,2\n")
     status, out, err = say("analysis.report", *line.split())
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
 
 

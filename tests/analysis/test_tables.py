@@ -25,7 +25,7 @@ def study(**extra):
     ]
 
 
-def found(runs, contrast=NORM):
+def margins_by_cell(runs, contrast=NORM):
     return {
         tuple(row.levels.items()): (round(row.margin.mean_pp, 6), row.margin.n) if row.margin else None
         for row in margins(runs, contrast)
@@ -33,17 +33,20 @@ def found(runs, contrast=NORM):
 
 
 def test_each_cell_of_the_other_factors_has_a_margin():
-    assert found(rows(*study())) == {(("bits", 1),): (1, 3), (("bits", 32),): (5, 3)}
+    assert margins_by_cell(rows(*study())) == {(("bits", 1),): (1, 3), (("bits", 32),): (5, 3)}
 
 
 def test_any_factor_can_be_the_contrast():
-    assert found(rows(*study()), Contrast("bits", 32, 1)) == {(("norm", "bn"),): (3, 3), (("norm", "srelu"),): (-1, 3)}
+    assert margins_by_cell(rows(*study()), Contrast("bits", 32, 1)) == {
+        (("norm", "bn"),): (3, 3),
+        (("norm", "srelu"),): (-1, 3),
+    }
 
 
 def test_a_key_that_nobody_swept_but_that_has_two_values_separates_cells():
     runs = rows(*study(depth=8), *study(depth=14))
-    assert len(found(runs)) == 4
-    assert all(n == 3 for _, n in found(runs).values())
+    assert len(margins_by_cell(runs)) == 4
+    assert all(n == 3 for _, n in margins_by_cell(runs).values())
     assert factors(runs) == ["norm", "bits", "depth"]
 
 
@@ -63,17 +66,17 @@ def test_a_key_that_follows_the_contrasts_own_choice_is_part_of_it():
         ({"norm": "srelu", "norm.affine": None, "norm.temperature": 10}, 0, 0.8),
         factors=["norm"],
     )
-    assert found(runs) == {(): (10, 1)}
+    assert margins_by_cell(runs) == {(): (10, 1)}
 
 
-def test_a_key_of_one_arm_alone_gives_a_row_a_level_against_the_same_other_arm():
+def test_a_key_of_one_arm_alone_gives_one_row_per_level_against_the_same_other_arm():
     runs = rows(
         ({"norm": "bn", "norm.temperature": None}, 0, 0.9),
         ({"norm": "srelu", "norm.temperature": 1}, 0, 0.5),
         ({"norm": "srelu", "norm.temperature": 10}, 0, 0.8),
         factors=["norm"],
     )
-    assert found(runs) == {(("norm.temperature", 1),): (40, 1), (("norm.temperature", 10),): (10, 1)}
+    assert margins_by_cell(runs) == {(("norm.temperature", 1),): (40, 1), (("norm.temperature", 10),): (10, 1)}
 
 
 def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
@@ -91,11 +94,11 @@ def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
     assert (row.first_runs, row.second_runs) == (["r0"], ["r2"])
 
 
-def test_a_cell_with_one_arm_stands_in_the_table_without_a_margin():
+def test_a_cell_with_one_arm_is_in_the_table_without_a_margin():
     runs = rows(*study(), ({"norm": "bn", "bits": 2}, 0, 0.9))
-    assert found(runs)[(("bits", 2),)] is None
-    all_of_it = find(runs, [NORM], equivalence_pp=0.5)
-    shown = tables.margins(all_of_it.comparisons[0], all_of_it)
+    assert margins_by_cell(runs)[(("bits", 2),)] is None
+    findings = find(runs, [NORM], equivalence_pp=0.5)
+    shown = tables.margins(findings.comparisons[0], findings)
     assert shown.loc[1].to_dict() == {
         "bits": "2",
         "bn (%)": "90.00",
@@ -108,7 +111,7 @@ def test_a_cell_with_one_arm_stands_in_the_table_without_a_margin():
     }
 
 
-def test_a_third_level_is_named_with_the_words_that_compare_it():
+def test_a_level_that_is_not_compared_is_named_with_the_command_that_compares_it():
     runs = rows(*study(), ({"norm": "bn_fixed", "bits": 32}, 0, 0.9))
     assert contrasts.left_out(runs, [NORM]) == (
         "Not compared here: norm=bn_fixed; contrast.factor=norm contrast.levels=[bn,srelu,bn_fixed] does."
@@ -122,14 +125,14 @@ def test_arms_may_differ_in_a_derived_key_and_a_note_says_so():
         ({"norm": "srelu", "bits": 1, "norm.temperature": 20}, 0, 0.8),
     ]
     bits = Contrast("bits", 32, 1)
-    assert set(found(rows(*by_bits), bits).values()) == {None}
+    assert set(margins_by_cell(rows(*by_bits), bits).values()) == {None}
     runs = rows(*by_bits, derived=["norm.temperature"])
-    assert set(found(runs, bits).values()) == {(10, 1)}
+    assert set(margins_by_cell(runs, bits).values()) == {(10, 1)}
     (row,) = margins(runs, bits)
     assert row.notes == ["norm.temperature 40 against 20"]
 
 
-def test_a_derived_key_with_two_values_in_one_cell_tells_them_apart():
+def test_a_derived_key_with_two_values_in_one_cell_separates_cells():
     runs = rows(
         ({"bits": 32, "norm.temperature": 40}, 0, 0.9),
         ({"bits": 32, "norm.temperature": 20}, 1, 0.8),
@@ -139,7 +142,7 @@ def test_a_derived_key_with_two_values_in_one_cell_tells_them_apart():
     assert factors(runs) == ["bits", "norm.temperature"]
 
 
-def test_rows_stand_in_the_order_of_their_levels():
+def test_rows_are_in_the_order_of_their_levels():
     assert [row.levels["bits"] for row in margins(rows(*reversed(study())), NORM)] == [1, 32]
 
 
@@ -155,7 +158,7 @@ def test_a_studys_own_contrast_comes_first_where_the_study_has_its_levels():
 def test_the_levels_of_a_contrast_may_be_booleans():
     plain = [({"model.residual": residual}, 0, 0.9) for residual in (False, True)]
     runs = dataclasses.replace(rows(*plain, factors=["model.residual"]), preferred=("model.residual", (True, False)))
-    assert [str(one) for one in contrasts.choose_contrasts(runs)] == ["model.residual: true minus false"]
+    assert [str(contrast) for contrast in contrasts.choose_contrasts(runs)] == ["model.residual: true minus false"]
 
 
 def test_the_default_contrast_is_the_papers_else_the_first_factor():
@@ -168,7 +171,7 @@ def test_the_default_contrast_is_the_papers_else_the_first_factor():
 
 
 @pytest.mark.parametrize(
-    ("factor", "levels", "told"),
+    ("factor", "levels", "message"),
     [
         ("width", None, r"contrast\.factor=width: not varied in study s; allowed: norm, bits"),
         ("norm", ["bn", "gn"], r"contrast\.levels=\[bn,gn\]: allowed: two or more of bn, srelu"),
@@ -176,8 +179,8 @@ def test_the_default_contrast_is_the_papers_else_the_first_factor():
         ("bits", [1, 1], r"contrast\.levels=\[1,1\]: allowed: two or more of 1, 32"),
     ],
 )
-def test_a_contrast_that_is_not_there_is_a_mistake(factor, levels, told):
-    with pytest.raises(UsageError, match=told):
+def test_an_unknown_contrast_is_a_usage_error(factor, levels, message):
+    with pytest.raises(UsageError, match=message):
         contrasts.choose_contrasts(rows(*study()), factor, levels)
 
 
@@ -196,13 +199,13 @@ def test_accuracies_name_every_cell_with_n_and_what_is_not_done():
 
 
 def test_the_full_table_holds_the_run_ids_and_full_precision():
-    found = find(rows(*study()), [NORM], equivalence_pp=0.5)
-    full = tables.margins_in_full(found.comparisons, found)
+    findings = find(rows(*study()), [NORM], equivalence_pp=0.5)
+    full = tables.margins_in_full(findings.comparisons, findings)
     assert full.loc[0, "first_runs"] == "r0 r1 r2"
     assert full.loc[0, "margin_pp"] == pytest.approx(1, abs=1e-9)
 
 
-def test_footnotes_stand_for_notes():
+def test_notes_become_footnotes():
     table = pd.DataFrame({"n": [1, 2, 3], "notes": ["late", "", "late"]})
     marked, notes = tables.footnotes(table)
     assert marked.iloc[:, -1].tolist() == ["a", "", "a"]

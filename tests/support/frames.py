@@ -1,4 +1,4 @@
-"""Studies as frames, made by hand."""
+"""Studies as frames, written by hand."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from analysis.sources.runs import Runs
 
 
 def rows(*trials, factors=("norm", "bits"), derived=()):
-    """Trials as (levels, seed, acc) or (levels, seed, failure kind) -> Runs; a level may be any column."""
-    made = []
+    """Return Runs of trials given as (levels, seed, acc) or (levels, seed, failure kind); a level may be any column."""
+    table = []
     for number, (levels, seed, result) in enumerate(trials):
         failed = isinstance(result, str)
-        made.append(
+        table.append(
             {"machine": "here", "train_s": float("nan"), "recipe.epochs": 6}
             | levels
             | {
@@ -25,4 +25,4 @@ def rows(*trials, factors=("norm", "bits"), derived=()):
                 "acc": float("nan") if failed else result,
             }
         )
-    return Runs("s", pd.DataFrame(made), list(factors), derived=derived)
+    return Runs("s", pd.DataFrame(table), list(factors), derived=derived)
