@@ -217,9 +217,12 @@ def _xs(rows: Sequence[MarginRow], roles: Roles, frame: pd.DataFrame) -> list[st
     )
 
 
-def _weights(levels: Mapping[str, float]) -> float:
+def _weights(levels: Mapping[str, Level]) -> float:
     """Return a number proportional to the weights of a wide residual network."""
-    return float((levels.get("depth", 8) - 2) * levels.get("width", 1) ** 2)
+    depth, width = levels.get("depth", 8), levels.get("width", 1)
+    assert is_number(depth)
+    assert is_number(width)
+    return float((depth - 2) * width**2)
 
 
 def _x(levels: Mapping[str, Level], keys: Sequence[str]) -> str:
