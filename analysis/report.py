@@ -80,7 +80,7 @@ def report(typed: app.Composed) -> int:
     findings = find(
         runs,
         chosen,
-        equivalence_pp=options.contrast.equivalence_pp or runs.metadata.get("seeds", {}).get("within_pp", EQUIVALENCE_PP),
+        equivalence_pp=options.contrast.equivalence_pp or _equivalence_pp(runs),
         right=predictions.right(client, runs.frame) if client and runs.ours else None,
         histories=_histories(client, runs) if client and runs.ours else None,
         by_design=factor is None and levels is None,
@@ -99,6 +99,11 @@ def report(typed: app.Composed) -> int:
         print(f"MLflow keeps no copy of this report: {uncopied}")  # noqa: T201
     print(f"Report: {folder / 'index.html'}")  # noqa: T201
     return 0
+
+
+def _equivalence_pp(runs: Runs) -> float:
+    """Return the smallest difference of interest that the study was run with, else the usual one."""
+    return float(runs.metadata.get("seeds", {}).get("within_pp", EQUIVALENCE_PP))
 
 
 def _options(config: Config) -> ReportConfig:
