@@ -38,7 +38,7 @@ def run(typed: Any) -> int:
 
     Returns the exit status: 0 all done; 1 a trial failed, or the disk is full; 130 or 143 stopped by a signal.
     """
-    planned = typed if isinstance(typed, plan.Plan) else plan.one_trial(typed)
+    planned = typed if isinstance(typed, plan.Plan) else plan.single_trial(typed)
     study, settings = planned.study, planned.settings
     console = Console(file=sys.stdout, soft_wrap=False)
     runs = _runs_folder(settings.runs)

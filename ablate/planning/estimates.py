@@ -93,10 +93,10 @@ class _Past:
         self.seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.peak_bytes: dict[tuple[str, str], int] = {}
         self.kinds: dict[str, dict[tuple[Any, ...], list[float]]] = defaultdict(dict)
-        known: dict[str, _Finished | None] = {}
+        known: dict[str, _PastTrial | None] = {}
         for text, metrics, kind in history.finished(runs):
             if text not in known:
-                known[text] = _finished(text)
+                known[text] = _past_trial(text)
             trial = known[text]
             if trial is None:
                 continue
@@ -109,7 +109,7 @@ class _Past:
                 self.peak_bytes[cell, kind] = max(self.peak_bytes.get((cell, kind), 0), int(metrics["peak_bytes"]))
 
 
-class _Finished(NamedTuple):
+class _PastTrial(NamedTuple):
     """A finished trial: its cell, its profile, and the multiply-adds of its training."""
 
     cell: str
@@ -117,11 +117,11 @@ class _Finished(NamedTuple):
     multiply_adds: int | None
 
 
-def _finished(text: str) -> _Finished | None:
+def _past_trial(text: str) -> _PastTrial | None:
     """Return what a config tells of its trial; None for one that is damaged, or that another program wrote."""
     try:
         config = at_current_paths(json.loads(text))
-        return _Finished(_cell(config), _profile(config), training_multiply_adds(_for_the_plan(config)))
+        return _PastTrial(_cell(config), _profile(config), training_multiply_adds(_for_the_plan(config)))
     except (ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException):
         return None
 

@@ -80,7 +80,7 @@ class Plan:
         return [*_design_notes(self.study.metadata.get("design")), *later]
 
 
-def one_trial(composed: Composed) -> Plan:
+def single_trial(composed: Composed) -> Plan:
     """Return the plan of a line without -m: one trial, with `seed`.
 
     Raises:
