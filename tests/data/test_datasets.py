@@ -30,7 +30,7 @@ def test_splits_are_the_same_every_time():
     assert np.array_equal(first.valid.images, second.valid.images)
 
 
-def test_synthetic_images_have_the_shape_asked_for_and_repeat():
+def test_synthetic_images_have_the_requested_shape_and_repeat():
     values = {
         "train_items": 50,
         "test_items": 20,
@@ -47,7 +47,7 @@ def test_synthetic_images_have_the_shape_asked_for_and_repeat():
     assert np.array_equal(made.train.images, again.train.images)
 
 
-def test_synthetic_classes_can_be_told_apart():
+def test_synthetic_classes_can_be_distinguished():
     made = datasets.synthetic(
         valid_fraction=0, train_items=200, test_items=100, channels=1, size=8, classes=4, noise=1.0, data_seed=0
     )

@@ -54,13 +54,13 @@ def nowhere(tmp_path, monkeypatch):
     return tmp_path / "cwd"
 
 
-def test_a_root_without_fashion_mnist_is_a_mistake_with_three_remedies(tmp_path):
+def test_a_root_without_fashion_mnist_is_a_usage_error_with_three_remedies(tmp_path):
     with pytest.raises(UsageError, match=r"(?s)are not in dataset.root=.*\(1\) apt install.*\(2\).*\(3\)"):
         files.check(config("fashion_mnist", tmp_path))
 
 
 @pytest.mark.parametrize("name", files.SOURCES)
-def test_files_that_are_nowhere_are_a_mistake_that_says_where_to_put_what(name, nowhere):
+def test_missing_files_are_a_usage_error_that_says_where_to_put_them(name, nowhere):
     with pytest.raises(UsageError, match=f"dataset={name}: its files are not in dataset.root=here") as error:
         files.check(config(name, "here"))
     assert files.SOURCES[name].files[0] in str(error.value)
@@ -68,7 +68,7 @@ def test_files_that_are_nowhere_are_a_mistake_that_says_where_to_put_what(name, 
     assert "\n" not in str(error.value)
 
 
-def test_a_download_that_fails_is_a_mistake_with_three_remedies(nowhere, monkeypatch):
+def test_a_download_that_fails_is_a_usage_error_with_three_remedies(nowhere, monkeypatch):
     import torchvision
 
     def no_internet(*args, **kwargs):
@@ -80,7 +80,7 @@ def test_a_download_that_fails_is_a_mistake_with_three_remedies(nowhere, monkeyp
         files.prepare(config("fashion_mnist"))
 
 
-def test_what_torchvision_cannot_download_says_where_to_get_it(nowhere):
+def test_files_that_torchvision_cannot_download_say_where_to_get_them(nowhere):
     with pytest.raises(UsageError, match=r"dataset=imagenet32: .*allowed: \(1\) fetch the 32x32 npz batches"):
         files.prepare(config("imagenet32"))
 

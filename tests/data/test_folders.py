@@ -21,7 +21,7 @@ def trial_config(where, name="imagenet", trains=True, **changes):
     return {"dataset": config(where, name, **changes)} | ({"recipe": {}} if trains else {})
 
 
-def test_imagenets_classes_are_the_places_of_the_sorted_folders(imagenet):
+def test_imagenets_classes_are_the_indices_of_the_sorted_folders(imagenet):
     data = made(imagenet)
     assert (data.classes, data.channels, data.valid) == (3, 3, None)
     assert (len(data.train), len(data.test)) == (15, 6)
@@ -57,7 +57,7 @@ def test_what_is_hidden_and_files_beside_the_class_folders_are_no_images(imagene
     assert len(made(imagenet).train) == 15
 
 
-def test_ones_own_images_are_as_they_are_and_their_folders_name_the_classes(own):
+def test_a_users_own_images_are_left_as_they_are_and_their_folders_name_the_classes(own):
     data = made(own, "image_folder")
     assert (data.classes, data.channels, len(data.train), len(data.test)) == (2, 1, 8, 4)
     images, labels = whole(on_device(data.test, "cpu"))
@@ -113,7 +113,7 @@ def test_indices_are_numbers_of_any_length_and_may_leave_some_out(tmp_path):
         (lambda root: Image.new("I;16", (8, 8)).save(root / "test" / "0" / "x.png"), r"x\.png: an image of mode I;16"),
     ],
 )
-def test_what_is_wrong_with_ones_own_images_is_told_before_anything_starts(own, change, message):
+def test_an_error_in_a_users_own_images_is_reported_before_anything_starts(own, change, message):
     folders.prepare(trial_config(own, "image_folder"))
     change(own)
     with pytest.raises(UsageError, match=message) as error:
@@ -132,7 +132,7 @@ def test_what_is_wrong_with_ones_own_images_is_told_before_anything_starts(own, 
         (lambda root: flatten(root / "val"), "val: there is no folder in it; allowed: a folder a class"),
     ],
 )
-def test_what_is_wrong_with_imagenet_is_told_before_anything_starts(imagenet, change, message):
+def test_an_error_in_imagenets_folders_is_reported_before_anything_starts(imagenet, change, message):
     folders.prepare(trial_config(imagenet))
     change(imagenet)
     with pytest.raises(UsageError, match=message):
@@ -164,7 +164,7 @@ def test_images_that_are_many_are_not_all_decoded_beforehand(imagenet, monkeypat
         ("image_folder", {"size": 2.5}, "dataset.size=2.5: allowed: a whole number from 1 up, or null"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_told_by_the_check(own, name, changes, message):
+def test_a_value_that_is_not_allowed_is_reported_by_the_check(own, name, changes, message):
     with pytest.raises(UsageError, match=message):
         folders.check(trial_config(own, name, **changes))
 
@@ -182,7 +182,7 @@ def test_folders_are_prepared_without_torch(own):
     assert subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, check=False).returncode == 0
 
 
-def test_ones_own_images_need_a_root_before_a_trial_starts():
+def test_a_users_own_images_need_a_root_before_a_trial_starts():
     with pytest.raises(UsageError, match=r"dataset\.root=null: allowed: a folder that holds train/ and test/"):
         folders.check(trial_config(None, "image_folder"))
 

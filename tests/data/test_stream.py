@@ -68,7 +68,7 @@ def test_batches_are_the_same_whatever_the_number_of_workers(imagenet):
     assert not torch.equal(alone[0][0], alone[4][0])  # another epoch, other draws
 
 
-def test_the_number_of_workers_is_the_trials_threads_unless_said(imagenet):
+def test_the_number_of_workers_is_the_trials_threads_unless_the_config_has_one(imagenet):
     made_workers = [
         on_device(made(imagenet, workers=workers).test, "cpu", threads=3).workers for workers in (None, 0, 2)
     ]
@@ -187,7 +187,7 @@ def test_a_trial_on_imagenets_layout_repeats_with_any_number_of_workers(imagenet
 
 
 @pytest.mark.parametrize("augment", ["none", "cutout"])
-def test_a_trial_on_ones_own_images_trains_in_every_arm_on_the_same_data(own, folder, augment, monkeypatch):
+def test_a_trial_on_a_users_own_images_trains_in_every_arm_on_the_same_data(own, folder, augment, monkeypatch):
     def seen(norm):
         batches = []
         real = stream.Streamed.batches

@@ -106,7 +106,7 @@ def test_done_carries_the_predicted_class_of_every_test_item():
     assert right / 50 == pytest.approx(end.metrics["test_acc"])
 
 
-def test_test_accuracy_is_told_once_at_the_end():
+def test_test_accuracy_is_reported_once_at_the_end():
     assert all("test_acc" not in event.metrics for event in run() if isinstance(event, Epoch))
 
 
@@ -131,7 +131,7 @@ def test_looking_at_the_test_images_at_a_restart_changes_nothing(monkeypatch):
     assert numbers_but_those_shown() == shown
 
 
-def test_other_schedules_tell_no_accuracy_at_restarts():
+def test_other_schedules_report_no_accuracy_at_restarts():
     assert all("restart_test_acc" not in event.metrics for event in run(recipe={**RECIPE, "schedule": "cosine"})[1:])
 
 
@@ -299,7 +299,7 @@ def test_a_trial_runs_on_a_gpu(norm, changes):
     assert isinstance(events[-1], Done)
 
 
-def test_what_a_network_costs_is_told_with_its_outcome_and_changes_no_number():
+def test_what_a_network_costs_is_reported_with_its_outcome_and_changes_no_number():
     Path("cost").mkdir()
     plain, with_cost = run(), list(image_classification.run(config(), Path("cost"), threads=1, device="cpu", cost=True))
     assert numbers(plain)[:-2] == numbers(with_cost)[:-2]
@@ -309,7 +309,7 @@ def test_what_a_network_costs_is_told_with_its_outcome_and_changes_no_number():
     assert plain[-1].metrics["test_acc"] == with_cost[-1].metrics["test_acc"]
 
 
-def test_a_cost_that_cannot_be_measured_is_told_and_costs_no_trial(monkeypatch):
+def test_a_cost_that_cannot_be_measured_is_a_notice_and_the_trial_goes_on(monkeypatch):
     def fails(*_):
         raise RuntimeError("no such thing\nat all")
 

@@ -58,7 +58,7 @@ def assert_close(actual, expected):
 
 
 @pytest.mark.parametrize("recipe", [SHARDED, {**SHARDED, "augment": "light", "moments": "reestimated"}])
-def test_both_ranks_tell_what_one_process_with_two_shards_does(tmp_path, recipe):
+def test_both_ranks_report_what_one_process_with_two_shards_does(tmp_path, recipe):
     (tmp_path / "run").mkdir()
     several = on_ranks(run, 2, tmp_path / "ranks", folder=tmp_path / "run", recipe=recipe)
     expected = alone(tmp_path / "alone", recipe=recipe)
@@ -102,7 +102,7 @@ def unreachable(writer):
 
 
 @pytest.mark.parametrize("after", [2, 7, 8], ids=["within an epoch", "in the evaluation", "in the last one"])
-def test_asked_to_stop_both_stop_and_one_process_goes_on_from_their_checkpoint(tmp_path, after):
+def test_requested_to_stop_both_ranks_stop_and_one_process_goes_on_from_their_checkpoint(tmp_path, after):
     (tmp_path / "run").mkdir()
     policy, alter = CheckpointPolicy(stop=tmp_path / "stop"), StopsAfter(after, tmp_path / "stop")
     how = {"folder": tmp_path / "run", "policy": policy, "alter": alter, "recipe": SHARDED}

@@ -93,7 +93,7 @@ def test_a_killed_trial_ends_with_the_same_numbers_to_the_last_bit(
 @pytest.mark.parametrize(
     "arm", [{"norm": SRELU, "bits": 1}, {"recipe": {**RECIPE, "schedule": "cosine", "augment": "cutout"}}]
 )
-def test_so_does_one_that_is_killed_again_and_again(tmp_path, killed_after, undisturbed, arm):
+def test_a_trial_that_is_killed_again_and_again_ends_with_the_same_numbers(tmp_path, killed_after, undisturbed, arm):
     for _ in range(3):
         killed_after(2)
         until_killed(made(**arm), tmp_path / "runs")
@@ -108,7 +108,7 @@ def test_it_goes_on_from_its_checkpoint_and_trains_no_batch_twice(tmp_path, kill
     assert isinstance(list(attempt(made(), tmp_path))[-1], Done)
 
 
-def test_what_was_told_is_told_again_word_for_word_and_once(tmp_path, killed_after):
+def test_what_was_reported_is_reported_again_word_for_word_and_once(tmp_path, killed_after):
     killed_after(5)
     before = until_killed(made(), tmp_path, EVERY_EPOCH)
     assert [type(event) for event in before] == [Started, Epoch]
@@ -119,7 +119,7 @@ def test_what_was_told_is_told_again_word_for_word_and_once(tmp_path, killed_aft
     assert run_directory.history(made(), tmp_path) == after
 
 
-def test_an_epoch_that_the_log_lost_is_told_from_the_checkpoint(tmp_path, killed_after):
+def test_an_epoch_that_the_log_lost_is_reported_from_the_checkpoint(tmp_path, killed_after):
     killed_after(5)
     *_, reported = until_killed(made(), tmp_path)
     log = tmp_path / made().trial_id / run_directory.LOG
@@ -128,7 +128,7 @@ def test_an_epoch_that_the_log_lost_is_told_from_the_checkpoint(tmp_path, killed
     assert list(attempt(made(), tmp_path))[1] == reported
 
 
-def test_asked_to_stop_it_keeps_what_is_done_and_has_no_outcome(tmp_path, undisturbed, monkeypatch):
+def test_requested_to_stop_a_trial_keeps_what_is_done_and_has_no_outcome(tmp_path, undisturbed, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_LOOKS", 0)
     stop = tmp_path / "stop"
     policy = CheckpointPolicy(stop=stop)

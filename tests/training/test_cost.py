@@ -195,7 +195,7 @@ def test_parts_of_a_batch_and_shifted_relu_take_less_memory():
     assert peak("srelu") < 0.8 * peak("bn")
 
 
-def test_what_inference_takes_is_told_with_its_spread(monkeypatch):
+def test_the_cost_of_inference_is_measured_with_its_spread(monkeypatch):
     monkeypatch.setattr(speed, "BATCH", 3)
     network = WideResNet(arm=ARMS["bn"], depth=8, width=1, bits=1, channels=1, classes=10)
     measured = cost.of_inference(network, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), Compute("cpu"))
@@ -206,7 +206,7 @@ def test_what_inference_takes_is_told_with_its_spread(monkeypatch):
     assert network.training
 
 
-def test_a_network_of_ones_own_without_a_form_is_measured_all_the_same():
+def test_a_users_own_network_that_cannot_be_exported_is_measured_all_the_same():
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 10))
     measured = cost.of_inference(network, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), Compute("cpu"))
     assert measured["parameters"] == measured["weight_bytes"] / 4 == 4 * 9 + 4 + 1440 + 10
