@@ -1,9 +1,11 @@
-"""How often an interaction is found that is there, and one that is not: `python benchmarks/interaction_errors.py`.
+"""How often a report finds an interaction that is there, and one that is not.
 
-Studies of data set x width x bits, two levels each, with 3, 5 or 10 seeds. The second arm is three times as noisy as
-the first, or as noisy; a seed shifts all margins, and those of one data set further: cells that share a seed are not
-independent. Exits 1 if a planted interaction of the stated size is found in less than 95% of studies, or an absent one
-in more than 6%.
+    python benchmarks/interaction_errors.py
+
+The studies cross data set, width and bits, two levels each, with 3, 5 or 10 seeds. The second arm is three times as
+noisy as the first, or equally noisy. A seed shifts all margins, and those of one data set further, so that cells that
+share a seed are not independent. The exit status is 1 if a planted interaction of the stated size is found in less than
+95% of studies, or an absent one in more than 6%.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ PLANTED_PP = {3: 4.0, 5: 1.4, 10: 0.7}
 
 
 def margins(rng: np.random.Generator, seeds: int, spread: tuple[float, float], planted_pp: float) -> np.ndarray:
-    """(studies, seeds, dataset, width, bits): margins of 1 point, and the planted more at the second bits."""
+    """Return (studies, seeds, dataset, width, bits) margins: 1 point, and at the second bits the planted one on top."""
     first = rng.normal(0, spread[0], (STUDIES, seeds, 2, 2, 2))
     second = rng.normal(0, spread[1], (STUDIES, seeds, 2, 2, 2))
     by_seed = rng.normal(0, SEED_SD, (STUDIES, seeds, 1, 1, 1))
@@ -32,13 +34,13 @@ def margins(rng: np.random.Generator, seeds: int, spread: tuple[float, float], p
     return 1 + planted + by_seed + by_data + first - second
 
 
-def found(margins_pp: np.ndarray) -> np.ndarray:
-    """(studies, moderator): which of them a report says the margin depends on."""
+def detected(margins_pp: np.ndarray) -> np.ndarray:
+    """Return (studies, moderators) whether a report says that the margin depends on the moderator."""
     differences = []
     for moderator in range(len(MODERATORS)):
         levels = np.moveaxis(margins_pp, 2 + moderator, 2).mean(axis=(3, 4))
         differences.append(levels[:, :, 1] - levels[:, :, 0])
-    p_values = np.stack([t_tests(one) for one in differences], axis=-1)
+    p_values = np.stack([t_tests(by_seed) for by_seed in differences], axis=-1)
     return holms(p_values) < ALPHA
 
 
@@ -49,9 +51,9 @@ def main() -> int:
     print("|---|---|---|---|---|---|")
     for seeds, planted_pp in PLANTED_PP.items():
         for name, spread in SPREADS.items():
-            there = found(margins(rng, seeds, spread, planted_pp))
-            power, beside = there[:, 2].mean(), there[:, :2].any(axis=1).mean()
-            nothing = found(margins(rng, seeds, spread, 0)).any(axis=1).mean()
+            planted = detected(margins(rng, seeds, spread, planted_pp))
+            power, beside = planted[:, 2].mean(), planted[:, :2].any(axis=1).mean()
+            nothing = detected(margins(rng, seeds, spread, 0)).any(axis=1).mean()
             print(f"| {seeds} | {name} | {planted_pp:g} points | {power:.1%} | {beside:.1%} | {nothing:.1%} |")
             if power < 0.95 or max(beside, nothing) > 0.06:
                 missed.append(f"{seeds} seeds, {name}")

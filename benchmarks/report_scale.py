@@ -1,9 +1,9 @@
-"""The report of a large study: the time and the memory of `python -m analysis.report`, and what they must not exceed.
+"""The time and the memory that `python -m analysis.report` takes for a large study, and their limits.
 
     python benchmarks/report_scale.py [seeds a cell, 5] [test images whose predictions are kept, 0]
 
 A study of 2000 cells (norm x bits x width x depth x dataset x recipe.lr) is written straight into the tables of an
-SQLite database that MLflow itself made: the params, tags and metrics of our own trials, 6 metrics at each of 20
+SQLite database that MLflow itself made: the params, tags and metrics of our own trials, with 6 metrics at each of 20
 epochs. Then the command runs in a process of its own, in a fresh folder, as a user would type it.
 """
 
@@ -70,15 +70,15 @@ def main() -> None:
 
 
 def write_study(folder: Path, seeds: int, items: int) -> int:
-    """Make mlflow.db in the folder with the study `large` in it; how many runs it has."""
+    """Make mlflow.db in the folder with the study `large` in it; return how many runs the study has."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment_id = client.create_experiment("large", (folder / "mlruns").as_uri())
     tags = {f"factor.{key}": ", ".join(map(str, levels)) for key, levels in FACTORS.items()}
-    said = {"kind": "study", "last_said": f"{time.time():.3f}", "derived.norm.temperature": ""}
-    parent = client.create_run(experiment_id, run_name="large", tags=said | tags).info.run_id
+    study = {"kind": "study", "last_said": f"{time.time():.3f}", "derived.norm.temperature": ""}
+    parent = client.create_run(experiment_id, run_name="large", tags=study | tags).info.run_id
     database = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
     database.execute("PRAGMA synchronous = OFF")
     database.execute("BEGIN")
@@ -97,7 +97,7 @@ Trial = tuple[str, dict[str, Any], list[dict[str, float]], dict[str, float], str
 
 
 def trials(cells: Iterable[dict[str, Any]], seeds: int, folder: Path, items: int) -> Iterator[Trial]:
-    """One after the other: batch norm is better by about a point; seeds are noise."""
+    """Yield trials one after the other: batch norm is better by about a point; seeds are noise."""
     chance = random.Random(0)
     labels = [chance.randrange(10) for _ in range(items)]
     for cell in cells:
@@ -121,15 +121,15 @@ def trials(cells: Iterable[dict[str, Any]], seeds: int, folder: Path, items: int
 def insert(database: sqlite3.Connection, experiment_id: int, parent: str, batch: list[Trial]) -> None:
     runs, tags, params, metrics, latest = [], [], [], [], []
     began = 1_700_000_000_000
-    for number, (run_id, its, history, end, files) in enumerate(batch):
+    for number, (run_id, config, history, end, files) in enumerate(batch):
         start = began + number
         runs.append(
             (run_id, run_id[:8], "UNKNOWN", "me", "FINISHED", start, start + 60_000, "active", files, experiment_id)
         )
-        said = {
+        trial_tags = {
             "kind": "trial",
             "trial_id": f"t{run_id[:16]}",
-            "cell": " ".join(f"{key}={its[key]}" for key in FACTORS),
+            "cell": " ".join(f"{key}={config[key]}" for key in FACTORS),
             "outcome": "done",
             "code_version": "1a2b3c4",
             "host": "here",
@@ -140,8 +140,8 @@ def insert(database: sqlite3.Connection, experiment_id: int, parent: str, batch:
             "mlflow.source.name": "ablate",
             "mlflow.runName": run_id[:8],
         }
-        tags += [(key, value, run_id) for key, value in said.items()]
-        params += [(key, json.dumps(value).strip('"'), run_id) for key, value in its.items()]
+        tags += [(key, value, run_id) for key, value in trial_tags.items()]
+        params += [(key, json.dumps(value).strip('"'), run_id) for key, value in config.items()]
         rows = [
             *((key, value, epoch) for epoch, at in enumerate(history, 1) for key, value in at.items()),
             *((key, value, EPOCHS) for key, value in end.items()),
@@ -168,29 +168,29 @@ def add(database: sqlite3.Connection, table: str, columns: str, rows: list[tuple
 
 
 def batches(items: Iterable[Trial], size: int) -> Iterator[list[Trial]]:
-    them = iter(items)
-    while batch := list(itertools.islice(them, size)):
+    remaining = iter(items)
+    while batch := list(itertools.islice(remaining, size)):
         yield batch
 
 
 def report(folder: Path) -> tuple[float, float]:
-    """Wall seconds and peak resident MiB of the command in the folder."""
+    """Run the command in the folder; return its wall seconds and peak resident MiB."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as output:
         began = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "analysis.report"],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path},
-            stdout=told,
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if status:
-            told.seek(0)
-            sys.exit(told.read().decode()[-2000:])
+            output.seek(0)
+            sys.exit(output.read().decode()[-2000:])
     return wall_s, usage.ru_maxrss / 1024
 
 

@@ -2,22 +2,25 @@
 
     python benchmarks/sequential_errors.py
 
-Studies of 1 to 12 cells whose true margins are 0, 0.5 and 1.5 points in turn, seeds' noise of sd 0.4: `seeds=auto`
-against a fixed number of seeds (t tests, Holm over the cells: the report's). Power: the share of cells decided rightly,
-0 as equivalent within 0.5, 0.5 and 1.5 as the first arm better. A cell's seeds are its trials, two a seed.
+The studies have 1 to 12 cells, whose true margins are 0, 0.5 and 1.5 points in turn. The noise of seeds has a standard
+deviation of 0.4. The benchmark compares `seeds=auto` with a fixed number of seeds (the report's t tests, with Holm over
+the cells). The power is the share of cells that are decided rightly: 0 as equivalent within 0.5, and 0.5 and 1.5 as the
+first arm better. Seeds of a cell stand for its trials, two per seed.
 
-Errors: any cell of a study is called better that is not, or equivalent that is not; with margins of 0 in all cells, of
-just 0.5 in all, and mixed as above. Exit status 1 if one is above 6% (the level is 5% for each), if an interval covers
-less than 94%, or if max_seeds=20 saves less than 30% against the fixed number of seeds that has the same power. The
-skewed noises are for information. Takes two to three minutes on one core.
+An error is a study in which any cell is called better that is not, or equivalent that is not. Errors are counted with
+margins of 0 in all cells, of exactly 0.5 in all, and mixed as above. The exit status is 1 if an error rate is above 6%
+(the level is 5% for each), if an interval covers less than 94%, or if max_seeds=20 saves less than 30% against the
+fixed number of seeds that has the same power. The skewed noises are for information. A run takes two to three minutes
+on one core.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
+from noises import Noise, Shape, exponential, normal, rare_drops, t3
 
 from ablate.stats.arrays import Floats
 from ablate.stats.multiple_testing import holms
@@ -29,42 +32,26 @@ MAX_SEEDS = (10, 12, 14, 16, 20)
 FIXED = 10
 MOST_FIXED = 30
 ROWS = 36_000
-"""Cells in all, of as many studies as that makes: savings."""
+"""Cells in total, over all studies of a number of cells, when savings are measured."""
 
 STUDIES = {3: 8_000, 12: 4_000}
-"""Cells -> studies: errors."""
+"""Cells of a study -> studies, when errors are counted."""
 
 MOST_ERRORS, LEAST_COVERED, LEAST_SAVED = 0.06, 0.94, 0.30
-CLAIMED_FROM = 20
-
-Noise = Callable[[np.random.Generator, tuple[int, ...]], Floats]
+SAVES_FROM = 20
 
 
-def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    return rng.standard_normal(shape)
-
-
-def t3(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    return rng.standard_t(3, shape) / 3**0.5
-
-
-def unequal_arms(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    """One arm three times as noisy as the other, both of t(3)."""
+def unequal_arms(rng: np.random.Generator, shape: Shape) -> Floats:
+    """Draw differences of two arms with t(3) noise, one of them three times as noisy as the other."""
     return (t3(rng, shape) - 3 * t3(rng, shape)) / 10**0.5
 
 
-def exponential(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    return 1 - rng.standard_exponential(shape)
-
-
-def one_in_20_drops(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    drops = (0.05 - (rng.random(shape) < 0.05)) / (0.05 * 0.95) ** 0.5
-    return 0.3 * rng.standard_normal(shape) + (1 - 0.3**2) ** 0.5 * drops
-
-
 EVEN, UNEVEN, WIDE = (SD_PP, SD_PP), (0.2, 0.8), (4.0, 4.0)
-"""The least and the largest sd of a study's cells, in points; those between in even steps. So wide that no cell is ever
-equivalent, none stops before it can be wrong: the hardest case for calling one better."""
+"""The least and the largest standard deviation of a study's cells, in percentage points; those between in even steps.
+
+WIDE is so wide that no cell is ever equivalent. Then none stops before it can be wrong: the hardest case for calling an
+arm better.
+"""
 
 SETTINGS: list[tuple[str, Noise, tuple[float, float]]] = [
     ("normal", normal, EVEN),
@@ -75,7 +62,7 @@ SETTINGS: list[tuple[str, Noise, tuple[float, float]]] = [
 ]
 SKEWED: list[tuple[str, Noise, tuple[float, float]]] = [
     ("exponential", exponential, EVEN),
-    ("one in 20 drops", one_in_20_drops, EVEN),
+    ("one in 20 drops", rare_drops, EVEN),
 ]
 TRUTHS = {"0": (0.0,), "0.5": (0.5,), "mixed": MARGINS_PP}
 
@@ -95,14 +82,14 @@ def main() -> int:
 
 
 def true_margins(truths: tuple[float, ...], studies: int, cells: int) -> Floats:
-    """(studies, cells) the margins in turn, each study beginning with the next."""
+    """Return (studies, cells) the margins in turn; each study begins with the next one."""
     return np.asarray(truths)[np.add.outer(np.arange(studies), np.arange(cells)) % len(truths)]
 
 
 def draw(
     margins_pp: Floats, seeds: int, rng: np.random.Generator, noise: Noise = normal, sds: tuple[float, float] = EVEN
 ) -> Floats:
-    """(studies, cells, seeds) differences."""
+    """Return (studies, cells, seeds) differences, in percentage points."""
     sd_pp = np.linspace(*sds, margins_pp.shape[1])[:, None]
     return margins_pp[..., None] + sd_pp * noise(rng, (*margins_pp.shape, seeds))
 
@@ -133,7 +120,7 @@ def print_savings(rng: np.random.Generator) -> Iterator[str]:
             saved = 1 - means[-1] / matched
             numbers = percent(powers[-1]), f"{means[-1]:.2f}", f"{matched:.1f}", percent(saved)
             print_row(cells, f"max_seeds={last}", *numbers, percent(1 - means[-1] / FIXED))
-            if last >= CLAIMED_FROM and saved < LEAST_SAVED:
+            if last >= SAVES_FROM and saved < LEAST_SAVED:
                 yield f"Missed: {cells} cells, max_seeds={last}: {percent(saved)}% saved"
         alike = float(np.interp(fixed[FIXED], powers, means))
         print_row(
@@ -159,23 +146,27 @@ def print_errors(
     print_row(*["---"] * 9)
     for name, noise, sds in settings:
         for cells, studies in STUDIES.items():
-            margins_pp = {kind: true_margins(of, studies, cells) for kind, of in TRUTHS.items()}
+            margins_pp = {kind: true_margins(truths, studies, cells) for kind, truths in TRUTHS.items()}
             values = {kind: draw(true, max(lasts), rng, noise, sds) for kind, true in margins_pp.items()}
             for last in lasts:
-                found = {kind: wrong(margins_pp[kind], values[kind][..., :last], first) for kind in TRUTHS}
-                errors = found["0"][0], found["0.5"][1], *found["mixed"][:2]
-                covered = [min(one[i] for one in found.values()) for i in (2, 3)]
-                print_row(cells, name, last, *(percent(one) for one in (*errors, *covered)))
+                shares = {kind: wrong(margins_pp[kind], values[kind][..., :last], first) for kind in TRUTHS}
+                errors = shares["0"][0], shares["0.5"][1], *shares["mixed"][:2]
+                covered = [min(of_kind[index] for of_kind in shares.values()) for index in (2, 3)]
+                print_row(cells, name, last, *(percent(share) for share in (*errors, *covered)))
                 if max(errors) > MOST_ERRORS or min(covered) < LEAST_COVERED:
                     yield f"Missed: {cells} cells, {name}, max_seeds={last}: errors or coverage"
 
 
 def wrong(margins_pp: Floats, values: Floats, first: int) -> tuple[float, float, float, float]:
-    """The shares of studies that call a cell better, and equivalent, wrongly; coverage when stopped, and throughout."""
+    """Return two error rates and two coverages.
+
+    The errors are the shares of studies that wrongly call a cell better, and equivalent. The coverages are those of the
+    intervals when their cells stopped, and at all looks.
+    """
     differs, equivalent, seeds = play(values, EQUIVALENCE_PP, first=first)
     taken = np.where(np.arange(values.shape[-1]) < seeds[..., None], values, np.nan)
     wrong_way = np.nanmean(taken, axis=-1) * margins_pp <= 0  # also where there is no right one
-    stopped, throughout = (covers(of, margins_pp, first) for of in (taken, values))
+    stopped, throughout = (covers(seen, margins_pp, first) for seen in (taken, values))
     better, same = differs & wrong_way, equivalent & (np.abs(margins_pp) >= EQUIVALENCE_PP)
     return float(better.any(-1).mean()), float(same.any(-1).mean()), stopped, throughout
 
@@ -186,7 +177,7 @@ def covers(values: Floats, margins_pp: Floats, first: int) -> float:
 
 
 def print_drift(rng: np.random.Generator) -> None:
-    print_row("cells", *(f"{one:g}" for one in MARGINS_PP), "0.5, stopped with 3 to 5 seeds")
+    print_row("cells", *(f"{true_pp:g}" for true_pp in MARGINS_PP), "0.5, stopped with 3 to 5 seeds")
     print_row(*["---"] * 5)
     for cells in CELLS:
         margins_pp = true_margins(MARGINS_PP, ROWS // cells, cells)
@@ -194,7 +185,9 @@ def print_drift(rng: np.random.Generator) -> None:
         seeds = play(values, EQUIVALENCE_PP)[2]
         means = np.nanmean(np.where(np.arange(20) < seeds[..., None], values, np.nan), axis=-1)
         early = means[(margins_pp == 0.5) & (seeds <= 5)]
-        print_row(cells, *(f"{means[margins_pp == one].mean():.2f}" for one in MARGINS_PP), f"{early.mean():.2f}")
+        print_row(
+            cells, *(f"{means[margins_pp == true_pp].mean():.2f}" for true_pp in MARGINS_PP), f"{early.mean():.2f}"
+        )
 
 
 def percent(share: float) -> str:
