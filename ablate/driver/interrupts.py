@@ -28,7 +28,7 @@ class Stop:
 
     def __init__(self, store: RunStore, say: Callable[[str], None]) -> None:
         self.path = store.runs / f".stop-{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
-        self.asked = False
+        self.is_requested = False
         self.signal: int | None = None
         self._say, self._store = say, store
         self._before: dict[int, Any] = {}
@@ -44,18 +44,15 @@ class Stop:
         for number, handler in self._before.items():  # after one, what is left to say is not to be interrupted
             signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
         self.path.unlink(missing_ok=True)
-        if self.asked:
+        if self.is_requested:
             self._store.withdraw_stop()
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Have trials stop between two batches, and no other begin."""
-        self.asked = True
+        self.is_requested = True
         with contextlib.suppress(OSError):  # on a full disk they stop by themselves
             self.path.touch()
         self._store.request_stop()
-
-    def is_asked(self) -> bool:
-        return self.asked
 
     @property
     def exit_status(self) -> int:
@@ -67,7 +64,7 @@ class Stop:
         self.signal = number
         if self._times == 1:
             self._say("Stopping: running trials write their checkpoints. Once more stops now.")
-            self.ask()
+            self.request()
         elif self._times == 2:
             raise KeyboardInterrupt
         else:

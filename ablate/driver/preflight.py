@@ -1,39 +1,39 @@
-"""What must hold before trials start: machines that compute so, data that is there, a cluster that lets one in."""
+"""What must hold before trials start: the machines can compute so, the data are there, the cluster grants access."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from ablate import dispatch
 from ablate.core import hardware
+from ablate.core.config import Config
 from ablate.planning import parts
 from ablate.planning.settings import DispatchSettings
 from ablate.store.folder import FolderStore
 from ablate.store.run_store import RunStore
 
 
-def warnings(recipes: Sequence[Mapping[str, Any]], how: DispatchSettings) -> list[str]:
-    """What to say before trials run on this machine; raises UsageError where it cannot run them."""
+def warnings(recipes: Sequence[Config], settings: DispatchSettings) -> list[str]:
+    """Return what the user should know before trials run on this machine; raise UsageError where it cannot run them."""
     if not recipes:
         return []
-    hardware.check_gpus(how.gpus_per_trial)
-    kind = hardware.kind_of_device(how.gpus_per_trial)
-    told = [hardware.check_recipe(recipe, kind) for recipe in _unlike(recipes)]
-    return list(dict.fromkeys(warning for warning in told if warning))
+    hardware.check_gpus(settings.gpus_per_trial)
+    kind = hardware.kind_of_device(settings.gpus_per_trial)
+    all_warnings = [hardware.check_recipe(recipe, kind) for recipe in _distinct(recipes)]
+    return list(dict.fromkeys(warning for warning in all_warnings if warning))
 
 
 class Data:
-    """What gets the data sets of a study ready: here, or, of a cluster's trials, where it is streamed from.
+    """Prepares a study's data sets: on this machine, or on a cluster's machines where the images are streamed.
 
     Args:
-        configs: of the study's cells.
+        configs: one for each cell of the study.
         on_cluster: whether trials run on other machines.
     """
 
-    def __init__(self, configs: Sequence[Mapping[str, Any]], *, on_cluster: bool) -> None:
+    def __init__(self, configs: Sequence[Config], *, on_cluster: bool) -> None:
         self._here: list[Callable[[], None]] = []
         self.everywhere: list[Callable[[], None]] = []
         for config in {repr(config["dataset"]): config for config in configs}.values():
@@ -42,7 +42,7 @@ class Data:
             (self.everywhere if on_cluster and is_streamed else self._here).extend(prepare)
 
     def read(self) -> None:
-        """Get ready what this machine reads. Raises UsageError where it cannot."""
+        """Prepare what this machine reads. Raise UsageError where it cannot."""
         for read in self._here:
             read()
 
@@ -50,16 +50,16 @@ class Data:
 @contextlib.contextmanager
 def joined(
     head: str,
-    how: DispatchSettings,
+    settings: DispatchSettings,
     store: RunStore,
-    recipes: Sequence[Mapping[str, Any]],
+    recipes: Sequence[Config],
     data: Data,
-    say: Callable[[str, str], None],
+    warn: Callable[[str], None],
 ) -> Iterator[dispatch.Cluster]:
-    """The cluster of the head at HOST:PORT, once each of its machines has said that it can run the trials.
+    """Yield the cluster of the head at HOST:PORT, after each of its machines reported that it can run the trials.
 
     Raises:
-        UsageError: it lets nobody in, or a machine cannot run them.
+        UsageError: it refuses access, or a machine cannot run the trials.
     """
     is_folder = isinstance(store, FolderStore)
     needs = list(data.everywhere)
@@ -69,21 +69,21 @@ def joined(
         head,
         log=store.runs / "ray.log",
         runs=store.runs if is_folder else None,
-        recipes=_unlike(recipes),
+        recipes=_distinct(recipes),
         reads=needs,
-        on_gpu=how.gpus_per_trial != 0,
+        on_gpu=settings.gpus_per_trial != 0,
     ) as cluster:
         for warning in cluster.warnings:
-            say(warning, "yellow")
+            warn(warning)
         yield cluster
 
 
-def slots(how: DispatchSettings, cluster: dispatch.Cluster | None) -> int:
-    """Trials that run at once; raises UsageError where one is larger than every machine of the cluster."""
+def slots(settings: DispatchSettings, cluster: dispatch.Cluster | None) -> int:
+    """Return how many trials run at once; raise UsageError where one is larger than every machine of the cluster."""
     if cluster is None:
-        return how.slots_here
-    return cluster.slots(dispatch.Slot(how.cpus_per_trial, how.gpus_per_trial, how.workers_per_trial))
+        return settings.slots_here
+    return cluster.slots(dispatch.Slot(settings.cpus_per_trial, settings.gpus_per_trial, settings.workers_per_trial))
 
 
-def _unlike(recipes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return list({repr(one): one for one in recipes}.values())
+def _distinct(recipes: Sequence[Config]) -> list[Config]:
+    return list({repr(recipe): recipe for recipe in recipes}.values())

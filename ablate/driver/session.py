@@ -5,18 +5,18 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Sequence
-
-from rich.console import Console
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ablate import dispatch
-from ablate.core import urls
+from ablate.core import provenance, urls
 from ablate.core.errors import UsageError
 from ablate.core.events import Failed
 from ablate.core.study import Trial
 from ablate.dispatch import Slot
 from ablate.driver import interrupts
 from ablate.driver.progress import Display
+from ablate.driver.terminal import Terminal
 from ablate.driver.trial_source import TrialSource
 from ablate.planning.estimates import Expectations
 from ablate.planning.plan import Plan
@@ -28,19 +28,32 @@ from ablate.training import build
 from ablate.training.checkpoint_policy import CheckpointPolicy
 
 STOPPING_PATIENCE_S = 5.0
-"""How long an MLflow that is away is waited for when one has asked to stop."""
+"""Seconds to wait for an MLflow that does not answer, after the user asked to stop."""
+
+
+@dataclass(frozen=True)
+class SessionResult:
+    """What a session did.
+
+    Attributes:
+        has_run: whether there was any trial to run.
+        undelivered: what MLflow did not take; None when it has everything.
+        experiment: the name of the study's MLflow experiment.
+    """
+
+    has_run: bool
+    undelivered: Undelivered | None
+    experiment: str
 
 
 class Session:
-    """Runs a study to its end, or until it is stopped.
+    """Run a study to its end, or until it is stopped.
 
     Args:
-        planned: its plan.
-        agenda: its trials, as they come.
+        planned: the study's plan.
+        source: gives the study's trials, and more as results come.
         stop: tells trials to stop.
-        console: where progress is drawn.
-        say: told a line, and its style.
-        code_version: a tag of every run.
+        terminal: where lines and progress are printed.
         store: the run directories.
         cluster: where trials run; None for this machine.
     """
@@ -48,145 +61,149 @@ class Session:
     def __init__(
         self,
         planned: Plan,
-        agenda: TrialSource,
+        source: TrialSource,
         stop: interrupts.Stop,
-        console: Console,
-        say: Callable[[str, str], None],
-        code_version: str,
+        terminal: Terminal,
         store: RunStore,
         cluster: dispatch.Cluster | None = None,
     ) -> None:
-        self.planned, self.agenda, self.stop, self.store = planned, agenda, stop, store
-        self.console, self.say, self.cluster = console, say, cluster
+        self.planned, self.source, self.stop, self.store = planned, source, stop, store
+        self.terminal, self.cluster = terminal, cluster
         self.uri: str | None = planned.settings.track.uri
-        self.tags = {"code_version": code_version}
+        self.tags = {"code_version": provenance.code_version()}
         self.tracker: Tracker | None = None
 
-    @property
-    def name(self) -> str:
-        """Of the study's experiment."""
-        return self.tracker.name if self.tracker else self.planned.study.name
-
-    def run(self, *, single: bool) -> tuple[bool, Undelivered | None]:
-        """Run what there is; return whether there was anything, and what kept MLflow from taking it.
+    def run(self, *, single: bool) -> SessionResult:
+        """Run the trials that are to do, and deliver everything to MLflow.
 
         Args:
-            single: the one trial of a line without -m, in this process.
+            single: whether it is the one trial of a line without -m, which runs in this process.
+
+        Raises:
+            UsageError: MLflow's store cannot be opened.
+            DiskFull: the disk is full.
+            StorageUnavailable: the object store has not answered for minutes.
         """
-        to_do, settled = self._admitted(self.agenda.begin())
-        self._remember()
-        self.tracker = self._track(settled)
-        patience_s = 0.0  # Ctrl-C does not wait for an MLflow that is away
+        to_do, completed = self._sorted_by_state(self.source.begin())
+        self._save_manifest()
+        self.tracker = self._open_tracker(completed)
+        patience_s = 0.0  # Ctrl-C does not wait for an MLflow that does not answer
         try:
             if to_do:
-                self._follow(to_do, len(settled), single=single)
+                self._follow(to_do, len(completed), single=single)
             if self.planned.is_adaptive:
-                self._grow([])  # what was chosen last may have brought no trial
+                self._grow([])  # the last choices may have brought no trial
             patience_s = PATIENCE_S if self.stop.signal is None else STOPPING_PATIENCE_S
         finally:
-            complaint = self.tracker.close(patience_s) if self.tracker else None
-        if isinstance(complaint, UsageError):
-            raise complaint
-        return bool(to_do), complaint
+            undelivered = self.tracker.close(patience_s) if self.tracker else None
+        if isinstance(undelivered, UsageError):
+            raise undelivered
+        experiment = self.tracker.name if self.tracker else self.planned.study.name
+        return SessionResult(bool(to_do), undelivered, experiment)
 
-    def _follow(self, to_do: Sequence[Trial], settled: int, *, single: bool) -> None:
+    def _follow(self, to_do: Sequence[Trial], completed: int, *, single: bool) -> None:
+        """Run trials, and pass each event on to the tracker, the display and the source."""
         in_process = single or self.planned.settings.dispatch.executor == "in_process"
         queue = dispatch.Queue(to_do if in_process else self._longest_first(to_do))
-        total, is_open = self.agenda.total if self.planned.is_adaptive else (0, False)
+        total, is_open = self.source.total if self.planned.is_adaptive else (0, False)
         with (
             contextlib.closing(self._events(queue, in_process=in_process)) as events,
-            Display(self.console, to_do, max(total - settled, len(to_do)), is_open=is_open) as display,
+            Display(self.terminal.console, to_do, max(total - completed, len(to_do)), is_open=is_open) as display,
         ):
-            for one, event in events:
+            for trial, event in events:
                 if run_directory.outcome_of(event):
-                    self.store.outcome(one)  # brings what came before, for those who follow and read `store.local`
+                    self.store.outcome(trial)  # brings what came before, for those who follow and read `store.local`
                 if self.tracker:
-                    self.tracker.record(one, event)
-                display.show(one, event)
-                if isinstance(event, Failed) and self.planned.settings.fail_fast and _is_unwanted(one, event):
-                    self.stop.ask()
-                more, over = self._admitted(self.agenda.follow(one, event))
-                if more or over:
-                    display.add(more)
-                    self._grow(over)
-                    for new in more:
-                        queue.put(new)
+                    self.tracker.record(trial, event)
+                display.show(trial, event)
+                if isinstance(event, Failed) and self.planned.settings.fail_fast and _stops_a_study(trial, event):
+                    self.stop.request()
+                new_trials, new_completed = self._sorted_by_state(self.source.follow(trial, event))
+                if new_trials or new_completed:
+                    display.add(new_trials)
+                    self._grow(new_completed)
+                    for new_trial in new_trials:
+                        queue.put(new_trial)
 
-    def _admitted(self, trials: Iterable[Trial]) -> tuple[list[Trial], list[Trial]]:
-        """The trials that are to run, and those whose outcome was there, with those that this brings."""
-        to_do, settled = [], []
+    def _sorted_by_state(self, trials: Iterable[Trial]) -> tuple[list[Trial], list[Trial]]:
+        """Return the trials that are to run, and those that have their outcome already.
+
+        Both lists include the trials that follow from outcomes that are there already.
+        """
+        to_do, completed = [], []
         waiting, retry = collections.deque(trials), self.planned.settings.retry
         outcomes = self.store.outcomes(waiting)
         while waiting:
-            one = waiting.popleft()
-            if not self.agenda.is_over(one, outcomes[one.trial_id], retry):
-                to_do.append(one)
+            trial = waiting.popleft()
+            if not self.source.is_over(trial, outcomes[trial.trial_id], retry):
+                to_do.append(trial)
                 continue
-            settled.append(one)
+            completed.append(trial)
             if self.planned.is_adaptive:
-                for event in self.store.local.history(one):
-                    brought = self.agenda.follow(one, event)
-                    outcomes |= self.store.outcomes(brought)
-                    waiting.extend(brought)
-        return to_do, settled
+                for event in self.store.local.history(trial):
+                    following = self.source.follow(trial, event)
+                    outcomes |= self.store.outcomes(following)
+                    waiting.extend(following)
+        return to_do, completed
 
-    def _grow(self, settled: Sequence[Trial]) -> None:
+    def _grow(self, completed: Sequence[Trial]) -> None:
         """Write down what the study asks for now, before it runs."""
-        self._remember()
+        self._save_manifest()
         if self.tracker:
-            self.tracker.grow(self.agenda.study, settled)
+            self.tracker.grow(self.source.study, completed)
 
-    def _remember(self) -> None:
+    def _save_manifest(self) -> None:
         uri = self.uri and urls.absolute(self.uri)
-        manifest.save(self.agenda.study, self.store.runs, uri, self.tags, self.store.url)
+        manifest.save(self.source.study, self.store.runs, uri, self.tags, self.store.url)
 
-    def _track(self, settled: Sequence[Trial]) -> Tracker | None:
+    def _open_tracker(self, completed: Sequence[Trial]) -> Tracker | None:
         if self.uri is None:
             return None
-        study, tags = self.agenda.study, self.tags
-        return Tracker(self.uri, study, store=self.store, settled=settled, tags=tags, warn=self._warn)
-
-    def _warn(self, line: str) -> None:
-        self.say(line, "yellow")
+        study, tags = self.source.study, self.tags
+        return Tracker(self.uri, study, store=self.store, settled=completed, tags=tags, warn=self.terminal.warn)
 
     def _longest_first(self, trials: Sequence[Trial]) -> list[Trial]:
         configs = self.planned.configs
-        cost_of = {cell: self._expected.cost(configs[cell]) for cell in {one.cell for one in trials}}
-        return sorted(trials, key=lambda one: -cost_of[one.cell])
+        cost_of = {cell: self._estimates.cost(configs[cell]) for cell in {trial.cell for trial in trials}}
+        return sorted(trials, key=lambda trial: -cost_of[trial.cell])
 
     @functools.cached_property
-    def _expected(self) -> Expectations:
+    def _estimates(self) -> Expectations:
         return Expectations(self.store.runs)
 
     def _events(self, queue: dispatch.Queue, *, in_process: bool) -> dispatch.TrialEvents:
-        how, kept = self.planned.settings.dispatch, self.planned.settings.checkpoint
-        slot = Slot(how.cpus_per_trial, how.gpus_per_trial, 1 if in_process else how.workers_per_trial)
-        care = CheckpointPolicy(kept.epochs, kept.minutes, kept.keep, self.store.stop_path(self.stop.path))
-        train = functools.partial(_train, care, self.planned.settings.cost)
-        stopping = self.stop.is_asked
+        settings, checkpoint = self.planned.settings.dispatch, self.planned.settings.checkpoint
+        workers = 1 if in_process else settings.workers_per_trial
+        slot = Slot(settings.cpus_per_trial, settings.gpus_per_trial, workers)
+        stop_path = self.store.stop_path(self.stop.path)
+        policy = CheckpointPolicy(checkpoint.epochs, checkpoint.minutes, checkpoint.keep, stop_path)
+        train = functools.partial(_train, policy, self.planned.settings.cost)
         if in_process:
-            return dispatch.in_process(train, queue, store=self.store, slot=slot, stopping=stopping)
+            return dispatch.in_process(
+                train, queue, store=self.store, slot=slot, stopping=lambda: self.stop.is_requested
+            )
         aids = dispatch.RayOptions(
             data=build.dataset,
             warm=image_classification.warm,
-            bytes_of=lambda one: self._expected.peak_bytes(self.planned.configs[one.cell]),
+            bytes_of=lambda trial: self._estimates.peak_bytes(self.planned.configs[trial.cell]),
         )
         return dispatch.on_ray(
-            *(train, queue),
+            train,
+            queue,
             store=self.store,
             slot=slot,
-            max_lost=how.max_lost,
-            stopping=stopping,
+            max_lost=settings.max_lost,
+            stopping=lambda: self.stop.is_requested,
             aids=aids,
             cluster=self.cluster,
         )
 
 
-def _is_unwanted(one: Trial, failed: Failed) -> bool:
-    """Whether a failure is one to stop at: a tuning tries what may diverge, and prunes."""
-    return not one.tuning or failed.kind == "error"
+def _stops_a_study(trial: Trial, failed: Failed) -> bool:
+    """Return whether fail_fast=true stops at this failure: tuning tries what may diverge, and prunes."""
+    return not trial.tuning or failed.kind == "error"
 
 
-def _train(care: CheckpointPolicy, cost: bool, slot: Slot) -> run_directory.Run:
+def _train(policy: CheckpointPolicy, cost: bool, slot: Slot) -> run_directory.Run:
     device = "auto" if slot.gpus is None else "cuda" if slot.gpus else "cpu"
-    return functools.partial(image_classification.run, threads=slot.threads, device=device, policy=care, cost=cost)
+    return functools.partial(image_classification.run, threads=slot.threads, device=device, policy=policy, cost=cost)

@@ -1,0 +1,204 @@
+"""One run of a planned study, as `ablate.run` does it: check, run, show how it ended, say what to type next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate import dispatch
+from ablate.core import urls
+from ablate.core.config import Config
+from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
+from ablate.core.events import Done, Failed
+from ablate.core.study import Trial
+from ablate.core.text import counted
+from ablate.driver import interrupts, preflight, tables
+from ablate.driver.session import Session, SessionResult
+from ablate.driver.terminal import Terminal
+from ablate.driver.trial_source import TrialSource, is_to_do
+from ablate.planning.plan import Plan
+from ablate.planning.settings import Settings
+from ablate.store import opening, run_directory
+from ablate.store.run_store import RunStore
+from ablate.tracking import address
+
+GOES_ON = "Nothing that was done is lost: say the same line again to go on."
+
+
+def run_study(planned: Plan, *, single: bool) -> int:
+    """Run a study, or with mode=plan show what would run; return the exit status.
+
+    The status is 0 when all trials are done; 1 when a trial failed, the disk is full or MLflow did not take everything;
+    130 or 143 when a signal stopped it.
+
+    Args:
+        planned: the study and its settings.
+        single: whether it is the one trial of a line without -m, which runs in this process.
+
+    Raises:
+        UsageError: something does not hold that trials need; nothing was started.
+    """
+    terminal = Terminal()
+    checked = _check(planned, single=single)
+    for warning in checked.warnings:
+        terminal.warn(warning)
+    if planned.settings.mode == "plan":
+        tables.show_plan(
+            terminal.console,
+            planned.study,
+            checked.outcomes,
+            checked.to_do,
+            planned.configs,
+            planned.coming,
+            planned.notes,
+        )
+        return 0
+    return _run(planned, checked, terminal, single=single)
+
+
+@dataclass(frozen=True)
+class _CheckedStudy:
+    """A study whose settings were checked.
+
+    Attributes:
+        store: its run directories.
+        outcomes: trial_id -> how the trial's last attempt ended.
+        to_do: the trials that are to run, of those known so far.
+        recipes: the recipes of the trials that are to run.
+        on_cluster: whether trials run on the machines of a cluster.
+        warnings: what the user should know before trials run on this machine.
+    """
+
+    store: RunStore
+    outcomes: tables.Outcomes
+    to_do: Sequence[Trial]
+    recipes: Sequence[Config]
+    on_cluster: bool
+    warnings: Sequence[str]
+
+
+def _check(planned: Plan, *, single: bool) -> _CheckedStudy:
+    """Check the addresses, the store and this machine. Raise UsageError for what cannot work."""
+    settings = planned.settings
+    store = _open_store(settings)
+    with opening.unavailable_is_usage_error(store):
+        outcomes = store.outcomes(planned.study.trials)
+    to_do = [trial for trial in planned.study.trials if is_to_do(outcomes[trial.trial_id], settings.retry)]
+    configs = planned.cell_configs if planned.tuning else [trial.config for trial in to_do]
+    recipes = [config["recipe"] for config in configs]
+    on_cluster = settings.dispatch.executor == "cluster" and not single
+    warnings = [] if on_cluster else preflight.warnings(recipes, settings.dispatch)
+    return _CheckedStudy(store, outcomes, to_do, recipes, on_cluster, warnings)
+
+
+def _open_store(settings: Settings) -> RunStore:
+    runs = _runs_folder(settings.runs)
+    if settings.track.uri is not None:
+        address.check(settings.track.uri)
+    store = opening.open_store(settings.storage, runs)
+    store.check(writing=settings.mode == "run")
+    return store
+
+
+def _run(planned: Plan, checked: _CheckedStudy, terminal: Terminal, *, single: bool) -> int:
+    """Run what is to do, and say how it ended; return the exit status."""
+    settings, store = planned.settings, checked.store
+    has_work = bool(checked.to_do) or planned.is_adaptive
+    data = preflight.Data(planned.cell_configs if has_work else (), on_cluster=checked.on_cluster)
+    data.read()
+    head = dispatch.let_in(settings.dispatch.address or "") if checked.on_cluster and has_work else None
+    _make_folder(store.runs, settings.runs)
+    stop = interrupts.Stop(store, terminal.warn)
+    with contextlib.ExitStack() as stack:
+        cluster = None
+        if head is not None:
+            joined = preflight.joined(head, settings.dispatch, store, checked.recipes, data, terminal.warn)
+            cluster = stack.enter_context(joined)
+        slots = preflight.slots(settings.dispatch, cluster)
+        source = stack.enter_context(TrialSource(planned, store, slots))
+        session = Session(planned, source, stop, terminal, store, cluster)
+        try:
+            with stop:
+                result = session.run(single=single)
+        except KeyboardInterrupt:
+            terminal.warn(f"Stopped now. {GOES_ON}")
+            return stop.exit_status
+        except DiskFull as full:
+            terminal.fail(f"{full}. Free some space. {GOES_ON}")
+            return 1
+        except StorageUnavailable as unavailable:
+            terminal.fail(f"storage={store.url}: {unavailable}. {GOES_ON}")
+            return 1
+    return _conclude(planned, source, stop, result, terminal)
+
+
+def _conclude(
+    planned: Plan, source: TrialSource, stop: interrupts.Stop, result: SessionResult, terminal: Terminal
+) -> int:
+    """Say how the study ended and what to type next; return the exit status."""
+    local = source.store.local
+    study = source.final
+    outcomes = local.outcomes(study.trials)
+    if stop.signal is not None:
+        terminal.warn(f"Stopped: {tables.counts(outcomes | local.outcomes(source.study.trials))}. {GOES_ON}")
+        return stop.exit_status
+    tables.show_outcomes(terminal.console, study, outcomes)
+    if planned.tuning:
+        tried = {cell: list(local.outcomes(trials).values()) for cell, trials in source.tried.items()}
+        chosen = {cell: list(values.items()) for cell, values in source.chosen.items()}
+        tables.show_tuning(terminal.console, study, tried, chosen, source.edges)
+    for cell in source.without:
+        terminal.fail(f"{cell}: none of its configurations came through, so there is none to make margins of")
+    if not result.has_run:
+        terminal.console.print("Nothing to train: every trial had its outcome already.", highlight=False)
+    if stop.is_requested:
+        terminal.line(f"Stopped at the first failure (fail_fast=true). {GOES_ON}")
+    _say_what_next(planned, outcomes, result, terminal)
+    is_whole = not source.without and all(isinstance(outcome, Done) for outcome in outcomes.values())
+    return 0 if is_whole and not result.undelivered else 1
+
+
+def _say_what_next(planned: Plan, outcomes: tables.Outcomes, result: SessionResult, terminal: Terminal) -> None:
+    name, uri = planned.study.name, planned.settings.track.uri
+    if result.undelivered is not None:
+        terminal.fail(
+            f"MLflow at {uri} did not take everything ({result.undelivered}); "
+            "nothing is lost: say the same line again to deliver it, "
+            f"or python -m ablate.track study={name}: {counted(result.undelivered.trials, 'trial')}"
+        )
+    if any(isinstance(outcome, Failed) and not run_directory.to_go_on(outcome) for outcome in outcomes.values()):
+        terminal.line("To try failed trials again: the same line with retry=failed")
+    if uri is None:
+        terminal.line(f"Next: python -m ablate.track study={name}   python -m analysis.report study={name}   mlflow ui")
+        return
+    ui = f"{uri} in a browser" if uri.startswith("http") else "mlflow ui"
+    terminal.line(f"Next: python -m analysis.report study={result.experiment}{_track_words(uri)}   {ui}")
+
+
+def _track_words(uri: str) -> str:
+    """Return what the report's line needs beside the study's name, to look where the study was tracked."""
+    if uri == urls.MLFLOW_DEFAULT:
+        return ""
+    return " track=server" if uri == os.environ.get("MLFLOW_TRACKING_URI") else f" track.uri={uri}"
+
+
+def _runs_folder(typed: str) -> Path:
+    if not typed:
+        raise UsageError("runs=: allowed: a folder, or a name for a new one")
+    runs = Path(typed).absolute()
+    existing = next(path for path in (runs, *runs.parents) if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"runs={typed}: {existing} is a file; allowed: a folder, or a name for a new one")
+    return runs
+
+
+def _make_folder(runs: Path, typed: str) -> None:
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"runs={typed}: cannot be made: {error.strerror}; allowed: a folder, or a name for a new one"
+        ) from error
