@@ -45,7 +45,7 @@ def submit(planned: Any, words: list[str]) -> int:
     job = jobs.send(words, planned.study.name)
     trials = counted(len(planned.study.trials), "trial") if not planned.is_adaptive else "its trials"
     _say(f"study {planned.study.name}: {trials} sent to {jobs.address} as {job.job_id}")
-    job = jobs.wait_for_word(job, SECONDS_FOR_A_WORD)
+    job = jobs.wait_for_output(job, SECONDS_FOR_A_WORD)
     where = f"jobs={jobs.address}"
     if job.state in ("failed", "stopped"):
         said = jobs.log(job).strip().splitlines()

@@ -13,10 +13,10 @@ multi_process.py   a trial on several processes; rank.py, one of them
 """
 
 from ablate.dispatch.cluster import Cluster
-from ablate.dispatch.cluster_access import check as let_in
+from ablate.dispatch.cluster_access import check as check_access
 from ablate.dispatch.in_process import in_process
 from ablate.dispatch.on_ray import RayOptions, on_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents
 
-__all__ = ["Cluster", "Queue", "RayOptions", "RunInSlot", "Slot", "TrialEvents", "in_process", "let_in", "on_ray"]
+__all__ = ["Cluster", "Queue", "RayOptions", "RunInSlot", "Slot", "TrialEvents", "check_access", "in_process", "on_ray"]

@@ -1,4 +1,4 @@
-"""The way into a Ray cluster: its address and its token are checked within seconds, where Ray tries for minutes."""
+"""Access to a Ray cluster: its address and its token are checked within seconds, where Ray would try for minutes."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ import socket
 from pathlib import Path
 
 from ablate.core.errors import UsageError
+from ablate.dispatch import ray_private
 
 ALLOWED = "auto, or HOST:PORT of a cluster that this machine belongs to"
 TOKENS = "RAY_AUTH_TOKEN_PATH, RAY_AUTH_TOKEN or ~/.ray/auth_token"
 SECONDS_TO_ANSWER = 5.0
-CURRENT = Path("/tmp/ray/ray_current_cluster")
-"""Where `ray start` leaves the address of the cluster that a machine belongs to."""
 
 
-def found(address: str) -> tuple[str, int]:
-    """The host and port of the cluster's head.
+def resolve(address: str) -> tuple[str, int]:
+    """Return the host and port of the cluster's head, given dispatch.address as typed.
 
     Raises:
-        UsageError: it is no such address, or with `auto` no Ray runs on this machine.
+        UsageError: it is not an address of a head, or with `auto` no Ray runs on this machine.
     """
     typed = f"dispatch.address={address}"
     if address.startswith("ray://"):
         raise UsageError(
-            f"{typed}: Ray Client does not stream what trials tell; allowed: {ALLOWED}; "
+            f"{typed}: Ray Client does not stream the events of trials; allowed: {ALLOWED}; "
             "from any other machine: python -m ablate.submit -m ..."
         )
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or (CURRENT.read_text().strip() if CURRENT.is_file() else "")
+        address = os.environ.get("RAY_ADDRESS") or ray_private.current_cluster()
         if not address or address == "auto":
             raise UsageError(
                 f"{typed}: no Ray runs on this machine; allowed: ray start --address=HOST:PORT here first; "
@@ -41,35 +40,41 @@ def found(address: str) -> tuple[str, int]:
 
 
 def check(address: str) -> str:
-    """HOST:PORT of the cluster, which answers there and takes this person's token.
+    """Return HOST:PORT of the cluster's head, which answers and accepts this user's token.
 
     Raises:
-        UsageError: nobody answers, or the token is missing or wrong; the token itself is never told.
+        UsageError: nobody answers, or the token is missing or wrong, or this machine does not belong to the cluster.
+            The message never holds the token.
     """
-    host, port = found(address)
-    typed, own = f"dispatch.address={address}", token()
-    if own and os.environ.get("RAY_AUTH_MODE") is None:
-        os.environ["RAY_AUTH_MODE"] = "token"  # as Ray's own commands do where there is one; read as Ray is imported
+    host, port = resolve(address)
+    typed, own_token = f"dispatch.address={address}", token()
+    if own_token and os.environ.get("RAY_AUTH_MODE") is None:
+        os.environ["RAY_AUTH_MODE"] = "token"  # as Ray's own commands do with a token; read on import
     try:
         socket.create_connection((host, port), SECONDS_TO_ANSWER).close()
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"{typed}: no Ray answers at {host}:{port} ({reason}); allowed: {ALLOWED}") from error
-    nodes = _nodes(host, port, own)
-    if nodes is None and not own:
-        raise UsageError(f"{typed}: the cluster wants a token, and there is none; allowed: the cluster's, in {TOKENS}")
-    if nodes is None:
-        raise UsageError(f"{typed}: the cluster refused the token; allowed: the cluster's own, in {TOKENS}")
-    if not any(map(_is_here, nodes)):
+    try:
+        machines = _machines(host, port, own_token)
+    except PermissionError as error:
+        reason = "the cluster refused the token" if own_token else "the cluster wants a token, and there is none"
+        raise UsageError(f"{typed}: {reason}; allowed: the cluster's own, in {TOKENS}") from error
+    if not any(map(_is_here, machines)):
         raise UsageError(
-            f"{typed}: this machine is none of the cluster's; allowed: ray start --address={host}:{port} here first, "
-            "with --num-cpus=0 where no trials are to run; from any other machine: python -m ablate.submit -m ..."
+            f"{typed}: this machine does not belong to the cluster; allowed: "
+            f"ray start --address={host}:{port} here first, with --num-cpus=0 where no trials shall run; "
+            "from any other machine: python -m ablate.submit -m ..."
         )
     return f"{host}:{port}"
 
 
 def token() -> str | None:
-    """In the order in which Ray looks."""
+    """Return this user's token, from the first place that has one, in the order in which Ray looks.
+
+    Raises:
+        UsageError: its file cannot be read.
+    """
     if token := os.environ.get("RAY_AUTH_TOKEN"):
         return token.strip()
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
@@ -81,36 +86,25 @@ def token() -> str | None:
         raise UsageError(f"{path}: the Ray token cannot be read: {error.strerror}") from error
 
 
-def _nodes(host: str, port: int, token: str | None) -> list[str] | None:
-    """The addresses of the machines that are there, None where the head refuses the token.
+def _machines(host: str, port: int, token: str | None) -> list[str]:
+    """Return the addresses of the cluster's machines that run.
 
     Raises:
-        UsageError: something else answers.
+        PermissionError: the head refuses the token, or wants one.
+        UsageError: what answers there is no Ray.
     """
     if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
-        return ["127.0.0.1"]  # Ray itself says what it thinks of the certificates
-    import grpc
-    from ray.core.generated import gcs_service_pb2 as messages
-    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
-
-    headers = [("authorization", f"Bearer {token}")] if token else []
-    with grpc.insecure_channel(f"{host}:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            told = NodeInfoGcsServiceStub(channel).GetAllNodeInfo(
-                messages.GetAllNodeInfoRequest(), timeout=SECONDS_TO_ANSWER, metadata=headers
-            )
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-                return None
-            raise UsageError(
-                f"dispatch.address={host}:{port}: something answers there, but no Ray ({error.code().name}); "
-                f"allowed: {ALLOWED}"
-            ) from error
-    return [node.node_manager_address for node in told.node_info_list if node.state == node.ALIVE]
+        return ["127.0.0.1"]  # Ray itself reports what is wrong with the certificates
+    try:
+        return ray_private.alive_machines(host, port, token, SECONDS_TO_ANSWER)
+    except ConnectionError as error:
+        raise UsageError(
+            f"dispatch.address={host}:{port}: something answers there, but no Ray ({error}); allowed: {ALLOWED}"
+        ) from error
 
 
 def _is_here(address: str) -> bool:
-    """Whether the address is one of this machine's: no other can be bound."""
+    """Return whether the address is one of this machine's. No other address can be bound."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -1,4 +1,4 @@
-"""The code that travels to a cluster: this package as it stands here, and the user's own parts and configs."""
+"""The code that is sent to a cluster: this package as it is here, and the user's own parts and configs."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ PACKAGES = ("ablate", "analysis", "hydra_plugins")
 ENDINGS = (".py", ".yaml", ".yml")
 NOT_CODE = {"conf", "data", "docker", "docs", "mlartifacts", "mlruns", "node_modules", "reports", "runs", "tests"}
 """Folders of the working directory that hold no parts of a network."""
+
 MOST_BYTES = 20_000_000
+"""The most bytes of the user's files."""
 
 
 def make(folder: Path, here: Path) -> None:
-    """Put into the empty `folder` what a machine needs to run studies as they would run in `here`.
+    """Copy into the empty `folder` what a machine needs to run studies as they would run in the folder `here`.
 
-    The packages with their configs, then the Python and YAML files of the folder where the line was typed.
+    These are the packages with their configs, and the Python and YAML files of `here`, the folder where the line was
+    typed.
 
     Raises:
-        UsageError: those are too many to send.
+        UsageError: the files of `here` are too large to send.
     """
     for package in PACKAGES:
-        found = importlib.util.find_spec(package)
-        places = list(found.submodule_search_locations or ()) if found else []
-        if places:
+        spec = importlib.util.find_spec(package)
+        locations = list(spec.submodule_search_locations or ()) if spec else []
+        if locations:
             ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-            shutil.copytree(places[0], folder / package, ignore=ignored, dirs_exist_ok=True)
+            shutil.copytree(locations[0], folder / package, ignore=ignored, dirs_exist_ok=True)
     shutil.copytree(CONF, folder / "ablate" / "conf", dirs_exist_ok=True)
     left = MOST_BYTES
-    for path in _own(here):
+    for path in _files_of_user(here):
         left -= path.stat().st_size
         if left < 0:
             raise UsageError(
@@ -46,8 +49,8 @@ def make(folder: Path, here: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def _own(here: Path) -> Iterator[Path]:
-    """The user's files, in order; of an environment or a hidden folder nothing, of the packages neither."""
+def _files_of_user(here: Path) -> Iterator[Path]:
+    """Yield the user's code files in order, without those of environments, of hidden folders and of our packages."""
     for parent, folders, names in os.walk(here):
         folders[:] = sorted(
             name

@@ -1,4 +1,4 @@
-"""An embedded Ray of our own."""
+"""An embedded Ray: a private one, on this machine, for as long as a study runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ablate.core import container
+from ablate.dispatch import ray_private
 
 SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every socket on loopback
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what a worker has to say is in the run directory
-    "RAY_task_oom_retries": "0",  # we try it again ourselves, once, alone
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what a worker reports is in the run directory
+    "RAY_task_oom_retries": "0",  # we try the trial again ourselves, once, alone
 }
 
 
@@ -27,15 +28,16 @@ BESIDE_OBJECT_STORE = 0.7
 
 @functools.cache
 def _token() -> str:
-    """One for all Rays of this process: its first is the one that Ray keeps in mind."""
+    """Return one token for all embedded Rays of this process, since Ray caches the first one that it reads."""
     return secrets.token_hex(32)
 
 
 @contextlib.contextmanager
 def private_ray(log: Path) -> Iterator[Any]:
-    """Ray on loopback only, for as long as this lasts, with a token of its own that is in no file.
+    """Start Ray, yield its module, and shut it down at the end.
 
-    What it prints, from threads too, goes to `log`.
+    It listens on loopback only. Its token is its own and is in no file. What it prints, also from threads, goes to
+    `log`.
     """
     own = {**SETTINGS, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
     before = {key: os.environ.get(key) for key in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
@@ -44,10 +46,10 @@ def private_ray(log: Path) -> Iterator[Any]:
     with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         import ray
 
-        ours = signal.getsignal(signal.SIGTERM)
+        handler = signal.getsignal(signal.SIGTERM)
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error", **_limits())
-        if ours is not None:
-            signal.signal(signal.SIGTERM, ours)  # Ray has put its own there
+        if handler is not None:
+            signal.signal(signal.SIGTERM, handler)  # in place of the one that ray.init sets
         try:
             yield ray
         finally:
@@ -59,11 +61,10 @@ def private_ray(log: Path) -> Iterator[Any]:
 def _limits() -> dict[str, int]:
     """Return the CPUs, and where a container limits it the memory, that Ray may hand out here.
 
-    Ray itself counts the host's CPUs, without regard to affinity, and reads the memory limit of the mounted root group
-    alone. `_memory` is the part of the memory that Ray itself would leave beside its object store; its docstring names
-    this argument.
+    Ray itself counts the host's CPUs without regard to affinity, and reads only the memory limit of the mounted root
+    group.
     """
     limits = {"num_cpus": container.cpus()}
     if (memory := container.memory_bytes()) < container.physical_memory_bytes():
-        limits["_memory"] = int(BESIDE_OBJECT_STORE * memory)
+        limits |= ray_private.memory_option(int(BESIDE_OBJECT_STORE * memory))
     return limits

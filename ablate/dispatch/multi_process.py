@@ -1,4 +1,4 @@
-"""A trial on several processes at once: Ray Train starts them, and the first one's events are the trial's."""
+"""A multi-process trial. Ray Train starts the processes, called ranks; the events of the first are the trial's."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import functools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ablate.core.config import Config
 from ablate.core.errors import ProcessLost
 from ablate.core.events import Event
-from ablate.dispatch.rank import Mail, torch_config, train_on_rank
+from ablate.dispatch.rank import Mailbox, Raised, RankTask, torch_config, train_on_rank
+from ablate.dispatch.ray_private import errors_of_ranks
 from ablate.dispatch.slot import Slot
 from ablate.store import run_directory
 
 TRAIN = "ranks"
-"""Folder in the run directory for what Ray Train itself writes: an empty file that tells it that it can."""
+"""The folder in the run directory for what Ray Train itself writes: an empty file, by which it checks that it can."""
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -25,28 +27,29 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a data set's folder may be relative
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would begin again by itself, as often as it likes
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would restart the training by itself, without a limit
 }
 
 
 def of(run: run_directory.Run, slot: Slot) -> run_directory.Run:
-    """What trains in the slot: `run` itself, or with several workers `together` of it."""
-    return functools.partial(together, run, slot) if slot.workers > 1 else run
+    """Return what trains in the slot: `run` itself, or with several workers `on_all_ranks` of it."""
+    return functools.partial(on_all_ranks, run, slot) if slot.workers > 1 else run
 
 
-def together(
-    run: Callable[..., Iterator[Event]], slot: Slot, config: Mapping[str, Any], directory: Path, **options: Any
+def on_all_ranks(
+    run: Callable[..., Iterator[Event]], slot: Slot, config: Config, directory: Path, **options: Any
 ) -> Iterator[Event]:
-    """A `store.Run`: yield the events of the first of several ranks, as they happen, and raise what it raises.
+    """Yield the events of the first of several ranks, as they happen, and raise what a rank raises.
 
-    It runs in a Ray task that needs no resource, since it only waits: each rank is a process of its own with the
-    slot's, all of them or none. They end when this process ends, however it does.
+    It is a `run_directory.Run`. It runs in a Ray task that needs no resources, since it only waits. Each rank is a
+    process of its own with the slot's resources; either all of them start, or none. They end when this process ends,
+    however it ends.
 
     Args:
-        run: in each rank is given the config, the directory, `ranks` and the options.
-        slot: each rank's, and how many they are.
-        config: the trial's.
-        directory: the run directory, which the first rank reads and writes on whatever node it is.
+        run: what trains. In each rank it is given the config, the directory, `ranks` and the options.
+        slot: the resources of each rank, and the number of ranks.
+        config: the trial's config.
+        directory: the run directory. The first rank reads and writes it, whichever node it is on.
         **options: what else `run` takes, such as its data.
 
     Raises:
@@ -55,53 +58,52 @@ def together(
     import ray
 
     os.environ.update(_SETTINGS)
-    mail = ray.remote(num_cpus=0, max_restarts=0)(Mail).remote()
-    told = {"run": run, "config": config, "directory": directory, "options": options, "mail": mail}
-    trainer = _trainer(told, slot, directory)
-    fitting = _InThread(trainer.fit)
+    mailbox = ray.remote(num_cpus=0, max_restarts=0)(Mailbox).remote()
+    training = _InThread(_trainer(RankTask(run, config, directory, options, mailbox), slot).fit)
     raised: BaseException | None = None
-    is_over = False
+    has_outcome = False
     try:
         while True:
-            is_last = not fitting.is_alive()
-            for kind, what in ray.get(mail.take.remote(0 if is_last else SECONDS_BETWEEN_LOOKS)):
-                if kind == "event":
-                    is_over = is_over or run_directory.outcome_of(what) is not None
-                    yield what
+            is_last = not training.is_alive()
+            for letter in ray.get(mailbox.take.remote(0 if is_last else SECONDS_BETWEEN_LOOKS)):
+                if isinstance(letter, Raised):
+                    raised = raised or _linked(letter)
                 else:
-                    raised = raised or _linked(what)
+                    has_outcome = has_outcome or run_directory.outcome_of(letter) is not None
+                    yield letter
             if is_last:
                 break
     finally:
-        ray.kill(mail)
+        ray.kill(mailbox)
         shutil.rmtree(directory / TRAIN, ignore_errors=True)
-    if is_over:
-        return  # whatever became of the others
-    _raise_if_dead(fitting.error)
-    if raised or fitting.error:
-        raise raised or fitting.error  # type: ignore[misc]
+    if has_outcome:
+        return  # whatever happened to the other ranks
+    _raise_if_dead(training.error)
+    if error := raised or training.error:
+        raise error
 
 
-def _trainer(told: dict[str, Any], slot: Slot, directory: Path) -> Any:
+def _trainer(task: RankTask, slot: Slot) -> Any:
+    """Return the TorchTrainer of Ray Train that runs the task on all ranks. It restarts nothing."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     each = {"CPU": slot.cpus} | ({"GPU": slot.gpus} if slot.gpus else {})
     return TorchTrainer(
         train_on_rank,
-        train_loop_config=told,
+        train_loop_config={"task": task},
         torch_config=torch_config(on_gpu=bool(slot.gpus)),
         scaling_config=ScalingConfig(
             num_workers=slot.workers, use_gpu=bool(slot.gpus), resources_per_worker=each, placement_strategy="PACK"
         ),
         run_config=RunConfig(
-            name=TRAIN, storage_path=str(directory.absolute()), failure_config=FailureConfig(max_failures=0)
+            name=TRAIN, storage_path=str(task.directory.absolute()), failure_config=FailureConfig(max_failures=0)
         ),
     )
 
 
 class _InThread(threading.Thread):
-    """Runs the function, begun at once, and keeps its error."""
+    """Runs the function in a thread, which starts at once, and keeps its error."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         super().__init__(daemon=True)
@@ -110,6 +112,7 @@ class _InThread(threading.Thread):
         self.start()
 
     def run(self) -> None:
+        """Call the function."""
         try:
             self.function()
         except Exception as error:
@@ -117,31 +120,29 @@ class _InThread(threading.Thread):
 
 
 def _raise_if_dead(error: Exception | None) -> None:
-    """Tell a process that died from one that raised: the others' complaints, that it left them, say nothing."""
+    """Raise MemoryError or ProcessLost where the process of a rank died, in contrast to one that raised an error.
+
+    The other ranks then complain that it left them, which says nothing about the cause.
+    """
     from ray import exceptions
 
-    for failure in getattr(error, "worker_failures", {}).values():
-        behind: BaseException | None = failure
-        while behind is not None:
-            if isinstance(behind, exceptions.OutOfMemoryError):
-                raise MemoryError("the machine's memory ran out, and Ray ended the process of a rank")
-            if isinstance(behind, exceptions.RayActorError | exceptions.NodeDiedError):
-                raise ProcessLost("the process of a rank died") from error
-            behind = getattr(behind, "health_check_failure", None) or behind.__cause__
+    for cause in errors_of_ranks(error):
+        if isinstance(cause, exceptions.OutOfMemoryError):
+            raise MemoryError("the machine's memory ran out, and Ray ended the process of a rank")
+        if isinstance(cause, exceptions.RayActorError | exceptions.NodeDiedError):
+            raise ProcessLost("the process of a rank died") from error
 
 
-def _linked(chain: list[BaseException | str]) -> BaseException:
-    """An exception as it was, with what lay behind it and, last, the text of its stack."""
-    *errors, text = chain
-    last: BaseException = _Remote(text)
-    for error in reversed(errors):
-        assert isinstance(error, BaseException)
+def _linked(raised: Raised) -> BaseException:
+    """Return the exception that a rank raised, with those that caused it and, last, the text of its stack."""
+    last: BaseException = _Remote(raised.stack)
+    for error in reversed(raised.chain):
         error.__cause__, last = last, error
     return last
 
 
 class _Remote(Exception):
-    """The stack, as text, in another process."""
+    """The stack of an error in another process, as text."""
 
     def __str__(self) -> str:
         return f"in a rank's process:\n{self.args[0]}"

@@ -108,7 +108,7 @@ class _Study:
         self.gpu_memory, self.cluster = gpu_memory, cluster
         self.machines = Machines.of(ray, gpu_memory)
         self.counted = time.monotonic()
-        self.slot = slot = self.machines.settled(slot)
+        self.slot = slot = self.machines.resolve(slot)
         self.run, self.bytes_of = multi_process.of(run(slot), slot), aids.bytes_of
         self.asked = time.time()
         self.lost: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Trials that wait: in the order given, and those that another process works on looked at again and again."""
+"""The queue of trials that wait. Those that another process works on are put off for a while, again and again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Queue:
-    """A queue of trials, the first given first. Whoever follows the events may put in more, until the last is over."""
+    """A first-in, first-out queue. Whoever consumes the events may put in more trials until the last one is over."""
 
     def __init__(self, trials: Iterable[Trial] = ()) -> None:
         self._now = deque(trials)
@@ -20,7 +20,7 @@ class Queue:
 
     @classmethod
     def of(cls, trials: Iterable[Trial]) -> Queue:
-        """The trials as a queue; one that is a queue already stays itself."""
+        """Return the trials as a queue. A queue is returned as it is."""
         return trials if isinstance(trials, Queue) else cls(trials)
 
     def __iter__(self) -> Iterator[Trial]:
@@ -30,27 +30,28 @@ class Queue:
         return bool(self._now or self._later)
 
     def take(self, fits: Callable[[Trial], bool] = lambda trial: True) -> Trial | None:
-        """The first trial that `fits` and that it is time for; None when there is none now."""
+        """Remove and return the first trial that `fits` and is not put off. None when there is none now."""
         while self._later and self._later[0][0] <= time.monotonic():
             self._now.append(self._later.popleft()[1])
-        for place, trial in enumerate(self._now):
+        for index, trial in enumerate(self._now):
             if fits(trial):
-                del self._now[place]
+                del self._now[index]
                 return trial
         return None
 
     def put(self, trial: Trial) -> None:
-        """Last."""
+        """Add the trial at the end."""
         self._now.append(trial)
 
     def put_first(self, trial: Trial) -> None:
+        """Add the trial at the front."""
         self._now.appendleft(trial)
 
     def put_off(self, trial: Trial) -> None:
-        """Out of the way for a while: another process works on it."""
+        """Add the trial so that it is taken only after a while, since another process works on it."""
         self._later.append((time.monotonic() + SECONDS_BETWEEN_LOOKS, trial))
 
     def wait(self) -> None:
-        """Sleep until a trial may be there to take, or for a moment."""
+        """Sleep until a trial that was put off may be taken, or briefly: 0.01 to 0.2 seconds."""
         due = self._later[0][0] - time.monotonic() if self._later else 0.0
         time.sleep(min(max(due, 0.01), 0.2))

@@ -1,4 +1,4 @@
-"""What a trial is given to run in, and what both ways of running share."""
+"""The resources of a trial, and the types that both ways of running share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TrialEvents = Generator[tuple[Trial, Event], None, None]
 
 @dataclass(frozen=True)
 class Slot:
-    """What one trial is given. Fractions share a core or a GPU; gpus=None is one where there is one.
+    """The resources of one trial. Fractions share a core or a GPU. gpus=None means one GPU where there is any.
 
-    With several workers a trial is trained by as many processes, and each of them is given this.
+    With several workers, as many processes train the trial, and each of them has these resources.
     """
 
     cpus: float = 1
@@ -25,13 +25,14 @@ class Slot:
 
     @property
     def threads(self) -> int:
-        """Threads of one process: its cores, rounded down, and at least one."""
+        """Return the threads of one process: its cores, rounded down, and at least 1."""
         return max(1, int(self.cpus))
 
 
 RunInSlot = Callable[[Slot], run_directory.Run]
-"""What trains, once the slot is known: its thread count and its device."""
+"""Given the slot, hence the thread count and the device, returns the function that trains."""
 
 
 def never() -> bool:
+    """Return False: no request to stop."""
     return False

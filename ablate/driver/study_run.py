@@ -109,7 +109,7 @@ def _run(planned: Plan, checked: _CheckedStudy, terminal: Terminal, *, single: b
     has_work = bool(checked.to_do) or planned.is_adaptive
     data = preflight.Data(planned.cell_configs if has_work else (), on_cluster=checked.on_cluster)
     data.read()
-    head = dispatch.let_in(settings.dispatch.address or "") if checked.on_cluster and has_work else None
+    head = dispatch.check_access(settings.dispatch.address or "") if checked.on_cluster and has_work else None
     _make_folder(store.runs, settings.runs)
     stop = interrupts.Stop(store, terminal.warn)
     with contextlib.ExitStack() as stack:

@@ -6,7 +6,7 @@ from concurrent import futures
 import pytest
 
 from ablate.core.errors import UsageError
-from ablate.dispatch import cluster_access
+from ablate.dispatch import cluster_access, ray_private
 
 TOKEN = "7" * 64
 
@@ -46,7 +46,7 @@ def nobody(monkeypatch, tmp_path):
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(cluster_access, "CURRENT", tmp_path / "ray_current_cluster")
+    monkeypatch.setattr(ray_private, "CURRENT_CLUSTER", tmp_path / "ray_current_cluster")
 
 
 def test_the_right_token_is_let_in_from_each_of_its_three_places(head, tmp_path, monkeypatch):
@@ -82,7 +82,7 @@ def test_a_cluster_without_tokens_lets_everyone_in():
 def test_a_machine_that_has_not_joined_is_told_how_to():
     elsewhere = Head(None, machines=("192.0.2.7",))
     try:
-        with pytest.raises(UsageError, match="this machine is none of the cluster's; allowed: ray start --address="):
+        with pytest.raises(UsageError, match="this machine does not belong to the cluster; allowed: ray start --add"):
             cluster_access.check(elsewhere.address)
     finally:
         elsewhere.server.stop(None).wait()
@@ -102,7 +102,7 @@ def test_nobody_there_is_told_from_somebody_else_there():
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("ray://head:10001", "dispatch.address=ray://head:10001: Ray Client does not stream what trials tell; "),
+        ("ray://head:10001", "dispatch.address=ray://head:10001: Ray Client does not stream the events of trials; "),
         ("head", "dispatch.address=head: allowed: auto, or HOST:PORT"),
         ("head:port", "dispatch.address=head:port: allowed: auto, or HOST:PORT"),
         ("auto", "dispatch.address=auto: no Ray runs on this machine; allowed: ray start "),
@@ -110,12 +110,12 @@ def test_nobody_there_is_told_from_somebody_else_there():
 )
 def test_what_is_no_address_is_told_what_is(address, told):
     with pytest.raises(UsageError) as refused:
-        cluster_access.found(address)
+        cluster_access.resolve(address)
     assert str(refused.value).startswith(told)
 
 
 def test_auto_is_the_cluster_that_this_machine_belongs_to(monkeypatch):
-    cluster_access.CURRENT.write_text("10.0.0.7:6379")
-    assert cluster_access.found("auto") == ("10.0.0.7", 6379)
+    ray_private.CURRENT_CLUSTER.write_text("10.0.0.7:6379")
+    assert cluster_access.resolve("auto") == ("10.0.0.7", 6379)
     monkeypatch.setenv("RAY_ADDRESS", "[::1]:6380")
-    assert cluster_access.found("auto") == ("::1", 6380)
+    assert cluster_access.resolve("auto") == ("::1", 6380)

@@ -210,7 +210,7 @@ def test_the_task_of_a_trial_on_workers_asks_for_nothing():
 )
 def test_workers_that_do_not_fit_on_the_machine_are_a_mistake(slot, told):
     with pytest.raises(UsageError, match=told):
-        Machines([Machine(cpus=2, gpus=1, memory=2**30, gpu_memory=None)]).settled(slot)
+        Machines([Machine(cpus=2, gpus=1, memory=2**30, gpu_memory=None)]).resolve(slot)
 
 
 def test_mail_that_is_there_is_taken_without_patience_and_in_order():

@@ -57,22 +57,22 @@ def test_slots_are_counted_on_each_machine_by_itself():
 
 
 def test_a_gpu_is_given_where_any_machine_has_one():
-    assert Machines([SMALL, LARGE]).settled(Slot(1, None)) == Slot(1, 1)
-    assert Machines([SMALL]).settled(Slot(1, None)) == Slot(1, 0)
+    assert Machines([SMALL, LARGE]).resolve(Slot(1, None)) == Slot(1, 1)
+    assert Machines([SMALL]).resolve(Slot(1, None)) == Slot(1, 0)
 
 
 def test_a_slot_larger_than_every_machine_is_refused_and_one_larger_than_some_is_not():
-    assert Machines([SMALL, LARGE]).settled(Slot(16, 0)) == Slot(16, 0)
+    assert Machines([SMALL, LARGE]).resolve(Slot(16, 0)) == Slot(16, 0)
     with pytest.raises(
         UsageError, match=r"dispatch.cpus_per_trial=17: allowed: up to 16, what the largest machine has"
     ):
-        Machines([SMALL, LARGE]).settled(Slot(17, 0))
+        Machines([SMALL, LARGE]).resolve(Slot(17, 0))
     with pytest.raises(UsageError, match=r"cpus_per_trial=8 dispatch.gpus_per_trial=1: no machine has both"):
-        Machines([Machine(8, 0, 8e9, None), Machine(2, 1, 8e9, None)]).settled(Slot(8, 1))
+        Machines([Machine(8, 0, 8e9, None), Machine(2, 1, 8e9, None)]).resolve(Slot(8, 1))
 
 
 def test_a_cluster_that_grows_from_nothing_is_asked_for_a_slot():
-    assert Machines([]).settled(Slot(64, 8)) == Slot(64, 8)
+    assert Machines([]).resolve(Slot(64, 8)) == Slot(64, 8)
     assert Machines([]).slots(Slot(64, 8)) == 1
     assert Machines([]).share(Slot(64, 8), 10) == Machines([]).whole(Slot(64, 8)) == {"num_cpus": 64, "num_gpus": 8}
 
