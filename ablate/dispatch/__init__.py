@@ -1,15 +1,16 @@
-"""Where and when trials run: `in_process` and `on_ray` keep one contract. Only this package imports Ray.
+"""Where and when trials run. `in_process` and `on_ray` have the same contract. Only this package imports Ray.
 
 in_process.py      one trial after the other, in this process
 on_ray.py          side by side, on an embedded Ray (embedded_ray.py) or on a cluster (cluster.py)
-capacity.py        what Ray's machines have free
-slot.py, queue.py  what a trial runs on, and which trials wait
-shared_data.py     a data set held once on a machine
+capacity.py        what the machines have, and the share of it that a trial requests
+slot.py, queue.py  the resources of a trial, and the trials that wait
+shared_data.py     data sets that are held once on a machine
 cluster_access.py  a cluster's address and token
-node_check.py      what each of its machines says of itself
-code_bundle.py     the code that travels there
+node_check.py      the check that each of its machines makes of itself
+code_bundle.py     the code that is sent there
 jobs.py            studies that run there by themselves
 multi_process.py   a trial on several processes; rank.py, one of them
+ray_private.py     everything that is used of Ray beyond its public API
 """
 
 from ablate.dispatch.cluster import Cluster

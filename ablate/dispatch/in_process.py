@@ -1,4 +1,4 @@
-"""Trials one after the other in this process: no Ray, a debugger works."""
+"""Trials one after the other in this process, without Ray, so that a debugger works."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ def in_process(
     *,
     store: RunStore,
     slot: Slot,
-    stopping: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] = never,
 ) -> TrialEvents:
     """Yield every trial's events as they happen.
 
-    A trial that another process works on is put off, and told when that one is through with it.
+    A trial that another process works on is put off, and its events are yielded when that process has finished.
 
     Args:
-        run: given the slot, what trains.
-        trials: in this order; to a `Queue`, more may be put while it runs.
+        run: given the slot, returns what trains.
+        trials: run in this order; more may be put into a `Queue` while it runs.
         store: the run directories.
-        slot: what each trial is given.
-        stopping: whether to begin no further trial.
+        slot: the resources of each trial.
+        should_stop: whether to start no further trial.
 
     Raises:
         DiskFull: the disk is full.
     """
-    queue, asked = Queue.of(trials), time.time()
-    while queue and not stopping():
+    queue, requested_at = Queue.of(trials), time.time()
+    while queue and not should_stop():
         trial = queue.take()
         if trial is None:
             queue.wait()
             continue
         try:
-            for event in store.attempt(run(slot), trial, requested_at=asked, alone=True):
+            for event in store.attempt(run(slot), trial, requested_at=requested_at, alone=True):
                 yield trial, event
         except AlreadyLeased:
             queue.put_off(trial)

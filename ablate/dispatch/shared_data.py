@@ -47,7 +47,7 @@ class SharedData:
             if self.ray.wait([self.references[key]], timeout=0, fetch_local=False)[0]:
                 self.missing.remove(key)
 
-    def is_ready(self, trial: Trial) -> bool:
+    def is_made(self, trial: Trial) -> bool:
         """Return whether the trial's data was there at the last update."""
         self.request([trial])
         return not self.missing or self.key_of[trial.trial_id] not in self.missing

@@ -180,9 +180,9 @@ class Session:
         train = functools.partial(_train, policy, self.planned.settings.cost)
         if in_process:
             return dispatch.in_process(
-                train, queue, store=self.store, slot=slot, stopping=lambda: self.stop.is_requested
+                train, queue, store=self.store, slot=slot, should_stop=lambda: self.stop.is_requested
             )
-        aids = dispatch.RayOptions(
+        options = dispatch.RayOptions(
             data=build.dataset,
             warm=image_classification.warm,
             bytes_of=lambda trial: self._estimates.peak_bytes(self.planned.configs[trial.cell]),
@@ -193,8 +193,8 @@ class Session:
             store=self.store,
             slot=slot,
             max_lost=settings.max_lost,
-            stopping=lambda: self.stop.is_requested,
-            aids=aids,
+            should_stop=lambda: self.stop.is_requested,
+            options=options,
             cluster=self.cluster,
         )
 

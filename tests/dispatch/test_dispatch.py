@@ -182,7 +182,7 @@ def test_asked_to_stop_it_begins_no_further_trial(dispatch, trials, tmp_path):
         [make_trial(seed) for seed in range(20)],
         store=FolderStore(tmp_path),
         slot=Slot(),
-        stopping=stop.exists,
+        should_stop=stop.exists,
     ):
         if isinstance(event, Done):
             ended.append(one.seed)
@@ -210,7 +210,7 @@ def test_one_out_of_memory_is_tried_once_more_alone_when_the_others_are_through(
     assert ended[-1] == (1, Done)
     assert sorted(seed for seed, _ in ended) == [0, 1, 2, 3]
     (notice,) = [event.text for _, event in events if isinstance(event, Notice)]
-    assert notice == ("oom: MemoryError: no room; it is tried once more, alone, when the others are through")
+    assert notice == ("oom: MemoryError: no room; it is tried once more, alone, when the others are done")
 
 
 @pytest.mark.ray
@@ -265,7 +265,7 @@ def test_out_of_memory_is_tried_once_more_alone_though_its_process_dies_before_i
     run = DiesOutOfMemory(tmp_path)
     events = list(on_ray(in_slot(run), [make_trial(0)], store=FolderStore(tmp_path / "r"), slot=Slot()))
     assert [event.text for _, event in events if isinstance(event, Notice)] == [
-        "oom: no room; it is tried once more, alone, when the others are through",
+        "oom: no room; it is tried once more, alone, when the others are done",
         "its worker process died; it is tried again",
     ]
     assert isinstance(events[-1][1], Done)
@@ -313,7 +313,9 @@ def test_data_is_made_once_for_all_trials_and_only_what_differs_again(tmp_path):
     trials = [make_trial(seed, dataset={"name": name}) for seed in range(3) for name in ("a", "b")]
     made = Makes(tmp_path)
     last = list(
-        on_ray(in_slot(uses_data), trials, store=FolderStore(tmp_path / "r"), slot=Slot(), aids=RayOptions(data=made))
+        on_ray(
+            in_slot(uses_data), trials, store=FolderStore(tmp_path / "r"), slot=Slot(), options=RayOptions(data=made)
+        )
     )
     ends = [event for _, event in last if isinstance(event, Done)]
     assert sorted(end.metrics["test_acc"] for end in ends) == [1.0] * 3 + [2.0] * 3
@@ -329,7 +331,7 @@ def test_data_that_cannot_be_made_fails_its_trials_with_the_reason(tmp_path):
             trials,
             store=FolderStore(tmp_path / "r"),
             slot=Slot(),
-            aids=RayOptions(data=Makes(tmp_path)),
+            options=RayOptions(data=Makes(tmp_path)),
         )
     )
     failed = [event for _, event in events if isinstance(event, Failed)]
@@ -359,7 +361,11 @@ def test_every_process_is_warmed_before_its_first_trial(tmp_path):
     trials = [make_trial(seed) for seed in range(6)]
     events = list(
         on_ray(
-            in_slot(tells_process), trials, store=FolderStore(tmp_path / "r"), slot=Slot(), aids=RayOptions(warm=warm)
+            in_slot(tells_process),
+            trials,
+            store=FolderStore(tmp_path / "r"),
+            slot=Slot(),
+            options=RayOptions(warm=warm),
         )
     )
     used = {event.reason for _, event in events}
@@ -428,7 +434,7 @@ def test_trials_that_fit_by_their_fraction_but_not_by_memory_do_not_run_together
     monkeypatch.setattr(Machine, "slots", lambda self, slot: memory.append(self.memory) or 4)
     trials = [make_trial(seed) for seed in range(6)]
     run = in_slot(Counts(tmp_path))
-    list(on_ray(run, trials, store=FolderStore(tmp_path / "r"), slot=Slot(cpus=0.5), aids=RayOptions(bytes_of=half)))
+    list(on_ray(run, trials, store=FolderStore(tmp_path / "r"), slot=Slot(cpus=0.5), options=RayOptions(bytes_of=half)))
     assert max(int(path.name) for path in (tmp_path / "most").iterdir()) == 2
 
 

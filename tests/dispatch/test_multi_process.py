@@ -17,7 +17,6 @@ from ablate.core.identity import flatten, trial_id
 from ablate.core.study import Cell, Trial
 from ablate.dispatch import RayOptions, Slot, multi_process, on_ray
 from ablate.dispatch.capacity import Machine, Machines
-from ablate.dispatch.rank import Mail
 from ablate.store import run_directory
 from ablate.store.folder import FolderStore
 from ablate.tasks import image_classification
@@ -98,10 +97,10 @@ def study(tmp_path_factory):
     runs, events = folder / "runs", []
     trials = [made(seed) for seed in (IS_BROKEN_OFF, RAISES)]
     for one, event in on_ray(
-        Fares(folder), trials, store=FolderStore(runs), slot=SLOT, aids=RayOptions(data=build.dataset)
+        Fares(folder), trials, store=FolderStore(runs), slot=SLOT, options=RayOptions(data=build.dataset)
     ):
         events.append((one.seed, event))
-        if isinstance(event, Notice) and "said nothing" in event.text:
+        if isinstance(event, Notice) and "without a result" in event.text:
             (folder / "stop").unlink()
         if isinstance(event, Done):
             there = [pid for pid in pids_of(folder, IS_BROKEN_OFF)[: 2 * (ATTEMPTS - 1)] if is_there(pid)]
@@ -131,7 +130,7 @@ def test_however_it_is_broken_off_it_goes_on_to_the_numbers_of_one_process(study
     folder, runs, _ = study
     assert [event.text for event in of(study, IS_BROKEN_OFF) if isinstance(event, Notice)] == [
         "its worker process died; it is tried again",
-        "its worker process said nothing more; it is tried again",
+        "its worker process ended without a result; it is tried again",
         "its worker process died; it is tried again",
         "of earlier ranks there are still []",
     ]
@@ -213,16 +212,18 @@ def test_workers_that_do_not_fit_on_the_machine_are_a_mistake(slot, told):
         Machines([Machine(cpus=2, gpus=1, memory=2**30, gpu_memory=None)]).resolve(slot)
 
 
-def test_mail_that_is_there_is_taken_without_patience_and_in_order():
+def test_letters_that_are_there_are_taken_without_patience_and_in_order():
+    event, raised = Epoch(epoch=1, metrics={}), Raised([], "stack")
+
     async def taken():
-        mail = Mail()
-        assert await mail.take(0) == []
-        await mail.put("event", 1)
-        await mail.put("raised", 2)
-        return await mail.take(0), await mail.take(0.01)
+        mailbox = Mailbox()
+        assert await mailbox.take(0) == []
+        await mailbox.put(event)
+        await mailbox.put(raised)
+        return await mailbox.take(0), await mailbox.take(0.01)
 
-    assert asyncio.run(taken()) == ([("event", 1), ("raised", 2)], [])
+    assert asyncio.run(taken()) == ([event, raised], [])
 
 
-def test_one_worker_is_no_gang():
+def test_one_worker_is_no_multi_process_trial():
     assert multi_process.of(len, Slot()) is len
