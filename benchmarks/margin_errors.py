@@ -34,7 +34,7 @@ from noises import Noise, Shape, exponential, normal, rare_drops, t3
 from rate_tables import each, lowest_to_highest, print_rates, print_table
 
 from ablate.stats.arrays import Floats
-from ablate.stats.finite_test_set import test_set_error
+from ablate.stats.finite_test_set import error_of_test_set
 from ablate.stats.multiple_testing import holms
 from ablate.stats.paired import (
     ALPHA,
@@ -286,7 +286,7 @@ def check_shortcuts(rng: np.random.Generator) -> None:
         assert ends
         assert np.allclose(np.quantile(sample_means, levels), ends, rtol=0, atol=0.08 * (ends[1] - ends[0]))
     right = rng.random((2, 20, 5, 1000)) < np.array([0.97, 0.96]).reshape(2, 1, 1, 1)
-    errors_pp = [test_set_error(list(first), list(second)).se_pp for first, second in zip(*right, strict=True)]
+    errors_pp = [error_of_test_set(list(first), list(second)).se_pp for first, second in zip(*right, strict=True)]
     assert np.isclose(np.mean(errors_pp), test_set_se_pp(*right.mean(-1), 1000).mean(), rtol=0.02)
 
 

@@ -24,7 +24,7 @@ class TestSet:
     items: int
 
 
-def test_set_error(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> TestSet:
+def error_of_test_set(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> TestSet:
     """Return how much the mean margin would vary over other test sets of the same size, the trained networks fixed.
 
     Each item's difference is averaged over the seeds. Two items are added, one that only the first arm gets right and
@@ -35,7 +35,7 @@ def test_set_error(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[
         second: for each seed, (items,) the same for the second.
 
     >>> right, wrong = np.ones(98, bool), np.zeros(98, bool)
-    >>> error = test_set_error([right], [right])
+    >>> error = error_of_test_set([right], [right])
     >>> round(error.se_pp, 4), error.items  # 100 sqrt(2 / 100) / sqrt(100)
     (1.4142, 98)
 
@@ -48,11 +48,8 @@ def test_set_error(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[
     return item_error(np.mean(differences, axis=0))
 
 
-test_set_error.__test__ = False  # type: ignore[attr-defined]  # for pytest
-
-
 def item_error(by_item: Floats) -> TestSet:
-    """Return the same as `test_set_error`, given (items,) differences in [-1, 1], averaged over the seeds."""
+    """Return the same as `error_of_test_set`, given (items,) differences in [-1, 1], averaged over the seeds."""
     items = len(by_item)
     variance = (np.sum(by_item**2) + 2) / (items + 2) - (np.sum(by_item) / (items + 2)) ** 2
     return TestSet(float(100 * np.sqrt(variance / (items + 2))), items)

@@ -77,7 +77,7 @@ def margin(
         first: (n,) accuracies in [0, 1], one per seed; other measures in hundredths.
         second: (n,) the same seeds, every other factor at the same level.
         equivalence_pp: the smallest difference of interest.
-        test_set: what `test_set_error` returns for the two arms.
+        test_set: what `error_of_test_set` returns for the two arms.
         most_seeds: the most seeds, where they were added one by one until they decided. The interval and the tests are
             then those of `ablate.stats.sequential`, which hold under looking each time. None where the number of seeds
             was fixed.

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.core.levels import Level, show
-from ablate.stats.finite_test_set import TestSet, test_set_error
+from ablate.stats.finite_test_set import TestSet, error_of_test_set
 from ablate.stats.paired import EQUIVALENCE_PP, Margin, differences_pp, margin
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, level_positions
@@ -248,7 +248,7 @@ def _test_set(first: Sequence[TrialRow], second: Sequence[TrialRow], right: Righ
     known_first, known_second = ([right[trial.run_id] for trial in arm] for arm in (first, second))
     if len({len(items) for items in (*known_first, *known_second)}) > 1:
         return None
-    return test_set_error(known_first, known_second)
+    return error_of_test_set(known_first, known_second)
 
 
 def _pairs(first: Sequence[TrialRow], second: Sequence[TrialRow], own: Sequence[str]) -> Iterator[Arms]:

@@ -17,6 +17,7 @@ from ablate.core.identity import flatten, trial_id
 from ablate.core.study import Cell, Trial
 from ablate.dispatch import RayOptions, Slot, multi_process, on_ray
 from ablate.dispatch.capacity import Machine, Machines
+from ablate.dispatch.rank import Mailbox, Raised
 from ablate.store import run_directory
 from ablate.store.folder import FolderStore
 from ablate.tasks import image_classification

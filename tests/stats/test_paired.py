@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablate.stats.finite_test_set import TestSet, test_set_error
+from ablate.stats.finite_test_set import TestSet, error_of_test_set
 from ablate.stats.multiple_testing import holm, holms
 from ablate.stats.paired import (
     BCA_FROM,
@@ -167,7 +167,7 @@ def test_the_test_sets_error_is_what_a_paired_bootstrap_over_its_items_gives():
     second = [rng.uniform(size=2000) > 0.4 * hard for _ in range(3)]
     by_item = np.mean(first, axis=0) - np.mean(second, axis=0)
     bootstrap = np.std(100 * by_item[rng.integers(0, 2000, (4000, 2000))].mean(axis=1))
-    found = test_set_error(first, second)
+    found = error_of_test_set(first, second)
     assert found.items == 2000
     assert found.se_pp == pytest.approx(bootstrap, rel=0.05)
 
@@ -176,7 +176,7 @@ def test_the_test_sets_error_of_one_seed_by_hand():
     """Bonett and Price: 100 items, 6 against 2 discordant: (7 + 3) / 102 - (4 / 102)^2, over 102."""
     first = np.array([True] * 6 + [False] * 2 + [True] * 92)
     second = np.array([False] * 6 + [True] * 2 + [True] * 92)
-    assert test_set_error([first], [second]).se_pp == pytest.approx(100 * np.sqrt((10 / 102 - (4 / 102) ** 2) / 102))
+    assert error_of_test_set([first], [second]).se_pp == pytest.approx(100 * np.sqrt((10 / 102 - (4 / 102) ** 2) / 102))
 
 
 def test_a_bootstrap_interval_is_shown_only_where_it_covers():
