@@ -15,6 +15,7 @@ from ablate.core import urls
 from ablate.core.errors import UsageError
 from ablate.store import manifest, opening
 from ablate.tracking import address
+from ablate.tracking.record import Origin
 from ablate.tracking.tracker import Tracker
 
 
@@ -50,12 +51,12 @@ def deliver(typed: app.Composed) -> int:
     outcomes = store.local.outcomes(asked.study.trials)
     settled = [trial for trial in asked.study.trials if outcomes[trial.trial_id]]
     tracker = Tracker(
-        *(uri, asked.study),
+        uri,
+        asked.study,
         store=store,
-        settled=settled,
-        tags=asked.tags,
+        completed=settled,
+        origin=Origin.of_tags(asked.tags, asked.requested_at),
         warn=lambda line: _say(line, sys.stderr),
-        asked_at=asked.requested_at,
     )
     left = tracker.close()
     if isinstance(left, UsageError):

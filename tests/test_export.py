@@ -210,7 +210,7 @@ def test_a_registered_model_is_served_and_answers_with_the_right_classes(mlflow_
     (one,) = finish(folder / "runs", epochs=3)
     uri = f"sqlite:///{mlflow_db}"
     study = manifest.load("mine", folder / "runs").study
-    assert Tracker(uri, study, store=FolderStore(folder / "runs"), settled=[one], tags={}).close() is None
+    assert Tracker(uri, study, store=FolderStore(folder / "runs"), completed=[one]).close() is None
     line = ("ablate.export", f"trial={one.trial_id}", "format=onnx", "register=digits")
     status, out, err = say(*line)
     assert (status, err) == (0, "")

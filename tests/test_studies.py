@@ -74,7 +74,7 @@ def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
     trial = studies[0].trials[3]
     list(run_directory.attempt(well, trial, folder / "runs"))
     for study in studies:
-        tracker = Tracker(URI, study, store=FolderStore(folder / "runs"), settled=study.trials, tags={})
+        tracker = Tracker(URI, study, store=FolderStore(folder / "runs"), completed=study.trials)
         assert tracker.close() is None
     status, out, err = say("ablate.studies", "remove=first", "yes=true")
     assert (status, err) == (0, "")
@@ -85,7 +85,7 @@ def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
         one.trial_id for one in studies[1].trials
     }
     assert sorted(experiments()) == ["Default", "second"]
-    again = Tracker(URI, studies[0], store=FolderStore(folder / "runs"), settled=[], tags={})
+    again = Tracker(URI, studies[0], store=FolderStore(folder / "runs"), completed=[])
     assert again.close() is None
     assert sorted(experiments()) == ["Default", "first", "second"]
 

@@ -23,6 +23,7 @@ from ablate.planning.plan import Plan
 from ablate.store import manifest, run_directory
 from ablate.store.run_store import RunStore
 from ablate.tasks import image_classification
+from ablate.tracking.record import Origin
 from ablate.tracking.tracker import PATIENCE_S, Tracker, Undelivered
 from ablate.training import build
 from ablate.training.checkpoint_policy import CheckpointPolicy
@@ -159,8 +160,9 @@ class Session:
     def _open_tracker(self, completed: Sequence[Trial]) -> Tracker | None:
         if self.uri is None:
             return None
-        study, tags = self.source.study, self.tags
-        return Tracker(self.uri, study, store=self.store, settled=completed, tags=tags, warn=self.terminal.warn)
+        study, origin = self.source.study, Origin.of_tags(self.tags)
+        warn = self.terminal.warn
+        return Tracker(self.uri, study, store=self.store, completed=completed, origin=origin, warn=warn)
 
     def _longest_first(self, trials: Sequence[Trial]) -> list[Trial]:
         configs = self.planned.configs

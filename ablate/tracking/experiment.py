@@ -22,6 +22,7 @@ from ablate.tracking.record import (
     OUTCOME,
     OWNER,
     PARENT_RUN,
+    Origin,
     StudyRecord,
     TrialRecord,
     is_of_request,
@@ -80,11 +81,10 @@ class Experiment:
         uri: str,
         study: Study,
         runs: Path,
-        tags: Mapping[str, str],
-        requested_at: float | None = None,
+        origin: Origin,
     ) -> None:
         self.client, self.study = client, study
-        self.user, self.code_version = provenance.name(), tags.get("code_version")
+        self.user, self.code_version = provenance.name(), origin.code_version
         self.tracked: dict[str, TrackedRun] = {}  # by trial_id
         self._lock = FileLock(manifest.folder(runs) / f"{study.name}.mlflow.lock", timeout=_SECONDS_FOR_LOCK)
         self._last_driver = manifest.folder(runs) / f"{study.name}.mlflow"  # names the driver that made runs last
@@ -94,7 +94,7 @@ class Experiment:
         self.name = experiment_name(client, uri, study.name)
         with self._lock:
             self.experiment_id = self._experiment(uri)
-            self.parent_id = self._parent(requested_at or time.time())
+            self.parent_id = self._parent(origin.requested_at or time.time())
         self.refresh()
 
     def refresh(self) -> None:

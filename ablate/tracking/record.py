@@ -92,6 +92,23 @@ class Chosen(TypedDict):
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a study's runs come from.
+
+    code_version: the release, and the commit in a git checkout.
+    requested_at: when the study was requested, in seconds since the epoch; None stands for now.
+    """
+
+    code_version: str | None = None
+    requested_at: float | None = None
+
+    @classmethod
+    def of_tags(cls, tags: Mapping[str, str], requested_at: float | None = None) -> Self:
+        """Return the origin that the tags in a study's manifest name."""
+        return cls(tags.get(_CODE_VERSION), requested_at)
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """A study's parent run.
 

@@ -1,4 +1,4 @@
-"""The tuning of a study: which configuration of which cell is tried next, and what each cell chose."""
+"""The tuning of a study: it picks the configurations that are tried next, and each cell's best one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend
 
 from ablate.core.errors import UsageError
@@ -22,14 +23,14 @@ from ablate.tuning.cell import CellTuning
 
 
 class Tuner:
-    """Hands out trials of the cells' tuning, a few of each at a time, and follows their events.
+    """Hands out trials of the cells' tuning, a few of each cell at a time, and follows their events.
 
-    One process at a time tunes a study; what it asked and was told is in the storage, so that the same line goes on
-    after a kill. `close` lets others.
+    One process at a time tunes a study, until `close`. Optuna's storage holds every configuration and result, so that
+    the same line continues the tuning after a kill.
 
     Args:
-        study: its name.
-        tuning: what was asked.
+        study: the study's name.
+        tuning: the sampler, the pruner and the budget.
         cells: in the order of the design.
         store: the run directories.
         at_once: trials that may run or wait at a time.
@@ -54,11 +55,12 @@ class Tuner:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            told = "another process is tuning it; allowed: one at a time; say the line again when it is through"
-            raise UsageError(f"study={study}: {told}") from None
+            raise UsageError(
+                f"study={study}: another process is tuning it; allowed: one at a time; run the line again when it ends"
+            ) from None
         try:
-            kept = _storage(tuning.storage, runs / "studies" / f"{study}.optuna")
-            self.cells = {one.cell: CellTuning(kept, study, tuning, one) for one in cells}
+            storage = _storage(tuning.storage, runs / "studies" / f"{study}.optuna")
+            self.cells = {tuned.cell: CellTuning(storage, study, tuning, tuned) for tuned in cells}
         except BaseException:
             self._lock.release()
             raise
@@ -68,49 +70,52 @@ class Tuner:
         self._lock.release()
 
     def begin(self) -> list[Trial]:
-        """What earlier drivers handed out, ended or not, and more."""
-        known = [trial for one in self.cells.values() for trial in one.taken_over]
+        """Return the trials that earlier drivers handed out, ended or not, and further ones."""
+        known = [trial for cell in self.cells.values() for trial in cell.taken_over]
         return [*known, *self.more()]
 
     def more(self) -> list[Trial]:
-        """Further configurations, as many as may run or wait beside those that do; of each cell equally many."""
-        found: list[Trial] = []
-        while (open_ones := [one for one in self.cells.values() if not one.is_spent]) and self._room > 0:
-            found.append(min(open_ones, key=lambda one: (len(one.running), one.started)).ask())
-        return found
+        """Return further configurations until `at_once` trials run or wait; every cell gets equally many."""
+        trials: list[Trial] = []
+        while (unspent := [cell for cell in self.cells.values() if not cell.is_spent]) and self._room > 0:
+            trials.append(min(unspent, key=lambda cell: (len(cell.running), cell.started)).ask())
+        return trials
 
     def follow(self, trial: Trial, event: Event) -> None:
-        """Take in an event of one of the tuning's trials; a trial that is to stop is asked to."""
-        one = self.cells[trial.cell]
+        """Take in an event of one of the tuning's trials; request a trial to stop where the pruner says so."""
+        cell = self.cells[trial.cell]
         if isinstance(event, Epoch):
-            reason = one.report(trial, event)
+            reason = cell.report(trial, event)
             if reason:
                 self.store.prune(trial, reason)
         elif outcome := run_directory.outcome_of(event):
             history = self.store.local.history(trial)  # whoever hands on an outcome has read it in the store
-            epochs = [told for told in history if isinstance(told, Epoch)]
-            one.tell(trial, outcome, epochs[-1] if epochs else None)
+            epochs = [earlier for earlier in history if isinstance(earlier, Epoch)]
+            cell.tell(trial, outcome, epochs[-1] if epochs else None)
 
     def choices(self) -> Iterator[tuple[Cell, Values | None]]:
-        """The cells whose tuning is over since the last call, each with what it chose; None where nothing was done."""
-        for cell, one in self.cells.items():
-            if one.is_over and cell not in self._chosen:
+        """Yield each cell whose tuning has ended since the last call, with its choice; None where no trial is done."""
+        for cell, tuning in self.cells.items():
+            if tuning.is_over and cell not in self._chosen:
                 self._chosen.add(cell)
-                yield cell, one.best()
+                yield cell, tuning.best()
 
     def is_over(self, trial: Trial, outcome: Outcome | None) -> bool:
-        """Whether a trial is not to be gone on with: its end was told, or it was pruned, which is its end here."""
+        """Return whether a trial is not to be continued: its end was reported, or it was pruned and tuning prunes."""
         if trial.trial_id not in self.cells[trial.cell].running:
             return True
         return isinstance(outcome, Failed) and outcome.kind == "pruned" and self.tuning.prunes
 
     @property
     def _room(self) -> float:
-        return self.at_once - sum(len(one.running) for one in self.cells.values())
+        return self.at_once - sum(len(cell.running) for cell in self.cells.values())
 
 
 class _Lock:
-    """As Optuna's own locks, which a process that is killed leaves behind; this one the system takes back."""
+    """A lock for Optuna's journal. A killed process leaves Optuna's own lock behind; the system frees this one.
+
+    It has the two methods of `BaseJournalFileLock`, which Optuna does not export.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lock = FileLock(path)
@@ -123,14 +128,15 @@ class _Lock:
         self._lock.release()
 
 
-def _storage(asked: str | None, usual: Path) -> Any:
-    if asked is not None and "://" in asked:
+def _storage(address: str | None, default: Path) -> BaseStorage:
+    """Return the storage at a database's address or in a file; by default in the file `default`."""
+    if address is not None and "://" in address:
         try:
-            return optuna.storages.RDBStorage(asked)
-        except Exception as error:  # SQLAlchemy's and each driver's own
+            return optuna.storages.RDBStorage(address)
+        except Exception as error:  # SQLAlchemy and each driver raise their own
             first = str(error).partition("\n")[0]
-            raise UsageError(f"tune.storage={asked}: {first}; allowed: a database's address, or a file") from error
-    path = Path(asked) if asked is not None else usual
+            raise UsageError(f"tune.storage={address}: {first}; allowed: a database's address, or a file") from error
+    path = Path(address) if address is not None else default
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(path)
@@ -141,7 +147,7 @@ def _storage(asked: str | None, usual: Path) -> Any:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """What a full disk or a loss of power left of a last line."""
+    """Delete a last line that a full disk or a loss of power has cut short."""
     if not path.exists():
         return
     with path.open("rb+") as file:
@@ -151,5 +157,5 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def at_once(slots: float, cells: int) -> int:
-    """Trials that may run or wait: every slot has the next one ready, and every cell one."""
+    """Return how many trials may run or wait: two for every slot, and at least one for every cell."""
     return max(2 * math.ceil(slots), cells)

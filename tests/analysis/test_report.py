@@ -29,7 +29,7 @@ def make_study(run, folder, name="mine", seeds=3, factors=("norm", "bits"), cont
     levels = {"norm": ["bn", "srelu"], "bits": [1, 32]}
     trials = [make_trial(seed, norm=n, bits=b) for n in levels["norm"] for b in levels["bits"] for seed in range(seeds)]
     study = Study(name, {factor: levels[factor] for factor in factors}, trials, contrast=contrast)
-    tracker = Tracker("sqlite:///mlflow.db", study, store=FolderStore(folder / "runs"), settled=(), tags={})
+    tracker = Tracker("sqlite:///mlflow.db", study, store=FolderStore(folder / "runs"))
     for trial in trials:
         for event in run_directory.attempt(run, trial, folder / "runs"):
             tracker.record(trial, event)
@@ -153,7 +153,7 @@ def test_trials_from_before_a_key_count_with_the_value_they_had_in_effect(folder
     newer = [make_trial(0, norm="srelu", bits=1)]
     newer = [dataclasses.replace(trial, params={**trial.params, "model.residual": True}) for trial in newer]
     study = Study("mine", {"norm": ["bn", "srelu"]}, [*older, *newer])
-    tracker = Tracker("sqlite:///mlflow.db", study, store=FolderStore(folder / "runs"), settled=(), tags={})
+    tracker = Tracker("sqlite:///mlflow.db", study, store=FolderStore(folder / "runs"))
     for trial in study.trials:
         for event in run_directory.attempt(well, trial, folder / "runs"):
             tracker.record(trial, event)
@@ -179,7 +179,7 @@ def test_one_seed_gives_margins_without_intervals(folder, say):
 
 def test_a_study_of_one_trial_has_a_report_without_a_margin(folder, say):
     trial = make_trial(0)
-    tracker = Tracker("sqlite:///mlflow.db", Study("one", {}, [trial]), store=FolderStore(folder), settled=(), tags={})
+    tracker = Tracker("sqlite:///mlflow.db", Study("one", {}, [trial]), store=FolderStore(folder))
     for event in run_directory.attempt(well, trial, folder):
         tracker.record(trial, event)
     tracker.close()

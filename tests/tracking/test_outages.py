@@ -158,7 +158,7 @@ def assert_all_is_there(server, study):
 
 def test_a_server_killed_and_started_again_in_mid_study_misses_nothing(server, study, folder):
     told = []
-    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), settled=(), tags={}, warn=told.append)
+    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), warn=told.append)
 
     def killed():
         until(lambda: server.has(study))
@@ -169,7 +169,7 @@ def test_a_server_killed_and_started_again_in_mid_study_misses_nothing(server, s
     server.start()
     assert tracker.close() is None
     assert_all_is_there(server, study)
-    what = r"\(.{,30}\); training goes on, and what it lacks is delivered when it is back"
+    what = r"\(.{,30}\); training goes on; missing records are sent when it answers again"
     assert len(told) == 1
     assert re.fullmatch(f"MLflow at {server.uri} does not answer {what}", told[0])
 
@@ -177,7 +177,7 @@ def test_a_server_killed_and_started_again_in_mid_study_misses_nothing(server, s
 def test_a_server_that_hangs_is_waited_for_and_nothing_stands_twice(server, study, folder, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     told = []
-    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), settled=(), tags={}, warn=told.append)
+    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), warn=told.append)
 
     def stopped():
         until(lambda: server.has(study))
@@ -194,7 +194,7 @@ def test_a_server_that_hangs_is_waited_for_and_nothing_stands_twice(server, stud
 
 def test_one_that_stays_away_is_told_of_and_the_next_tracker_delivers(server, study, folder, monkeypatch):
     told = []
-    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), settled=(), tags={}, warn=told.append)
+    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), warn=told.append)
     until(lambda: server.has(study))
     follow(tracker, study, folder / "runs", server.kill)
     started = time.monotonic()
@@ -204,14 +204,14 @@ def test_one_that_stays_away_is_told_of_and_the_next_tracker_delivers(server, st
     assert str(left) == "Connection refused"
     assert told[1:] == [f"waiting up to 1 s for MLflow at {server.uri}"]
     server.start()
-    again = Tracker(server.uri, study, store=FolderStore(folder / "runs"), settled=study.trials, tags={})
+    again = Tracker(server.uri, study, store=FolderStore(folder / "runs"), completed=study.trials)
     assert again.close() is None
     assert again.delivered >= left.trials > 0
     assert_all_is_there(server, study)
 
 
 def test_an_interrupted_driver_does_not_wait_for_it(server, study, folder):
-    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), settled=(), tags={})
+    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"))
     until(lambda: server.has(study))
     follow(tracker, study, folder / "runs", server.kill)
     started = time.monotonic()
@@ -225,9 +225,7 @@ def test_an_address_where_something_else_answers_is_a_mistake(folder, study):
     with subprocess.Popen(serve, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=at_once) as web:
         try:
             port = web.stdout.readline().decode().split("port ")[1].split()[0]
-            tracker = Tracker(
-                f"http://127.0.0.1:{port}", study, store=FolderStore(folder / "runs"), settled=(), tags={}
-            )
+            tracker = Tracker(f"http://127.0.0.1:{port}", study, store=FolderStore(folder / "runs"))
             assert isinstance(tracker.close(), UsageError)
         finally:
             web.kill()

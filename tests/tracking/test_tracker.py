@@ -16,6 +16,7 @@ from ablate.store import run_directory
 from ablate.store.folder import FolderStore
 from ablate.tracking.client import connect
 from ablate.tracking.experiment import Experiment
+from ablate.tracking.record import Origin
 from ablate.tracking.tracker import Tracker, Undelivered
 from analysis.sources import studies
 from tests.support.fakes import done, epoch, make_trial, raises_on_seed_one, started, well
@@ -29,11 +30,11 @@ def study():
     return Study("mine", {"bits": [1, 32]}, trials, derived=["norm.temperature"], contrast=("bits", [32, 1]))
 
 
-def tracked(study, run, runs, settled=()):
-    """Run the trials that are not settled, and track the study, as the driver does."""
-    tracker = Tracker(URI, study, store=FolderStore(runs), settled=settled, tags={"code_version": "1.2.3"})
+def tracked(study, run, runs):
+    """Run the trials that are not completed, and track the study, as the driver does."""
+    tracker = Tracker(URI, study, store=FolderStore(runs), completed=completed, origin=Origin("1.2.3"))
     for trial in study.trials:
-        if trial not in settled:
+        if trial not in completed:
             for event in run_directory.attempt(run, trial, runs):
                 tracker.record(trial, event)
     assert tracker.close() is None
@@ -86,14 +87,14 @@ def test_metrics_stand_at_their_epoch_once_and_predictions_are_kept(study, clien
 def test_saying_the_line_again_adds_no_run(study, client, folder):
     tracked(study, well, folder / "runs")
     before = {run.info.run_id for kind in ("study", "trial") for run in runs_of(client(), kind)}
-    tracked(study, well, folder / "runs", settled=study.trials)
+    tracked(study, well, folder / "runs", completed=study.trials)
     assert {run.info.run_id for kind in ("study", "trial") for run in runs_of(client(), kind)} == before
 
 
 def test_trials_that_mlflow_lacks_are_delivered_from_their_run_directories(study, client, folder):
     for trial in study.trials:
         list(run_directory.attempt(well, trial, folder / "runs"))
-    tracked(study, None, folder / "runs", settled=study.trials)
+    tracked(study, None, folder / "runs", completed=study.trials)
     children = runs_of(client(), "trial")
     assert len(children) == 4
     for run in children:
@@ -102,7 +103,7 @@ def test_trials_that_mlflow_lacks_are_delivered_from_their_run_directories(study
 
 def test_a_run_left_unfinished_is_replaced_and_no_metric_is_doubled(study, client, folder):
     trial = study.trials[0]
-    tracker = Tracker(URI, study, store=FolderStore(folder / "runs"), settled=(), tags={})
+    tracker = Tracker(URI, study, store=FolderStore(folder / "runs"))
     for event in (started(), epoch(1), epoch(2)):
         tracker.record(trial, event)
     assert tracker.close() is None
@@ -117,7 +118,7 @@ def test_a_run_left_unfinished_is_replaced_and_no_metric_is_doubled(study, clien
 def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
     trial, uri = study.trials[0], f"sqlite:///{folder}/mlflow.db"
     events = list(run_directory.attempt(well, trial, folder / "runs"))
-    drivers = [Tracker(uri, study, store=FolderStore(folder / "runs"), settled=(), tags={}) for _ in range(2)]
+    drivers = [Tracker(uri, study, store=FolderStore(folder / "runs")) for _ in range(2)]
     for event in events:
         for driver in drivers:
             driver.record(trial, event)
@@ -127,8 +128,8 @@ def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
     assert len(client().get_metric_history(run.info.run_id, "train_loss")) == 3
 
 
-def tracker_of(study, runs, settled=(), **options):
-    return Tracker(URI, study, store=FolderStore(runs), settled=settled, tags={}, **options)
+def tracker_of(study, runs, **options):
+    return Tracker(URI, study, store=FolderStore(runs), completed=completed, **options)
 
 
 def test_an_interrupted_trial_goes_on_in_its_run(study, client, folder):
@@ -172,7 +173,7 @@ def test_a_trial_tried_again_from_its_start_has_a_new_run(study, client, folder)
         list(
             run_directory.attempt(lambda config, directory, last=last: iter([started(), last]), trial, folder / "runs")
         )
-        tracked_again = tracker_of(study, folder / "runs", settled=[trial])
+        tracked_again = tracker_of(study, folder / "runs", completed=[trial])
         assert tracked_again.close() is None
         (run,) = runs_of(client(), "trial")
         assert run.info.status == ("FINISHED" if isinstance(last, Done) else "FAILED")
@@ -205,7 +206,7 @@ def test_doubles_that_drivers_elsewhere_made_are_merged(study, client, folder):
             client().create_run(experiment, start_time=run.info.start_time + 1, tags=run.data.tags)
     before = {run.info.run_id for kind in ("study", "trial") for run in runs_of(client(), kind)}
     assert len(before) == 2 * (1 + 4)
-    tracked(study, well, folder / "runs", settled=study.trials)
+    tracked(study, well, folder / "runs", completed=study.trials)
     (parent,) = runs_of(client(), "study")
     trials = runs_of(client(), "trial")
     assert {run.data.tags["trial_id"] for run in trials} == {trial.trial_id for trial in study.trials}
@@ -321,7 +322,7 @@ def test_a_trial_that_ends_during_an_outage_is_told_whole(study, client, folder,
 
 
 def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
-    tracker = Tracker(URI, study, store=FolderStore(folder / "runs"), settled=(), tags={})
+    tracker = Tracker(URI, study, store=FolderStore(folder / "runs"))
     tracker.record(study.trials[0], Failed(kind="lost", reason="its worker process died 4 times"))
     assert tracker.close() is None
     (run,) = runs_of(client(), "trial")
@@ -330,7 +331,7 @@ def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
 
 def test_an_address_that_cannot_be_opened_is_a_mistake(study, folder):
     Path("mlflow.db").write_text("SQLite format 3\0 or so it says")
-    tracker = Tracker(URI, study, store=FolderStore(folder), settled=(), tags={})
+    tracker = Tracker(URI, study, store=FolderStore(folder))
     assert isinstance(tracker.close(), UsageError)
     with pytest.raises(UsageError, match="cannot be opened"):
         tracker.record(study.trials[0], done())
@@ -379,7 +380,7 @@ def test_two_drivers_that_take_turns_make_one_run_a_trial(client, folder):
     for trial in (early, late):
         list(run_directory.attempt(well, trial, folder / "runs"))
     uri = f"sqlite:///{folder}/mlflow.db"
-    first, second = (Experiment(connect(uri), uri, study, folder / "runs", {}) for _ in range(2))
+    first, second = (Experiment(connect(uri), uri, study, folder / "runs", Origin()) for _ in range(2))
     wanted = {one.seed: [(one, 1000 * (1 + one.seed), None)] for one in (early, late)}
     first.ensure(wanted[0])
     second.ensure(wanted[1])
