@@ -1,7 +1,10 @@
 """Studies in MLflow: an experiment each, a parent run, a child run per trial. Only this package imports MLflow.
 
 tracker.py     a thread with a queue that writes, and retries while MLflow does not answer
-record.py      the format: names and encodings of tags, params and artifacts
+record.py      the format: the tags and params of a study's runs
+encoding.py    how values are encoded in tags and params
+artifacts.py   the names and contents of artifacts
+trial_metadata.py  what trials bring to a study's metadata
 writer.py      writes a trial's events to its run
 experiment.py  the study's runs, each made once, even when two drivers make it
 owner.py       the names of experiments on a server with several users

@@ -1,7 +1,8 @@
-"""The format of a study in MLflow: the tags, params and artifacts of its runs, and how each value is encoded.
+"""The format of a study in MLflow: the tags and params of its runs.
 
 A study is an experiment with a parent run (`StudyRecord`) and a child run for each trial (`TrialRecord`). The tracker
-writes these records, and the report reads them. This module alone knows tag names and encodings.
+writes these records, and the report reads them. This module alone knows the names of tags; encoding.py holds the
+encodings, artifacts.py the artifacts, and trial_metadata.py what trials bring to a study's metadata.
 
 Text is written as it is, so that searches such as `tags.outcome = 'done'` work. Every other value is JSON.
 Versions of the format:
@@ -13,14 +14,15 @@ Versions of the format:
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypedDict
+from typing import Any, Literal, Self
 
 from ablate.core.errors import UsageError
 from ablate.core.levels import Level, show
 from ablate.core.study import Study, Trial
+from ablate.tracking import trial_metadata
+from ablate.tracking.encoding import CONTINUED, below, factor_levels, joined, level, split
 
 RECORD_VERSION = 1
 
@@ -50,22 +52,6 @@ _CONTRAST = "contrast"
 _FACTOR = "factor."
 _DERIVED = "derived."
 _METADATA = "terms."
-_CONTINUED = "continued."
-_CHOSEN = "chosen."
-_TRIED = "tried."
-_DRAWN = "drawn."
-
-CONFIG_FILE = "config.json"
-PREDICTIONS_FILE = "predictions.json"
-TRACEBACK_FILE = "traceback.txt"
-REPORT_FOLDER = "report"
-"""Names of artifacts: three of a trial's run, and one of the parent run."""
-
-MOST_CHARACTERS = 8000
-"""Length of the longest tag that MLflow keeps. It cuts off the rest without an error."""
-
-MOST_ENTRIES = 100
-"""Trials, or seeds, in one entry of the metadata that lists them."""
 
 Kind = Literal["study", "trial", "tuning"]
 
@@ -81,14 +67,6 @@ def of_kind(kind: Kind) -> str:
 def of_trial(trial_id: str) -> str:
     """Return the MLflow filter for the runs of one trial. Trials that tuning tried have none here."""
     return f"tags.{_TRIAL_ID} = '{trial_id}' and {of_kind('trial')}"
-
-
-class Chosen(TypedDict):
-    """What tuning chose for a cell, as in `analysis.sources.runs.Choice`. `values` is empty where no trial finished."""
-
-    cell: Mapping[str, Level]
-    values: Mapping[str, Level]
-    edges: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -153,7 +131,7 @@ class StudyRecord:
         """Return the parent run's tags."""
         tags = {_VERSION: str(RECORD_VERSION), _KIND: "study", _REQUESTED_AT: f"{self.requested_at:.3f}"}
         tags |= {_NOTE: self.note}
-        tags |= _split({f"{_FACTOR}{name}": json.dumps(list(levels)) for name, levels in self.factors.items()})
+        tags |= split({f"{_FACTOR}{name}": json.dumps(list(levels)) for name, levels in self.factors.items()})
         tags |= {f"{_DERIVED}{key}": "" for key in self.derived}
         tags |= metadata_tags(self.metadata)
         tags |= _origin_tags(self.user, self.code_version)
@@ -170,41 +148,38 @@ class StudyRecord:
             UsageError: a later release wrote the tags.
         """
         is_json = _version(tags) >= 1
-        values = _joined(tags)
+        values = joined(tags)
         contrast = json.loads(tags.get(_CONTRAST, "null"))
         return cls(
-            {name: _levels(text, is_json=is_json) for name, text in _below(_FACTOR, values).items()},
+            {name: factor_levels(text, is_json=is_json) for name, text in below(_FACTOR, values).items()},
             requested_at(tags),
-            derived=tuple(_below(_DERIVED, values)),
+            derived=tuple(below(_DERIVED, values)),
             contrast=(contrast["factor"], tuple(contrast["levels"])) if contrast else None,
-            metadata={name: json.loads(text) for name, text in _below(_METADATA, values).items()},
+            metadata={name: json.loads(text) for name, text in below(_METADATA, values).items()},
             note=tags.get(_NOTE, ""),
             user=tags.get(_USER),
             code_version=tags.get(_CODE_VERSION),
         )
 
     @property
-    def chosen(self) -> list[Chosen]:
+    def chosen(self) -> list[trial_metadata.Chosen]:
         """Return what tuning chose for each tuned cell whose tuning is over, in the order of the design."""
-        entries = _below(_CHOSEN, self.metadata)
-        return [entries[position] for position in sorted(entries, key=int)]
+        return trial_metadata.chosen(self.metadata)
 
     @property
     def tried(self) -> list[str]:
         """Return the ids of the trials that tuning tried."""
-        return [trial_id for trial_ids in _below(_TRIED, self.metadata).values() for trial_id in trial_ids]
+        return trial_metadata.tried(self.metadata)
 
     @property
     def drawn(self) -> dict[int, Mapping[str, Level]]:
         """Return the nuisance factors' values of each seed."""
-        entries = _below(_DRAWN, self.metadata).values()
-        return {int(seed): values for of_seeds in entries for seed, values in of_seeds.items()}
+        return trial_metadata.drawn(self.metadata)
 
     @property
     def request(self) -> dict[str, Any]:
         """Return the metadata that says how the study was requested: all but what its trials brought."""
-        of_trials = (_CHOSEN, _TRIED, _DRAWN)
-        return {name: value for name, value in self.metadata.items() if not name.startswith(of_trials)}
+        return trial_metadata.without(self.metadata)
 
 
 @dataclass(frozen=True)
@@ -237,12 +212,7 @@ class TrialRecord:
     def of(cls, trial: Trial, *, user: str | None = None, code_version: str | None = None) -> Self:
         """Return the record of a trial that neither runs nor has an outcome."""
         return cls(
-            trial.trial_id,
-            str(trial.cell),
-            trial.tuning,
-            user=user,
-            code_version=code_version,
-            params=trial.params,
+            trial.trial_id, str(trial.cell), trial.tuning, user=user, code_version=code_version, params=trial.params
         )
 
     def to_tags(self) -> dict[str, str]:
@@ -253,24 +223,13 @@ class TrialRecord:
             _TRIAL_ID: self.trial_id,
             _CELL: self.cell,
         }
-        if self.host is not None:
-            tags[_HOST] = self.host
-        if self.device is not None:
-            tags[_DEVICE] = self.device
-        if self.threads is not None:
-            tags[_THREADS] = str(self.threads)
+        tags |= _known({_HOST: self.host, _DEVICE: self.device, _THREADS: self.threads})
         return tags | _origin_tags(self.user, self.code_version) | self.outcome_tags()
 
     def outcome_tags(self) -> dict[str, str]:
         """Return those of the tags that are written once the trial has an outcome."""
-        tags = {}
-        if self.outcome is not None:
-            tags[OUTCOME] = self.outcome
-            if self.outcome != "done":
-                tags[REASON] = self.reason
-        if self.epochs is not None:
-            tags[_EPOCHS] = str(self.epochs)
-        return tags
+        reason = self.reason if self.outcome not in (None, "done") else None
+        return _known({OUTCOME: self.outcome, REASON: reason, _EPOCHS: self.epochs})
 
     def to_params(self) -> dict[str, str]:
         """Return the params of the trial's run, as a user would type them."""
@@ -302,12 +261,12 @@ class TrialRecord:
 
 def metadata_tags(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags of a study's metadata, which are rewritten as trials end."""
-    return _split({f"{_METADATA}{name}": json.dumps(value) for name, value in metadata.items()})
+    return split({f"{_METADATA}{name}": json.dumps(value) for name, value in metadata.items()})
 
 
 def is_of_request(tag: str) -> bool:
     """Return whether a parent run's tag belongs to one request alone: the next request deletes it or writes it anew."""
-    return tag.startswith((_METADATA, _CONTINUED))
+    return tag.startswith((_METADATA, CONTINUED))
 
 
 def requested_at(tags: Mapping[str, str]) -> float:
@@ -320,59 +279,13 @@ def requested_by(tags: Mapping[str, str]) -> str | None:
     return tags.get(_USER)
 
 
-def level(text: str) -> Any:
-    """Return a param as a level: a number, true, false or null where it reads as one, or else the text itself.
-
-    >>> [level(text) for text in ("0.1", "null", "true", "bn", "1, 2")]
-    [0.1, None, True, 'bn', '1, 2']
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
-def trial_metadata(
-    chosen: Mapping[int, Chosen], tried: Mapping[int, Sequence[str]], drawn: Sequence[tuple[int, Mapping[str, Level]]]
-) -> dict[str, Any]:
-    """Return the metadata that a study's trials bring, as `StudyRecord` reads it back.
-
-    Args:
-        chosen: by a cell's position in the design, what tuning chose for it.
-        tried: by a tuned cell's position, the ids of the trials that tuning tried.
-        drawn: each seed with its nuisance factors' values, in the order of the seeds.
-    """
-    metadata: dict[str, Any] = {f"{_CHOSEN}{position}": entry for position, entry in chosen.items()}
-    for position, trial_ids in tried.items():
-        for start in range(0, len(trial_ids), MOST_ENTRIES):
-            metadata[f"{_TRIED}{position}.{start}"] = list(trial_ids[start : start + MOST_ENTRIES])
-    for start in range(0, len(drawn), MOST_ENTRIES):
-        metadata[f"{_DRAWN}{start}"] = dict(drawn[start : start + MOST_ENTRIES])
-    return metadata
-
-
-def predictions(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, Sequence[int]]:
-    """Return the content of the artifact `PREDICTIONS_FILE`: (items,) classes of the test items, in one order."""
-    return {"predicted": predicted, "labels": labels}
-
-
-def read_predictions(text: str) -> tuple[list[int], list[int]]:
-    """Return the predicted classes and the labels that the artifact `PREDICTIONS_FILE` holds.
-
-    Raises:
-        ValueError, KeyError, TypeError: the text is not such an artifact.
-    """
-    content = json.loads(text)
-    return content["predicted"], content["labels"]
-
-
 def _origin_tags(user: str | None, code_version: str | None) -> dict[str, str]:
-    tags = dict(_SOURCE)
-    if user is not None:
-        tags[_USER] = user
-    if code_version is not None:
-        tags[_CODE_VERSION] = code_version
-    return tags
+    return _SOURCE | _known({_USER: user, _CODE_VERSION: code_version})
+
+
+def _known(tags: Mapping[str, str | int | None]) -> dict[str, str]:
+    """Return the tags that have a value, as text."""
+    return {name: str(value) for name, value in tags.items() if value is not None}
 
 
 def _version(tags: Mapping[str, str]) -> int:
@@ -382,35 +295,3 @@ def _version(tags: Mapping[str, str]) -> int:
             f"{_VERSION}={version}: a later release of ablate wrote this run to MLflow; allowed: up to {RECORD_VERSION}"
         )
     return version
-
-
-def _below(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values whose names have the prefix, by the rest of the name."""
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
-
-
-def _levels(text: str, *, is_json: bool) -> tuple[Level, ...]:
-    """Return a factor's levels. A factor of an earlier request keeps its tag, which may be of version 0."""
-    levels = level(text) if is_json else None
-    return tuple(levels) if isinstance(levels, list) else tuple(level(part) for part in text.split(", "))
-
-
-def _split(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags with each long value cut in parts; the second part of `NAME` is in `continued.1.NAME`."""
-    parts = {}
-    for name, text in tags.items():
-        for number, start in enumerate(range(0, len(text), MOST_CHARACTERS)):
-            part_name = f"{_CONTINUED}{number}.{name}" if number else name
-            parts[part_name] = text[start : start + MOST_CHARACTERS]
-    return parts
-
-
-def _joined(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags with the parts of each long value joined."""
-    pattern = re.compile(rf"{re.escape(_CONTINUED)}(\d+)\.(.+)")
-    values = {name: text for name, text in tags.items() if not pattern.fullmatch(name)}
-    matches = ((pattern.fullmatch(name), text) for name, text in tags.items())
-    parts = [(int(match[1]), match[2], text) for match, text in matches if match]
-    for _, name, text in sorted(parts):
-        values[name] = values.get(name, "") + text
-    return values

@@ -196,7 +196,7 @@ class Tracker:
             del self._pending[trial.trial_id]
 
     def _fails_alone(self, trial: Trial) -> bool:
-        """Return whether MLflow fails at this trial again and again while it takes others, which must not wait for it."""
+        """Return whether MLflow fails at this trial repeatedly while it takes others, which must not wait for it."""
         failures, written = self._failures.get(trial.trial_id, (0, -1))
         if self._written > written:
             self._failures[trial.trial_id] = (failures + 1, self._written)

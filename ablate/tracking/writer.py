@@ -16,9 +16,10 @@ from ablate.core.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, S
 from ablate.core.study import Trial
 from ablate.store import manifest, run_directory
 from ablate.store.run_store import RunStore
+from ablate.tracking.artifacts import CONFIG_FILE, PREDICTIONS_FILE, TRACEBACK_FILE, predictions
 from ablate.tracking.client import is_conflict
 from ablate.tracking.experiment import TERMINAL, Experiment, TrackedRun, ms, status_of
-from ablate.tracking.record import CONFIG_FILE, OUTCOME, PREDICTIONS_FILE, REASON, TRACEBACK_FILE, predictions
+from ablate.tracking.record import OUTCOME, REASON
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, RunTag

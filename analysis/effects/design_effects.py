@@ -13,7 +13,7 @@ from ablate.core import expression
 from ablate.core.errors import UsageError
 from ablate.core.expression import Expression
 from ablate.core.levels import Level, same
-from ablate.tracking import record
+from ablate.tracking import encoding
 from analysis.effects.factors import factors
 from analysis.effects.matched import MarginRow, TrialRow, trials_of
 from analysis.effects.verdict import Verdict
@@ -209,7 +209,7 @@ def _conditions(when: Mapping[str, str], typed: Sequence[str], frame: pd.DataFra
     """
     conditions = {}
     for name, text in when.items():
-        words = [record.level(word) for word in re.findall(r"[^\s()\[\],'\"=!<>]+", text)]
+        words = [encoding.level(word) for word in re.findall(r"[^\s()\[\],'\"=!<>]+", text)]
         levels = {key: _levels(frame[key], words) for key in typed}
         try:
             conditions[name] = expression.read(f"when.{name}", text, levels, when)

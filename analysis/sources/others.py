@@ -12,7 +12,7 @@ import pandas as pd
 
 from ablate.core.errors import UsageError
 from ablate.core.levels import show
-from ablate.tracking.record import level
+from ablate.tracking.encoding import level
 from analysis.sources.runs import BOOKKEEPING, Runs, measured
 from analysis.sources.studies import experiment_of, pages
 

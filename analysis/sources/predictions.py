@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablate.tracking.record import PREDICTIONS_FILE, read_predictions
+from ablate.tracking.artifacts import PREDICTIONS_FILE, read_predictions
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

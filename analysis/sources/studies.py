@@ -15,8 +15,8 @@ from ablate.core.errors import UsageError
 from ablate.core.identity import ADDED_LATER, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
 from ablate.core.study import PREFERRED
+from ablate.tracking.artifacts import REPORT_FOLDER
 from ablate.tracking.record import (
-    REPORT_FOLDER,
     Kind,
     StudyRecord,
     TrialRecord,

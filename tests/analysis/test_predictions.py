@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from ablate.tracking.record import PREDICTIONS_FILE
+from ablate.tracking.artifacts import PREDICTIONS_FILE
 from analysis.sources import predictions
 
 

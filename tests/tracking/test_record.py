@@ -11,7 +11,7 @@ import pytest
 from ablate.core.errors import UsageError
 from ablate.core.levels import same
 from ablate.core.study import Study
-from ablate.tracking import record as record_module
+from ablate.tracking import encoding, trial_metadata
 from ablate.tracking.record import RECORD_VERSION, StudyRecord, TrialRecord
 from tests.support.fakes import make_trial
 
@@ -132,7 +132,7 @@ def test_values_too_long_for_a_tag_survive_the_round_trip():
     levels = tuple(f"level {number}, of many" for number in range(2000))
     written = study_record(factors={"x": levels}, metadata={"tune": {"space": {"x": "1" * 20000}}})
     tags = written.to_tags()
-    assert max(map(len, tags.values())) <= record_module.MOST_CHARACTERS
+    assert max(map(len, tags.values())) <= encoding.MOST_CHARACTERS
     assert {"factor.x", "continued.1.factor.x", "continued.2.terms.tune"} <= tags.keys()
     assert StudyRecord.from_tags(tags) == written
 
@@ -200,7 +200,7 @@ def test_what_trials_bring_is_listed_in_entries_that_fit_a_tag():
     }
     tried = {0: [f"t{number}" for number in range(150)], 1: ["u"]}
     drawn = [(seed, {"lr": seed / 10}) for seed in range(130)]
-    metadata = record_module.trial_metadata(chosen, tried, drawn)
+    metadata = trial_metadata.collect(chosen, tried, drawn)
     assert {"chosen.10", "tried.0.100", "tried.1.0", "drawn.100"} <= metadata.keys()
     read = StudyRecord.from_tags(study_record(metadata={**metadata, "tune": {}}).to_tags())
     assert read.chosen == list(chosen.values())

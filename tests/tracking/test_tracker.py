@@ -30,7 +30,7 @@ def study():
     return Study("mine", {"bits": [1, 32]}, trials, derived=["norm.temperature"], contrast=("bits", [32, 1]))
 
 
-def tracked(study, run, runs):
+def tracked(study, run, runs, completed=()):
     """Run the trials that are not completed, and track the study, as the driver does."""
     tracker = Tracker(URI, study, store=FolderStore(runs), completed=completed, origin=Origin("1.2.3"))
     for trial in study.trials:
@@ -128,7 +128,7 @@ def test_two_drivers_of_one_study_share_its_runs(study, client, folder):
     assert len(client().get_metric_history(run.info.run_id, "train_loss")) == 3
 
 
-def tracker_of(study, runs, **options):
+def tracker_of(study, runs, completed=(), **options):
     return Tracker(URI, study, store=FolderStore(runs), completed=completed, **options)
 
 

@@ -291,7 +291,7 @@ def test_data_that_sets_nothing_aside_is_one_line_though_its_config_does_not_say
     monkeypatch.setattr(made, "run", without_validation)
     status, _, err = say("ablate.run", "-m", "norm=bn,srelu", "tune=random", "tune.trials=2", LR, *HERE)
     assert status == 2
-    assert err.startswith("tune.metric=valid_acc: norm=bn tells no valid_acc at the end of an epoch")
+    assert err.startswith("tune.metric=valid_acc: norm=bn reports no valid_acc at the end of an epoch")
     assert len(err.splitlines()) == 1
 
 
