@@ -187,7 +187,7 @@ def accuracies(setting: Setting, acc: float, sd_pp: float, shape: Shape, rng: np
 
 
 def test_set_se_pp(first: Floats, second: Floats, items: int) -> Floats:
-    """Return (...) what `test_set_error` gives on average for (..., n) accuracies, items being right by chance."""
+    """Return (...) what `error_of_test_set` gives on average for (..., n) accuracies, items being right by chance."""
     spread = (first * (1 - first) + second * (1 - second)).mean(-1) / first.shape[-1]
     mean = (first - second).mean(-1)
     variance = (items * (spread + mean**2) + 2) / (items + 2) - (items * mean / (items + 2)) ** 2
