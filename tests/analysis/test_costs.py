@@ -76,8 +76,8 @@ def test_inference_costs_are_a_row_a_cell_in_units_that_people_read():
         "norm (k)": "33.0",
         "other operations (k)": "46.9",
     }
-    told = cost_tables.speed(study()).iloc[1].to_dict()
-    assert told == {**cell, "images/s": "8,225", "latency (ms)": "0.817 (0.76 to 0.868)"}
+    row = cost_tables.speed(study()).iloc[1].to_dict()
+    assert row == {**cell, "images/s": "8,225", "latency (ms)": "0.817 (0.76 to 0.868)"}
 
 
 def test_what_nobody_measured_is_left_out():
@@ -89,8 +89,8 @@ def test_what_nobody_measured_is_left_out():
 
 
 def test_the_summary_says_what_batch_norm_costs_at_inference():
-    found = findings(study(latency_ms=0.9, norm_ops=0.01, weight_bytes=0.9))
-    (line,) = [one for one in sentences.sentences(found) if one.startswith("At inference")]
+    with_costs = findings(study(latency_ms=0.9, norm_ops=0.01, weight_bytes=0.9))
+    (line,) = [sentence for sentence in sentences.sentences(with_costs) if sentence.startswith("At inference")]
     assert line == (
         "At inference bn takes, beside srelu, 1.11 times the latency of one image (not tested), "
         "1.10 times the bytes of weights and maps, 1.005 times the operations on one image."
@@ -99,13 +99,13 @@ def test_the_summary_says_what_batch_norm_costs_at_inference():
 
 def test_one_seed_has_no_test_of_its_latency_and_the_summary_says_so():
     runs = study()
-    one = dataclasses.replace(runs, frame=runs.frame[runs.frame["seed"] == 0])
-    (line,) = [line for line in sentences.sentences(findings(one)) if line.startswith("At inference")]
+    single_seed = dataclasses.replace(runs, frame=runs.frame[runs.frame["seed"] == 0])
+    (line,) = [line for line in sentences.sentences(findings(single_seed)) if line.startswith("At inference")]
     assert "1.00 times the latency of one image (not tested), 1.00 times the bytes" in line
 
 
 @pytest.mark.parametrize(
-    ("at", "acc", "places"),
+    ("at", "acc", "expected"),
     [
         ([3, 1, 2], [0.9, 0.5, 0.7], [1, 2, 0]),
         ([1, 1, 2], [0.5, 0.6, 0.6], [1]),
@@ -113,8 +113,8 @@ def test_one_seed_has_no_test_of_its_latency_and_the_summary_says_so():
         ([], [], []),
     ],
 )
-def test_the_front_holds_what_nothing_beats(at, acc, places):
-    assert figures.front(at, acc) == places
+def test_the_front_holds_what_nothing_beats(at, acc, expected):
+    assert figures.front(at, acc) == expected
 
 
 def test_the_figures_name_cells_and_mark_the_front():

@@ -31,16 +31,19 @@ def study(margin_pp, *, seeds=4, widths=(1, 4), bits=(1, 32), noise_pp=0.1):
     )
 
 
-def found(runs):
-    its = margins(runs, NORM)
-    return {(one.difference.moderator, one.difference.level): one for one in effects([("arm", its)], runs.frame)}
+def effects_by_level(runs):
+    rows_of_margins = margins(runs, NORM)
+    return {
+        (effect.difference.moderator, effect.difference.level): effect
+        for effect in effects([("arm", rows_of_margins)], runs.frame)
+    }
 
 
 def test_a_planted_interaction_is_found_where_it_is_and_nowhere_else():
-    its = found(study(lambda width, bits: 2.0 if bits == 32 else 0.0))
-    assert its[("bits", 32)].shown
-    assert its[("bits", 32)].mean_pp == pytest.approx(2, abs=0.3)
-    assert not its[("width", 4)].shown
+    by_level = effects_by_level(study(lambda width, bits: 2.0 if bits == 32 else 0.0))
+    assert by_level[("bits", 32)].shown
+    assert by_level[("bits", 32)].mean_pp == pytest.approx(2, abs=0.3)
+    assert not by_level[("width", 4)].shown
 
 
 def test_an_effect_is_scipys_t_test_on_each_seeds_difference_averaged_over_cells():
@@ -49,19 +52,24 @@ def test_an_effect_is_scipys_t_test_on_each_seeds_difference_averaged_over_cells
     by_seed = [np.mean([wide[(w, 32)][s] - wide[(w, 1)][s] for w in (1, 4)]) for s in range(4)]
     other = [np.mean([wide[(4, b)][s] - wide[(1, b)][s] for b in (1, 32)]) for s in range(4)]
     p_values = stats.ttest_1samp(by_seed, 0).pvalue, stats.ttest_1samp(other, 0).pvalue
-    assert found(runs)[("bits", 32)].p == pytest.approx(min(1, 2 * min(p_values)))
+    assert effects_by_level(runs)[("bits", 32)].p == pytest.approx(min(1, 2 * min(p_values)))
     expected = stats.ttest_1samp(by_seed, 0).confidence_interval(0.95)
-    assert (found(runs)[("bits", 32)].low_pp, found(runs)[("bits", 32)].high_pp) == pytest.approx(tuple(expected))
+    assert (effects_by_level(runs)[("bits", 32)].low_pp, effects_by_level(runs)[("bits", 32)].high_pp) == pytest.approx(
+        tuple(expected)
+    )
 
 
 def test_one_seed_gives_an_effect_without_a_test():
-    (one,) = found(study(lambda width, bits: bits, seeds=1, widths=(1,))).values()
-    assert (one.mean_pp, one.low_pp, one.p, one.shown) == (pytest.approx(31, abs=1), None, None, False)
+    (effect,) = effects_by_level(study(lambda width, bits: bits, seeds=1, widths=(1,))).values()
+    assert (effect.mean_pp, effect.low_pp, effect.p, effect.shown) == (pytest.approx(31, abs=1), None, None, False)
 
 
 def test_each_level_is_held_against_the_first():
-    its = found(study(lambda width, bits: width, widths=(1, 2, 4), bits=(1,)))
-    assert {(key, one.difference.reference) for key, one in its.items()} == {(("width", 2), 1), (("width", 4), 1)}
+    by_level = effects_by_level(study(lambda width, bits: width, widths=(1, 2, 4), bits=(1,)))
+    assert {(key, effect.difference.reference) for key, effect in by_level.items()} == {
+        (("width", 2), 1),
+        (("width", 4), 1),
+    }
 
 
 def test_importance_is_the_largest_matched_difference_with_an_interval_for_all_pairs():
@@ -77,11 +85,11 @@ def test_importance_is_the_largest_matched_difference_with_an_interval_for_all_p
 
 def test_margin_importance_ranks_what_moves_the_margin():
     runs = study(lambda width, bits: bits / 32 + width / 40)
-    assert [one.factor for one in margin_importance(margins(runs, NORM), runs.frame)] == ["bits", "width"]
+    assert [importance.factor for importance in margin_importance(margins(runs, NORM), runs.frame)] == ["bits", "width"]
 
 
 def test_cells_without_a_partner_are_left_out_of_a_difference_and_counted():
     runs = study(lambda width, bits: bits / 32)
     frame = runs.frame[~((runs.frame["width"] == 4) & (runs.frame["bits"] == 32))]
-    one = found(type(runs)(runs.study, frame.reset_index(drop=True), runs.factors))[("bits", 32)]
-    assert one.difference.cells == 1
+    effect = effects_by_level(type(runs)(runs.study, frame.reset_index(drop=True), runs.factors))[("bits", 32)]
+    assert effect.difference.cells == 1

@@ -22,8 +22,8 @@ TRACKED = [word for word in LINE if word != "track=off"]
 def by_brute_force(ordered, budget):
     """Every subset of that size in which one was done; the first of it is what would be chosen."""
     chosen = [
-        next((ordered[place] for place in places if np.isfinite(ordered[place])), None)
-        for places in itertools.combinations(range(len(ordered)), budget)
+        next((ordered[index] for index in subset if np.isfinite(ordered[index])), None)
+        for subset in itertools.combinations(range(len(ordered)), budget)
     ]
     return np.mean([acc for acc in chosen if acc is not None])
 
@@ -31,8 +31,8 @@ def by_brute_force(ordered, budget):
 @pytest.mark.parametrize("failed", [0, 1, 3])
 def test_the_expected_best_is_the_mean_over_all_subsets(failed):
     ordered = np.concatenate([np.random.default_rng(failed).random(7), np.full(failed, np.nan)])
-    found = tuning_budget.expected_best(ordered, len(ordered))
-    assert found == pytest.approx([by_brute_force(ordered, budget) for budget in range(1, len(ordered) + 1)])
+    expected_best = tuning_budget.expected_best(ordered, len(ordered))
+    assert expected_best == pytest.approx([by_brute_force(ordered, budget) for budget in range(1, len(ordered) + 1)])
 
 
 def test_with_all_of_the_budget_it_is_what_was_chosen_and_with_one_the_mean():
@@ -78,7 +78,7 @@ def test_a_conclusion_that_turns_with_the_budget_is_told_so():
 def test_a_conclusion_that_stands_at_every_budget_holds_unless_the_fresh_seeds_deny_it():
     tried = [tried_at(norm, acc + more, acc) for norm, more in (("bn", 0.1), ("srelu", 0)) for acc in (0.5, 0.6, 0.7)]
     contrast = Contrast("norm", "bn", "srelu")
-    for finals, holds in ((FINALS, True), ([{**one, "acc": 1 - one["acc"]} for one in FINALS], False)):
+    for finals, holds in ((FINALS, True), ([{**final, "acc": 1 - final["acc"]} for final in FINALS], False)):
         runs = study(tried, finals)
         (curve,) = tuning_budget.curves(runs, contrast, margins(runs, contrast))
         assert curve.holds is holds
@@ -130,11 +130,11 @@ def test_the_report_tells_what_was_spent_and_chosen_and_the_margin_at_every_budg
     assert "Tuning: what was spent and chosen" in page
     assert "The margin at every tuning budget" in page
     assert (folder / "budgets.svg").is_file()
-    told = json.loads((folder / "report.json").read_text())
-    assert [one["tried"] for one in told["tuning"]] == [6] * 4
-    assert {one["budget"] for one in told["tuning_curves"]} == {1, 2, 3, 4, 5, 6}
-    assert len(told["margins"]) == 2
-    assert all(row["n"] == 3 for row in told["margins"])
+    report = json.loads((folder / "report.json").read_text())
+    assert [row["tried"] for row in report["tuning"]] == [6] * 4
+    assert {row["budget"] for row in report["tuning_curves"]} == {1, 2, 3, 4, 5, 6}
+    assert len(report["margins"]) == 2
+    assert all(row["n"] == 3 for row in report["margins"])
     assert len(pd.read_csv(folder / "tuning-tried.csv")) == 24
 
 
@@ -142,10 +142,10 @@ def test_what_was_chosen_once_and_no_longer_is_makes_no_margin(tuned, say):
     assert say("ablate.run", *TRACKED, "tune.trials=14")[0] == 0
     status, out, _ = say("analysis.report")
     assert status == 0
-    told = json.loads(Path("reports/digits-bits-norm-tuned/report.json").read_text())
-    assert [(row["n"]) for row in told["margins"]] == [3, 3]
+    report = json.loads(Path("reports/digits-bits-norm-tuned/report.json").read_text())
+    assert [(row["n"]) for row in report["margins"]] == [3, 3]
     assert "of what tuning chose when the study was requested otherwise" in out
-    assert [one["tried"] for one in told["tuning"]] == [14] * 4
+    assert [row["tried"] for row in report["tuning"]] == [14] * 4
 
 
 def test_a_choice_at_the_edge_is_warned_of(say, mlflow_db, monkeypatch):
@@ -153,8 +153,8 @@ def test_a_choice_at_the_edge_is_warned_of(say, mlflow_db, monkeypatch):
     line = ["-m", "norm=bn,srelu", "tune=grid", "tune.space.recipe.lr=0.001,0.01,0.1", *HERE[:1], *HERE[2:]]
     say("ablate.run", *line)
     out = say("analysis.report")[1]
-    told = "Chosen at the edge of its space, recipe.lr from 0.001, 0.01, 0.1: norm bn (lowest, 0.001)."
-    assert told in out
+    warning = "Chosen at the edge of its space, recipe.lr from 0.001, 0.01, 0.1: norm bn (lowest, 0.001)."
+    assert warning in out
 
 
 def test_another_search_under_the_same_name_is_not_pooled_with_the_first(tuned, say):
@@ -163,10 +163,10 @@ def test_another_search_under_the_same_name_is_not_pooled_with_the_first(tuned, 
     assert say("ablate.run", *narrow, space, "tune.pruner=median")[0] == 0
     assert say("analysis.report")[0] == 0
     folder = Path("reports/digits-bits-norm-tuned")
-    told = json.loads((folder / "report.json").read_text())
-    assert [one["tried"] for one in told["tuning"]] == [4] * 4
+    report = json.loads((folder / "report.json").read_text())
+    assert [row["tried"] for row in report["tuning"]] == [4] * 4
     assert pd.read_csv(folder / "tuning-tried.csv")["recipe.lr"].max() <= 0.01
-    assert all(row["n"] == 3 for row in told["margins"])
+    assert all(row["n"] == 3 for row in report["margins"])
 
 
 def test_nuisance_values_drawn_otherwise_are_not_pooled(say, mlflow_db, monkeypatch):
@@ -182,17 +182,17 @@ def test_nuisance_values_drawn_otherwise_are_not_pooled(say, mlflow_db, monkeypa
 
 
 def test_a_cell_in_which_nothing_came_through_stands_in_the_table_of_what_was_spent(say, mlflow_db, monkeypatch):
-    class OneArmDiverges(Fake):
+    class ShiftedReluDiverges(Fake):
         def run(self, config, directory):
             self.diverges_above = 0.0 if config["norm"]["_target_"].endswith("srelu") else 1e9
             return super().run(config, directory)
 
-    monkeypatch.setattr(session, "_train", OneArmDiverges(OPTIMA))
+    monkeypatch.setattr(session, "_train", ShiftedReluDiverges(OPTIMA))
     line = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=2", "tune.space.recipe.lr=0.1,0.2", *HERE[:1], *HERE[2:]]
     assert say("ablate.run", *line)[0] == 1
     assert say("analysis.report")[0] == 0
-    told = json.loads(Path("reports/digits-norm-tuned/report.json").read_text())
-    assert [(one["norm"], one["tried"], one["done"], one["diverged"]) for one in told["tuning"]] == [
+    report = json.loads(Path("reports/digits-norm-tuned/report.json").read_text())
+    assert [(row["norm"], row["tried"], row["done"], row["diverged"]) for row in report["tuning"]] == [
         ("bn", 2, 2, 0),
         ("srelu", 2, 0, 2),
     ]

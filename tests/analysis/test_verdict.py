@@ -21,7 +21,7 @@ OPEN = cell(0.1, 1.5, -0.3, 0.6)
 
 
 def words(*cells, **options):
-    return [in_words(one, "bn", "srelu", "0.5 points") for one in verdicts(list(cells), 0.5, **options)]
+    return [in_words(verdict, "bn", "srelu", "0.5 points") for verdict in verdicts(list(cells), 0.5, **options)]
 
 
 def test_each_verdict_in_words():
@@ -42,8 +42,8 @@ def test_a_cell_that_would_be_decided_alone_may_not_be_among_many():
     barely = cell(0.6, 1.2, 1.8, 0.9)
     assert barely.low_pp > 0
     assert words(barely) == ["bn better"]
-    told = words(barely, *[OPEN] * 9)[0]
-    assert told.startswith("undecided among all cells: about ")
+    verdict = words(barely, *[OPEN] * 9)[0]
+    assert verdict.startswith("undecided among all cells: about ")
 
 
 def test_identical_differences_give_no_verdict_by_themselves():
@@ -63,7 +63,7 @@ def test_identical_differences_of_zero_are_not_equivalence_on_a_small_test_set()
 
 
 @pytest.mark.parametrize(
-    ("one", "fell", "told"),
+    ("measured", "fell", "expected"),
     [
         (CLEARLY, (0, 2), "bn better"),
         (CLEARLY, (1, 0), "undecided: trials diverged"),
@@ -72,8 +72,8 @@ def test_identical_differences_of_zero_are_not_equivalence_on_a_small_test_set()
         (SMALL, (0, 1), "bn better"),
     ],
 )
-def test_diverged_trials_never_speak_for_their_arm(one, fell, told):
-    assert words(one, failed=[fell]) == [told]
+def test_diverged_trials_never_speak_for_their_arm(measured, fell, expected):
+    assert words(measured, failed=[fell]) == [expected]
 
 
 def test_an_arm_that_diverged_everywhere_leaves_no_margin():
@@ -84,15 +84,15 @@ def test_p_values_are_adjusted_over_the_cells_of_the_report():
     from statsmodels.stats.multitest import multipletests
 
     cells = [CLEARLY, SMALL, NONE, OPEN]
-    found = verdicts(cells, 0.5)
+    judged = verdicts(cells, 0.5)
     for kind in ("p_difference", "p_equivalence"):
-        expected = multipletests([getattr(one, kind) for one in cells], method="holm")[1]
-        assert [getattr(one, kind) for one in found] == pytest.approx(expected.tolist())
+        expected = multipletests([getattr(measured, kind) for measured in cells], method="holm")[1]
+        assert [getattr(measured, kind) for measured in judged] == pytest.approx(expected.tolist())
 
 
 def test_the_seeds_that_would_decide_do_so_in_four_studies_of_five():
     rng = np.random.default_rng(0)
-    (one,) = verdicts([Margin(3, 1.0, 0.8, -1, 3, 0.2, 0.7)], 0.5)
-    n = 3 + one.more_seeds
+    (verdict,) = verdicts([Margin(3, 1.0, 0.8, -1, 3, 0.2, 0.7)], 0.5)
+    n = 3 + verdict.more_seeds
     decided = [verdicts([cell(*rng.normal(1.0, 0.8, n))], 0.5)[0].word != "undecided" for _ in range(400)]
     assert np.mean(decided) == pytest.approx(0.8, abs=0.07)

@@ -60,7 +60,7 @@ IMAGENET = MNIST | {
 
 def matched(*trials, **study):
     """id -> what the study says to the printed numbers that it has trials for."""
-    return {one.printed.id: one for one in claims.claims(rows(*trials, **study)) if one.matched}
+    return {claim.printed.id: claim for claim in claims.claims(rows(*trials, **study)) if claim.matched}
 
 
 def seeds(config, *accs):
@@ -75,7 +75,7 @@ def around(mean, half_width, n=3):
 
 
 @pytest.mark.parametrize(
-    ("claimed", "values", "told"),
+    ("claimed", "values", "expected"),
     [
         (5.0, around(5.0, 0.4), "reproduced"),
         (5.0, around(5.1, 0.4), "reproduced"),  # touches 5.5 from inside
@@ -92,19 +92,19 @@ def around(mean, half_width, n=3):
         (5.0, [], "inconclusive (n = 0)"),
     ],
 )
-def test_the_status_follows_the_interval(claimed, values, told):
-    assert claims.status(claimed, values) == told
+def test_the_status_follows_the_interval(claimed, values, expected):
+    assert claims.status(claimed, values) == expected
 
 
 def test_a_number_is_reproduced_in_the_unit_that_the_source_printed():
-    found = matched(*seeds(MNIST, 0.9963, 0.9965, 0.9964))
-    assert list(found) == ["iclr-mnist-1-e6"]
-    (one,) = found.values()
-    assert (one.unit, one.claimed_pct, one.status) == ("error", 0.36, "reproduced")
-    assert one.values_pct == pytest.approx([0.37, 0.35, 0.36])
-    assert one.run_ids == ["r0", "r1", "r2"]
-    (one,) = matched(*seeds(SHIFTED, 0.965, 0.966, 0.964)).values()
-    assert (one.printed.id, one.unit, claims.reproduced(one)) == (
+    by_id = matched(*seeds(MNIST, 0.9963, 0.9965, 0.9964))
+    assert list(by_id) == ["iclr-mnist-1-e6"]
+    (claim,) = by_id.values()
+    assert (claim.unit, claim.claimed_pct, claim.status) == ("error", 0.36, "reproduced")
+    assert claim.values_pct == pytest.approx([0.37, 0.35, 0.36])
+    assert claim.run_ids == ["r0", "r1", "r2"]
+    (claim,) = matched(*seeds(SHIFTED, 0.965, 0.966, 0.964)).values()
+    assert (claim.printed.id, claim.unit, claims.reproduced(claim)) == (
         "code-c10-1-srelu",
         "accuracy",
         "96.50 (96.25 to 96.75)",
@@ -155,54 +155,54 @@ def test_a_study_without_a_key_that_the_source_states_matches_nothing():
 
 
 def test_many_crops_are_held_against_the_figure_of_many_crops():
-    one = seeds(IMAGENET | {"dataset.multi_crop": False, "acc_multicrop": float("nan")}, 0.6897, 0.6899)
-    assert list(matched(*one)) == ["iclr2-18-2.5-1-imagenet"]
-    many = seeds(IMAGENET | {"dataset.multi_crop": True, "acc_multicrop": 0.74}, 0.6897, 0.6899)
-    found = matched(*many)
-    assert {key: claim.values_pct for key, claim in found.items()} == {
+    single_crop = seeds(IMAGENET | {"dataset.multi_crop": False, "acc_multicrop": float("nan")}, 0.6897, 0.6899)
+    assert list(matched(*single_crop)) == ["iclr2-18-2.5-1-imagenet"]
+    many_crops = seeds(IMAGENET | {"dataset.multi_crop": True, "acc_multicrop": 0.74}, 0.6897, 0.6899)
+    by_id = matched(*many_crops)
+    assert {key: claim.values_pct for key, claim in by_id.items()} == {
         "iclr2-18-2.5-1-imagenet": [31.03, 31.01],
         "iclr2-18-2.5-1-imagenet-mc": [26, 26],
     }
-    assert found["iclr2-18-2.5-1-imagenet-mc"].name.endswith("25 crops")
+    assert by_id["iclr2-18-2.5-1-imagenet-mc"].name.endswith("25 crops")
 
 
 def test_trials_that_are_not_done_are_named_and_never_pooled():
     trials = seeds(MNIST, 0.9963, "diverged", "diverged", "running", 0.9965)
-    (one,) = matched(*trials).values()
-    assert (one.values_pct, one.run_ids) == ([0.37, 0.35], ["r0", "r4"])
-    assert one.notes == ["2 of 5 diverged", "1 of 5 running"]
-    (one,) = matched(*seeds(MNIST, "diverged", "diverged")).values()
-    assert (one.status, claims.reproduced(one)) == ("inconclusive (n = 0)", "–")
-    assert one.notes == ["2 of 2 diverged"]
+    (claim,) = matched(*trials).values()
+    assert (claim.values_pct, claim.run_ids) == ([0.37, 0.35], ["r0", "r4"])
+    assert claim.notes == ["2 of 5 diverged", "1 of 5 running"]
+    (claim,) = matched(*seeds(MNIST, "diverged", "diverged")).values()
+    assert (claim.status, claims.reproduced(claim)) == ("inconclusive (n = 0)", "–")
+    assert claim.notes == ["2 of 2 diverged"]
 
 
 def test_cells_that_differ_in_a_key_that_the_source_leaves_open_stand_apart():
     padded = [*seeds(MNIST | {"model.padding": "tf"}, 0.9963), *seeds(MNIST | {"model.padding": "torch"}, 0.98)]
-    found = [one for one in claims.claims(rows(*padded)) if one.matched]
-    assert [(one.values_pct, one.notes) for one in found] == [
+    matching = [claim for claim in claims.claims(rows(*padded)) if claim.matched]
+    assert [(claim.values_pct, claim.notes) for claim in matching] == [
         ([0.37], ["model.padding=tf"]),
         ([2.0], ["model.padding=torch"]),
     ]
 
 
 def test_a_row_that_does_not_state_every_factor_is_never_matched():
-    found = {one.printed.id: one for one in claims.claims(rows(*seeds(MNIST, 0.9963)))}
-    assert len(found) == 52
-    assert (found["seed-c10"].status, found["seed-c10"].notes) == (
+    by_id = {claim.printed.id: claim for claim in claims.claims(rows(*seeds(MNIST, 0.9963)))}
+    assert len(by_id) == 52
+    assert (by_id["seed-c10"].status, by_id["seed-c10"].notes) == (
         "not stated",
         ["the source does not say which depth, width, bits, norm, epochs"],
     )
-    assert "norm" not in found["seed-c100"].notes[0]
-    assert [one.status for one in found.values()].count("not run") == 49
+    assert "norm" not in by_id["seed-c100"].notes[0]
+    assert [claim.status for claim in by_id.values()].count("not run") == 49
 
 
 def test_the_full_table_holds_every_row_with_precision_and_run_ids():
     full = claims.in_full(claims.claims(rows(*seeds(MNIST, 0.9963, 0.9965, "diverged")))).set_index("id")
-    one = full.loc["iclr-mnist-1-e6"]
-    assert (one["claimed"], one["n"], one["notes"], one["runs"]) == (0.36, 2, "1 of 3 diverged", "r0 r1")
-    assert one["reproduced"] == pytest.approx(0.36, abs=1e-9)
-    assert one["sd"] == pytest.approx(0.02 / np.sqrt(2))
-    assert one["high"] - one["reproduced"] == pytest.approx(0.01 * stats.t.ppf(0.975, 1))
+    row = full.loc["iclr-mnist-1-e6"]
+    assert (row["claimed"], row["n"], row["notes"], row["runs"]) == (0.36, 2, "1 of 3 diverged", "r0 r1")
+    assert row["reproduced"] == pytest.approx(0.36, abs=1e-9)
+    assert row["sd"] == pytest.approx(0.02 / np.sqrt(2))
+    assert row["high"] - row["reproduced"] == pytest.approx(0.01 * stats.t.ppf(0.975, 1))
     assert (full.loc["iclr-mnist-32-e6", "status"], full.loc["iclr-mnist-32-e6", "n"]) == ("not run", 0)
 
 
@@ -236,6 +236,6 @@ def test_the_page_shows_the_numbers_with_trials_and_folds_the_others(tmp_path):
 def test_the_trials_of_a_tables_preset_are_held_against_every_number_of_that_table(planned, preset, where):
     plan = planned(f"preset={preset}", "seeds=1").study
     trials = [({**trial.params, "acc_multicrop": 0.9}, trial.seed, 0.9) for trial in plan.trials]
-    found = claims.claims(rows(*trials, factors=list(plan.factors), derived=plan.derived))
-    assert all(one.matched for one in found if one.printed.where == where)
-    assert all(len(one.run_ids) == 1 for one in found if one.matched)
+    compared = claims.claims(rows(*trials, factors=list(plan.factors), derived=plan.derived))
+    assert all(claim.matched for claim in compared if claim.printed.where == where)
+    assert all(len(claim.run_ids) == 1 for claim in compared if claim.matched)

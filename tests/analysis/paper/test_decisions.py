@@ -30,10 +30,10 @@ def test_an_advantage_is_consistent_if_it_is_shown_in_every_cell(cells, word):
 
 
 def test_an_advantage_names_which_cells_show_what():
-    found = no_consistent_advantage([CLEAR, NONE, WIDE, [1.0]])
-    assert found.better == [True, False, False, False]
-    assert found.small == [False, True, False, False]
-    assert found.p_margin[3] is None
+    advantage = no_consistent_advantage([CLEAR, NONE, WIDE, [1.0]])
+    assert advantage.better == [True, False, False, False]
+    assert advantage.small == [False, True, False, False]
+    assert advantage.p_margin[3] is None
 
 
 def test_an_advantage_is_adjusted_over_the_cells():
@@ -63,7 +63,7 @@ def test_what_diverged_is_not_read_as_a_small_margin_or_an_advantage():
     ],
 )
 def test_a_margin_depends_on_what_changes_it(differences, word):
-    assert depends([np.array(one) for one in differences]).word == word
+    assert depends([np.array(values) for values in differences]).word == word
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_nothing_is_denied_by_what_is_left_after_divergence():
 
 
 def faster(log_ratios):
-    return [sign_of(one, p) for one, p in zip(log_ratios, holm_of(log_ratios), strict=True)]
+    return [sign_of(values, p) for values, p in zip(log_ratios, holm_of(log_ratios), strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def faster(log_ratios):
     ],
 )
 def test_an_arm_is_faster_where_its_mean_log_ratio_is_shown_to_be_below_0(ratios, words):
-    assert faster([np.log(one) for one in ratios]) == words
+    assert faster([np.log(values) for values in ratios]) == words
 
 
 def test_times_are_adjusted_for_their_number():
-    one = np.log([0.91, 0.97, 0.95, 0.96])
-    assert faster([one]) == ["confirmed"]
-    assert faster([one, one]) == ["undecided", "undecided"]
+    values = np.log([0.91, 0.97, 0.95, 0.96])
+    assert faster([values]) == ["confirmed"]
+    assert faster([values, values]) == ["undecided", "undecided"]
 
 
 @pytest.mark.parametrize(
@@ -158,15 +158,19 @@ def rate(decide, mean, word, tests=3):
 def test_without_an_effect_a_claim_is_confirmed_in_one_study_of_twenty_at_most():
     assert rate(depends, 0, "confirmed") < AT_MOST
     assert rate(greater, 0, "confirmed") < AT_MOST
-    assert rate(lambda tests: falls([one - 5 for one in tests], tests), 0, "confirmed") < AT_MOST
+    assert rate(lambda tests: falls([values - 5 for values in tests], tests), 0, "confirmed") < AT_MOST
     assert rate(no_consistent_advantage, 0.5, "confirmed") < AT_MOST
     rng = np.random.default_rng(1)
     assert np.mean([faster([rng.normal(0, 1, SEEDS)]) != ["undecided"] for _ in range(STUDIES)]) < AT_MOST
 
 
 def test_with_an_effect_of_half_a_point_its_absence_is_shown_in_one_study_of_twenty_at_most():
-    assert rate(lambda tests: depends([0.05 * (one - 0.5) + 0.5 for one in tests]), 0.5, "denied", tests=1) < AT_MOST
-    assert rate(lambda tests: greater([0.05 * (one - 0.5) + 0.5 for one in tests]), 0.5, "denied", tests=1) < AT_MOST
+    assert (
+        rate(lambda tests: depends([0.05 * (values - 0.5) + 0.5 for values in tests]), 0.5, "denied", tests=1) < AT_MOST
+    )
+    assert (
+        rate(lambda tests: greater([0.05 * (values - 0.5) + 0.5 for values in tests]), 0.5, "denied", tests=1) < AT_MOST
+    )
     assert rate(no_consistent_advantage, 0, "denied", tests=1) < AT_MOST
 
 

@@ -55,20 +55,20 @@ def test_a_study_without_both_arms_has_no_rulings():
 
 
 def test_what_a_study_does_not_test_is_said_with_the_study_that_would():
-    found = rulings.rulings(study(bn(lambda: 2)))
-    assert [(one.number, one.word) for one in found] == [
+    by_claim = rulings.rulings(study(bn(lambda: 2)))
+    assert [(ruling.number, ruling.word) for ruling in by_claim] == [
         (1, "denied"),
         (2, "not tested"),
         (3, "not tested"),
         (4, "not tested"),
         (5, "not tested"),
     ]
-    assert [one.command.rpartition("=")[2] for one in found if one.number in (2, 4, 5)] == [
+    assert [ruling.command.rpartition("=")[2] for ruling in by_claim if ruling.number in (2, 4, 5)] == [
         "sb_interaction",
         "sb_small_batch",
         "sb_residual",
     ]
-    assert found[1].reason == "Not varied: dataset, width, depth, bits."
+    assert by_claim[1].reason == "Not varied: dataset, width, depth, bits."
 
 
 # The difference of margins, by hand.
@@ -90,18 +90,18 @@ def test_a_difference_of_margins_is_the_mean_over_matched_cells_of_each_seed():
         for seed, acc in enumerate(accs)
     ]
     runs = rows(*trials, factors=["norm", "bits", "width"])
-    found = difference("bn", margins(runs, Contrast("norm", "bn", "srelu")), "bits", 32, 1)
-    assert found.by_seed == pytest.approx([1.5, 3.5])  # seed 0: (3 - 1 + 3 - 2) / 2; seed 1: (6 - 2 + 5 - 2) / 2
-    assert found.cells == 2
+    measured = difference("bn", margins(runs, Contrast("norm", "bn", "srelu")), "bits", 32, 1)
+    assert measured.by_seed == pytest.approx([1.5, 3.5])  # seed 0: (3 - 1 + 3 - 2) / 2; seed 1: (6 - 2 + 5 - 2) / 2
+    assert measured.cells == 2
 
 
 def test_a_cell_or_a_seed_that_is_not_at_both_levels_is_left_out():
     runs = study(bn(lambda bits, width: bits / 10), bits=[1, 32], width=[1, 2], noise_pp=0)
     frame = runs.frame
     gone = (frame["bits"] == 32) & ((frame["width"] == 2) | ((frame["seed"] == 3) & (frame["norm"] == "bn")))
-    held = margins(rows_without(runs, gone), Contrast("norm", "bn", "srelu"))
-    found = difference("bn", held, "bits", 32, 1)
-    assert (found.by_seed.tolist(), found.cells) == ([3.1, 3.1, 3.1], 1)
+    bn_margins = margins(rows_without(runs, gone), Contrast("norm", "bn", "srelu"))
+    measured = difference("bn", bn_margins, "bits", 32, 1)
+    assert (measured.by_seed.tolist(), measured.cells) == ([3.1, 3.1, 3.1], 1)
 
 
 def test_a_derived_key_does_not_have_to_match():
@@ -115,8 +115,8 @@ def test_a_derived_key_does_not_have_to_match():
         for norm, a in zip(("bn", "srelu"), accs, strict=True)
     ]
     runs = rows(*trials, derived=["recipe.lr", "norm.temperature"])
-    found = difference("bn", margins(runs, Contrast("norm", "bn", "srelu")), "bits", 32, 1)
-    assert found.by_seed == pytest.approx([4])
+    measured = difference("bn", margins(runs, Contrast("norm", "bn", "srelu")), "bits", 32, 1)
+    assert measured.by_seed == pytest.approx([4])
 
 
 def rows_without(runs, gone):
@@ -128,9 +128,9 @@ def rows_without(runs, gone):
 
 def test_claim_1_is_denied_confirmed_or_undecided_by_its_cells():
     assert ruling_on(1, study(bn(lambda bits: 2), bits=[1, 32])).word == "denied"
-    found = ruling_on(1, study(bn(lambda bits: 2 if bits == 32 else 0), bits=[1, 32]))
-    assert found.word == "confirmed"
-    assert found.reason.startswith(
+    ruling = ruling_on(1, study(bn(lambda bits: 2 if bits == 32 else 0), bits=[1, 32]))
+    assert ruling.word == "confirmed"
+    assert ruling.reason.startswith(
         "bn is significantly better than srelu in 1 of 2 cells, shown to be less than 0.5 points better in 1, "
         "neither in 0."
     )
@@ -138,28 +138,28 @@ def test_claim_1_is_denied_confirmed_or_undecided_by_its_cells():
 
 
 def test_claim_1_names_cells_without_a_test():
-    found = ruling_on(1, study(bn(lambda bits: 2), bits=[1, 32], noise_pp=0))
-    assert found.word == "undecided"
-    assert "Without a test: 2, for want of two seeds that differ." in found.reason
-    assert found.tests["p, against 0"].tolist() == ["–", "–"]
+    ruling = ruling_on(1, study(bn(lambda bits: 2), bits=[1, 32], noise_pp=0))
+    assert ruling.word == "undecided"
+    assert "Without a test: 2, for want of two seeds that differ." in ruling.reason
+    assert ruling.tests["p, against 0"].tolist() == ["–", "–"]
 
 
 def test_a_cell_in_which_every_trial_of_batch_norm_diverged_is_no_advantage():
     def over(arm, seed, bits):
         return "diverged" if arm == "bn" and bits == 1 else 2 * (arm == "bn")
 
-    found = ruling_on(1, study(over, bits=[1, 32]))
-    assert found.word == "undecided"
-    assert "better than srelu in 1 of 1 cells" in found.reason
-    assert found.tests["margin (pp)"].tolist() == ["–", "+2.06"]
+    ruling = ruling_on(1, study(over, bits=[1, 32]))
+    assert ruling.word == "undecided"
+    assert "better than srelu in 1 of 1 cells" in ruling.reason
+    assert ruling.tests["margin (pp)"].tolist() == ["–", "+2.06"]
 
 
 def test_both_batch_norms_are_tested_and_named():
     margin = {"bn": 2, "bn_fixed": 0, "srelu": 0}
-    found = ruling_on(1, study(lambda arm, seed: margin[arm], arms=tuple(margin)))
-    assert found.word == "confirmed"
-    assert found.tests["arm"].tolist() == ["bn", "bn_fixed"]
-    assert "bn_fixed is significantly better than srelu in 0 of 1 cells" in found.reason
+    ruling = ruling_on(1, study(lambda arm, seed: margin[arm], arms=tuple(margin)))
+    assert ruling.word == "confirmed"
+    assert ruling.tests["arm"].tolist() == ["bn", "bn_fixed"]
+    assert "bn_fixed is significantly better than srelu in 0 of 1 cells" in ruling.reason
 
 
 # Claim 2: the margin depends on data, size and bits.
@@ -167,29 +167,29 @@ def test_both_batch_norms_are_tested_and_named():
 
 def test_claim_2_names_what_the_margin_depends_on_and_what_not():
     runs = study(bn(lambda bits, width: 2 if bits == 32 else 0), bits=[1, 32], width=[1, 4], seeds=5)
-    found = ruling_on(2, runs)
-    assert (found.word, found.label) == ("confirmed", "bits: confirmed")
-    assert "Shown: The margin of bn at bits 32 is " in found.reason
-    assert "Not shown: The margin of bn at width 4 is " in found.reason
-    assert "Not varied: dataset, depth." in found.reason
-    assert "two-sided, Holm over 2 tests." in found.reason
+    ruling = ruling_on(2, runs)
+    assert (ruling.word, ruling.label) == ("confirmed", "bits: confirmed")
+    assert "Shown: The margin of bn at bits 32 is " in ruling.reason
+    assert "Not shown: The margin of bn at width 4 is " in ruling.reason
+    assert "Not varied: dataset, depth." in ruling.reason
+    assert "two-sided, Holm over 2 tests." in ruling.reason
 
 
 def test_claim_2_compares_every_level_with_the_first():
-    found = ruling_on(2, study(bn(lambda dataset, width: 1), dataset=["cifar10", "svhn"], width=[10, 1, 4]))
-    assert found.tests["levels"].tolist() == ["svhn against cifar10", "4 against 1", "10 against 1"]
+    ruling = ruling_on(2, study(bn(lambda dataset, width: 1), dataset=["cifar10", "svhn"], width=[10, 1, 4]))
+    assert ruling.tests["levels"].tolist() == ["svhn against cifar10", "4 against 1", "10 against 1"]
 
 
 def test_claim_2_is_denied_where_no_difference_reaches_half_a_point():
-    found = ruling_on(2, study(bn(lambda bits: 2), bits=[1, 32]))
-    assert (found.word, found.label) == ("denied", "bits: denied")
-    assert "shown to lie within 0.5 points of none" in found.reason
+    ruling = ruling_on(2, study(bn(lambda bits: 2), bits=[1, 32]))
+    assert (ruling.word, ruling.label) == ("denied", "bits: denied")
+    assert "shown to lie within 0.5 points of none" in ruling.reason
 
 
 def test_claim_2_is_undecided_from_one_seed_or_from_seeds_that_scatter():
-    one = ruling_on(2, study(bn(lambda bits: bits / 10), bits=[1, 32], seeds=1))
-    assert one.word == "undecided"
-    assert "n = 1: no test" in one.reason
+    single_seed = ruling_on(2, study(bn(lambda bits: bits / 10), bits=[1, 32], seeds=1))
+    assert single_seed.word == "undecided"
+    assert "n = 1: no test" in single_seed.reason
     same = ruling_on(2, study(bn(lambda bits: bits / 10), bits=[1, 32], noise_pp=0))
     assert "n = 4, all the same: no test" in same.reason
     assert ruling_on(2, study(bn(lambda bits: 0), bits=[1, 32], noise_pp=1)).word == "undecided"
@@ -226,39 +226,39 @@ COUNTED = (
 
 @pytest.mark.parametrize(("ratio", "word"), [(0.8, "confirmed"), (1.25, "denied"), (1.0, "undecided")])
 def test_claim_3_is_about_what_was_measured(ratio, word):
-    found = ruling_on(3, timed(times(ratio)))
-    assert found.label == f"training speed: {word}"
-    assert f"Training speed: {word}; an epoch's training time of srelu {ratio:.2f} times bn's (95% " in found.reason
-    assert "Not measured: training memory, training complexity, inference speed, inference memory" in found.reason
+    ruling = ruling_on(3, timed(times(ratio)))
+    assert ruling.label == f"training speed: {word}"
+    assert f"Training speed: {word}; an epoch's training time of srelu {ratio:.2f} times bn's (95% " in ruling.reason
+    assert "Not measured: training memory, training complexity, inference speed, inference memory" in ruling.reason
 
 
 @pytest.mark.parametrize(("ratio", "word"), [(0.8, "confirmed"), (1.25, "denied")])
 def test_claim_3_is_about_all_of_it_where_all_was_measured(ratio, word):
-    found = ruling_on(3, timed(times(ratio), latency_ms=times(ratio), **dict.fromkeys(COUNTED, counts(ratio))))
-    assert found.label == found.word == word
-    assert found.tests["verdict"].tolist() == [word] * 6
-    assert found.tests["p"].tolist().count("counted") == 4
-    assert found.tests["srelu over arm"].tolist() == [f"{ratio:.2f}"] * 6
-    assert "Not measured" not in found.reason
+    ruling = ruling_on(3, timed(times(ratio), latency_ms=times(ratio), **dict.fromkeys(COUNTED, counts(ratio))))
+    assert ruling.label == ruling.word == word
+    assert ruling.tests["verdict"].tolist() == [word] * 6
+    assert ruling.tests["p"].tolist().count("counted") == 4
+    assert ruling.tests["srelu over arm"].tolist() == [f"{ratio:.2f}"] * 6
+    assert "Not measured" not in ruling.reason
 
 
 def test_claim_3_holds_in_part_where_lines_differ_and_names_those_that_hold():
     counted = {**dict.fromkeys(COUNTED, counts(1.0)), "train_peak_tensor_bytes": counts(0.6), "norm_ops": counts(0.9)}
-    found = ruling_on(3, timed(times(1.2), latency_ms=times(1.0), **counted))
-    assert found.label == "confirmed in part: training memory, inference complexity"
+    ruling = ruling_on(3, timed(times(1.2), latency_ms=times(1.0), **counted))
+    assert ruling.label == "confirmed in part: training memory, inference complexity"
     words = ["denied", "confirmed", "denied", "undecided", "denied", "confirmed"]
-    assert found.tests["verdict"].tolist() == words
-    assert "Inference complexity: confirmed; operations on one image of srelu 0.98 times bn's." in found.reason
+    assert ruling.tests["verdict"].tolist() == words
+    assert "Inference complexity: confirmed; operations on one image of srelu 0.98 times bn's." in ruling.reason
 
 
 def test_a_line_needs_every_column_that_it_sums():
-    found = ruling_on(3, timed(times(1.2), multiply_adds=counts(1.0)))
-    assert "inference complexity" in found.reason.partition("Not measured: ")[2]
+    ruling = ruling_on(3, timed(times(1.2), multiply_adds=counts(1.0)))
+    assert "inference complexity" in ruling.reason.partition("Not measured: ")[2]
 
 
 def test_times_are_an_epochs_and_a_first_epoch_tells_nothing():
-    found = ruling_on(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 2 if arm == "bn" else 4))
-    assert "of srelu 1.00 times bn's" in found.reason
+    ruling = ruling_on(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 2 if arm == "bn" else 4))
+    assert "of srelu 1.00 times bn's" in ruling.reason
     assert ruling_on(3, timed(lambda arm, seed: 10 + seed / 10, epochs=lambda arm: 1)).word == "not tested"
 
 
@@ -269,9 +269,9 @@ def test_pairs_on_unlike_machines_are_left_out_and_counted():
     apart = timed(
         lambda arm, seed: 10 + seed, machine=elsewhere, weight_bytes=counts(0.5), inference_peak_bytes=counts(1)
     )
-    found = ruling_on(3, apart)
-    assert found.tests["n"].tolist() == [3, 4]  # what is counted is the same on every machine
-    assert "Pairs on unlike machines, left out: 2." in found.reason
+    ruling = ruling_on(3, apart)
+    assert ruling.tests["n"].tolist() == [3, 4]  # what is counted is the same on every machine
+    assert "Pairs on unlike machines, left out: 2." in ruling.reason
     assert ruling_on(3, timed(lambda arm, seed: 10, machine=lambda arm, seed: arm)).word == "not tested"
 
 
@@ -292,13 +292,13 @@ def at_batches(falls_pp, margin_pp=0.0, **options):
 
 
 def test_claim_4_names_the_batch_at_which_batch_norm_falls_below_itself_and_below_shifted_relu():
-    found = ruling_on(4, at_batches(6, 2))
-    assert (found.word, found.label) == ("confirmed", "at batches of 1: confirmed")
-    assert "At batches of 1 bn is 6.00 points below itself at 125 (95% interval " in found.reason
-    assert "n = 4), and 4.00 points below srelu (95% interval " in found.reason
-    assert "Not shown for bn at 16." in found.reason
-    assert found.tests["batch"].tolist() == ["1", "16"]
-    assert found.arms[["recipe.batch_size", "norm", "n"]].values.tolist()[:2] == [["1", "bn", 4], ["1", "srelu", 4]]
+    ruling = ruling_on(4, at_batches(6, 2))
+    assert (ruling.word, ruling.label) == ("confirmed", "at batches of 1: confirmed")
+    assert "At batches of 1 bn is 6.00 points below itself at 125 (95% interval " in ruling.reason
+    assert "n = 4), and 4.00 points below srelu (95% interval " in ruling.reason
+    assert "Not shown for bn at 16." in ruling.reason
+    assert ruling.tests["batch"].tolist() == ["1", "16"]
+    assert ruling.arms[["recipe.batch_size", "norm", "n"]].values.tolist()[:2] == [["1", "bn", 4], ["1", "srelu", 4]]
 
 
 def test_an_arm_that_only_falls_or_is_only_worse_does_not_confirm_claim_4():
@@ -323,20 +323,20 @@ def test_claim_4_is_undecided_where_seeds_scatter():
 
 
 def test_claim_4_needs_a_very_small_batch():
-    found = ruling_on(4, study(bn(lambda recipe__batch_size: 2), recipe__batch_size=[32, 125]))
-    assert found.word == "not tested"
+    ruling = ruling_on(4, study(bn(lambda recipe__batch_size: 2), recipe__batch_size=[32, 125]))
+    assert ruling.word == "not tested"
 
 
 def test_batch_norm_that_diverges_at_small_batches_confirms_claim_4_by_fishers_test():
     def over(arm, seed, recipe__batch_size):
         return "diverged" if arm == "bn" and recipe__batch_size == 1 else 0
 
-    found = ruling_on(4, study(over, **BATCHES))
-    assert found.word == "confirmed"  # 4 of 4 against 0 of 4: 1/70, in a family of 2
-    assert found.label == "at batches of 1: confirmed"
-    told = "Diverged at batches of 1: 4 of 4 bn, 0 of 4 srelu (Fisher's exact test, one-sided, p = 0.029)."
-    assert told in found.reason
-    assert found.tests["n"].tolist() == [0, 4]
+    ruling = ruling_on(4, study(over, **BATCHES))
+    assert ruling.word == "confirmed"  # 4 of 4 against 0 of 4: 1/70, in a family of 2
+    assert ruling.label == "at batches of 1: confirmed"
+    sentence = "Diverged at batches of 1: 4 of 4 bn, 0 of 4 srelu (Fisher's exact test, one-sided, p = 0.029)."
+    assert sentence in ruling.reason
+    assert ruling.tests["n"].tolist() == [0, 4]
 
 
 def test_a_few_that_diverged_keep_claim_4_from_being_denied():
@@ -344,9 +344,9 @@ def test_a_few_that_diverged_keep_claim_4_from_being_denied():
         return "diverged" if arm == "bn" and recipe__batch_size == 1 and seed == 0 else 0
 
     runs = study(over, **BATCHES)
-    found = ruling_on(4, runs)
-    assert found.word == "undecided"
-    assert "1 of 4 bn, 0 of 4 srelu" in found.reason
+    ruling = ruling_on(4, runs)
+    assert ruling.word == "undecided"
+    assert "1 of 4 bn, 0 of 4 srelu" in ruling.reason
     assert rulings.diverged(runs) == "1 of 12 bn"
 
 
@@ -359,10 +359,10 @@ def test_a_few_that_diverged_keep_claim_4_from_being_denied():
 )
 def test_claim_5_compares_plain_networks_with_residual_ones(plain_pp, noise_pp, word):
     runs = study(bn(lambda model__residual: 2 if model__residual else plain_pp), noise_pp=noise_pp, **RESIDUAL)
-    found = ruling_on(5, runs)
-    assert found.word == word
-    assert found.tests["levels"].tolist() == ["false against true"]
-    assert "One-sample t over seeds on differences of margins, one-sided." in found.reason
+    ruling = ruling_on(5, runs)
+    assert ruling.word == word
+    assert ruling.tests["levels"].tolist() == ["false against true"]
+    assert "One-sample t over seeds on differences of margins, one-sided." in ruling.reason
 
 
 def test_shifted_relu_that_diverges_without_skip_connections_keeps_claim_5_from_being_denied():
@@ -374,9 +374,9 @@ def test_shifted_relu_that_diverges_without_skip_connections_keeps_claim_5_from_
 
 def test_holm_covers_both_batch_norms():
     margin = {"bn": 2, "bn_fixed": 0, "srelu": 0, "gn": 1}
-    found = ruling_on(
+    ruling = ruling_on(
         5, study(lambda arm, seed, model__residual: margin[arm] * (not model__residual), arms=tuple(margin), **RESIDUAL)
     )
-    assert found.word == "confirmed"
-    assert found.reason.endswith("Holm over 2 tests.")
-    assert found.tests["arm"].tolist() == ["bn", "bn_fixed"]
+    assert ruling.word == "confirmed"
+    assert ruling.reason.endswith("Holm over 2 tests.")
+    assert ruling.tests["arm"].tolist() == ["bn", "bn_fixed"]
