@@ -37,41 +37,41 @@ needs_arm = pytest.mark.skipif(
 )
 
 
-def written(network, its_card, folder, shape, name="net"):
+def written(network, model_card, folder, shape, name="net"):
     """The paths, and the logits of the test program's images."""
     some = images(shape, 3)
     logits = network(some.float())
     examples = c_source.Examples(some, torch.tensor([0, 1, 2]), logits)
-    return c_source.write(network, its_card, folder, name, examples)
+    return c_source.write(network, model_card, folder, name, examples)
 
 
 def compiled_program(folder, *options, compiler="cc", name="net"):
-    told = subprocess.run(
+    output = subprocess.run(
         [compiler, *STRICT, *options, f"{name}.c", f"{name}_test.c", "-lm", "-o", "program"],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
+    assert output.returncode == 0, output.stderr
     return folder / "program"
 
 
 def logits_of(program, some, *before):
     """From the test program, for images on its standard input."""
-    told = subprocess.run([*before, program, "-"], input=some.numpy().tobytes(), capture_output=True, check=True)
-    assert told.stderr == b""
-    return torch.tensor([[float(word) for word in line.split()] for line in told.stdout.splitlines()])
+    output = subprocess.run([*before, program, "-"], input=some.numpy().tobytes(), capture_output=True, check=True)
+    assert output.stderr == b""
+    return torch.tensor([[float(word) for word in line.split()] for line in output.stdout.splitlines()])
 
 
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 32])
 def test_the_test_program_agrees_with_pytorch(tmp_path, arm, bits):
     written(folded(trained(arm, bits)), card(arm, bits), tmp_path, SHAPES[WideResNet])
-    told = subprocess.run([compiled_program(tmp_path)], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout
+    output = subprocess.run([compiled_program(tmp_path)], capture_output=True, text=True, check=False)
+    assert output.returncode == 0, output.stdout
     assert re.search(
-        r"^\d of 3 right; logits at most [\d.e-]+ from PyTorch's, allowed: 0.001$", told.stdout, re.MULTILINE
+        r"^\d of 3 right; logits at most [\d.e-]+ from PyTorch's, allowed: 0.001$", output.stdout, re.MULTILINE
     )
 
 
@@ -95,26 +95,26 @@ def test_the_test_program_finds_a_wrong_weight_and_a_nan(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "given", "status", "told"),
+    ("words", "given", "status", "message"),
     [
         (["-"], 2, 0, ""),
         (["-"], 2.5, 1, "the last image has 148 bytes of 297\n"),
         (["xx"], 0, 2, "allowed: nothing, or - for images from standard input\n"),
     ],
 )
-def test_the_test_program_says_what_it_cannot_take(tmp_path, words, given, status, told):
+def test_the_test_program_says_what_it_cannot_take(tmp_path, words, given, status, message):
     written(folded(trained("bn", 1)), card(), tmp_path, SHAPES[WideResNet])
     some = bytes(int(given * 297))
     done = subprocess.run([compiled_program(tmp_path), *words], input=some, capture_output=True, check=False)
-    assert (done.returncode, done.stderr.decode()) == (status, told)
+    assert (done.returncode, done.stderr.decode()) == (status, message)
     assert len(done.stdout.splitlines()) == int(given)
 
 
-def test_what_has_no_form_in_c_is_told_with_the_forms_that_there_are(tmp_path):
+def test_what_has_no_form_in_c_is_named_with_the_forms_that_there_are(tmp_path):
     network = folded(trained("none", 1))
     network.before_classifier = torch.nn.LeakyReLU(0.1)
-    told = "format=c: the network computes leaky_relu, which .*; allowed for this network: packed, onnx$"
-    with pytest.raises(UsageError, match=told):
+    message = "format=c: the network computes leaky_relu, which .*; allowed for this network: packed, onnx$"
+    with pytest.raises(UsageError, match=message):
         written(network, card(), tmp_path, SHAPES[WideResNet])
 
 
@@ -123,8 +123,8 @@ def test_what_has_no_form_in_c_is_told_with_the_forms_that_there_are(tmp_path):
 def test_no_address_and_no_behaviour_is_undefined(tmp_path, arm, bits):
     written(folded(trained(arm, bits)), card(arm, bits), tmp_path, SHAPES[WideResNet])
     program = compiled_program(tmp_path, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    told = subprocess.run([program], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stderr) == (0, "")
+    output = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert (output.returncode, output.stderr) == (0, "")
 
 
 def finish(runs, norm, bits):
@@ -132,19 +132,19 @@ def finish(runs, norm, bits):
     config = trial_config(
         norm=norm, bits=bits, dataset=DIGITS, recipe={**RECIPE, "epochs": 3, "lr": 0.03, "augment": "none"}
     )
-    one = Trial(Cell(()), 0, config, {}, trial_id(config))
-    *_, _ = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), one, runs)
-    network, _, _ = build.trained_network(config, runs / one.trial_id)
+    trial = Trial(Cell(()), 0, config, {}, trial_id(config))
+    *_, _ = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), trial, runs)
+    network, _, _ = build.trained_network(config, runs / trial.trial_id)
     return network, torch.from_numpy(datasets.digits(valid_fraction=0.1).test.images)
 
 
-def assert_alike(told, expected):
-    assert told.shape == expected.shape
-    assert (told - expected).abs().max() < 1e-3
+def assert_alike(logits, expected):
+    assert logits.shape == expected.shape
+    assert (logits - expected).abs().max() < 1e-3
     first, second = expected.topk(2).values.unbind(1)
     clear = first - second > 2e-3
     assert clear.sum() > 0.9 * len(clear)
-    assert torch.equal(told.argmax(1)[clear], expected.argmax(1)[clear])
+    assert torch.equal(logits.argmax(1)[clear], expected.argmax(1)[clear])
 
 
 @pytest.mark.parametrize("norm", [BN, SRELU], ids=["bn", "srelu"])
@@ -175,8 +175,8 @@ def test_on_32_bit_arm_too(tmp_path, arm):
 def test_the_header_says_what_it_takes(tmp_path, arm):
     network = folded(trained(arm, 1))
     header, source, _ = written(network, card(arm), tmp_path, SHAPES[WideResNet])
-    told = dict(re.findall(r"#define NET_(\w+) (\d+)", header.read_text()))
-    assert {key: int(told[key]) for key in ("CHANNELS", "ROWS", "COLUMNS", "CLASSES")} == {
+    defined = dict(re.findall(r"#define NET_(\w+) (\d+)", header.read_text()))
+    assert {key: int(defined[key]) for key in ("CHANNELS", "ROWS", "COLUMNS", "CLASSES")} == {
         "CHANNELS": 3,
         "ROWS": 9,
         "COLUMNS": 11,
@@ -184,9 +184,9 @@ def test_the_header_says_what_it_takes(tmp_path, arm):
     }
     subprocess.run(["cc", *STRICT, "-c", "net.c", "-o", "net.o"], cwd=tmp_path, check=True)
     sizes = subprocess.run(["size", "-A", "net.o"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    held = {row.split()[0]: int(row.split()[1]) for row in sizes.splitlines() if row.startswith(".")}
-    assert held[".bss"] == pytest.approx(int(told["BUFFER_BYTES"]), abs=64)  # aligned
-    assert held[".rodata"] == pytest.approx(int(told["CONSTANT_BYTES"]), abs=1000)  # alignment
+    sections = {row.split()[0]: int(row.split()[1]) for row in sizes.splitlines() if row.startswith(".")}
+    assert sections[".bss"] == pytest.approx(int(defined["BUFFER_BYTES"]), abs=64)  # aligned
+    assert sections[".rodata"] == pytest.approx(int(defined["CONSTANT_BYTES"]), abs=1000)  # alignment
     assert "malloc" not in source.read_text()
 
 
@@ -197,32 +197,32 @@ def test_names_of_classes_are_c_strings_whatever_they_hold(tmp_path):
         '#include "net.h"\n#include <stdio.h>\n'
         "int main(void) { for (int i = 0; i < NET_CLASSES; i++) puts(net_labels[i]); return 0; }\n"
     )
-    told = subprocess.run([compiled_program(tmp_path)], capture_output=True, check=True).stdout.decode()
-    assert told.splitlines() == names
+    output = subprocess.run([compiled_program(tmp_path)], capture_output=True, check=True).stdout.decode()
+    assert output.splitlines() == names
     assert c_source.read(tmp_path / "net.c")[1].labels == tuple(names)
 
 
 def test_it_is_read_back_by_this_machines_compiler(tmp_path):
     network = folded(trained("srelu", 1))
     written(network, card("srelu"), tmp_path, SHAPES[WideResNet])
-    back, its_card = c_source.read(tmp_path / "net.c")
+    back, model_card = c_source.read(tmp_path / "net.c")
     some = images(SHAPES[WideResNet], 5).float()
     torch.testing.assert_close(back(some), network(some), rtol=0, atol=1e-3)
-    assert its_card == card("srelu")
+    assert model_card == card("srelu")
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda folder: (folder / "net.h").unlink(), "not the C of a model that ablate.export wrote"),
         (lambda folder: (folder / "net.h").write_text("int x;\n"), "not the C of a model that ablate.export wrote"),
         (lambda folder: (folder / "net.c").write_text("hello\n"), "does not compile"),
     ],
 )
-def test_a_file_that_is_something_else_is_named(tmp_path, spoil, told):
+def test_a_file_that_is_something_else_is_named(tmp_path, spoil, message):
     written(folded(trained("bn", 1)), card(), tmp_path, SHAPES[WideResNet])
     spoil(tmp_path)
-    with pytest.raises(UsageError, match=f"net.c: {told}"):
+    with pytest.raises(UsageError, match=f"net.c: {message}"):
         c_source.read(tmp_path / "net.c")
 
 

@@ -39,9 +39,9 @@ def test_the_trained_network_stays_as_it_was():
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not made.training
-    assert not any(isinstance(one, nn.BatchNorm2d) or type(one) is Conv2d for one in made.modules())
-    assert all(one.requires_grad for one in network.parameters())
-    assert not any(one.requires_grad for one in made.parameters())
+    assert not any(isinstance(module, nn.BatchNorm2d) or type(module) is Conv2d for module in made.modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert not any(parameter.requires_grad for parameter in made.parameters())
 
 
 def test_a_batch_norm_without_moments_of_its_own_is_left_alone():

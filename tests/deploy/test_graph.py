@@ -17,42 +17,42 @@ from tests.support.networks import SHAPES, images, trained
 
 def computed(graph, image):
     """What the graph's operations make of one image: an interpreter that knows nothing of the network."""
-    held = {graph.image.number: image}
+    value_of = {graph.image.number: image}
     for op in graph.ops:
-        held[op.writes.number] = result(op, [held[one.number] for one in op.reads])
-        assert tuple(held[op.writes.number].shape[1:]) == op.writes.shape
-    return held[graph.logits.number]
+        value_of[op.writes.number] = result(op, [value_of[source.number] for source in op.reads])
+        assert tuple(value_of[op.writes.number].shape[1:]) == op.writes.shape
+    return value_of[graph.logits.number]
 
 
 def result(op, maps):
-    one, values = maps[0], op.values
+    x, values = maps[0], op.values
     match op.kind:
         case "conv":
-            return functional.conv2d(one, values["weight"], None, values["stride"], values["padding"])
+            return functional.conv2d(x, values["weight"], None, values["stride"], values["padding"])
         case "scale":
-            return one * values["factor"].float()
+            return x * values["factor"].float()
         case "offset":
-            return one + values["offset"].float()
+            return x + values["offset"].float()
         case "floor":
-            return torch.where(one > values["least"], one, values["least"])
+            return torch.where(x > values["least"], x, values["least"])
         case "add":
-            return one + maps[1]
+            return x + maps[1]
         case "average_pool":
             return functional.avg_pool2d(
-                one, values["kernel"], values["stride"], values["padding"], count_include_pad=False
+                x, values["kernel"], values["stride"], values["padding"], count_include_pad=False
             )
         case "max_pool":
-            return functional.max_pool2d(one, values["kernel"], values["stride"], values["padding"])
+            return functional.max_pool2d(x, values["kernel"], values["stride"], values["padding"])
         case "pad":
-            return functional.pad(one, values["sides"], value=values["value"])
+            return functional.pad(x, values["sides"], value=values["value"])
         case "group_norm":
-            return functional.group_norm(one, values["groups"], values["weight"], values["bias"], values["eps"])
+            return functional.group_norm(x, values["groups"], values["weight"], values["bias"], values["eps"])
         case "channel_norm":
-            last = one.permute(0, 2, 3, 1)
-            found = functional.layer_norm(last, last.shape[-1:], values["weight"], values["bias"], values["eps"])
-            return found.permute(0, 3, 1, 2)
+            last = x.permute(0, 2, 3, 1)
+            normed = functional.layer_norm(last, last.shape[-1:], values["weight"], values["bias"], values["eps"])
+            return normed.permute(0, 3, 1, 2)
         case "mean":
-            return one.mean((2, 3))
+            return x.mean((2, 3))
     raise AssertionError(op.kind)
 
 
@@ -78,7 +78,7 @@ class Own(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("last", "told"),
+    ("last", "message"),
     [
         (nn.Sigmoid(), "the network computes sigmoid, which an export has no form for"),
         (nn.Conv2d(4, 4, 1), "a convolution with a bias, groups or dilation"),
@@ -88,8 +88,8 @@ class Own(nn.Module):
         (nn.ReflectionPad2d(1), "pads with more than a constant"),
     ],
 )
-def test_what_has_no_form_is_named(last, told):
-    with pytest.raises(UsageError, match=told):
+def test_what_has_no_form_is_named(last, message):
+    with pytest.raises(UsageError, match=message):
         graph_of(Own(last).eval(), (1, 8, 8))
 
 
@@ -113,7 +113,7 @@ def test_a_map_that_was_written_over_is_read_as_it_then_is(inplace):
 
 
 @pytest.mark.parametrize(
-    ("compute", "told"),
+    ("compute", "message"),
     [
         (lambda maps: torch.add(maps, maps, alpha=2), "computes add with alpha=2"),
         (lambda maps: torch.div(maps, 2, rounding_mode="floor"), "computes div with rounding_mode=floor"),
@@ -122,12 +122,12 @@ def test_a_map_that_was_written_over_is_read_as_it_then_is(inplace):
         (lambda maps: maps + maps.mean((2, 3), keepdim=True), "averages over more than pixels"),
     ],
 )
-def test_what_would_be_computed_otherwise_is_refused(compute, told):
+def test_what_would_be_computed_otherwise_is_refused(compute, message):
     class Last(nn.Module):
         def forward(self, maps: Tensor) -> Tensor:
             return compute(maps)
 
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         graph_of(Own(Last()).eval(), (1, 8, 8))
 
 
@@ -150,16 +150,16 @@ def test_a_network_of_ones_own_has_a_graph_too(last):
 def chain(*kinds, size=4):
     """A graph of maps of one size, each read by the next operation."""
     maps = [Map(number, (size, 1, 1)) for number in range(len(kinds) + 1)]
-    ops = [Op(kind, (one,), other) for kind, one, other in zip(kinds, maps[:-1], maps[1:], strict=True)]
+    ops = [Op(kind, (source,), target) for kind, source, target in zip(kinds, maps[:-1], maps[1:], strict=True)]
     return Graph(maps[0], ops, maps[-1])
 
 
 def test_what_works_in_place_takes_no_memory_of_its_own():
     graph = chain("conv", "scale", "offset", "floor", "conv", "floor", "mean")
-    found = buffers.buffers(graph)
-    assert [list(one.maps) for one in found] == [[1, 2, 3, 4], [5, 6]]
-    assert buffers.most_at_once(found) == 8
-    assert buffers.offsets(found) == ([0, 4], 8)
+    graph_buffers = buffers.buffers(graph)
+    assert [list(buffer.maps) for buffer in graph_buffers] == [[1, 2, 3, 4], [5, 6]]
+    assert buffers.most_at_once(graph_buffers) == 8
+    assert buffers.offsets(graph_buffers) == ([0, 4], 8)
 
 
 def test_a_map_that_is_read_again_later_is_not_written_over():
@@ -171,20 +171,20 @@ def test_a_map_that_is_read_again_later_is_not_written_over():
         Op("add", (x[3], x[1]), x[4]),
         Op("mean", (x[4],), x[5]),
     ]
-    found = buffers.buffers(Graph(x[0], ops, x[5]))
-    assert [list(one.maps) for one in found] == [[1], [2], [3, 4]]
-    assert buffers.most_at_once(found) == 12
+    graph_buffers = buffers.buffers(Graph(x[0], ops, x[5]))
+    assert [list(buffer.maps) for buffer in graph_buffers] == [[1], [2], [3, 4]]
+    assert buffers.most_at_once(graph_buffers) == 12
 
 
 @pytest.mark.parametrize("arm", ["bn", "srelu", "gn"])
 @pytest.mark.parametrize("kind", [WideResNet, ImageNetResNet])
 def test_buffers_in_use_at_one_time_never_overlap(arm, kind):
-    found = buffers.buffers(graph_of(folded(trained(arm, 1, kind)), SHAPES[kind]))
-    at, size = buffers.offsets(found)
-    assert buffers.most_at_once(found) <= size <= sum(one.size for one in found)
-    for one, start in zip(found, at, strict=True):
-        assert start + one.size <= size
-        for other, there in zip(found, at, strict=True):
-            in_use_together = one.begin <= other.end and other.begin <= one.end
-            if one is not other and in_use_together:
-                assert start + one.size <= there or there + other.size <= start
+    graph_buffers = buffers.buffers(graph_of(folded(trained(arm, 1, kind)), SHAPES[kind]))
+    offsets, size = buffers.offsets(graph_buffers)
+    assert buffers.most_at_once(graph_buffers) <= size <= sum(buffer.size for buffer in graph_buffers)
+    for buffer, start in zip(graph_buffers, offsets, strict=True):
+        assert start + buffer.size <= size
+        for other, there in zip(graph_buffers, offsets, strict=True):
+            in_use_together = buffer.begin <= other.end and other.begin <= buffer.end
+            if buffer is not other and in_use_together:
+                assert start + buffer.size <= there or there + other.size <= start

@@ -18,11 +18,11 @@ def test_onnxruntime_has_the_same_logits_for_any_number_of_images(tmp_path, arm,
     network, path = folded(trained(arm, 1)), tmp_path / "x.onnx"
     onnx_file.write(network, card(arm), path)
     onnx.checker.check_model(onnx.load(path), full_check=True)
-    back, its_card = onnx_file.read(path)
+    back, model_card = onnx_file.read(path)
     for count in (1, 4, 7):
         some = images(SHAPES[WideResNet], count).float()
         torch.testing.assert_close(back(some), network(some), rtol=0, atol=1e-4)
-    assert its_card == card(arm)
+    assert model_card == card(arm)
     assert capfd.readouterr() == ("", "")
 
 

@@ -20,10 +20,10 @@ def read(path, arm, bits):
 def test_a_file_read_back_has_the_folded_networks_logits_to_the_last_bit(tmp_path, arm, bits):
     network = folded(trained(arm, bits))
     packed.write(network, card(arm, bits), tmp_path / "x.safetensors")
-    back, its_card = read(tmp_path / "x.safetensors", arm, bits)
+    back, model_card = read(tmp_path / "x.safetensors", arm, bits)
     some = images(SHAPES[WideResNet]).float()
     assert torch.equal(back(some), network(some))
-    assert its_card == card(arm, bits)
+    assert model_card == card(arm, bits)
 
 
 @pytest.mark.parametrize(("arm", "most"), [("bn_fixed", 3.42e6), ("srelu", 3.36e6)])
@@ -36,13 +36,13 @@ def test_20_10_at_one_bit_fits_its_size(tmp_path, arm, most):
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_numbers_are_packed_without_gaps(bits):
     codes = torch.randint(0, 2**bits, (3, 7, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    held = packed.pack(codes, bits)
-    assert held.nbytes == -(-codes.numel() * bits // 8)
-    assert torch.equal(packed.unpack(held, bits, codes.numel()), codes.flatten())
+    packed_codes = packed.pack(codes, bits)
+    assert packed_codes.nbytes == -(-codes.numel() * bits // 8)
+    assert torch.equal(packed.unpack(packed_codes, bits, codes.numel()), codes.flatten())
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:1000]), "not a packed model that ablate.export wrote"),
         (lambda path: path.write_text("hello"), "not a packed model that ablate.export wrote"),
@@ -52,20 +52,20 @@ def test_numbers_are_packed_without_gaps(bits):
         (lambda path: packed.write(folded(trained("gn", 1)), card(), path), "its tensors are not those of the network"),
     ],
 )
-def test_a_file_that_is_something_else_is_named(tmp_path, spoil, told):
+def test_a_file_that_is_something_else_is_named(tmp_path, spoil, message):
     path = tmp_path / "x.safetensors"
     packed.write(folded(trained("bn", 1)), card(), path)
     spoil(path)
-    with pytest.raises(UsageError, match=f"^weights={path}: {told}"):
+    with pytest.raises(UsageError, match=f"^weights={path}: {message}"):
         read(path, "bn", 1)
 
 
 def test_a_damaged_number_is_noticed(tmp_path):
     path = tmp_path / "x.safetensors"
     packed.write(folded(trained("bn", 1)), card(), path)
-    held = bytearray(path.read_bytes())
-    held[-100] ^= 1
-    path.write_bytes(held)
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
     with pytest.raises(UsageError, match=f"^weights={path}: damaged: its numbers are not those that were written$"):
         read(path, "bn", 1)
 

@@ -129,7 +129,7 @@ def compare(kind, shape, how, arm, size, tolerance):
                 value.normal_(0, 0.5, generator=generator)
     images = torch.randint(0, 256, (3, 3, *size), generator=generator).double()
     imagenet = kind is ImageNetResNet
-    for mode in (network.eval, network.train):  # training last: it moves the running moments
+    for mode in (network.eval, network.train):  # training last: it moves the running statistics
         mode()
         with torch.no_grad():
             expected = stated(network, images, arm=arm, depth=shape["depth"], **how, imagenet=imagenet)

@@ -42,8 +42,8 @@ def test_20_10_has_the_parameters_that_the_authors_code_prints(arm, classes, eve
     with torch.device("meta"):
         made = WideResNet(arm=ARMS[arm], depth=20, width=10, bits=1, channels=3, classes=classes)
     parameters = sum(parameter.numel() for parameter in made.parameters())
-    moments = sum(b.numel() for name, b in made.named_buffers() if not name.endswith("num_batches_tracked"))
-    assert (parameters + moments, parameters) == (everything, learned)
+    statistics = sum(b.numel() for name, b in made.named_buffers() if not name.endswith("num_batches_tracked"))
+    assert (parameters + statistics, parameters) == (everything, learned)
 
 
 def imagenet_network(arm="bn", **changes):
