@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from ablate.cli import app
 from ablate.core import hardware
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY
 from ablate.core.levels import show
@@ -39,11 +39,19 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with trained weights: `typed` as the user names it, `words` say what it is.
+    """A network with trained weights.
 
-    precision: what it was trained at. dataset: what it was trained on, None where that is not known.
-    test_acc: what an exported trial had there, in [0, 1]. on_cpu: whether it computes on the CPU alone.
-    shape: (C, H, W) of the images that it takes, None for any size.
+    Attributes:
+        network: a module, or a function of the same form that runs exported code.
+        channels: channels of the images that it takes.
+        classes: classes that it tells apart.
+        typed: the network as the user named it, such as `trial=ID`.
+        words: a description for people.
+        precision: the precision that it was trained at.
+        dataset: the config of the data set that it was trained on; None where that is not known.
+        test_acc: the test accuracy of an exported trial on that data set, in [0, 1].
+        on_cpu: whether it computes on the CPU alone.
+        shape: (C, H, W) of the images that it takes; None for any size.
     """
 
     network: Any
@@ -52,7 +60,7 @@ class Trained:
     typed: str
     words: str
     precision: str = "fp32"
-    dataset: Mapping[str, Any] | None = None
+    dataset: Config | None = None
     test_acc: float | None = None
     on_cpu: bool = False
     shape: tuple[int, ...] | None = None
@@ -72,9 +80,9 @@ def evaluate(typed: app.Composed) -> int:
             "finished trial, or weights=FILE: what ablate.export wrote, or the authors' CIFAR10_allparams.mat"
         )
     if config["trial"] is not None:
-        its_config, directory = trained.find(config["trial"], Path(config["runs"]))
-        parts.check_targets(its_config)
-        made = _ours(config["trial"], its_config, directory)
+        trial_config, directory = trained.find_trained(config["trial"], Path(config["runs"]))
+        parts.check_targets(trial_config)
+        made = _ours(config["trial"], trial_config, directory)
     elif not Path(config["weights"]).is_file():
         what = "is a folder" if Path(config["weights"]).is_dir() else "there is no such file"
         raise UsageError(f"weights={config['weights']}: {what}; allowed: a file")
@@ -97,8 +105,8 @@ def evaluate(typed: app.Composed) -> int:
     return 0
 
 
-def _chosen(typed: app.Composed, composed: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The data set typed, or else the trial's own, with those of its keys that were typed."""
+def _chosen(typed: app.Composed, composed: Config, own: Config) -> tuple[str, Config]:
+    """Return the name and config of the data set that was typed, or else the trial's own with the typed keys in it."""
     keys = [word.lstrip("+~").partition("=")[0] for word in typed.typed]
     if "dataset" in keys:
         return typed.choices["dataset"], composed
@@ -120,7 +128,7 @@ def _device(typed: str, made: Trained) -> str:
 
 
 def _read(file: str) -> Trained:
-    """A file that ablate.export wrote, or the authors' own."""
+    """Read a file that ablate.export wrote, or a MATLAB file of the authors."""
     from ablate.deploy import c_source, onnx_file, packed
     from ablate.networks.weights import read_mat
 
@@ -138,8 +146,11 @@ def _read(file: str) -> Trained:
     else:
         raise UsageError(f"{typed}: allowed: a file that ends in .safetensors, .onnx, .c or .mat")
     return Trained(
-        *(network, card.shape[0], card.classes, typed),
-        words=f"{path.name}: {card.trial_id}, {trained.words(card.config)}",
+        network=network,
+        channels=card.shape[0],
+        classes=card.classes,
+        typed=typed,
+        words=f"{path.name}: {card.trial_id}, {trained.network_in_words(card.config)}",
         dataset=card.config["dataset"],
         test_acc=card.test_acc,
         on_cpu=path.suffix != ".safetensors",
@@ -148,22 +159,25 @@ def _read(file: str) -> Trained:
 
 
 def _like(card: Any) -> Any:
-    """The folded network that a card names, untrained."""
+    """Return the folded network that a card names, untrained."""
     from ablate.deploy.fold import folded
 
     parts.check_targets(card.config)
     return folded(build.make_network(card.config, card.shape[0], card.classes))
 
 
-def _ours(trial_id: str, config: Mapping[str, Any], directory: Path) -> Trained:
+def _ours(trial_id: str, config: Config, directory: Path) -> Trained:
     network, channels, classes = build.trained_network(config, directory)
-    words = f"{trial_id}: {trained.words(config)}"
+    words = f"{trial_id}: {trained.network_in_words(config)}"
     precision = config["recipe"].get("precision", "fp32")  # the trial may be older than the key
     return Trained(network, channels, classes, f"trial={trial_id}", words, precision, dataset=config["dataset"])
 
 
 def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:
-    """Where folders are named by class index, the images need not be of every class."""
+    """Raise UsageError for images that the network cannot take.
+
+    Where folders are named by class index, the images need not be of every class.
+    """
     if made.channels == data.channels and (made.classes == data.classes or (by_index and made.classes > data.classes)):
         return
     theirs = f"folders up to {data.classes - 1}" if by_index else str(data.classes)
@@ -174,7 +188,7 @@ def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:
 
 
 def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: str, exported: float | None) -> None:
-    """`exported` is the accuracy that the network had on these images when it was exported, if it was."""
+    """Print the scores. `exported` is the accuracy that an exported network had on these images, if it is known."""
     import torch
 
     from ablate.data.loader import on_device
@@ -186,25 +200,25 @@ def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: s
     network, test = compute.placed(made.network), on_device(data.test, device, threads=threads)
     shape = tuple(test.first().shape[1:])
     if made.shape not in (None, shape):
-        theirs, own = ("x".join(map(str, one)) for one in (shape, made.shape))
+        theirs, own = ("x".join(map(str, sizes)) for sizes in (shape, made.shape))
         raise UsageError(f"{made.typed}: for images of {own} numbers; dataset={name} has {theirs}")
-    found = evaluation.evaluate(network, test, compute)
+    scores = evaluation.evaluate(network, test, compute)
     elsewhere = f", trained at {made.precision}, evaluated at {precision}" * (made.precision != precision)
-    told = [
+    lines = [
         made.words + elsewhere,
-        f"{name}: test accuracy {100 * found.acc:.2f}% ({round(found.acc * len(data.test))} of {len(data.test)}), "
-        f"loss {found.loss:.4f}",
+        f"{name}: test accuracy {100 * scores.acc:.2f}% ({round(scores.acc * len(data.test))} of {len(data.test)}), "
+        f"loss {scores.loss:.4f}",
     ]
-    if exported is not None and round(exported * len(data.test)) != round(found.acc * len(data.test)):
-        told.append(f"its trial had {100 * exported:.2f}%")
+    if exported is not None and round(exported * len(data.test)) != round(scores.acc * len(data.test)):
+        lines.append(f"its trial had {100 * exported:.2f}%")
     if data.multi_crop:
         crops = on_device(data.test, device, threads=threads, many_crops=True)
         acc = evaluation.multi_crop_acc(network, crops, compute)
-        told.append(f"{name}: test accuracy {100 * acc:.2f}% by the mean softmax of 25 crops an image")
+        lines.append(f"{name}: test accuracy {100 * acc:.2f}% by the mean softmax of 25 crops an image")
     if by_index:
-        for item, (label, predicted) in enumerate(zip(data.test.labels, found.predicted.tolist(), strict=True)):
+        for item, (label, predicted) in enumerate(zip(data.test.labels, scores.predicted.tolist(), strict=True)):
             sys.stdout.write(f"{data.test.name(item)}\t{label}\t{predicted}\n")
-    Console().print("\n".join(told), markup=False, highlight=False, soft_wrap=True)
+    Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""A trained network in a form that leaves the building: `python -m ablate.export trial=ID format=packed|onnx|c`."""
+"""Export a trained network: `python -m ablate.export trial=ID format=packed|onnx|c`."""
 
 from __future__ import annotations
 
 import math
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -17,6 +16,7 @@ from omegaconf import MISSING
 from ablate import __version__
 from ablate.cli import app
 from ablate.core import urls
+from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
@@ -26,11 +26,19 @@ from ablate.store import manifest, run_directory
 from ablate.tracking import address
 from ablate.training import build
 
+if TYPE_CHECKING:  # torch and numpy are imported when a network is read
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from ablate.deploy.c_source import Examples
+    from ablate.deploy.card import Card
+
 Format = Enum("Format", ["packed", "onnx", "c"])
 
 BEST = "best"
 EXAMPLES = 10
-"""Test images for C's test program, and to hold the folded network against the trained one."""
+"""Test images for C's test program, and to compare the folded network with the trained one."""
 
 
 @dataclass
@@ -58,114 +66,144 @@ def main() -> None:
 
 
 def export(typed: app.Composed) -> int:
-    """Write the files, and register the model where one asks for it; return exit status 0."""
-    config = app.plain(typed, ExportConfig)
-    runs = Path(config["runs"])
-    trial_id = _trial_id(config, runs)
-    its_config, directory = trained.find(trial_id, runs)
-    parts.check_targets(its_config)
-    _check_name(config)
-    if config["register"] is not None:
-        if not config["register"] or set(config["register"]) & set("/:"):
-            raise UsageError(f"register={config['register']}: allowed: a name without / and :")
-        address.check(config["track"]["uri"])
-    folder = Path(config["to"]) / trial_id
+    """Write the files of a trained network, and register the model if requested; return exit status 0.
+
+    Raises:
+        UsageError: a value of the line is not allowed, or there is no such trained trial.
+    """
+    options = _options(app.plain(typed, ExportConfig))
+    trial_id = _trial_id(options)
+    config, directory = trained.find_trained(trial_id, Path(options.runs))
+    parts.check_targets(config)
+    _check_names(options)
+    folder = Path(options.to) / trial_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(config, trial_id, its_config, directory, folder)
+        _export(options, trial_id, config, directory, folder)
     except OSError as error:
-        raise UsageError(f"to={config['to']}: cannot be written: {error.strerror}; allowed: a folder") from error
+        raise UsageError(f"to={options.to}: cannot be written: {error.strerror}; allowed: a folder") from error
     return 0
 
 
-def _trial_id(config: Mapping[str, Any], runs: Path) -> str:
-    if config["trial"] is None:
+def _options(config: Config) -> ExportConfig:
+    nested = {"format": Format[config["format"]], "track": WhereConfig(config["track"]["uri"])}
+    return ExportConfig(**{**config, **nested})
+
+
+def _trial_id(options: ExportConfig) -> str:
+    """Return the trial that is meant: the one named, or the study's best by validation accuracy."""
+    if options.trial is None:
         raise UsageError("trial=: allowed: the id of a finished trial, or best with study=NAME")
-    if config["trial"] != BEST:
-        if config["study"] is not None:
-            raise UsageError(f"trial={config['trial']} study={config['study']}: allowed: study= with trial=best alone")
-        return str(config["trial"])
-    if config["study"] is None:
+    if options.trial != BEST:
+        if options.study is not None:
+            raise UsageError(f"trial={options.trial} study={options.study}: allowed: study= with trial=best alone")
+        return options.trial
+    runs = Path(options.runs)
+    if options.study is None:
         raise UsageError(f"trial=best: of which study? allowed: study={', '.join(manifest.names(runs)) or 'NAME'}")
-    study = manifest.load(config["study"], runs).study
-    final = [one for one in study.trials if not one.tuning]
-    scores = {}
-    for one in final:
-        end = run_directory.outcome(one, runs)
-        if isinstance(end, Done):
-            scores[one.trial_id] = end.metrics.get("valid_acc", math.nan)
-    if not scores:
+    study = manifest.load(options.study, runs).study
+    final = [trial for trial in study.trials if not trial.tuning]
+    outcomes = {trial.trial_id: run_directory.outcome(trial, runs) for trial in final}
+    valid_accs = {
+        trial_id: outcome.metrics.get("valid_acc", math.nan)
+        for trial_id, outcome in outcomes.items()
+        if isinstance(outcome, Done)
+    }
+    if not valid_accs:
         raise UsageError(f"trial=best study={study.name}: none of its {len(final)} trials is done")
-    if any(map(math.isnan, scores.values())):
+    if any(map(math.isnan, valid_accs.values())):
         raise UsageError(
             f"trial=best study={study.name}: its trials set no images aside to choose by (dataset.valid_fraction=0), "
             "and a choice by test accuracy would spoil it; allowed: trial=ID"
         )
-    return max(scores, key=lambda one: scores[one])
+    return max(valid_accs, key=lambda trial_id: valid_accs[trial_id])
 
 
-def _check_name(config: Mapping[str, Any]) -> None:
+def _check_names(options: ExportConfig) -> None:
     from ablate.deploy.c_source import IDENTIFIER
 
-    if not IDENTIFIER.fullmatch(config["name"]):
-        raise UsageError(f"name={config['name']}: allowed: up to 40 lower-case letters, digits and _, a letter first")
+    if not IDENTIFIER.fullmatch(options.name):
+        raise UsageError(f"name={options.name}: allowed: up to 40 lower-case letters, digits and _, a letter first")
+    if options.register is not None:
+        if not options.register or set(options.register) & set("/:"):
+            raise UsageError(f"register={options.register}: allowed: a name without / and :")
+        address.check(options.track.uri)
 
 
-def _write(
-    config: Mapping[str, Any], trial_id: str, its_config: Mapping[str, Any], directory: Path, folder: Path
-) -> None:
+def _export(options: ExportConfig, trial_id: str, config: Config, directory: Path, folder: Path) -> None:
+    """Fold the trained network, write it in the requested form, and say what was written."""
     import torch
 
-    from ablate.data.labels import labels
     from ablate.data.loader import on_device
-    from ablate.deploy import c_source, onnx_file, packed
-    from ablate.deploy.card import Card
+    from ablate.deploy.c_source import Examples
     from ablate.deploy.fold import folded
 
-    network, _, classes = build.trained_network(its_config, directory)
-    test = on_device(build.dataset(its_config).test, "cpu")
-    images, truth = next(iter(test.batches(EXAMPLES)))
-    end = run_directory.outcome(Trial(Cell(()), its_config["seed"], its_config, {}, trial_id), Path(config["runs"]))
-    if not isinstance(end, Done):
-        raise UsageError(f"trial={trial_id}: it has not finished; say its line again, then this one")
-    card = Card(
-        trial_id=trial_id,
-        config=its_config,
-        shape=tuple(images.shape[1:]),
-        labels=labels(its_config["dataset"]["_target_"], classes),
-        test_acc=end.metrics["test_acc"],
-        made_with=__version__,
-    )
-    made = folded(network)
+    network, _, classes = build.trained_network(config, directory)
+    test = on_device(build.dataset(config).test, "cpu")
+    images, labels = next(iter(test.batches(EXAMPLES)))
+    card = _card(options, trial_id, config, tuple(images.shape[1:]), classes)
+    folded_network = folded(network)
     with torch.inference_mode():
-        logits = made(images.float())
-        off = (logits - network(images.float())).abs().max().item()
-    stem = folder / config["name"]
-    written = []
-    if config["format"] == "packed":
-        written = [stem.with_suffix(".safetensors")]
-        packed.write(made, card, written[0])
-    elif config["format"] == "c":
-        written = c_source.write(made, card, folder, config["name"], c_source.Examples(images, truth, logits))
-    if config["format"] == "onnx" or config["register"] is not None:
-        written.append(stem.with_suffix(".onnx"))
-        onnx_file.write(made, card, written[-1])
-    _say(f"{trial_id}: {trained.words(its_config)}, test accuracy {100 * card.test_acc:.2f}%")
+        logits = folded_network(images.float())
+        largest_difference = (logits - network(images.float())).abs().max().item()
+    written = _write(options, folded_network, card, folder, Examples(images, labels, logits))
+    _say(f"{trial_id}: {trained.network_in_words(config)}, test accuracy {100 * card.test_acc:.2f}%")
     for path in written:
         _say(f"{path}  {path.stat().st_size:,} bytes")
-    _say(f"logits within {off:.1g} of the trained network's, on {len(images)} test images")
-    if config["register"] is not None:
-        from ablate.tracking import registry
+    _say(f"logits within {largest_difference:.1g} of the trained network's, on {len(images)} test images")
+    if options.register is not None:
+        _register(options, options.register, written[-1], trial_id, images[:1].float().numpy())
+    _say_next(options, written[0], folder / options.name)
 
-        where = urls.absolute(config["track"]["uri"])
-        version = registry.register(where, config["register"], written[-1], trial_id, images[:1].float().numpy())
-        _say(f"registered as {config['register']}, version {version}. To serve it:")
-        model = f"models:/{config['register']}/{version}"
-        _say(f"MLFLOW_TRACKING_URI={where} mlflow models serve --env-manager local -m {model}")
-    if config["format"] == "c":
+
+def _card(options: ExportConfig, trial_id: str, config: Config, shape: tuple[int, ...], classes: int) -> Card:
+    from ablate.data.labels import labels
+    from ablate.deploy.card import Card
+
+    outcome = run_directory.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), Path(options.runs))
+    if not isinstance(outcome, Done):
+        raise UsageError(f"trial={trial_id}: it has not finished; say its line again, then this one")
+    return Card(
+        trial_id=trial_id,
+        config=config,
+        shape=shape,
+        labels=labels(config["dataset"]["_target_"], classes),
+        test_acc=outcome.metrics["test_acc"],
+        made_with=__version__,
+    )
+
+
+def _write(options: ExportConfig, network: nn.Module, card: Card, folder: Path, examples: Examples) -> list[Path]:
+    """Write the network in the requested form, and as ONNX too if it is to be registered; return the files."""
+    from ablate.deploy import c_source, onnx_file, packed
+
+    stem = folder / options.name
+    written = []
+    if options.format is Format.packed:
+        written = [stem.with_suffix(".safetensors")]
+        packed.write(network, card, written[0])
+    elif options.format is Format.c:
+        written = c_source.write(network, card, folder, options.name, examples)
+    if options.format is Format.onnx or options.register is not None:
+        written.append(stem.with_suffix(".onnx"))
+        onnx_file.write(network, card, written[-1])
+    return written
+
+
+def _register(options: ExportConfig, name: str, file: Path, trial_id: str, example: NDArray[np.float32]) -> None:
+    from ablate.tracking import registry
+
+    uri = urls.absolute(options.track.uri)
+    version = registry.register(uri, name, file, trial_id, example)
+    _say(f"registered as {name}, version {version}. To serve it:")
+    _say(f"MLFLOW_TRACKING_URI={uri} mlflow models serve --env-manager local -m models:/{name}/{version}")
+
+
+def _say_next(options: ExportConfig, first_file: Path, stem: Path) -> None:
+    if options.format is Format.c:
         source, check, program = (shlex.quote(f"{stem}{ending}") for ending in (".c", "_test.c", "_test"))
         _say(f"Next: cc -std=c99 -O2 {source} {check} -lm -o {program} && {program}")
-    to_score = written[0] if config["format"] != "c" else stem.with_suffix(".c")
+    to_score = first_file if options.format is not Format.c else stem.with_suffix(".c")
     _say(f"Next: {shlex.join(['python', '-m', 'ablate.evaluate', f'weights={to_score}'])}")
 
 

@@ -64,12 +64,15 @@ def main() -> None:
 
 
 def studies(typed: app.Composed) -> int:
-    """List the studies, show one, or remove one; return exit status 0, or 1 where one that is followed failed."""
+    """List the studies, show one, or remove one.
+
+    Returns the exit status: 0, or 1 where a study that is followed failed.
+    """
     config = app.plain(typed, StudiesConfig)
     runs, console = Path(config["runs"]).absolute(), Console(soft_wrap=False)
-    asked = [f"{key}={config[key]}" for key in ("study", "remove", "follow", "stop") if config[key] is not None]
-    if len(asked) > 1:
-        raise UsageError(f"{' '.join(asked)}: allowed: one of them")
+    typed_keys = [f"{key}={config[key]}" for key in ("study", "remove", "follow", "stop") if config[key] is not None]
+    if len(typed_keys) > 1:
+        raise UsageError(f"{' '.join(typed_keys)}: allowed: one of them")
     for key in ("follow", "stop"):
         if config[key] is not None:
             if config["jobs"] is None:
@@ -77,7 +80,7 @@ def studies(typed: app.Composed) -> int:
                     f"{key}={config[key]}: for a study that ablate.submit sent; allowed: with jobs=http://HOST:8265"
                 )
             return _sent(console, Jobs(config["jobs"], "jobs"), key, config[key])
-    if config["jobs"] is not None and not asked:
+    if config["jobs"] is not None and not typed_keys:
         show_sent(console, Jobs(config["jobs"], "jobs"))
         if not runs.is_dir():
             return 0
@@ -86,14 +89,14 @@ def studies(typed: app.Composed) -> int:
     if config["remove"] is not None:
         remove(console, config["remove"], runs, config["track"]["uri"], yes=config["yes"])
     elif config["study"] is not None:
-        show_one(console, manifest.load(config["study"], runs), runs)
+        show_study(console, manifest.load(config["study"], runs), runs)
     else:
         show_all(console, runs)
     return 0
 
 
 def show_sent(console: Console, jobs: Jobs) -> None:
-    """A line for each study that was sent to the cluster: who sent it, its state, since when, what it said last."""
+    """Show a line for each study sent to the cluster: its sender, its state, when it began, and its last line."""
     sent = jobs.all()
     if not sent:
         _line(console, f"no studies at {jobs.address} yet; send one: python -m ablate.submit -m norm=bn,srelu")
@@ -101,11 +104,11 @@ def show_sent(console: Console, jobs: Jobs) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("sent study", "by", "state", "began", "took", "it said last"):
         table.add_column(column, no_wrap=column != "it said last")
-    for place, one in enumerate(sent):
-        said = jobs.log(one).strip().splitlines() if place < MOST_LOGS else []
-        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.began)) if one.began else ""
-        took = f"{((one.ended or time.time()) - one.began) / 60:.1f} min" if one.began else ""
-        table.add_row(one.study, one.user, one.state, began, took, said[-1].strip() if said else "")
+    for position, job in enumerate(sent):
+        lines = jobs.log(job).strip().splitlines() if position < MOST_LOGS else []
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.began)) if job.began else ""
+        took = f"{((job.ended or time.time()) - job.began) / 60:.1f} min" if job.began else ""
+        table.add_row(job.study, job.user, job.state, began, took, lines[-1].strip() if lines else "")
     console.print(table)
 
 
@@ -113,27 +116,27 @@ def _sent(console: Console, jobs: Jobs, what: str, name: str) -> int:
     """Follow, or stop, a study that was sent."""
     job = jobs.latest(name, what)
     if what == "follow":
-        for said in jobs.follow(job):
-            sys.stdout.write(said)
+        for text in jobs.follow(job):
+            sys.stdout.write(text)
             sys.stdout.flush()
         job = jobs.job(job.job_id)
-        _line(console, f"{_named(job)} is {job.state}")
+        _line(console, f"{_in_words(job)} is {job.state}")
         return 0 if job.state == "done" else 1
     if job.is_over:
-        _line(console, f"{_named(job)} is {job.state} already")
+        _line(console, f"{_in_words(job)} is {job.state} already")
         return 0
-    _line(console, f"{_named(job)}: running trials write their checkpoints")
+    _line(console, f"{_in_words(job)}: running trials write their checkpoints")
     job = jobs.stop(job)
-    _line(console, f"{_named(job)} is {job.state}; the same line goes on")
+    _line(console, f"{_in_words(job)} is {job.state}; the same line goes on")
     return 0 if job.is_over else 1
 
 
-def _named(job: Job) -> str:
+def _in_words(job: Job) -> str:
     return f"study {job.study} ({job.job_id}), sent by {job.user},"
 
 
 def show_all(console: Console, runs: Path) -> None:
-    """A line a study: its cells, its trials by state, what it holds on disk, when one of its trials last spoke."""
+    """Show a line for each study: its cells, its trials by state, its size on disk, and its last activity."""
     names = manifest.names(runs)
     if not names:
         _line(console, f"No study in {runs} yet: python -m ablate.run -m norm=bn,srelu bits=1,32")
@@ -143,19 +146,19 @@ def show_all(console: Console, runs: Path) -> None:
     for column in ("cells", *STATES, "on disk", "last activity"):
         table.add_column(column, justify="right")
     for name in names:
-        asked = manifest.load(name, runs)
-        states = collections.Counter(_states(_brought(console, asked, runs), asked.study).values())
-        size, last = _on_disk(asked.study.trials, runs)
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, asked.requested_at)))
-        counts = (str(states[one]) for one in STATES)
-        table.add_row(name, str(len(cells_of(asked.study)[1])), *counts, file_size(size), when)
+        stored = manifest.load(name, runs)
+        states = collections.Counter(_states(_brought(console, stored, runs), stored.study).values())
+        size, last = _on_disk(stored.study.trials, runs)
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, stored.requested_at)))
+        counts = (str(states[state_name]) for state_name in STATES)
+        table.add_row(name, str(len(cells_of(stored.study)[1])), *counts, file_size(size), when)
     console.print(table)
 
 
-def show_one(console: Console, asked: manifest.StoredStudy, runs: Path) -> None:
-    """The cells of a study with their trials by state, then each failure with its reason."""
-    study = asked.study
-    store = _brought(console, asked, runs)
+def show_study(console: Console, stored: manifest.StoredStudy, runs: Path) -> None:
+    """Show the cells of a study with their trials by state, then each failure with its reason."""
+    study = stored.study
+    store = _brought(console, stored, runs)
     state_of = _states(store, study)
     final = dataclasses.replace(study, trials=[trial for trial in study.trials if not trial.tuning])
     factors, cells = cells_of(final)
@@ -166,12 +169,12 @@ def show_one(console: Console, asked: manifest.StoredStudy, runs: Path) -> None:
         table.add_column(column, justify="right")
     for levels, trials in cells.items():
         states = collections.Counter(state_of[trial.trial_id] for trial in trials)
-        table.add_row(*levels, *(str(states[one]) for one in STATES))
+        table.add_row(*levels, *(str(states[state_name]) for state_name in STATES))
     _line(console, f"study {study.name}: {counted(len(cells), 'cell')}, {counted(len(final.trials), 'trial')}")
     console.print(table)
     tried = collections.Counter(state_of[trial.trial_id] for trial in study.trials if trial.tuning)
     if tried:
-        how = ", ".join(f"{tried[one]} {one}" for one in STATES if tried[one])
+        how = ", ".join(f"{tried[state_name]} {state_name}" for state_name in STATES if tried[state_name])
         _line(console, f"tuning: {counted(tried.total(), 'configuration')}: {how}")
     for trial in final.trials:
         end = store.local.outcome(trial)
@@ -182,14 +185,14 @@ def show_one(console: Console, asked: manifest.StoredStudy, runs: Path) -> None:
 def cells_of(study: Study) -> tuple[list[str], dict[tuple[str, ...], list[Trial]]]:
     """The factors of all lines that named the study, and the trials of each combination of their levels.
 
-    What one line varied, another may have held fixed: a level is then what its trials have in effect.
+    What one line varied, another may have status fixed: a level is then what its trials have in effect.
     """
     factors = list(dict.fromkeys(factor for trial in study.trials for factor, _ in trial.cell.levels))
     cells: dict[tuple[str, ...], list[Trial]] = {}
     for trial in study.trials:
         levels = dict(trial.cell.levels)
-        told = (show(levels.get(factor, trial.params.get(factor))) for factor in factors)
-        cells.setdefault(tuple(told), []).append(trial)
+        shown = (show(levels.get(factor, trial.params.get(factor))) for factor in factors)
+        cells.setdefault(tuple(shown), []).append(trial)
     return factors, cells
 
 
@@ -199,22 +202,22 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
     Raises:
         UsageError: a trial of it runs, there is nobody to ask, or its MLflow cannot be opened; nothing is removed.
     """
-    asked = manifest.load(name, runs)
-    store = opening.open_store(asked.storage, runs)
+    stored = manifest.load(name, runs)
+    store = opening.open_store(stored.storage, runs)
     store.check(writing=False)
     with opening.unavailable_is_usage_error(store):
-        running = sorted(store.leased((trial.trial_id for trial in asked.study.trials), surely=True))
+        running = sorted(store.leased((trial.trial_id for trial in stored.study.trials), surely=True))
     if running:
         raise UsageError(
             f"remove={name}: {counted(len(running), 'trial')} of it run now, such as {running[0]}; stop it first"
         )
     shared = manifest.shared(name, runs)
-    own = [trial for trial in asked.study.trials if trial.trial_id not in shared]
-    where = uri or asked.uri or urls.MLFLOW_DEFAULT
+    own = [trial for trial in stored.study.trials if trial.trial_id not in shared]
+    where = uri or stored.uri or urls.MLFLOW_DEFAULT
     if not where.startswith(urls.SQLITE) or Path(where.removeprefix(urls.SQLITE)).exists():
         address.check(where)
     size, _ = _on_disk(own, runs)
-    kept = len(asked.study.trials) - len(own)
+    kept = len(stored.study.trials) - len(own)
     stay = f" ({counted(kept, 'trial')} that another study uses stay)" if kept else ""
     what = f"study {name}: {counted(len(own), 'trial')}, {file_size(size)}{stay}"
     if not yes:
@@ -251,8 +254,8 @@ def state(trial: Trial, end: Outcome | None, leased: Collection[str]) -> str:
     return "failed" if isinstance(end, Failed) and not run_directory.to_go_on(end) else "to do"
 
 
-def _brought(console: Console, asked: manifest.StoredStudy, runs: Path) -> RunStore:
-    return opening.open_to_read(asked.storage, asked.study.trials, runs, lambda told: _line(console, told, "yellow"))
+def _brought(console: Console, stored: manifest.StoredStudy, runs: Path) -> RunStore:
+    return opening.open_to_read(stored.storage, stored.study.trials, runs, lambda text: _line(console, text, "yellow"))
 
 
 def _on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:
@@ -261,12 +264,12 @@ def _on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:
     for trial in trials:
         for path in (runs / trial.trial_id).rglob("*"):
             try:
-                held = path.stat()
+                status = path.stat()
             except FileNotFoundError:  # a checkpoint that was moved into place
                 continue
-            size += held.st_size
+            size += status.st_size
             if path.name == "events.jsonl":
-                last = max(last, held.st_mtime)
+                last = max(last, status.st_mtime)
     return size, last
 
 

@@ -36,11 +36,11 @@ def submit(planned: Any, words: list[str]) -> int:
     settings = planned.settings
     _check(settings)
     jobs = Jobs(settings.dispatch.jobs or "", "dispatch.jobs")
-    for one in jobs.all():
-        if one.study == planned.study.name and not one.is_over:
+    for job in jobs.all():
+        if job.study == planned.study.name and not job.is_over:
             raise UsageError(
-                f"study={one.study}: sent already, by {one.user}, as {one.job_id}, which is {one.state}; allowed: "
-                f"stop it first, python -m ablate.studies stop={one.study}, or study=NAME of your own"
+                f"study={job.study}: sent already, by {job.user}, as {job.job_id}, which is {job.state}; allowed: "
+                f"stop it first, python -m ablate.studies stop={job.study}, or study=NAME of your own"
             )
     job = jobs.send(words, planned.study.name)
     trials = counted(len(planned.study.trials), "trial") if not planned.is_adaptive else "its trials"
@@ -48,8 +48,8 @@ def submit(planned: Any, words: list[str]) -> int:
     job = jobs.wait_for_output(job, SECONDS_FOR_A_WORD)
     where = f"jobs={jobs.address}"
     if job.state in ("failed", "stopped"):
-        said = jobs.log(job).strip().splitlines()
-        _say(f"it ended there at once: {said[-1] if said else job.state}")
+        lines = jobs.log(job).strip().splitlines()
+        _say(f"it ended there at once: {lines[-1] if lines else job.state}")
         return 1
     _say(f"it is {job.state} there. Next: python -m ablate.studies {where} follow={planned.study.name}")
     return 0

@@ -44,28 +44,28 @@ def deliver(typed: app.Composed) -> int:
     if "study" not in {word.partition("=")[0] for word in typed.typed}:
         raise UsageError(f"study=: allowed: {', '.join(manifest.names(runs)) or f'none yet in {runs}/'}")
     config = app.plain(typed, TrackConfig)
-    asked = manifest.load(config["study"], runs)
-    uri = config["track"]["uri"] or asked.uri or urls.MLFLOW_DEFAULT
+    stored = manifest.load(config["study"], runs)
+    uri = config["track"]["uri"] or stored.uri or urls.MLFLOW_DEFAULT
     address.check(uri)
-    store = opening.open_to_read(asked.storage, asked.study.trials, runs, lambda line: _say(line, sys.stderr))
-    outcomes = store.local.outcomes(asked.study.trials)
-    settled = [trial for trial in asked.study.trials if outcomes[trial.trial_id]]
+    store = opening.open_to_read(stored.storage, stored.study.trials, runs, lambda line: _say(line, sys.stderr))
+    outcomes = store.local.outcomes(stored.study.trials)
+    completed = [trial for trial in stored.study.trials if outcomes[trial.trial_id]]
     tracker = Tracker(
         uri,
-        asked.study,
+        stored.study,
         store=store,
-        completed=settled,
-        origin=Origin.of_tags(asked.tags, asked.requested_at),
+        completed=completed,
+        origin=Origin.of_tags(stored.tags, stored.requested_at),
         warn=lambda line: _say(line, sys.stderr),
     )
     left = tracker.close()
     if isinstance(left, UsageError):
         raise left
-    told = f"study {asked.study.name}: {tracker.delivered} of {len(settled)} finished trials delivered to {uri}"
+    summary = f"study {stored.study.name}: {tracker.delivered} of {len(completed)} finished trials delivered to {uri}"
     if left is not None:
-        _say(f"{told}; {left.trials} remain ({left}): say it again when MLflow is back", sys.stdout)
+        _say(f"{summary}; {left.trials} remain ({left}): say it again when MLflow is back", sys.stdout)
         return 1
-    _say(f"{told}; it had the others" if tracker.delivered < len(settled) else told, sys.stdout)
+    _say(f"{summary}; it had the others" if tracker.delivered < len(completed) else summary, sys.stdout)
     return 0
 
 

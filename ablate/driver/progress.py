@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live display on a terminal, plain lines elsewhere."""
+"""The progress of a study: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Display:
-    """Follows a study's events. A context manager; `show` is called with each event.
+    """Shows a study's progress from its events. It is a context manager; call `show` with each event.
 
     Args:
         console: where to draw; it must hold the terminal's own stream, since sys.stdout may be redirected.
         trials: the trials that will run.
-        total: how many there will be with those that results bring; None for no more.
-        is_open: whether there may be even more than that.
+        total: the number of trials with those that will follow from results; None where no more follow.
+        is_open: whether even more may follow.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Display:
         self.left = {trial.trial_id: trial.config["recipe"]["epochs"] for trial in trials}
         self.tasks: dict[str, TaskID] = {}
         self.last_line: dict[str, float] = {}
-        self.told_traceback = False
+        self.has_shown_traceback = False
         self.live = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -61,7 +61,7 @@ class Display:
         self.live.stop()
 
     def add(self, trials: Sequence[Trial]) -> None:
-        """More trials, that results have brought."""
+        """Add trials that follow from results."""
         new = {trial.trial_id: trial.config["recipe"]["epochs"] for trial in trials}
         self.left |= new
         self.total = max(self.total, len(self.left))
@@ -107,14 +107,14 @@ class Display:
         count = f"[{self.ended}/{self._of}]"
         if isinstance(event, Done):
             acc = "valid_acc" if trial.tuning else "test_acc"  # a tuning does not look at the test
-            told = [f"{acc[:-4]} {event.metrics[acc]:.2%}"] if acc in event.metrics else []
-            told += [f"{event.metrics['wall_s']:.1f} s"] if "wall_s" in event.metrics else []
-            self._line(f"{count} {trial}: {', '.join(['done', *told])}")
+            parts = [f"{acc[:-4]} {event.metrics[acc]:.2%}"] if acc in event.metrics else []
+            parts += [f"{event.metrics['wall_s']:.1f} s"] if "wall_s" in event.metrics else []
+            self._line(f"{count} {trial}: {', '.join(['done', *parts])}")
             return
         style = "red" if event.kind != "pruned" else None
         self._line(f"{count} {trial}: {event.kind}: {event.reason}", style=style)
-        if event.traceback and not self.told_traceback:
-            self.told_traceback = True
+        if event.traceback and not self.has_shown_traceback:
+            self.has_shown_traceback = True
             self._line(event.traceback.rstrip())
 
     def _advance(self, trial: Trial, left: int) -> None:

@@ -28,7 +28,7 @@ from ablate.tracking.tracker import PATIENCE_S, Tracker, Undelivered
 from ablate.training import build
 from ablate.training.checkpoint_policy import CheckpointPolicy
 
-STOPPING_PATIENCE_S = 5.0
+PATIENCE_AFTER_STOP_S = 5.0
 """Seconds to wait for an MLflow that does not answer, after the user asked to stop."""
 
 
@@ -94,7 +94,7 @@ class Session:
                 self._follow(to_do, len(completed), single=single)
             if self.planned.is_adaptive:
                 self._grow([])  # the last choices may have brought no trial
-            patience_s = PATIENCE_S if self.stop.signal is None else STOPPING_PATIENCE_S
+            patience_s = PATIENCE_S if self.stop.signal is None else PATIENCE_AFTER_STOP_S
         finally:
             undelivered = self.tracker.close(patience_s) if self.tracker else None
         if isinstance(undelivered, UsageError):

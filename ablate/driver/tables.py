@@ -7,13 +7,13 @@ import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from ablate.core import hardware
+from ablate.core.config import Config
 from ablate.core.events import Done, Failed, Outcome
 from ablate.core.levels import Level, show
 from ablate.core.study import Cell, Study, Trial
@@ -25,7 +25,7 @@ from ablate.planning.settings import Settings
 SHOWN_CELLS = 100
 SHOWN_TRIALS = 300
 SHOWN_LARGE = 3
-"""So many rows of a table, or lines, a person may still read; of more the first are shown, and how many there are."""
+"""The most rows or lines that are shown; of more, the first and how many there are."""
 
 Outcomes = Mapping[str, Outcome | None]
 """trial_id -> how its last attempt ended, None for no outcome."""
@@ -36,20 +36,20 @@ def show_plan(
     study: Study,
     outcomes: Outcomes,
     to_do: Sequence[Trial],
-    configs: Mapping[Cell, Mapping[str, Any]],
+    configs: Mapping[Cell, Config],
     coming: Mapping[Cell, int] | None = None,
     notes: Sequence[str] = (),
 ) -> None:
-    """The cells with their trials done, failed and to do, what those cost, then each trial to do by name.
+    """Show the cells with their trials done, failed and to do, what these cost, then each trial to do by name.
 
     Args:
-        console: where.
-        study: with the trials known so far.
-        outcomes: of these.
-        to_do: those that would run.
-        configs: one resolved config a cell.
-        coming: trials of each cell that are known only once results are there, and are to run too.
-        notes: lines that say how those come about.
+        console: where to print.
+        study: the study with the trials known so far.
+        outcomes: the outcomes of these trials.
+        to_do: the trials that would run.
+        configs: one resolved config for each cell.
+        coming: the number of trials of each cell that follow from results, and are to run too.
+        notes: lines that say how these follow.
     """
     coming = coming or {}
     waiting = collections.Counter(trial.cell for trial in to_do)
@@ -74,16 +74,16 @@ def show_plan(
     work_of = {cell: training_multiply_adds(configs[cell]) for cell in total}
     unknown = sum(trials for cell, trials in total.items() if work_of[cell] is None)
     work = sum((work_of[cell] or 0) * trials for cell, trials in total.items())
-    told = f", {work:.2g} multiply-adds of training" if unknown < total.total() else ""
+    effort = f", {work:.2g} multiply-adds of training" if unknown < total.total() else ""
     lacking = f", multiply-adds unknown for {unknown}" if unknown else ""
-    _line(console, f"{total.total()} to do{told}{lacking}{':' if to_do else '.'}")
+    _line(console, f"{total.total()} to do{effort}{lacking}{':' if to_do else '.'}")
     for trial in to_do[:SHOWN_TRIALS]:
         _line(console, f"  {trial.trial_id}  {trial}")
     _more(console, len(to_do) - SHOWN_TRIALS, "trial")
 
 
 def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
-    """Test accuracy of every cell (mean and standard deviation over seeds), then each failure's reason."""
+    """Show the mean and standard deviation over seeds of every cell's test accuracy, then each failure's reason."""
     table = _cells_table(study, "done", "failed", "test accuracy ± sd")
     for cell, trials in itertools.islice(study.cells.items(), SHOWN_CELLS):
         ended = [outcomes[trial.trial_id] for trial in trials]
@@ -116,14 +116,14 @@ def show_tuning(
     chosen: Mapping[Cell, Sequence[tuple[str, Level]]],
     edges: Mapping[Cell, Mapping[str, str]],
 ) -> None:
-    """What each cell's tuning tried, how that ended, and what was chosen.
+    """Show how many configurations each cell's tuning tried, how they ended, and what was chosen.
 
     Args:
-        console: where.
-        study: of the cells.
-        tried: how each configuration of a cell ended.
-        chosen: key and value; a cell without any has none that came through.
-        edges: the chosen keys that lie at an end of what there was to choose from: lowest, or highest.
+        console: where to print.
+        study: the study that the cells are of.
+        tried: the outcomes of each cell's configurations.
+        chosen: the keys and values chosen for each cell; none for a cell in which no configuration succeeded.
+        edges: the chosen keys of each cell that lie at an end of their space -> "lowest" or "highest".
     """
     kinds = list(dict.fromkeys(_kind(end) for ends in tried.values() for end in ends))
     table = _cells_table(study, "tried", *kinds)
@@ -146,11 +146,11 @@ def _kind(end: Outcome | None) -> str:
 
 
 def counts(outcomes: Outcomes) -> str:
-    """How many trials are done, failed, and still to do, in words."""
+    """Return in words how many trials are done, failed, and still to do."""
     done = sum(isinstance(end, Done) for end in outcomes.values())
     failed = sum(isinstance(end, Failed) for end in outcomes.values())
-    told = [f"{done} of {counted(len(outcomes), 'trial')} done"] + [f"{failed} failed"] * bool(failed)
-    return ", ".join(told)
+    parts = [f"{done} of {counted(len(outcomes), 'trial')} done"] + [f"{failed} failed"] * bool(failed)
+    return ", ".join(parts)
 
 
 def _cells_table(study: Study, *columns: str) -> Table:
@@ -166,10 +166,8 @@ def _title(console: Console, study: Study, cells: int, trials: int) -> None:
     _line(console, f"study {study.name}: {counted(cells, 'cell')}, {counted(trials, 'trial')}")
 
 
-def _expected(
-    console: Console, waiting: collections.Counter[Cell], config_of: Mapping[Cell, Mapping[str, Any]]
-) -> None:
-    """One line of hours and disk, and one of the cells that are larger than this machine's memory."""
+def _expected(console: Console, waiting: collections.Counter[Cell], config_of: Mapping[Cell, Config]) -> None:
+    """Show the hours and the disk space to expect, and the cells that are larger than this machine's memory."""
     first = next(iter(config_of.values()))
     settings = Settings.of(first)
     runs, slots = Path(settings.runs).absolute(), settings.dispatch.slots_here

@@ -1,14 +1,13 @@
-"""A finished trial, found by its id: its run directory, or the line that trains it."""
+"""A trained trial by its id: its config and run directory, or the line that trains it."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from ablate.core.config import Config
 from ablate.core.errors import StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.identity import at_current_paths
@@ -20,10 +19,10 @@ from ablate.store import mirror, run_directory
 NETWORKS = {"WideResNet": "wide ResNet", "ImageNetResNet": "ImageNet's ResNet"}
 
 
-def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
-    """The config and the run directory of a trial whose weights are kept there.
+def find_trained(trial_id: str, runs: Path) -> tuple[Config, Path]:
+    """Return the config and the run directory of a trial whose weights are kept there.
 
-    Those of a trial whose run directory is in an object store are fetched when they are first needed.
+    Weights that are in an object store are fetched the first time that they are needed.
 
     Raises:
         UsageError: there is no such trial in `runs`, or it has no weights, or they cannot be fetched.
@@ -32,28 +31,33 @@ def find(trial_id: str, runs: Path) -> tuple[dict[str, Any], Path]:
         raise UsageError(f"runs={runs}: there is no such folder; allowed: the folder of the run directories")
     ids = sorted(path.parent.name for path in runs.glob("*/config.json"))
     if trial_id not in ids:
-        close = difflib.get_close_matches(trial_id, ids) or [one for one in ids if one.startswith(trial_id)][:3]
-        held = f"did you mean {' or '.join(close)}?" if close else f"its {len(ids)} trials are named by their ids"
-        raise UsageError(f"trial={trial_id}: not in {runs}/; {held}")
+        close = (
+            difflib.get_close_matches(trial_id, ids)
+            or [known_id for known_id in ids if known_id.startswith(trial_id)][:3]
+        )
+        hint = f"did you mean {' or '.join(close)}?" if close else f"its {len(ids)} trials are named by their ids"
+        raise UsageError(f"trial={trial_id}: not in {runs}/; {hint}")
     directory = runs / trial_id
     config = at_current_paths(json.loads((directory / "config.json").read_text()))
     if not (directory / run_directory.WEIGHTS).is_file():
         try:
             mirror.bring_weights(directory)
-        except StorageUnavailable as away:
-            raise UsageError(f"trial={trial_id}: its weights are at {mirror.pointer(directory)}: {away}") from away
+        except StorageUnavailable as unavailable:
+            raise UsageError(
+                f"trial={trial_id}: its weights are at {mirror.pointer(directory)}: {unavailable}"
+            ) from unavailable
     if not (directory / run_directory.WEIGHTS).is_file():
         raise UsageError(f"trial={trial_id}: {_without_weights(trial_id, config, runs)}")
     return config, directory
 
 
-def _without_weights(trial_id: str, config: Mapping[str, Any], runs: Path) -> str:
+def _without_weights(trial_id: str, config: Config, runs: Path) -> str:
     elsewhere = mirror.root(runs / trial_id)
     where = {"runs": str(runs)} | ({"storage": elsewhere} if elsewhere else {})
     try:
         again = f"python -m ablate.run {line({**config, **where})}"
-    except UsageError as mistake:
-        again = f"the line that made it ({mistake})"
+    except UsageError as error:
+        again = f"the line that made it ({error})"
     outcome = run_directory.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), runs)
     if isinstance(outcome, Done):
         remove = f"rm -r {shlex.quote(str(runs / trial_id))}"
@@ -65,8 +69,8 @@ def _without_weights(trial_id: str, config: Mapping[str, Any], runs: Path) -> st
     return f"it has not finished, so there are no weights; to finish it: {again}"
 
 
-def words(config: Mapping[str, Any]) -> str:
-    """What a trial's network is, for people."""
+def network_in_words(config: Config) -> str:
+    """Return a line that describes a trial's network to people."""
     kind, arm, trained_on = (config[part]["_target_"].rpartition(".")[2] for part in ("model", "norm", "dataset"))
     values = ", ".join(f"{key}={show(value)}" for key, value in config["norm"].items() if key != "_target_")
     return (

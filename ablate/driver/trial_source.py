@@ -1,4 +1,4 @@
-"""What a study has to run: all of it from the start, or more as results come."""
+"""The trials that a study runs: all of them from the start, or more as results come."""
 
 from __future__ import annotations
 
@@ -15,26 +15,32 @@ from ablate.planning.plan import Plan
 from ablate.store import run_directory
 from ablate.store.run_store import RunStore
 
-TOLD_AT_ONCE = 100
-"""Trials or seeds named in one entry of the metadata: MLflow bounds a tag's length."""
+MOST_PER_ENTRY = 100
+"""Trials or seeds in one entry of the metadata: MLflow limits the length of a tag."""
 
 
 class TrialSource:
-    """The trials of a study, those that are known so far and those that results bring.
+    """Gives the trials of a study: those known from the start, and those that follow from results.
 
-    Whoever runs them hands every event to `follow`, those of trials that were done before too. A context manager.
+    Whoever runs the trials passes every event to `follow`, also the events of trials that were done before. It is a
+    context manager, which closes the tuning's storage.
 
     Args:
         planned: the study's plan.
         store: the run directories.
-        slots: trials that run side by side.
+        slots: the number of trials that run side by side.
+
+    Attributes:
+        trials: trial_id -> every trial known so far.
+        chosen: the values that tuning chose for each cell.
+        without: the cells whose tuning ended without a configuration that succeeded.
     """
 
     def __init__(self, planned: Plan, store: RunStore, slots: float) -> None:
         self.planned, self.store = planned, store
-        self.trials: dict[str, Trial] = {one.trial_id: one for one in planned.study.trials}
+        self.trials: dict[str, Trial] = {trial.trial_id: trial for trial in planned.study.trials}
         self.chosen: dict[Cell, dict[str, Level]] = {}
-        self.without: list[Cell] = []  # cells none of whose configurations came through
+        self.without: list[Cell] = []
         self._seeds = _Seeds(planned) if planned.auto else None
         self._tuner: Any = None
         if planned.tuning:
@@ -54,33 +60,33 @@ class TrialSource:
 
     @property
     def study(self) -> Study:
-        """The study with every trial known so far, its tuning's among them, and what was chosen."""
+        """The study with every trial known so far, those of its tuning included, and what was chosen."""
         trials = list(self.trials.values())
         if self.planned.is_adaptive:
-            place = {cell: place for place, cell in enumerate(self.planned.configs)}
-            trials.sort(key=lambda one: (one.tuning, place[one.cell]))
-        metadata = {**self.planned.study.metadata, **self._told()}
+            position = {cell: position for position, cell in enumerate(self.planned.configs)}
+            trials.sort(key=lambda trial: (trial.tuning, position[trial.cell]))
+        metadata = {**self.planned.study.metadata, **self._metadata()}
         return dataclasses.replace(self.planned.study, trials=trials, metadata=metadata)
 
     @property
     def final(self) -> Study:
-        """The same with the trials alone that margins are made of."""
+        """The study with only the trials that margins are made of."""
         study = self.study
-        return dataclasses.replace(study, trials=[one for one in study.trials if not one.tuning])
+        return dataclasses.replace(study, trials=[trial for trial in study.trials if not trial.tuning])
 
     @property
     def tried(self) -> dict[Cell, list[Trial]]:
         """The trials of each cell's tuning."""
-        found: dict[Cell, list[Trial]] = {one.cell: [] for one in self.planned.tuned}
-        for one in self.trials.values():
-            if one.tuning:
-                found[one.cell].append(one)
-        return found
+        by_cell: dict[Cell, list[Trial]] = {tuned.cell: [] for tuned in self.planned.tuned}
+        for trial in self.trials.values():
+            if trial.tuning:
+                by_cell[trial.cell].append(trial)
+        return by_cell
 
     @property
     def edges(self) -> dict[Cell, dict[str, str]]:
-        """The chosen keys that lie at an end of what there was to choose from: lowest, or highest."""
-        spaces = {one.cell: one.space for one in self.planned.tuned}
+        """The chosen keys that lie at an end of their space -> which end: "lowest" or "highest"."""
+        spaces = {tuned.cell: tuned.space for tuned in self.planned.tuned}
         return {
             cell: {key: side for key, value in values.items() if (side := spaces[cell][key].edge(value))}
             for cell, values in self.chosen.items()
@@ -88,103 +94,104 @@ class TrialSource:
 
     @property
     def total(self) -> tuple[int, bool]:
-        """How many trials there will be, as far as one can tell, and whether there may be more."""
+        """The number of trials to expect, and whether there may be more."""
         planned = self.planned
-        budgets = [planned.tuning.budget(one) for one in planned.tuned] if planned.tuning else []
+        budgets = [planned.tuning.budget(tuned) for tuned in planned.tuned] if planned.tuning else []
         seeds = sum(planned.seeds.values())
-        known = sum(int(one) for one in budgets if one < math.inf) + seeds
-        return max(known, len(self.trials)), bool(planned.auto) or any(one == math.inf for one in budgets)
+        known = sum(int(budget) for budget in budgets if budget < math.inf) + seeds
+        return max(known, len(self.trials)), bool(planned.auto) or any(budget == math.inf for budget in budgets)
 
     def begin(self) -> list[Trial]:
-        """The trials to begin with."""
+        """Return the trials to begin with."""
         if not self._tuner:
             return list(self.trials.values())
-        return self._known([*self._tuner.begin(), *self._winners()])
+        return self._add([*self._tuner.begin(), *self._winners()])
 
     def follow(self, trial: Trial, event: Event) -> list[Trial]:
-        """Take in an event; return the trials that it brings."""
+        """Take in an event, and return the trials that follow from it."""
         if trial.tuning:
             self._tuner.follow(trial, event)
             if run_directory.outcome_of(event) is None:
                 return []
-            return self._known([*self._winners(), *self._tuner.more()])
+            return self._add([*self._winners(), *self._tuner.more()])
         outcome = run_directory.outcome_of(event)
         if self._seeds is None or outcome is None:
             return []
         self._seeds.note(trial, outcome)
-        return self._known(self._more_seeds())
+        return self._add(self._more_seeds())
 
     def is_over(self, trial: Trial, outcome: Outcome | None, retry: str) -> bool:
-        """Whether there is nothing left to run of a trial that ended so."""
+        """Return whether nothing is left to run of a trial that ended so."""
         if trial.tuning and self._tuner.is_over(trial, outcome):
             return True
         return not is_to_do(outcome, retry)
 
-    def _known(self, trials: Iterable[Trial]) -> list[Trial]:
-        """Those that are new, noted."""
-        new = [one for one in trials if one.trial_id not in self.trials]
-        self.trials |= {one.trial_id: one for one in new}
+    def _add(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Add the trials to those known, and return those that are new."""
+        new = [trial for trial in trials if trial.trial_id not in self.trials]
+        self.trials |= {trial.trial_id: trial for trial in new}
         return new
 
     def _winners(self) -> list[Trial]:
-        """The trials of the cells whose tuning has ended since the last call."""
-        found = []
+        """Return the trials of the cells whose tuning has ended since the last call."""
+        trials: list[Trial] = []
         for cell, values in self._tuner.choices():
             if values is None:
                 self.without.append(cell)
                 continue
             self.chosen[cell] = dict(values)
-            found += self.planned.factory.trials(cell, range(self.planned.seeds[cell]), values)
-        return found
+            trials += self.planned.factory.trials(cell, range(self.planned.seeds[cell]), values)
+        return trials
 
     def _more_seeds(self) -> list[Trial]:
         assert self._seeds is not None
-        asked: dict[Cell, set[int]] = {}
-        for one in self.trials.values():
-            if not one.tuning:
-                asked.setdefault(one.cell, set()).add(one.seed)
-        more = self._seeds.more(asked)
+        requested: dict[Cell, set[int]] = {}
+        for trial in self.trials.values():
+            if not trial.tuning:
+                requested.setdefault(trial.cell, set()).add(trial.seed)
+        more = self._seeds.more(requested)
         return [self.planned.factory.trial(cell, seed, self.chosen.get(cell)) for cell, seed in more]
 
-    def _told(self) -> dict[str, Any]:
-        """What a report must know of the trials so far: those tried, what was chosen, what was drawn for each seed."""
+    def _metadata(self) -> dict[str, Any]:
+        """Return what a report must know of the trials so far: those tried, the values chosen, the values drawn."""
         edges, tried, drawn = self.edges, self.tried, self._drawn()
         chosen = {
-            f"chosen.{place}": {
+            f"chosen.{position}": {
                 "cell": dict(cell.levels),
                 "values": self.chosen.get(cell, {}),
                 "edges": edges.get(cell, {}),
             }
-            for place, cell in enumerate(self.planned.configs)
+            for position, cell in enumerate(self.planned.configs)
             if cell in self.chosen or cell in self.without
         }
-        ids = {place: [one.trial_id for one in its] for place, its in enumerate(tried.values())}
+        ids = [[trial.trial_id for trial in trials] for trials in tried.values()]
         parts: dict[str, Any] = {
-            f"tried.{place}.{start}": its[start : start + TOLD_AT_ONCE]
-            for place, its in ids.items()
-            for start in range(0, len(its), TOLD_AT_ONCE)
+            f"tried.{position}.{start}": trial_ids[start : start + MOST_PER_ENTRY]
+            for position, trial_ids in enumerate(ids)
+            for start in range(0, len(trial_ids), MOST_PER_ENTRY)
         }
         parts |= {
-            f"drawn.{start}": dict(drawn[start : start + TOLD_AT_ONCE]) for start in range(0, len(drawn), TOLD_AT_ONCE)
+            f"drawn.{start}": dict(drawn[start : start + MOST_PER_ENTRY])
+            for start in range(0, len(drawn), MOST_PER_ENTRY)
         }
         return chosen | parts
 
     def _drawn(self) -> list[tuple[int, dict[str, Level]]]:
-        """The nuisance factors' values of each seed."""
+        """Return each seed with the values of its nuisance factors, in the order of the seeds."""
         keys = self.planned.factory.drawn
-        by_seed = {one.seed: one.values for one in self.trials.values() if not one.tuning} if keys else {}
+        by_seed = {trial.seed: trial.values for trial in self.trials.values() if not trial.tuning} if keys else {}
         return [(seed, {key: value for key, value in by_seed[seed] if key in keys}) for seed in sorted(by_seed)]
 
 
 def is_to_do(outcome: Outcome | None, retry: str) -> bool:
-    """A failed trial is a result, unless it was only interrupted, or one asks to try again."""
+    """Return whether a trial that ended so is to run. A failure is a result, unless it was only an interruption."""
     if isinstance(outcome, Failed):
         return run_directory.to_go_on(outcome, alone=True) or retry == "failed"
     return outcome is None
 
 
 class _Seeds:
-    """Which pairs of cells are undecided, and get one more seed."""
+    """Decides which pairs of cells get one more seed, because their margin is undecided."""
 
     def __init__(self, planned: Plan) -> None:
         assert planned.auto is not None
@@ -192,14 +199,15 @@ class _Seeds:
         self.acc: dict[Cell, dict[int, float]] = {cell: {} for cell in planned.configs}
 
     def note(self, trial: Trial, outcome: Outcome) -> None:
-        """How a trial ended; one that failed has no accuracy."""
+        """Keep the accuracy of a trial that ended; a failed one has none."""
         acc = outcome.metrics["test_acc"] if isinstance(outcome, Done) else math.nan
         self.acc[trial.cell][trial.seed] = acc
 
-    def more(self, asked: Mapping[Cell, set[int]]) -> list[tuple[Cell, int]]:
-        """The cells and seeds to run next; `asked` are those of each cell that were asked for.
+    def more(self, requested: Mapping[Cell, set[int]]) -> list[tuple[Cell, int]]:
+        """Return the cells and seeds to run next. A pair is tested once none of its trials is running.
 
-        A pair is looked at once nothing of it is running.
+        Args:
+            requested: the seeds of each cell that were requested so far.
         """
         from ablate.stats import sequential
 
@@ -207,17 +215,17 @@ class _Seeds:
         undecided = sequential.undecided(
             rows, first=self.auto.first, last=self.auto.most, within_pp=self.auto.within_pp
         )
-        found: dict[tuple[Cell, int], None] = {}
+        more: dict[tuple[Cell, int], None] = {}
         for pair, is_undecided in zip(self.auto.pairs, undecided, strict=True):
-            first, second = (asked.get(cell, set()) for cell in pair)
+            first, second = (requested.get(cell, set()) for cell in pair)
             both = first & second
             runs = any(seed not in self.acc[cell] for cell in pair for seed in both)
             seed = max(both, default=-1) + 1
             if is_undecided and both and not runs and seed < self.auto.most:
-                found |= {(cell, seed): None for cell in pair if seed not in asked[cell]}
-        return list(found)
+                more |= {(cell, seed): None for cell in pair if seed not in requested[cell]}
+        return list(more)
 
     def _differences(self, pair: Sequence[Cell]) -> list[float]:
-        """In the order of the seeds, in percentage points; NaN where an arm has no accuracy."""
+        """Return the differences of a pair in percentage points, in the order of the seeds; NaN where an arm failed."""
         first, second = (self.acc[cell] for cell in pair)
         return [100 * (first[seed] - second[seed]) for seed in sorted(first.keys() & second.keys())]

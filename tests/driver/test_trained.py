@@ -66,7 +66,7 @@ def keep(trial, runs, run=well, weights=False):
 def test_a_trial_with_weights_is_found_by_its_id(tmp_path):
     trial = make_trial(0)
     keep(trial, tmp_path, weights=True)
-    assert trained.find(trial.trial_id, tmp_path) == (trial.config, tmp_path / trial.trial_id)
+    assert trained.find_trained(trial.trial_id, tmp_path) == (trial.config, tmp_path / trial.trial_id)
 
 
 def test_a_trial_without_weights_is_a_mistake_that_says_how_to_have_them(planned, folder):
@@ -83,13 +83,13 @@ def test_a_trial_without_weights_is_a_mistake_that_says_how_to_have_them(planned
     ):
         keep(trial, runs, run)
         with pytest.raises(UsageError) as mistake:
-            trained.find(trial.trial_id, runs)
+            trained.find_trained(trial.trial_id, runs)
         assert str(mistake.value).startswith(f"trial={trial.trial_id}: {told}{runs}")
     (runs / trial.trial_id / "events.jsonl").unlink()
     with pytest.raises(
         UsageError, match="it has not finished, so there are no weights; to finish it: python -m ablate"
     ):
-        trained.find(trial.trial_id, runs)
+        trained.find_trained(trial.trial_id, runs)
 
 
 def test_a_part_of_ones_own_is_named_where_no_line_can_be_said(planned, tmp_path):
@@ -98,17 +98,17 @@ def test_a_part_of_ones_own_is_named_where_no_line_can_be_said(planned, tmp_path
     config = {**trial.config, "norm": {"_target_": "mine.leaky"}}
     (tmp_path / trial.trial_id / "config.json").write_text(json.dumps(config))
     with pytest.raises(UsageError, match=r"the line that made it \(its norm, mine.leaky, is none of conf/'s\)"):
-        trained.find(trial.trial_id, tmp_path)
+        trained.find_trained(trial.trial_id, tmp_path)
 
 
 def test_an_unknown_id_is_a_mistake_that_names_close_ones_or_how_many_there_are(tmp_path):
     ids = [keep(make_trial(0), tmp_path), keep(make_trial(2), tmp_path, diverges_on_seed_two)]
     with pytest.raises(UsageError, match=f"trial={ids[0][:-1]}: not in .*; did you mean {ids[0]}"):
-        trained.find(ids[0][:-1], tmp_path)
+        trained.find_trained(ids[0][:-1], tmp_path)
     with pytest.raises(UsageError, match=f"trial={ids[1][:4]}: not in .*; did you mean {ids[1]}"):
-        trained.find(ids[1][:4], tmp_path)
+        trained.find_trained(ids[1][:4], tmp_path)
     for unknown in ("zzz", "..", "."):
         with pytest.raises(UsageError, match=r"not in .*; its 2 trials are named by their ids"):
-            trained.find(unknown, tmp_path)
+            trained.find_trained(unknown, tmp_path)
     with pytest.raises(UsageError, match=r"runs=.*nowhere: there is no such folder; allowed: the folder of the run"):
-        trained.find(ids[0], tmp_path / "nowhere")
+        trained.find_trained(ids[0], tmp_path / "nowhere")
