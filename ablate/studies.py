@@ -183,9 +183,9 @@ def show_study(console: Console, stored: manifest.StoredStudy, runs: Path) -> No
 
 
 def cells_of(study: Study) -> tuple[list[str], dict[tuple[str, ...], list[Trial]]]:
-    """The factors of all lines that named the study, and the trials of each combination of their levels.
+    """Return the factors of all lines that named the study, and the trials of each combination of their levels.
 
-    What one line varied, another may have status fixed: a level is then what its trials have in effect.
+    One line may have varied a key that another line fixed. The level is then the value that the trial has.
     """
     factors = list(dict.fromkeys(factor for trial in study.trials for factor, _ in trial.cell.levels))
     cells: dict[tuple[str, ...], list[Trial]] = {}

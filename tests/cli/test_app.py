@@ -11,7 +11,7 @@ from ablate import CONF
 
 REPOSITORY = Path(CONF).parent
 
-MISTAKES = [
+USER_ERRORS = [
     ("norm=bm", "norm=bm: no such option; allowed: bn, bn_fixed, gn, ln, none, srelu"),
     ("-m norm=bm,bn", "norm=bm: no such option; allowed: bn, bn_fixed, gn, ln, none, srelu"),
     ("bits=3", "bits=3: allowed: 1, 2, 4, 8, 32"),
@@ -128,35 +128,35 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "told"), MISTAKES)
-def test_a_mistake_is_one_line_and_exit_status_2_and_starts_nothing(folder, say, line, told):
+@pytest.mark.parametrize(("line", "message"), USER_ERRORS)
+def test_a_user_error_is_one_line_and_exit_status_2_and_starts_nothing(folder, say, line, message):
     (folder / "file.txt").write_text("not a database")
     status, out, err = say("ablate.run", *line.split())
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
     assert "+nonsense" not in err.removeprefix("+nonsense")
     assert [path.name for path in folder.iterdir()] == ["file.txt"]
 
 
-def test_full_errors_are_to_be_had(folder):
-    told = type_line("nonsense=1", folder, HYDRA_FULL_ERROR="1")
-    assert told.returncode == 1
-    assert "Traceback" in told.stderr
+def test_hydra_full_error_shows_the_stack(folder):
+    typed = type_line("nonsense=1", folder, HYDRA_FULL_ERROR="1")
+    assert typed.returncode == 1
+    assert "Traceback" in typed.stderr
 
 
 @pytest.mark.parametrize("line", ["--help", "-m bits=1,32 mode=plan", "norm=bm", "depth=9"])
-def test_what_trains_nothing_imports_no_torch(folder, line):
-    told = type_line(line, folder, PYTHONPROFILEIMPORTTIME="1")
-    imported = {row.rpartition("|")[2].strip() for row in told.stderr.splitlines() if row.startswith("import time")}
+def test_a_command_that_trains_nothing_imports_no_torch(folder, line):
+    typed = type_line(line, folder, PYTHONPROFILEIMPORTTIME="1")
+    imported = {row.rpartition("|")[2].strip() for row in typed.stderr.splitlines() if row.startswith("import time")}
     assert "hydra" in imported
     assert not imported & {"torch", "mlflow", "ray"}
 
 
 def test_help_names_groups_values_and_the_three_lines(folder):
-    told = type_line("--help", folder)
-    assert "norm: bn, bn_fixed, gn, ln, none, srelu" in told.stdout
-    assert "python -m ablate.run -m norm=bn,srelu bits=1,32" in told.stdout
+    typed = type_line("--help", folder)
+    assert "norm: bn, bn_fixed, gn, ln, none, srelu" in typed.stdout
+    assert "python -m ablate.run -m norm=bn,srelu bits=1,32" in typed.stdout
 
 
 def test_cfg_prints_the_config(folder):

@@ -63,8 +63,8 @@ def holds(text, cell, optional=()):
     ],
 )
 def test_an_expression_is_true_where_it_says(text, meant):
-    one = read("where", text, FACTORS)
-    assert [one.holds(cell) for cell in CELLS] == [meant(cell) for cell in CELLS]
+    expression = read("where", text, FACTORS)
+    assert [expression.holds(cell) for cell in CELLS] == [meant(cell) for cell in CELLS]
 
 
 def test_random_expressions_mean_what_python_means():
@@ -80,16 +80,16 @@ def test_random_expressions_mean_what_python_means():
     def expression(deep):
         if not deep:
             return comparison()
-        (ours, python), (more, its) = expression(deep - 1), expression(draws.randrange(deep))
+        (ours, python), (more, more_python) = expression(deep - 1), expression(draws.randrange(deep))
         join = draws.choice(["and", "or"])
         deny = draws.choice(["", "not "])
-        return f"{deny}({ours}) {join} {more}", f"{deny}({python}) {join} {its}"
+        return f"{deny}({ours}) {join} {more}", f"{deny}({python}) {join} {more_python}"
 
     for _ in range(200):
         ours, python = expression(draws.randrange(4))
-        one = read("where", ours, FACTORS)
+        expression = read("where", ours, FACTORS)
         for cell in draws.sample(CELLS, 20):
-            assert one.holds(cell) == eval(python, {}, {"cell": cell}), ours
+            assert expression.holds(cell) == eval(python, {}, {"cell": cell}), ours
 
 
 @pytest.mark.parametrize(
@@ -148,22 +148,22 @@ def test_random_expressions_mean_what_python_means():
     ],
 )
 def test_anything_but_comparisons_and_boolean_operators_is_refused(text):
-    with pytest.raises(UsageError, match="allowed") as told:
+    with pytest.raises(UsageError, match="allowed") as refused:
         read("where", text, FACTORS)
-    assert str(told.value).startswith(f"where={text}: ")
+    assert str(refused.value).startswith(f"where={text}: ")
 
 
 @pytest.mark.parametrize(
     "text", ["", " ", "norm = bn", "norm ==", "(norm == bn", "norm == bn; bits == 1", "a b", "x\0"]
 )
-def test_an_error_of_grammar_tells_the_quoted_form(text):
-    with pytest.raises(UsageError, match="cannot be read") as told:
+def test_an_error_of_grammar_names_the_quoted_form(text):
+    with pytest.raises(UsageError, match="cannot be read") as refused:
         read("where", text, FACTORS)
-    assert "in quotes, for the shell too: 'where=\"norm == bn\"'" in str(told.value)
+    assert "in quotes, for the shell too: 'where=\"norm == bn\"'" in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("norm == bm", "where=norm == bm: norm has no level bm; allowed: bn, srelu, none"),
         ("bm == norm", "where=bm == norm: norm has no level bm; allowed: bn, srelu, none"),
@@ -186,20 +186,20 @@ def test_an_error_of_grammar_tells_the_quoted_form(text):
         ),
     ],
 )
-def test_a_slip_of_the_pen_is_told_with_what_is_allowed(text, told):
+def test_a_misspelt_name_or_level_is_refused_with_what_is_allowed(text, message):
     with pytest.raises(UsageError) as error:
         read("where", text, FACTORS)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize("text", [5, True, ["norm"], {"norm": "bn"}, 0.5])
-def test_what_is_no_text_is_refused_with_the_quoted_form(text):
+def test_a_value_that_is_no_text_is_refused_with_the_quoted_form(text):
     with pytest.raises(UsageError, match="allowed: an expression in quotes, for the shell too: 'where="):
         read("where", text, FACTORS)
 
 
 @pytest.mark.parametrize("text", ["(" * 500 + "norm == bn" + ")" * 500, "not " * 20_000 + "norm == bn"])
-def test_what_is_nested_too_deep_is_one_line(text):
+def test_an_expression_nested_too_deep_is_refused_in_one_line(text):
     with pytest.raises(UsageError, match="allowed: comparisons"):
         read("where", text, FACTORS)
 

@@ -59,7 +59,7 @@ ARM = "processor : 0\nFeatures\t: fp asimd bf16\n"
         ("", ("fp32", "bf16"), True),
     ],
 )
-def test_a_cpus_precisions_follow_from_its_flags_and_slow_ones_are_warned_of(cpu, info, allowed, slow):
+def test_a_cpus_precisions_follow_from_its_flags_and_slow_ones_give_a_warning(cpu, info, allowed, slow):
     cpu(info)
     assert hardware.precisions("cpu") == allowed
     for precision in allowed:
@@ -88,7 +88,7 @@ def test_the_oldest_gpu_decides_on_the_precisions(gpus):
 @pytest.mark.parametrize(
     ("kind", "compiler", "variable"), [("cpu", r"a C\+\+ compiler", "CXX"), ("cuda", "a C compiler", "CC")]
 )
-def test_to_compile_needs_a_compiler_and_says_how_to_get_one(monkeypatch, tmp_path, kind, compiler, variable):
+def test_compiling_without_a_compiler_is_refused_with_how_to_get_one(monkeypatch, tmp_path, kind, compiler, variable):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(variable, raising=False)
     compiling = {**RECIPE, "compile": True}
@@ -106,7 +106,7 @@ def test_to_compile_needs_a_compiler_and_says_how_to_get_one(monkeypatch, tmp_pa
     assert hardware.check_recipe(compiling, kind) is None
 
 
-def test_what_is_compiled_needs_a_folder_that_can_be_written(monkeypatch, tmp_path):
+def test_the_folder_of_compiled_code_must_be_writable(monkeypatch, tmp_path):
     compiling = {**RECIPE, "compile": True}
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "new" / "folder"))

@@ -98,7 +98,7 @@ def test_a_true_is_not_a_one():
 def test_a_study_groups_its_trials_by_cell():
     trials = [make_trial(seed, bits=bits) for bits in (1, 32) for seed in (0, 1)]
     study = Study("s", {"bits": [1, 32]}, trials)
-    assert {cell: [t.seed for t in found] for cell, found in study.cells.items()} == {
+    assert {cell: [t.seed for t in trials] for cell, trials in study.cells.items()} == {
         Cell((("bits", 1),)): [0, 1],
         Cell((("bits", 32),)): [0, 1],
     }

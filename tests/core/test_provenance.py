@@ -18,7 +18,7 @@ def nobody(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def test_one_is_who_sent_the_study_or_mlflows_user_or_this_machines(monkeypatch):
+def test_the_name_is_the_submitters_or_mlflows_users_or_this_machines(monkeypatch):
     assert provenance.name() == getpass.getuser()
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "mia")
     assert provenance.name() == "mia"
@@ -55,15 +55,17 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as made:
-        thread = threading.Thread(target=made.serve_forever)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as served:
+        thread = threading.Thread(target=served.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{made.server_port}"
-        made.shutdown()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
         thread.join()
 
 
-def test_a_server_with_logins_tells_a_missing_password_from_a_wrong_one_and_takes_the_right_one(server, monkeypatch):
+def test_a_server_with_logins_distinguishes_a_missing_password_from_a_wrong_one_and_accepts_the_right_one(
+    server, monkeypatch
+):
     with pytest.raises(
         UsageError, match="it wants a user and a password, and there are none; allowed: MLFLOW_TRACKING"
     ):

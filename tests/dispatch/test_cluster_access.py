@@ -24,7 +24,7 @@ class Head:
             def GetAllNodeInfo(self, request, context):
                 if token and dict(context.invocation_metadata()).get("authorization") != f"Bearer {token}":
                     context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
-                nodes = [gcs_pb2.GcsNodeInfo(node_manager_address=one, state=0) for one in machines]
+                nodes = [gcs_pb2.GcsNodeInfo(node_manager_address=address, state=0) for address in machines]
                 return messages.GetAllNodeInfoReply(node_info_list=nodes)
 
         self.server = grpc.server(futures.ThreadPoolExecutor(2))
@@ -35,9 +35,9 @@ class Head:
 
 @pytest.fixture
 def head():
-    made = Head(TOKEN)
-    yield made
-    made.server.stop(None).wait()
+    started = Head(TOKEN)
+    yield started
+    started.server.stop(None).wait()
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def nobody(monkeypatch, tmp_path):
     monkeypatch.setattr(ray_private, "CURRENT_CLUSTER", tmp_path / "ray_current_cluster")
 
 
-def test_the_right_token_is_let_in_from_each_of_its_three_places(head, tmp_path, monkeypatch):
+def test_the_right_token_is_accepted_from_each_of_its_three_sources(head, tmp_path, monkeypatch):
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text(TOKEN)
     assert cluster_access.check(head.address) == head.address
@@ -62,7 +62,7 @@ def test_the_right_token_is_let_in_from_each_of_its_three_places(head, tmp_path,
     assert cluster_access.check(head.address) == head.address
 
 
-def test_a_wrong_token_is_told_from_a_missing_one_and_neither_is_shown(head, monkeypatch):
+def test_a_wrong_token_and_a_missing_one_have_messages_of_their_own_and_neither_token_is_shown(head, monkeypatch):
     with pytest.raises(UsageError, match="the cluster wants a token, and there is none"):
         cluster_access.check(head.address)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
@@ -71,7 +71,7 @@ def test_a_wrong_token_is_told_from_a_missing_one_and_neither_is_shown(head, mon
     assert "000" not in str(refused.value)
 
 
-def test_a_cluster_without_tokens_lets_everyone_in():
+def test_a_cluster_without_tokens_accepts_everyone():
     open_head = Head(None)
     try:
         assert cluster_access.check(open_head.address) == open_head.address
@@ -79,7 +79,7 @@ def test_a_cluster_without_tokens_lets_everyone_in():
         open_head.server.stop(None).wait()
 
 
-def test_a_machine_that_has_not_joined_is_told_how_to():
+def test_a_machine_that_has_not_joined_is_refused_with_how_to_join():
     elsewhere = Head(None, machines=("192.0.2.7",))
     try:
         with pytest.raises(UsageError, match="this machine does not belong to the cluster; allowed: ray start --add"):
@@ -88,7 +88,7 @@ def test_a_machine_that_has_not_joined_is_told_how_to():
         elsewhere.server.stop(None).wait()
 
 
-def test_nobody_there_is_told_from_somebody_else_there():
+def test_no_server_and_a_server_that_is_no_ray_have_messages_of_their_own():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.MonkeyPatch.context() as patch:
@@ -100,7 +100,7 @@ def test_nobody_there_is_told_from_somebody_else_there():
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("ray://head:10001", "dispatch.address=ray://head:10001: Ray Client does not stream the events of trials; "),
         ("head", "dispatch.address=head: allowed: auto, or HOST:PORT"),
@@ -108,10 +108,10 @@ def test_nobody_there_is_told_from_somebody_else_there():
         ("auto", "dispatch.address=auto: no Ray runs on this machine; allowed: ray start "),
     ],
 )
-def test_what_is_no_address_is_told_what_is(address, told):
+def test_a_malformed_address_is_refused_with_what_is_allowed(address, message):
     with pytest.raises(UsageError) as refused:
         cluster_access.resolve(address)
-    assert str(refused.value).startswith(told)
+    assert str(refused.value).startswith(message)
 
 
 def test_auto_is_the_cluster_that_this_machine_belongs_to(monkeypatch):

@@ -9,7 +9,7 @@ from ablate.core.errors import UsageError
 from ablate.dispatch import code_bundle
 
 
-def test_what_travels_plans_a_study_with_a_part_of_ones_own_on_a_machine_without_the_checkout(folder, tmp_path):
+def test_what_is_sent_plans_a_study_with_a_part_of_ones_own_on_a_machine_without_the_checkout(folder, tmp_path):
     (folder / "my_arms.py").write_text("from ablate.networks.norm import none as plain\n")
     (folder / "mine" / "norm").mkdir(parents=True)
     (folder / "mine" / "norm" / "plain.yaml").write_text("_target_: my_arms.plain\ntemperature: 5\n")
@@ -27,7 +27,7 @@ def test_what_travels_plans_a_study_with_a_part_of_ones_own_on_a_machine_without
     assert "2 cells" in done.stdout
 
 
-def test_neither_runs_nor_data_nor_environments_nor_hidden_files_nor_secrets_travel(folder, tmp_path):
+def test_neither_runs_nor_data_nor_environments_nor_hidden_files_nor_secrets_are_sent(folder, tmp_path):
     kept = ["a.py", "parts/b.py", "mine/model/c.yaml"]
     left = [
         "runs/t1/x.py",
@@ -52,7 +52,7 @@ def test_neither_runs_nor_data_nor_environments_nor_hidden_files_nor_secrets_tra
         assert not (target / name).exists(), name
 
 
-def test_too_much_to_send_is_told(folder, tmp_path, monkeypatch):
+def test_too_much_to_send_is_refused(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(code_bundle, "MOST_BYTES", 10)
     (folder / "large.yaml").write_text("x: 12345678901\n")
     (tmp_path / "there").mkdir()

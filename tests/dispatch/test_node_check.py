@@ -13,21 +13,21 @@ from tests.tasks.test_image_classification import RECIPE
 RECIPES = [{**RECIPE, "precision": "fp32", "compile": False}]
 
 
-def asked(runs=None, mark="mark", reads=(), recipes=RECIPES):
+def question(runs=None, mark="mark", reads=(), recipes=RECIPES):
     return node_check.Question(runs, mark, recipes, reads, on_gpu=False)
 
 
-def says(mistake):
-    raise UsageError(mistake)
+def refuses(message):
+    raise UsageError(message)
 
 
-def test_a_node_like_this_one_is_taken(tmp_path):
+def test_a_node_like_this_one_is_accepted(tmp_path):
     (tmp_path / "mark").touch()
-    node_check.refuse({"10.0.0.1": node_check.answer(asked(tmp_path))})
+    node_check.refuse({"10.0.0.1": node_check.answer(question(tmp_path))})
 
 
 def test_a_node_with_another_version_is_named_with_both():
-    answer = node_check.answer(asked())
+    answer = node_check.answer(question())
     other = node_check.Answer(answer.host, {**answer.versions, "torch": "1.0"}, (), None, ())
     with pytest.raises(UsageError, match=r"torch 1.0 on node 10.0.0.2, .* here; allowed: the same on every machine"):
         node_check.refuse({"10.0.0.1": answer, "10.0.0.2": other})
@@ -35,14 +35,14 @@ def test_a_node_with_another_version_is_named_with_both():
 
 def test_a_node_that_does_not_see_the_runs_folder_is_named(tmp_path):
     with pytest.raises(UsageError, match="not the folder of that name on the driver"):
-        node_check.refuse({"10.0.0.1": node_check.answer(asked(tmp_path))})
+        node_check.refuse({"10.0.0.1": node_check.answer(question(tmp_path))})
 
 
-def test_a_node_that_cannot_read_the_data_or_compute_so_is_named():
-    unread = node_check.answer(asked(reads=[functools.partial(says, "dataset.root=x: not there")]))
+def test_a_node_that_cannot_read_the_data_or_lacks_a_precision_is_named():
+    unread = node_check.answer(question(reads=[functools.partial(refuses, "dataset.root=x: not there")]))
     with pytest.raises(UsageError, match=r"on node a: dataset.root=x: not there"):
         node_check.refuse({"a": unread})
-    unable = node_check.answer(asked(recipes=[{**RECIPES[0], "precision": "tf32"}]))
+    unable = node_check.answer(question(recipes=[{**RECIPES[0], "precision": "tf32"}]))
     with pytest.raises(UsageError, match=r"on node a: recipe.precision=tf32"):
         node_check.refuse({"a": unable})
 
@@ -71,7 +71,7 @@ def test_a_slot_larger_than_every_machine_is_refused_and_one_larger_than_some_is
         Machines([Machine(8, 0, 8e9, None), Machine(2, 1, 8e9, None)]).resolve(Slot(8, 1))
 
 
-def test_a_cluster_that_grows_from_nothing_is_asked_for_a_slot():
+def test_a_cluster_that_has_no_nodes_yet_gives_a_request_for_the_slot():
     assert Machines([]).resolve(Slot(64, 8)) == Slot(64, 8)
     assert Machines([]).slots(Slot(64, 8)) == 1
     assert Machines([]).share(Slot(64, 8), 10) == Machines([]).whole(Slot(64, 8)) == {"num_cpus": 64, "num_gpus": 8}

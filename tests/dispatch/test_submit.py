@@ -27,18 +27,18 @@ class Client:
     def get_job_info(self, job_id):
         self.looks += 1
         status = self.ends if self.looks > 3 or self.stopped else "RUNNING"
-        one = self.sent[job_id]
+        sent = self.sent[job_id]
         return SimpleNamespace(
             submission_id=job_id,
-            metadata=one["metadata"],
+            metadata=sent["metadata"],
             status=status,
-            entrypoint=one["entrypoint"],
+            entrypoint=sent["entrypoint"],
             start_time=1000.0 * (1 + list(self.sent).index(job_id)),
             end_time=None,
         )
 
     def list_jobs(self):
-        return [self.get_job_info(one) for one in self.sent]
+        return [self.get_job_info(job_id) for job_id in self.sent]
 
     def get_job_logs(self, job_id):
         rays_own = "2026-11-27 03:20:04,179\tINFO job_manager.py:581 -- Runtime env\nRunning entrypoint for job x\n"
@@ -54,20 +54,20 @@ class Client:
 
 @pytest.fixture
 def client(monkeypatch, folder):
-    made = Client()
-    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", lambda address: made)
+    client = Client()
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", lambda address: client)
     monkeypatch.setattr(jobs, "SECONDS_BETWEEN_LOOKS", 0)
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", ADDRESS)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
-    return made
+    return client
 
 
 def type_line(monkeypatch, capsys, line):
     monkeypatch.setattr(sys, "argv", ["ablate.submit", *line.split()])
     with pytest.raises(SystemExit) as ended:
         submit.main()
-    told = capsys.readouterr()
-    return ended.value.code, told.out, told.err
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
 
 
 def test_a_line_is_sent_as_typed_with_the_cluster_and_the_server_as_defaults(client, monkeypatch, capsys):
@@ -98,7 +98,7 @@ def test_without_a_server_one_must_say_where_it_is_tracked(client, monkeypatch, 
     assert type_line(monkeypatch, capsys, f"{LINE} track=off")[0] == 0
 
 
-def test_what_is_refused_there_is_told_here(client, monkeypatch, capsys):
+def test_what_the_cluster_refuses_is_printed_here(client, monkeypatch, capsys):
     client.text, client.ends = "track.uri=http://x: it refused user mia\n", "FAILED"
     client.looks = 3
     status, out, _ = type_line(monkeypatch, capsys, LINE)
@@ -107,7 +107,7 @@ def test_what_is_refused_there_is_told_here(client, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("-m norm=bn", "runs=runs: read by the cluster's head, in a folder that comes and goes"),
         ("norm=bn runs=/r", "a study is sent; allowed: with -m"),
@@ -121,10 +121,10 @@ def test_what_is_refused_there_is_told_here(client, monkeypatch, capsys):
         ("-m norm=bn runs=/r dispatch.jobs=head:8265", "dispatch.jobs=head:8265: allowed: http://HOST:8265"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_sent(client, monkeypatch, capsys, line, told):
+def test_a_user_error_is_refused_before_anything_is_sent(client, monkeypatch, capsys, line, message):
     status, out, err = type_line(monkeypatch, capsys, line)
     assert (status, out, client.sent) == (2, "", {})
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
 
 
@@ -145,7 +145,7 @@ def test_studies_that_were_sent_are_listed_followed_and_stopped(client, say):
     assert (status, err) == (2, f"stop=nobody: not sent to {ADDRESS}; allowed: two, one\n")
 
 
-def test_a_job_that_failed_fails_who_follows_it(client, say):
+def test_following_a_job_that_failed_fails(client, say):
     client.ends = "FAILED"
     Jobs(ADDRESS, "jobs").send(["-m", "norm=bn"], "one")
     client.looks = 9
@@ -153,22 +153,22 @@ def test_a_job_that_failed_fails_who_follows_it(client, say):
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "message"),
     [
         (ConnectionError("refused"), "jobs=http://head:8265: no Ray answers there"),
         (RuntimeError("Request failed with status code 401: Unauthorized"), "refused the token|wants a token"),
         (RuntimeError("Request failed with status code 404"), "something answers there, but no Ray"),
     ],
 )
-def test_a_cluster_that_does_not_let_one_in_says_why(monkeypatch, raised, told):
+def test_a_cluster_that_refuses_access_says_why(monkeypatch, raised, message):
     def fails(address):
         raise raised
 
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", fails)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         Jobs(ADDRESS, "jobs")
 
 
-def test_what_was_stopped_is_over_and_what_waits_is_not():
+def test_a_stopped_job_is_over_and_a_waiting_one_is_not():
     assert Job("id", "study", "mia", "line", "stopped", 1.0, None).is_over
     assert not Job("id", "study", "mia", "line", "waiting", None, None).is_over

@@ -18,7 +18,7 @@ def test_the_interval_covers_95_percent(n):
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
-def test_among_12_cells_without_a_margin_holms_first_step_finds_one_in_5_percent(n):
+def test_among_12_cells_without_a_margin_holms_first_step_shows_a_margin_in_5_percent(n):
     p_values = t_tests(np.random.default_rng(n).normal(0.0, 0.8, (STUDIES, 12, n)))
     assert 0.035 <= np.mean(p_values.min(-1) < 0.05 / 12) <= 0.065
 

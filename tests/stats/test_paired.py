@@ -23,28 +23,28 @@ from ablate.stats.power import more_seeds
 
 def test_a_margin_by_hand():
     """Differences 2, 1 and 3 points: mean 2, sd 1, and t(2) = 4.3027 gives 2 ± 4.3027 / sqrt(3)."""
-    found = margin([0.99, 0.98, 0.97], [0.97, 0.97, 0.94])
-    assert (found.n, found.mean_pp, found.sd_pp) == (3, pytest.approx(2), pytest.approx(1))
-    assert (found.low_pp, found.high_pp) == (pytest.approx(-0.48414, abs=1e-4), pytest.approx(4.48414, abs=1e-4))
+    result = margin([0.99, 0.98, 0.97], [0.97, 0.97, 0.94])
+    assert (result.n, result.mean_pp, result.sd_pp) == (3, pytest.approx(2), pytest.approx(1))
+    assert (result.low_pp, result.high_pp) == (pytest.approx(-0.48414, abs=1e-4), pytest.approx(4.48414, abs=1e-4))
 
 
 def test_the_interval_is_the_paired_t_tests():
     rng = np.random.default_rng(0)
     first, second = rng.uniform(0.8, 1, 7), rng.uniform(0.8, 1, 7)
     expected = stats.ttest_rel(100 * first, 100 * second).confidence_interval(0.95)
-    found = margin(first, second)
-    assert (found.low_pp, found.high_pp) == pytest.approx((expected.low, expected.high))
+    result = margin(first, second)
+    assert (result.low_pp, result.high_pp) == pytest.approx((expected.low, expected.high))
 
 
 def test_pairing_takes_out_what_a_seed_does_to_both_arms():
     by_seed = np.array([0.80, 0.90, 0.95])
-    found = margin(by_seed + 0.01 + np.array([0, 0.001, -0.001]), by_seed)
-    assert found.high_pp - found.low_pp < 1
+    result = margin(by_seed + 0.01 + np.array([0, 0.001, -0.001]), by_seed)
+    assert result.high_pp - result.low_pp < 1
 
 
 def test_one_seed_gives_an_estimate_and_no_interval():
-    found = margin([0.9], [0.8])
-    assert (found.n, found.mean_pp, found.sd_pp, found.low_pp, found.high_pp) == (
+    result = margin([0.9], [0.8])
+    assert (result.n, result.mean_pp, result.sd_pp, result.low_pp, result.high_pp) == (
         1,
         pytest.approx(10),
         None,
@@ -54,8 +54,8 @@ def test_one_seed_gives_an_estimate_and_no_interval():
 
 
 def test_identical_differences_give_no_interval():
-    found = margin([0.98, 0.97, 0.96], [0.97, 0.96, 0.95])
-    assert (found.mean_pp, found.sd_pp, found.low_pp) == (pytest.approx(1), 0, None)
+    result = margin([0.98, 0.97, 0.96], [0.97, 0.96, 0.95])
+    assert (result.mean_pp, result.sd_pp, result.low_pp) == (pytest.approx(1), 0, None)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_arms_that_are_no_pairs_of_accuracies_are_refused(first, second):
 
 
 def test_identical_differences_that_binary_cannot_write_give_no_interval_either():
-    found = margin([0.901, 0.801, 0.701], [0.9, 0.8, 0.7])
-    assert (found.mean_pp, found.sd_pp, found.low_pp) == (pytest.approx(0.1), 0, None)
+    result = margin([0.901, 0.801, 0.701], [0.9, 0.8, 0.7])
+    assert (result.mean_pp, result.sd_pp, result.low_pp) == (pytest.approx(0.1), 0, None)
 
 
 def test_p_values_agree_with_scipys_paired_t():
@@ -129,18 +129,18 @@ def test_equivalence_is_statsmodels_two_one_sided_paired_tests():
         first, second = rng.normal(90, 0.3, n), rng.normal(90, 0.3, n)
         expected = ttost_paired(first, second, -0.5, 0.5)[0]
         assert equivalence_tests(first - second, 0.5) == pytest.approx(expected)
-        found = margin(first / 100, second / 100, equivalence_pp=0.5)
-        assert found.p_equivalence == pytest.approx(expected, rel=1e-6)
-        assert found.p_difference == pytest.approx(stats.ttest_rel(first, second).pvalue, rel=1e-6)
+        result = margin(first / 100, second / 100, equivalence_pp=0.5)
+        assert result.p_equivalence == pytest.approx(expected, rel=1e-6)
+        assert result.p_difference == pytest.approx(stats.ttest_rel(first, second).pvalue, rel=1e-6)
 
 
 def test_an_equivalence_by_hand():
     """Differences 0.1, -0.1 and 0: mean 0, standard error 0.1 / sqrt(3), so t is 0.5 sqrt(3) / 0.1 = 8.66."""
-    found = margin([0.901, 0.899, 0.9], [0.9, 0.9, 0.9], equivalence_pp=0.5)
-    assert found.p_equivalence == pytest.approx(stats.t.sf(8.6603, 2), rel=1e-3)
+    result = margin([0.901, 0.899, 0.9], [0.9, 0.9, 0.9], equivalence_pp=0.5)
+    assert result.p_equivalence == pytest.approx(stats.t.sf(8.6603, 2), rel=1e-3)
 
 
-def test_many_cells_at_once_are_each_cell_alone():
+def test_many_cells_at_once_give_what_each_cell_gives_alone():
     values = np.random.default_rng(5).normal(0.3, 0.5, (4, 6, 5))
     low, high = t_intervals(values)
     assert (low[2, 3], high[2, 3]) == pytest.approx(t_interval(values[2, 3]))
@@ -148,14 +148,14 @@ def test_many_cells_at_once_are_each_cell_alone():
 
 
 def test_identical_differences_take_their_spread_from_the_test_set():
-    found = margin([0.95, 0.94, 0.93], [0.94, 0.93, 0.92], test_set=TestSet(0.2, 900))
+    result = margin([0.95, 0.94, 0.93], [0.94, 0.93, 0.92], test_set=TestSet(0.2, 900))
     half = stats.t.isf(0.025, 2) * 0.2
-    assert (found.sd_pp, found.identical) == (0, True)
-    assert (found.low_pp, found.high_pp) == pytest.approx((1 - half, 1 + half))
-    assert found.p_difference == pytest.approx(2 * stats.t.sf(1 / 0.2, 2))
+    assert (result.sd_pp, result.identical) == (0, True)
+    assert (result.low_pp, result.high_pp) == pytest.approx((1 - half, 1 + half))
+    assert result.p_difference == pytest.approx(2 * stats.t.sf(1 / 0.2, 2))
 
 
-def test_a_known_test_set_does_not_change_an_interval_from_seeds():
+def test_a_known_test_set_leaves_an_interval_from_seeds_unchanged():
     first, second = [0.95, 0.97, 0.96], [0.94, 0.95, 0.93]
     assert margin(first, second).low_pp == margin(first, second, test_set=TestSet(5.0, 20)).low_pp
 
@@ -167,9 +167,9 @@ def test_the_test_sets_error_is_what_a_paired_bootstrap_over_its_items_gives():
     second = [rng.uniform(size=2000) > 0.4 * hard for _ in range(3)]
     by_item = np.mean(first, axis=0) - np.mean(second, axis=0)
     bootstrap = np.std(100 * by_item[rng.integers(0, 2000, (4000, 2000))].mean(axis=1))
-    found = error_of_test_set(first, second)
-    assert found.items == 2000
-    assert found.se_pp == pytest.approx(bootstrap, rel=0.05)
+    error = error_of_test_set(first, second)
+    assert error.items == 2000
+    assert error.se_pp == pytest.approx(bootstrap, rel=0.05)
 
 
 def test_the_test_sets_error_of_one_seed_by_hand():

@@ -23,9 +23,9 @@ def rows(seed: int, *shape: int, mean_pp: float = 0.0, sd_pp: float = 0.4) -> np
     return np.random.default_rng(seed).normal(mean_pp, sd_pp, shape)
 
 
-def by_seeds(values: np.ndarray, found) -> np.ndarray:
-    """What is found with 3 seeds, with 4, and so on, along a new last axis."""
-    return np.stack([found(values[..., :n]) for n in range(3, values.shape[-1] + 1)], axis=-1)
+def by_seeds(values: np.ndarray, function) -> np.ndarray:
+    """The function's results with 3 seeds, with 4, and so on, along a new last axis."""
+    return np.stack([function(values[..., :n]) for n in range(3, values.shape[-1] + 1)], axis=-1)
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 50])
@@ -68,9 +68,9 @@ def test_more_evidence_gives_a_smaller_p_value(last):
     """Rows whose t statistic at the first look grows, all later seeds missing."""
     t = np.append(np.linspace(0.01, 20, 400), np.logspace(1.4, 7, 400))
     base = np.array([-1.0, 0.0, 1.0])
-    found = difference_p(t[:, None] / 3**0.5 + base, last)
-    assert (np.diff(found) <= 0).all()
-    assert found[-1] < 1e-6
+    p_values = difference_p(t[:, None] / 3**0.5 + base, last)
+    assert (np.diff(p_values) <= 0).all()
+    assert p_values[-1] < 1e-6
 
 
 RULES = {
@@ -82,7 +82,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_it_holds_whenever_one_stops(rule):
+def test_the_level_holds_at_whatever_look_a_row_stops(rule):
     values = rows(5, 40_000, LAST)
     p = by_seeds(values, lambda v: difference_p(v, LAST))
     stops = RULES[rule](p, values)
@@ -100,8 +100,8 @@ def test_fixed_tests_at_each_look_would_not_hold():
 
 def test_p_values_never_rise_and_intervals_never_widen():
     values = rows(7, 500, LAST, mean_pp=0.2)
-    for found in (lambda v: difference_p(v, LAST), lambda v: equivalence_p(v, 0.5, LAST)):
-        assert (np.diff(by_seeds(values, found)) <= 0).all()
+    for p_value in (lambda v: difference_p(v, LAST), lambda v: equivalence_p(v, 0.5, LAST)):
+        assert (np.diff(by_seeds(values, p_value)) <= 0).all()
     assert (np.diff(by_seeds(values, lambda v: interval(v, LAST)[0])) >= 0).mean() > 0.999
     assert (np.diff(by_seeds(values, lambda v: np.subtract(*interval(v, LAST)[::-1]))) <= 1e-12).all()
 
@@ -122,7 +122,7 @@ def test_the_interval_holds_the_margin_at_all_looks_together():
     assert np.mean((low <= 1) & (high >= 1)) == pytest.approx(0.95, abs=0.005)
 
 
-def test_an_empty_interval_is_the_last_that_was_not():
+def test_where_every_mean_is_rejected_the_interval_is_the_last_that_was_not_empty():
     """Three seeds near 5 and nine far away: no mean goes with all looks."""
     values = np.array([5.0, 5.0001, 5.0002, *([-3.0, -3.001, -2.999] * 3)])
     assert interval(values, LAST) == interval(values[:3], LAST)
@@ -135,8 +135,8 @@ def test_equivalence_is_both_sides_each_at_the_look_that_shows_it_best():
     for values in rows(12, 20, LAST, mean_pp=0.15):
         sides = [_highest_score((side * values + 0.5)[None])[0] for side in (1, -1)]
         by_hand = np.mean(null >= min(sides))
-        found = equivalence_p(values, 0.5, LAST)
-        assert found == pytest.approx(by_hand, rel=0.1, abs=0.002)
+        p_values = equivalence_p(values, 0.5, LAST)
+        assert p_values == pytest.approx(by_hand, rel=0.1, abs=0.002)
 
 
 def _highest_score(values: np.ndarray) -> np.ndarray:
@@ -147,7 +147,7 @@ def _highest_score(values: np.ndarray) -> np.ndarray:
     return np.max(looks, axis=0)
 
 
-def test_seeds_that_failed_are_passed_over():
+def test_seeds_that_failed_are_left_out():
     with_gaps = [0.9, NAN, 1.1, 1.0, NAN, 0.8, NAN]
     assert difference_p(with_gaps, LAST) == difference_p([0.9, 1.1, 1.0, 0.8], LAST)
     assert equivalence_p(with_gaps, 2, LAST) == equivalence_p([0.9, 1.1, 1.0, 0.8], 2, LAST)
@@ -160,7 +160,7 @@ def test_too_few_seeds_and_identical_ones_are_no_evidence(values):
     assert np.isnan(interval(values, LAST)).all()
 
 
-def test_identical_seeds_at_first_are_only_a_look_less():
+def test_identical_seeds_at_first_only_cost_a_look():
     """What 0.98 - 0.96 leaves behind in binary is no spread either."""
     same = [0.1 + 0.2, 0.3, 0.3]
     assert difference_p(same, LAST) == 1
@@ -174,7 +174,7 @@ def test_large_means_do_not_swamp_the_spread():
     assert moved == pytest.approx(np.array(interval(values, LAST)), abs=1e-4)
 
 
-def test_leading_axes_are_each_row_alone():
+def test_rows_along_leading_axes_give_what_each_row_gives_alone():
     values = rows(13, 2, 3, 7)
     values[1, 2, 4:] = NAN
     assert difference_p(values, LAST)[1, 2] == difference_p(values[1, 2, :4], LAST)
@@ -202,7 +202,7 @@ def test_rows_without_enough_seeds_get_more_unless_they_have_had_the_most():
     assert undecided([OPEN, CLEAR], 3, 0.5) == [False, False]
 
 
-def test_a_row_is_held_against_all_rows_of_its_study():
+def test_a_rows_level_is_adjusted_for_all_rows_of_its_study():
     """A p value of 0.04: decided by itself, not among four."""
     row = [1.1, 1.3, 0.8, 1.0]
     assert 0.0125 < difference_p(row, 20) < 0.05
@@ -216,7 +216,7 @@ def test_a_row_waiting_for_its_first_seeds_counts_among_the_others():
     assert undecided([row, [], [], []], 20, 0.5) == [True] * 4
 
 
-def test_seed_by_seed_it_goes_as_played():
+def test_seed_by_seed_it_goes_as_play_simulates():
     values = rows(14, 5, 3, 8, mean_pp=0.3)
     differs, equivalent, seeds = play(values, 0.5)
     for study, expected in zip(values, seeds, strict=True):
@@ -253,8 +253,8 @@ def test_holm_is_statsmodels():
     from statsmodels.stats.multitest import multipletests
 
     p_values = np.random.default_rng(17).uniform(0, 0.2, (4, 9))
-    for found, row in zip(holms(p_values), p_values, strict=True):
-        assert found == pytest.approx(multipletests(row, method="holm")[1])
+    for adjusted, row in zip(holms(p_values), p_values, strict=True):
+        assert adjusted == pytest.approx(multipletests(row, method="holm")[1])
     np.testing.assert_allclose(holms([0.01, NAN, 0.04]), [0.02, NAN, 0.04])
 
 
