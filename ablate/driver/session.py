@@ -1,4 +1,4 @@
-"""One driver's work at a study: what its agenda asks for is run, tracked and shown, as results come."""
+"""One driver's work on a study: the trials that its source gives are run, tracked and shown as results come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of a study for a person: what would run (mode=plan), and how it ended."""
+"""The tables of a study for people: what would run (mode=plan), and how it ended."""
 
 from __future__ import annotations
 

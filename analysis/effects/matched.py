@@ -178,15 +178,10 @@ def margin_row(
         return unpaired
     first, second = ([done[seed] for seed in seeds] for done in by_seed)
     first_accs, second_accs = [trial.acc for trial in first], [trial.acc for trial in second]
+    test_set = _test_set(first, second, right)
     return replace(
         unpaired,
-        margin=margin(
-            first_accs,
-            second_accs,
-            equivalence_pp=equivalence_pp,
-            test_set=_test_set(first, second, right),
-            most_seeds=most_seeds,
-        ),
+        margin=margin(first_accs, second_accs, equivalence_pp=equivalence_pp, test_set=test_set, most_seeds=most_seeds),
         first_acc=float(np.mean(first_accs)),
         second_acc=float(np.mean(second_accs)),
         first_runs=[trial.run_id for trial in first],

@@ -1,0 +1,1 @@
+"""What the papers claim and printed, and what a study says to each."""
