@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Self
 
 FailureKind = Literal["diverged", "oom", "lost", "error", "pruned"]
 """Why a trial failed. A trial that was pruned was stopped by tuning, which saw better ones.
@@ -57,6 +57,10 @@ class Done:
     predicted: Sequence[int] = ()
     labels: Sequence[int] = ()
     time: float = field(default_factory=time.time)
+
+    def without_predictions(self) -> Self:
+        """Return the same outcome with `predicted` and `labels` empty."""
+        return replace(self, predicted=(), labels=())
 
 
 @dataclass(frozen=True, kw_only=True)

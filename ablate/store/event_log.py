@@ -10,11 +10,11 @@ from typing import IO, Any
 from ablate.core.events import Done, Event, Failed, to_dict
 
 _BLOCK_BYTES = 65536
-_PREDICTIONS = ', "predicted": ['
+_IN_A_FILE_OF_THEIR_OWN = ("predicted", "labels")
 
 
 def appending(path: Path) -> IO[str]:
-    """The log, open to append; a line that a killed process left torn is closed off first."""
+    """Open the log to append to it; a line that a killed process left torn is closed off first."""
     with path.open("a+b") as log:
         if log.seek(0, os.SEEK_END) and _byte_before_end(log) != b"\n":
             log.write(b"\n")
@@ -22,44 +22,40 @@ def appending(path: Path) -> IO[str]:
 
 
 def append(log: IO[str], attempt: int, event: Event) -> None:
-    """Write one event; an outcome is on the disk, come what may, before this returns."""
-    log.write(json.dumps({"attempt": attempt, **to_dict(event)}) + "\n")
+    """Write one event, without predictions; an outcome is certain to be on the disk before this returns."""
+    values = to_dict(event.without_predictions() if isinstance(event, Done) else event)
+    line = {name: value for name, value in values.items() if name not in _IN_A_FILE_OF_THEIR_OWN}
+    log.write(json.dumps({"attempt": attempt, **line}) + "\n")
     log.flush()
     if isinstance(event, Done | Failed):
         os.fsync(log.fileno())
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """Every line, without those that a killed process left torn; empty when there is no log."""
+    """Return every line, without those that a killed process left torn; no line when there is no log."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    return [line for line in map(_parse, text.splitlines()) if line]
+    return [line for line in map(parsed, text.splitlines()) if line]
 
 
 def last(path: Path) -> dict[str, Any] | None:
-    """The last line without its predictions, and without reading the others; None when torn, or there is none."""
+    """Return the last line without reading the others; None when it is torn, or there is none."""
     try:
         with path.open("rb") as log:
-            line = last_line(log).decode("utf-8", "replace")
+            return parsed(last_line(log))
     except FileNotFoundError:
         return None
-    return _without_predictions(line)
 
 
 def last_of(content: bytes) -> dict[str, Any] | None:
-    """As `last`, of a log that is at hand."""
-    return _without_predictions(content.rstrip(b"\n").rpartition(b"\n")[2].decode("utf-8", "replace"))
-
-
-def _without_predictions(line: str) -> dict[str, Any] | None:
-    start, end = line.find(_PREDICTIONS), line.rfind("]")
-    return _parse(line[:start] + line[end + 1 :] if 0 <= start < end else line)
+    """Return the last line of a log that is at hand; None when it is torn, or there is none."""
+    return parsed(content.rstrip(b"\n").rpartition(b"\n")[2])
 
 
 def last_line(log: IO[bytes]) -> bytes:
-    """The last line, read from the log's end; empty when there is none."""
+    """Return the last line, read from the log's end; empty when there is none."""
     size = log.seek(0, os.SEEK_END)
     tail = b""
     while size and tail.rstrip(b"\n").count(b"\n") == 0:
@@ -70,14 +66,15 @@ def last_line(log: IO[bytes]) -> bytes:
     return tail.rstrip(b"\n").rpartition(b"\n")[2]
 
 
+def parsed(line: str | bytes) -> dict[str, Any] | None:
+    """Return what a line of the log holds; None for a torn one."""
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) and "event" in content else None
+
+
 def _byte_before_end(file: IO[bytes]) -> bytes:
     file.seek(-1, os.SEEK_END)
     return file.read(1)
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return found if isinstance(found, dict) and "event" in found else None

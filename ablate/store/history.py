@@ -1,26 +1,21 @@
-"""What finished trials measured, read from the runs folder: ten thousand in about two seconds."""
+"""The measurements of finished trials, read from the runs folder: ten thousand in about two seconds."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ablate.store.event_log import last_line
-
-_SEED = re.compile(r'"seed": \d+')
-_ATTEMPT = re.compile(rb'"attempt": (\d+)')
-_DEVICE = re.compile(rb'"event": "Started"[^\n]*?"device": "([^"]*)"')
-_METRICS = re.compile(rb'"metrics": (\{[^{}]*\})')
+from ablate.store import event_log
 
 
 def finished(runs: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Of each trial that is done: its config as JSON with seed 0, its metrics, and its kind of device.
+    """Yield, for each trial that is done: its config as JSON with seed 0, its metrics, and its kind of device.
 
-    A log's last line holds every prediction: only its start is parsed. What cannot be read is passed over.
+    Of a log, only the first and the last line are parsed, unless the trial took several attempts. Directories that
+    cannot be read are left out.
     """
     if not runs.is_dir():
         return
@@ -28,24 +23,20 @@ def finished(runs: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
         folders = [entry.path for entry in entries]
     for folder in folders:
         try:
-            with open(f"{folder}/events.jsonl", "rb") as log:
-                end = _done(log)
-            if end:
-                config = Path(folder, "config.json").read_text(encoding="utf-8")
-                yield _SEED.sub('"seed": 0', config), *end
-        except (OSError, ValueError):
+            if end := _end(Path(folder, "events.jsonl")):
+                config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+                yield json.dumps(config | {"seed": 0}), *end
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             continue
 
 
-def _done(log: IO[bytes]) -> tuple[dict[str, Any], str] | None:
-    head = log.read(1024)
-    last = last_line(log)
-    metrics = _METRICS.search(last)
-    if b'"event": "Done"' not in last[:200] or not metrics:
+def _end(path: Path) -> tuple[dict[str, Any], str] | None:
+    """Return the metrics and the kind of device of a trial that is done."""
+    with path.open("rb") as log:
+        first, last = event_log.parsed(log.readline()), event_log.parsed(event_log.last_line(log))
+    if last is None or last["event"] != "Done":
         return None
-    first_attempt, last_attempt = _ATTEMPT.search(head), _ATTEMPT.search(last)
-    if not first_attempt or not last_attempt or first_attempt[1] != last_attempt[1] or not _DEVICE.search(head):
-        log.seek(0)
-        head = log.read()
-    devices = _DEVICE.findall(head)
-    return json.loads(metrics[1]), devices[-1].decode().partition(":")[0] if devices else "cpu"
+    is_one_attempt = first is not None and first["event"] == "Started" and first["attempt"] == last["attempt"]
+    lines = [first] if first is not None and is_one_attempt else event_log.lines(path)
+    devices = [line["device"] for line in lines if line["event"] == "Started"]
+    return last["metrics"], devices[-1].partition(":")[0] if devices else "cpu"

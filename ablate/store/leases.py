@@ -1,11 +1,11 @@
-"""Claims on trials where there is neither a lock nor a rename: numbered objects made if absent, and a beating heart.
+"""Leases on trials where there is neither a lock nor a rename: numbered objects made if absent, and a heartbeat.
 
-<trial_id>/claims/000002.json   the second claim; the number is its fencing token
-<trial_id>/claims/000002.beat   rewritten while its holder lives, OVER once it is through
-<trial_id>/claims/prune         why a tuning has the trial stop, until it does
+<trial_id>/claims/000002.json   the second lease; the number is its fencing token
+<trial_id>/claims/000002.beat   rewritten while its holder lives, OVER once the holder has ended
+<trial_id>/claims/prune         why tuning has the trial stop, until it does
 
-Whoever holds the highest number works on the trial, and what stands under that number is the truth about it. A holder
-that was taken for dead may write on: it does so under its own, lower number, sees the higher one, and stops.
+Whoever holds the highest number works on the trial, and what is stored under that number is the truth about it. A
+holder that was presumed dead may go on writing: it does so under its own, lower number, sees the higher one, and stops.
 
 Source: M. Kleppmann, How to do distributed locking (2016), on fencing tokens.
 """
@@ -22,81 +22,85 @@ from dataclasses import dataclass
 
 from ablate.store.object_store import Objects
 
-BEAT_S = 5.0
+HEARTBEAT_S = 5.0
 DEAD_AFTER_S = 30.0
-"""Without a beat, by the observer's own clock: clocks of two machines are never compared."""
+"""Without a new heartbeat, by the observer's own clock: clocks of two machines are never compared."""
 OVER = b"over"
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A claim on a trial. `owner`: the driver whose attempt it is. `beat`: what its heart said last."""
+class Lease:
+    """A lease on a trial. `owner` names the driver whose attempt it is. `heartbeat` is the holder's last one."""
 
     trial_id: str
     number: int
     owner: str = ""
-    beat: bytes = b""
+    heartbeat: bytes = b""
 
     @property
     def is_over(self) -> bool:
-        return self.beat == OVER
+        """Whether its holder has given it back."""
+        return self.heartbeat == OVER
 
 
 def stem(trial_id: str, number: int) -> str:
-    """What the names of everything under the number begin with."""
+    """Return the prefix of the names of all objects under the number."""
     return f"{trial_id}/{number:06d}"
 
 
 def numbers(trial_id: str, names: Iterable[str]) -> list[int]:
-    """The numbers of the claims among the objects' names, ascending."""
+    """Return the numbers of the leases among the objects' names, ascending."""
     pattern = re.compile(rf"{re.escape(trial_id)}/claims/(\d+)\.json")
-    return sorted(int(found[1]) for name in names if (found := pattern.fullmatch(name)))
+    return sorted(int(match[1]) for name in names if (match := pattern.fullmatch(name)))
 
 
-def highest(objects: Objects, trial_id: str) -> Claim | None:
-    """The claim that counts; None on a trial that nobody began."""
+def highest(objects: Objects, trial_id: str) -> Lease | None:
+    """Return the lease that counts; None for a trial that nobody began."""
     number = last_number(objects, trial_id)
     if not number:
         return None
-    claim, beat = (f"{trial_id}/claims/{number:06d}.{ending}" for ending in ("json", "beat"))
-    found = objects.read_all([claim, beat])
-    return Claim(trial_id, number, json.loads(found.get(claim, b"{}")).get("owner", ""), found.get(beat, b""))
+    lease, heartbeat = (f"{trial_id}/claims/{number:06d}.{ending}" for ending in ("json", "beat"))
+    contents = objects.read_all([lease, heartbeat])
+    owner = json.loads(contents.get(lease, b"{}")).get("owner", "")
+    return Lease(trial_id, number, owner, contents.get(heartbeat, b""))
 
 
-def highest_of(objects: Objects, trial_ids: Iterable[str]) -> dict[str, Claim]:
-    """The claims that count, of those trials that were ever begun, in a few requests however many they are."""
+def highest_of(objects: Objects, trial_ids: Iterable[str]) -> dict[str, Lease]:
+    """Return the leases that count, of those trials that were ever begun, in a few requests however many they are."""
     wanted = set(trial_ids)
     last: dict[str, int] = {}
     for name in objects.names() if len(wanted) > 1 else objects.names(*wanted):
-        found = re.fullmatch(r"([^/]+)/claims/(\d+)\.json", name)
-        if found and found[1] in wanted:
-            last[found[1]] = max(last.get(found[1], 0), int(found[2]))
-    beats = objects.read_all(f"{one}/claims/{number:06d}.beat" for one, number in last.items())
+        match = re.fullmatch(r"([^/]+)/claims/(\d+)\.json", name)
+        if match and match[1] in wanted:
+            last[match[1]] = max(last.get(match[1], 0), int(match[2]))
+    name_of = {trial_id: f"{trial_id}/claims/{number:06d}.beat" for trial_id, number in last.items()}
+    heartbeats = objects.read_all(name_of.values())
     return {
-        one: Claim(one, number, beat=beats.get(f"{one}/claims/{number:06d}.beat", b"")) for one, number in last.items()
+        trial_id: Lease(trial_id, number, heartbeat=heartbeats.get(name_of[trial_id], b""))
+        for trial_id, number in last.items()
     }
 
 
 def last_number(objects: Objects, trial_id: str) -> int:
-    """The number of the claim that counts; 0 without one."""
+    """Return the number of the lease that counts; 0 without one."""
     return max(numbers(trial_id, objects.names(f"{trial_id}/claims")), default=0)
 
 
 def take(objects: Objects, trial_id: str, owner: str, number: int) -> bool:
-    """Claim the trial under this number; False when somebody else has it."""
-    claim = {"owner": owner, "nonce": uuid.uuid4().hex, "host": os.uname().nodename, "pid": os.getpid()}
-    return objects.create(f"{trial_id}/claims/{number:06d}.json", json.dumps(claim).encode())
+    """Take the lease with this number; return False when somebody else has it."""
+    lease = {"owner": owner, "nonce": uuid.uuid4().hex, "host": os.uname().nodename, "pid": os.getpid()}
+    return objects.create(f"{trial_id}/claims/{number:06d}.json", json.dumps(lease).encode())
 
 
-def beat(objects: Objects, trial_id: str, number: int, text: bytes) -> None:
-    """Say that the claim's holder lives, with a text unlike the last one; or that it is OVER."""
+def send_heartbeat(objects: Objects, trial_id: str, number: int, text: bytes) -> None:
+    """Show that the lease's holder lives, with a text unlike the last one; or that it is OVER."""
     objects.write(f"{trial_id}/claims/{number:06d}.beat", text)
 
 
 class Watch:
-    """Tells claims whose holder died, by how long their beat stayed the same under these eyes.
+    """Recognizes the leases of dead holders by how long this process has seen the same heartbeat.
 
-    Pickled, it takes along which are dead, and nothing of the clock.
+    Pickled, it takes along which leases are dead, and nothing of the clock.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -111,14 +115,14 @@ class Watch:
         Watch.__init__(self)
         self.dead = state["dead"]
 
-    def is_alive(self, claim: Claim | None) -> bool:
-        """Whether somebody works under the claim, as far as one can tell now."""
-        if claim is None or claim.is_over:
+    def is_alive(self, lease: Lease | None) -> bool:
+        """Return whether somebody works under the lease, as far as can be known now."""
+        if lease is None or lease.is_over:
             return False
-        key, now = (claim.trial_id, claim.number), self.clock()
-        beat, since = self._seen.setdefault(key, (claim.beat, now))
-        if beat != claim.beat:
-            self._seen[key] = claim.beat, now
+        key, now = (lease.trial_id, lease.number), self.clock()
+        heartbeat, since = self._seen.setdefault(key, (lease.heartbeat, now))
+        if heartbeat != lease.heartbeat:
+            self._seen[key] = lease.heartbeat, now
             self.dead.discard(key)
         elif now - since >= DEAD_AFTER_S:
             self.dead.add(key)

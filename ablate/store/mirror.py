@@ -2,13 +2,14 @@
 
 runs/<trial_id>/events.jsonl, config.json   as they are in a folder
 runs/<trial_id>/stored.json                 the URL of the objects, and which version of the log was brought
+runs/<trial_id>/weights.pt, predictions.npz brought when a reader needs them
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ablate.core.events import from_dict
@@ -16,87 +17,101 @@ from ablate.core.study import Trial
 from ablate.store import event_log, run_directory
 from ablate.store.leases import numbers, stem
 from ablate.store.object_store import Objects
+from ablate.store.predictions import PREDICTIONS
 
 STORED = "stored.json"
 FEW = 8
-"""Trials that are listed one by one; of more, all of the object store is."""
+"""So many trials are listed one by one; for more, the whole object store is listed."""
 AT_ONCE = 256
 
 
 def bring(objects: Objects, trials: Sequence[Trial], runs: Path) -> None:
     """Bring the logs that have changed into `runs`, each whole. Raises StorageUnavailable.
 
-    A log that tells an outcome counts only where its number is still the highest after it was read: else whoever has
-    taken the trial over may not have read it.
+    A log with an outcome counts only where its number is still the highest after the log was read: otherwise whoever
+    has taken the trial over may not have read it.
     """
-    there = _logs(objects, trials)
+    stored = _logs(objects, trials)
     changed = {
         trial.trial_id: trial
         for trial in trials
-        if trial.trial_id in there and _pointer(runs / trial.trial_id) != _told(objects, *there[trial.trial_id])
+        if trial.trial_id in stored
+        and _pointer(runs / trial.trial_id) != _new_pointer(objects, *stored[trial.trial_id])
     }
     for some in _batches(list(changed), AT_ONCE):
-        logs = objects.read_all(there[trial_id][0] for trial_id in some)
-        brought = {one: logs[there[one][0]] for one in some if there[one][0] in logs}
-        ended = [changed[one] for one, log in brought.items() if _ends(log)]
+        contents = objects.read_all(stored[trial_id][0] for trial_id in some)
+        brought = {trial_id: contents[stored[trial_id][0]] for trial_id in some if stored[trial_id][0] in contents}
+        ended = [changed[trial_id] for trial_id, log in brought.items() if _ends(log)]
         still = _logs(objects, ended) if ended else {}
         for trial_id, log in brought.items():
-            if not _ends(log) or still.get(trial_id, ("", ""))[0] == there[trial_id][0]:
-                _put(objects, changed[trial_id], runs / trial_id, log, there[trial_id])
+            if not _ends(log) or still.get(trial_id, ("", ""))[0] == stored[trial_id][0]:
+                _put(objects, changed[trial_id], runs / trial_id, log, stored[trial_id])
 
 
 def pointer(directory: Path) -> str | None:
-    """The URL of what is stored of the trial whose directory this is; None where it is a directory like any other."""
+    """Return the URL of the stored objects of the trial with this directory; None for a directory like any other."""
     return (_pointer(directory) or {}).get("url")
 
 
 def root(directory: Path) -> str | None:
-    """The `storage=` that the trial with this directory is stored at; None where it is a directory like any other."""
+    """Return the `storage=` at which the trial with this directory is stored; None for a directory like any other."""
     url = pointer(directory)
     return url and url.removesuffix(f"/{directory.name}/{url.rpartition('/')[2]}")
 
 
 def bring_weights(directory: Path) -> None:
     """Fetch the weights of a trial that is done, where they are stored elsewhere. Raises StorageUnavailable."""
+    _bring_file(directory, run_directory.WEIGHTS)
+
+
+def bring_predictions(directory: Path) -> None:
+    """Fetch the predictions of a trial that is done, unless they are here. Raises StorageUnavailable."""
+    done = event_log.last(directory / run_directory.LOG)
+    if not (directory / PREDICTIONS).exists() and done and not done.get("predicted"):  # older logs have them inside
+        _bring_file(directory, PREDICTIONS)
+
+
+def _bring_file(directory: Path, name: str) -> None:
     if url := pointer(directory):
-        Objects(url).download(run_directory.WEIGHTS, directory / run_directory.WEIGHTS)
+        Objects(url).download(name, directory / name)
 
 
 def _logs(objects: Objects, trials: Sequence[Trial]) -> dict[str, tuple[str, str]]:
-    """trial_id -> the name of the log that counts, and its tag; a trial that was claimed and has none is left out."""
+    """Return trial_id -> the name of the log that counts, and its tag; of trials that were leased, those with a log."""
     if len(trials) <= FEW:
-        names = {name: tag for one in trials for name, tag in objects.names(one.trial_id).items()}
+        names = {name: tag for trial in trials for name, tag in objects.names(trial.trial_id).items()}
     else:
         names = objects.names()
-    found = {}
-    for trial_id, its in itertools.groupby(sorted(names), key=lambda name: name.partition("/")[0]):
-        held = list(its)
-        log = f"{stem(trial_id, max(numbers(trial_id, held), default=0))}/{run_directory.LOG}"
+    logs = {}
+    for trial_id, group in itertools.groupby(sorted(names), key=lambda name: name.partition("/")[0]):
+        log = f"{stem(trial_id, max(numbers(trial_id, group), default=0))}/{run_directory.LOG}"
         if log in names:
-            found[trial_id] = log, names[log]
-    return found
+            logs[trial_id] = log, names[log]
+    return logs
 
 
-def _put(objects: Objects, trial: Trial, directory: Path, log: bytes, told: tuple[str, str]) -> None:
+def _put(objects: Objects, trial: Trial, directory: Path, log: bytes, stored: tuple[str, str]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / run_directory.CONFIG).exists():
         run_directory.write_config(directory / run_directory.CONFIG, trial.config)
-    for name, content in ((run_directory.LOG, log), (STORED, json.dumps(_told(objects, *told)).encode())):
+    (directory / PREDICTIONS).unlink(missing_ok=True)  # of an earlier log
+    contents = {run_directory.LOG: log, STORED: json.dumps(_new_pointer(objects, *stored)).encode()}
+    for name, content in contents.items():
         temporary = directory / f".{name}.tmp"
         temporary.write_bytes(content)
         temporary.replace(directory / name)
 
 
-def _told(objects: Objects, log: str, tag: str) -> dict[str, str]:
+def _new_pointer(objects: Objects, log: str, tag: str) -> dict[str, str]:
     return {"url": f"{objects.url}/{log.removesuffix(f'/{run_directory.LOG}')}", "tag": tag}
 
 
-def _pointer(directory: Path) -> Mapping[str, str] | None:
+def _pointer(directory: Path) -> dict[str, str] | None:
     try:
-        found: Mapping[str, str] = json.loads((directory / STORED).read_text())
+        pointer: dict[str, str] = json.loads((directory / STORED).read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return found
+    return pointer
 
 
 def _ends(log: bytes) -> bool:

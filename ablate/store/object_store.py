@@ -1,4 +1,4 @@
-"""Objects at an fsspec URL: each is whole or not there, the last one written counts, one can be made if absent."""
+"""Objects at an fsspec URL: each is whole or absent, the last write counts, and an object can be made if absent."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any, TypeVar
 from ablate.core.errors import StorageUnavailable, UsageError
 
 PUT_IF_ABSENT = ("s3", "s3a", "memory")
-"""Protocols at which an object can be made if absent, by one writer of many. `memory` is of one process: for tests."""
+"""Protocols at which an object can be made if absent, by one writer of many. `memory`, for tests, is of one process."""
 
 ALLOWED = "s3://BUCKET/PREFIX"
 CREDENTIALS = "the environment (AWS_...), ~/.aws or the machine's role"
 
 _S3 = {"connect_timeout": 5, "read_timeout": 60, "retries": {"max_attempts": 3, "mode": "standard"}}
 _LONGEST_DELAY_S = 5.0
-_Given = TypeVar("_Given")
+_Result = TypeVar("_Result")
 
 
 class Objects:
-    """The objects below a URL, by their names relative to it. Picklable; fsspec is imported at the first use.
+    """The objects below a URL, by their names relative to it. It can be pickled; the first use imports fsspec.
 
     Every method but `check` raises StorageUnavailable when it cannot do its work. A missing object is no error.
 
@@ -49,62 +49,68 @@ class Objects:
         return fs, root.rstrip("/")
 
     def check(self, *, writing: bool) -> None:
-        """Raise UsageError, in one line, when objects cannot be listed here, or made if absent."""
+        """Raise UsageError, in one line, when objects cannot be listed, or with `writing` not be made if absent."""
         try:
             self.names("probe")
             if writing:
                 self._probe()
-        except StorageUnavailable as away:
-            raise UsageError(f"storage={self.url}: {away}; allowed: {ALLOWED} that this machine reaches") from away
+        except StorageUnavailable as error:
+            raise UsageError(f"storage={self.url}: {error}; allowed: {ALLOWED} that this machine reaches") from error
 
     def _probe(self) -> None:
         name = f"probe/{os.uname().nodename}-{os.getpid()}-{time.time_ns()}"
         first, second = self.create(name, b"1"), self.create(name, b"2")
         self.remove([name])
         if second or not first:
-            raise StorageUnavailable("it does not heed put-if-absent (If-None-Match), by which trials are claimed")
+            raise StorageUnavailable("it ignores put-if-absent (If-None-Match), which leases on trials need")
 
     def names(self, prefix: str = "") -> dict[str, str]:
-        """Name -> a tag that changes with the content, of all objects below the prefix."""
+        """Return name -> a tag that changes with the content, of all objects below the prefix."""
         fs, root = self._at
-        with _away():
-            found = fs.find(f"{root}/{prefix}".rstrip("/"), detail=True)
-        return {name[len(root) + 1 :]: _tag(info) for name, info in found.items()}
+        with _unavailable_raised():
+            infos = fs.find(f"{root}/{prefix}".rstrip("/"), detail=True)
+        return {name[len(root) + 1 :]: _tag(info) for name, info in infos.items()}
 
     def read(self, name: str) -> bytes | None:
-        """The content; None where there is no such object."""
+        """Return the content; None where there is no such object."""
         fs, root = self._at
-        with _away():
+        with _unavailable_raised():
             try:
                 return bytes(fs.cat_file(f"{root}/{name}"))
             except FileNotFoundError:
                 return None
 
     def read_all(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Many at once, those that are there."""
+        """Return name -> content, of those of the objects that there are, at once."""
         fs, root = self._at
         paths = [f"{root}/{name}" for name in names]
         if not paths:
             return {}
-        with _away():
-            found = fs.cat(paths, on_error="return")
-            for content in found.values():
+        with _unavailable_raised():
+            contents = fs.cat(paths, on_error="return")
+            for content in contents.values():
                 if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
                     raise content
-        return {path[len(root) + 1 :]: bytes(one) for path, one in found.items() if not isinstance(one, Exception)}
+        return {
+            path[len(root) + 1 :]: bytes(content)
+            for path, content in contents.items()
+            if not isinstance(content, Exception)
+        }
 
     def write(self, name: str, content: bytes) -> None:
+        """Make the object, or replace it."""
         fs, root = self._at
-        with _away():
+        with _unavailable_raised():
             fs.pipe_file(f"{root}/{name}", content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Make the object unless there is one: True for one of however many that try; `content` is told from others'.
+        """Make the object unless there is one; return True for exactly one of those who try, however many they are.
 
-        A request that timed out may have come through, and says at its repetition that there is one: its own.
+        The content must differ from everybody else's: a request that timed out may have come through, and then its
+        repetition finds an object, its own.
         """
         fs, root = self._at
-        with _away():
+        with _unavailable_raised():
             try:
                 fs.pipe_file(f"{root}/{name}", content, mode="create")
             except FileExistsError:
@@ -112,23 +118,23 @@ class Objects:
         return True
 
     def upload(self, path: Path, name: str) -> None:
-        """The file as it is when this begins, though another is moved to its place meanwhile."""
+        """Store the file as it is when this begins, even if another file is moved into its place meanwhile."""
         fs, root = self._at
-        held = path.with_name(f".{path.name}.uploading")
-        held.unlink(missing_ok=True)
-        os.link(path, held)
+        link = path.with_name(f".{path.name}.uploading")
+        link.unlink(missing_ok=True)
+        os.link(path, link)
         try:
-            with _away():
-                fs.put_file(str(held), f"{root}/{name}")
+            with _unavailable_raised():
+                fs.put_file(str(link), f"{root}/{name}")
         finally:
-            held.unlink(missing_ok=True)
+            link.unlink(missing_ok=True)
 
     def download(self, name: str, path: Path) -> bool:
-        """Whether there is such an object; the file is whole, or not there."""
+        """Bring the object into the file, whole; return whether there is such an object."""
         fs, root = self._at
         temporary = path.with_name(f".{path.name}.{os.getpid()}.downloading")
         try:
-            with _away():
+            with _unavailable_raised():
                 try:
                     fs.get_file(f"{root}/{name}", str(temporary))
                 except FileNotFoundError:
@@ -139,9 +145,9 @@ class Objects:
         return True
 
     def copy(self, name: str, to: str) -> bool:
-        """Within the store; whether there is such an object."""
+        """Copy the object within the store; return whether there is such an object."""
         fs, root = self._at
-        with _away():
+        with _unavailable_raised():
             try:
                 fs.cp_file(f"{root}/{name}", f"{root}/{to}")
             except FileNotFoundError:
@@ -149,9 +155,10 @@ class Objects:
         return True
 
     def remove(self, names: Iterable[str]) -> None:
+        """Remove those of the objects that there are."""
         fs, root = self._at
         for name in names:
-            with _away():
+            with _unavailable_raised():
                 try:
                     fs.rm_file(f"{root}/{name}")
                 except FileNotFoundError:
@@ -163,7 +170,7 @@ def check_url(url: str) -> None:
     protocol, _, rest = url.partition("://")
     if "@" in rest or "?" in rest:
         raise UsageError(
-            f"storage={protocol}://...: nothing but a place belongs in it, no user, password or question mark; "
+            f"storage={protocol}://...: only a bucket and a prefix belong in it, no user, password or question mark; "
             f"allowed: {ALLOWED}, with credentials from {CREDENTIALS}"
         )
     if not rest.strip("/"):
@@ -176,7 +183,7 @@ def check_url(url: str) -> None:
     if protocol not in known_implementations:
         raise UsageError(f"storage={url}: no such protocol as {protocol}://; allowed: {ALLOWED}")
     if protocol not in PUT_IF_ABSENT:
-        why = f"trials are claimed by put-if-absent, which is not known to work at {protocol}://"
+        why = f"leases on trials need put-if-absent, which is not known to work at {protocol}://"
         raise UsageError(f"storage={url}: {why}; allowed: {ALLOWED}")
     try:
         get_filesystem_class(protocol)
@@ -184,8 +191,8 @@ def check_url(url: str) -> None:
         raise UsageError(f"storage={url}: its package is not installed; allowed: after pip install s3fs") from error
 
 
-def patiently(call: Callable[[], _Given], patience_s: float) -> _Given:
-    """Return what `call` returns; while it raises StorageUnavailable, try again after longer and longer delays."""
+def patiently(call: Callable[[], _Result], patience_s: float) -> _Result:
+    """Return what `call` returns; while it raises StorageUnavailable, try again after increasing delays."""
     end, delay_s = time.monotonic() + patience_s, 0.1
     while True:
         try:
@@ -198,7 +205,7 @@ def patiently(call: Callable[[], _Given], patience_s: float) -> _Given:
 
 
 @contextlib.contextmanager
-def _away() -> Iterator[None]:
+def _unavailable_raised() -> Iterator[None]:
     """Turn errors of fsspec and its drivers into StorageUnavailable, but not the error of a full disk here."""
     try:
         yield
@@ -211,7 +218,7 @@ def _away() -> Iterator[None]:
 
 
 def why(error: Exception) -> str:
-    """What a driver's error comes to, in one line and without a password."""
+    """Return what a driver's error means, in one line and without a password."""
     name, text = type(error).__name__, str(error)
     if "bucket does not exist" in text or "NoSuchBucket" in text:
         return "there is no such bucket"

@@ -1,12 +1,13 @@
-"""The run directory, the truth about a trial: its config, its claim, its event log and its checkpoints.
+"""The run directory, the truth about a trial: its config, its lease, its event log, its predictions, its checkpoints.
 
 runs/<trial_id>/config.json       the plain config, for people and for later commands
-runs/<trial_id>/claim             a lock that the working process holds while it works
+runs/<trial_id>/claim             the lease: a lock that the working process holds while it works
 runs/<trial_id>/events.jsonl      every event of every attempt, in order, one JSON object a line
-runs/<trial_id>/checkpoint.pt     training as it stood; checkpoint-previous.pt, the one before
-runs/<trial_id>/weights.pt        of a trial that is done
-runs/<trial_id>/claim-of-ranks    the same, of the first of several processes that train it
-runs/<trial_id>/prune             why a tuning has the trial stop, until it does
+runs/<trial_id>/predictions.npz   the predictions of a trial that is done: ablate/store/predictions.py
+runs/<trial_id>/checkpoint.pt     the state of training; checkpoint-previous.pt, the one before
+runs/<trial_id>/weights.pt        the weights of a trial that is done
+runs/<trial_id>/claim-of-ranks    the lease of the first of several processes that train the trial
+runs/<trial_id>/prune             why tuning has the trial stop, until it does
 """
 
 from __future__ import annotations
@@ -16,53 +17,54 @@ import errno
 import json
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ablate.core.config import Config
 from ablate.core.errors import AlreadyLeased, DiskFull, Diverged, ProcessLost, Pruned, Stopped, UsageError
 from ablate.core.events import Done, Epoch, Event, Failed, Notice, Outcome, Started, from_dict
 from ablate.core.study import Trial
-from ablate.store import event_log
+from ablate.store import event_log, predictions
 
-CLAIM = "claim"
+LEASE = "claim"
 CONFIG = "config.json"
 LOG = "events.jsonl"
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-previous.pt")
 WEIGHTS = "weights.pt"
 PRUNE = "prune"
 
-Run = Callable[[Mapping[str, Any], Path], Iterator[Event]]
-"""What trains: a config and the run directory in, a trial's events out."""
+Run = Callable[[Config, Path], Iterator[Event]]
+"""A function that trains: a config and the run directory -> the trial's events."""
 
 
 def attempt(
     run: Run, trial: Trial, runs: Path, *, requested_at: float | None = None, alone: bool = False
 ) -> Iterator[Event]:
-    """One try at a trial: hold its claim, log each event before yielding it, end with an outcome.
+    """Try the trial once: hold its lease, log each event before yielding it, end with an outcome.
 
-    What earlier attempts told is told again first, word for word, so that whoever follows, and from whatever
-    point, misses nothing and hears nothing twice in two versions. Then comes what is new. A trial that is done,
-    or that somebody else saw fail since it was asked for, is only told again.
+    The events of earlier attempts come first, exactly as they were yielded then, so that every reader, from wherever
+    it begins to read, misses no event and gets none in two versions. The new events follow. Of a trial that is done,
+    or that another process saw fail after it was requested, only the earlier events are yielded.
 
-    An exception raised by `run` becomes `Failed`; `Stopped`, and the death of this process, leave no outcome.
+    An exception raised by `run` becomes `Failed`. `Stopped`, and the death of this process, leave no outcome.
 
     Args:
-        run: what trains.
+        run: trains.
         trial: one whose directory is, or will be, in `runs`.
         runs: folder of the run directories.
-        requested_at: when the trial was asked for, in seconds since the epoch; None for now.
+        requested_at: when the trial was requested, in seconds since the epoch; None for now.
         alone: the trial has a whole device to itself.
 
     Raises:
-        AlreadyLeased: another process holds the claim.
-        ProcessLost: a process that trained it together with others died.
+        AlreadyLeased: another process holds the lease.
+        ProcessLost: a process that trained the trial together with others died.
         DiskFull: the disk is full.
     """
     directory = runs / trial.trial_id
-    lock = FileLock(directory / CLAIM)
+    lock = FileLock(directory / LEASE)
     with full_disk_reported(directory):
         directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -77,7 +79,7 @@ def attempt(
 
 @contextlib.contextmanager
 def full_disk_reported(directory: Path) -> Iterator[None]:
-    """Raises DiskFull for an error behind which is a full disk."""
+    """Raise DiskFull for an error whose cause is a full disk."""
     try:
         yield
     except Exception as error:
@@ -87,30 +89,36 @@ def full_disk_reported(directory: Path) -> Iterator[None]:
 
 
 def events(run: Run, trial: Trial, directory: Path, requested_at: float, alone: bool) -> Generator[Event, None, None]:
-    """What `attempt` does once the trial is claimed, however that is done, in its run directory."""
+    """Do what `attempt` does once the lease is held, however it is held, in the trial's run directory."""
     lines = event_log.lines(directory / LOG)
-    told = _lineage(lines)
-    ended = outcome_of(told[-1]) if told else None
+    earlier = _lineage(lines, directory)
+    ended = outcome_of(earlier[-1]) if earlier else None
     over = is_over(ended, requested_at, alone)
     if isinstance(ended, Failed) and not over:
-        told = told[:-1]
+        earlier = earlier[:-1]
         if starts_afresh(ended):
-            told = []
+            earlier = []
             for name in CHECKPOINTS:
                 (directory / name).unlink(missing_ok=True)
-    for event in told:  # not `yield from`: Ray sends into its generators, and a list takes nothing
-        yield event
+    yield from (event for event in earlier)  # a generator: Ray sends into its generators, and a list takes nothing
     if over:
         return
     write_config(directory / CONFIG, trial.config)
     (directory / PRUNE).unlink(missing_ok=True)  # of an earlier attempt, or of a tuning's that is over
     number = 1 + max((line["attempt"] for line in lines), default=0)
-    started = any(isinstance(event, Started) for event in told)
-    epochs = {event.epoch for event in told if isinstance(event, Epoch)}
+    yield from _logged(_ending_in_an_outcome(run, trial.config, directory, alone=alone), directory, number, earlier)
+
+
+def _logged(new: Iterator[Event], directory: Path, number: int, earlier: Sequence[Event]) -> Iterator[Event]:
+    """Yield the attempt's events that are new, each after it was logged under the attempt's number."""
+    started = any(isinstance(event, Started) for event in earlier)
+    epochs = {event.epoch for event in earlier if isinstance(event, Epoch)}
     with event_log.appending(directory / LOG) as log:
-        for event in _ending_in_an_outcome(run, trial.config, directory, alone=alone):
+        for event in new:
             if isinstance(event, Epoch) and event.epoch in epochs:
                 continue
+            if isinstance(event, Done):
+                predictions.save(directory, event)
             event_log.append(log, number, event)
             if outcome_of(event):
                 (directory / PRUNE).unlink(missing_ok=True)  # it came too late, or has done its work
@@ -119,73 +127,76 @@ def events(run: Run, trial: Trial, directory: Path, requested_at: float, alone: 
 
 
 def history(trial: Trial, runs: Path) -> list[Event]:
-    """What there is to tell of the trial: Started, each Epoch once, the outcome if there is one.
+    """Return the trial's events as they were first yielded, however many attempts it took.
 
-    As first told, however many attempts it took. A failure that was tried again from the beginning is history
-    of its own, and left out.
+    They are Started, each Epoch once, and the outcome if there is one, with the predictions if they are in `runs`.
+    Whatever came before a failure after which the trial began again from the beginning is left out.
     """
-    return _lineage(event_log.lines(runs / trial.trial_id / LOG))
+    directory = runs / trial.trial_id
+    return _lineage(event_log.lines(directory / LOG), directory)
 
 
-def _lineage(lines: Iterable[Mapping[str, Any]]) -> list[Event]:
-    told: list[Event] = []
+def _lineage(lines: Sequence[Mapping[str, Any]], directory: Path) -> list[Event]:
+    lineage: list[Event] = []
     epochs: set[int] = set()
     for event in map(from_dict, lines):
-        if told and isinstance(last := told[-1], Failed):
-            told.pop()
+        if lineage and isinstance(last := lineage[-1], Failed):
+            lineage.pop()
             if starts_afresh(last):
-                told, epochs = [], set()
+                lineage, epochs = [], set()
         if isinstance(event, Epoch):
             if event.epoch in epochs:
                 continue
             epochs.add(event.epoch)
-        if not isinstance(event, Notice) and not (isinstance(event, Started) and told):
-            told.append(event)
-    return told
+        if not isinstance(event, Notice) and not (isinstance(event, Started) and lineage):
+            lineage.append(event)
+    return predictions.with_predictions(lineage, directory)
 
 
 def is_over(ended: Outcome | None, requested_at: float, alone: bool) -> bool:
-    """Whether there is no more to try: the trial is done, or was seen to fail since it was asked for, for good."""
+    """Return whether nothing is left to try: the trial is done, or failed for good after it was requested."""
     return isinstance(ended, Done) or (ended is not None and ended.time > requested_at and not to_go_on(ended, alone))
 
 
 def to_go_on(failed: Failed, alone: bool = False) -> bool:
-    """Whether the failure is only an interruption: pruned, its process lost, or memory that it shared run out."""
+    """Return whether the failure is only an interruption: pruned, its process lost, or shared memory exhausted."""
     return failed.kind in ("lost", "pruned") or (failed.kind == "oom" and alone and not failed.alone)
 
 
 def starts_afresh(failed: Failed) -> bool:
-    """Whether trying again begins at the beginning: going on would only lead there again."""
+    """Return whether another attempt starts from the beginning: the checkpoint would only lead to the same failure."""
     return failed.kind in ("diverged", "error")
 
 
 def outcome(trial: Trial, runs: Path) -> Outcome | None:
-    """How the trial's last attempt ended; None when it never started, is running, or lost its process.
+    """Return how the trial's last attempt ended; None when it never started, is running, or lost its process.
 
-    Without the predictions, and from the log's last line only: a study of thousands is checked in seconds.
+    The outcome has no predictions, and only the log's last line is read: a study of thousands is checked in seconds.
     """
-    event = event_log.last(runs / trial.trial_id / LOG)
-    return outcome_of(from_dict(event)) if event else None
+    line = event_log.last(runs / trial.trial_id / LOG)
+    ended = outcome_of(from_dict(line)) if line else None
+    return ended.without_predictions() if isinstance(ended, Done) else ended
 
 
 def outcome_of(event: Event | None) -> Outcome | None:
+    """Return the event if it is an outcome."""
     return event if isinstance(event, Done | Failed) else None
 
 
 def is_leased(trial_id: str, runs: Path) -> bool:
-    """Whether a process is working on the trial now."""
-    claim = runs / trial_id / CLAIM
-    if not claim.exists():
+    """Return whether a process is working on the trial now."""
+    lease = runs / trial_id / LEASE
+    if not lease.exists():
         return False
     try:
-        with FileLock(claim, timeout=0):
+        with FileLock(lease, timeout=0):
             return False
     except Timeout:
         return True
 
 
 def prune(trial: Trial, runs: Path, reason: str) -> None:
-    """Have a running trial stop, with a checkpoint, at its next look between two batches."""
+    """Have a running trial stop, with a checkpoint, when it next looks for requests between two batches."""
     directory = runs / trial.trial_id
     directory.mkdir(parents=True, exist_ok=True)
     temporary = directory / f"{PRUNE}.tmp"
@@ -194,7 +205,7 @@ def prune(trial: Trial, runs: Path, reason: str) -> None:
 
 
 def mark(trial: Trial, runs: Path, failed: Failed) -> Failed:
-    """Store, and return, how the trial failed where its own process could not say so."""
+    """Store, and return, how the trial failed where its own process could not."""
     directory = runs / trial.trial_id
     directory.mkdir(parents=True, exist_ok=True)
     number = max((line["attempt"] for line in event_log.lines(directory / LOG)), default=1)
@@ -203,7 +214,7 @@ def mark(trial: Trial, runs: Path, failed: Failed) -> Failed:
     return failed
 
 
-def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path, *, alone: bool) -> Iterator[Event]:
+def _ending_in_an_outcome(run: Run, config: Config, directory: Path, *, alone: bool) -> Iterator[Event]:
     try:
         last: Event | None = None
         for last in run(config, directory):
@@ -235,7 +246,7 @@ def _ending_in_an_outcome(run: Run, config: Mapping[str, Any], directory: Path, 
 
 
 def _full_disk(error: BaseException | None) -> OSError | None:
-    """The error of a full disk, or of a used-up quota, behind this one; torch hides it behind one of its own."""
+    """Return the error of a full disk, or of a used-up quota, behind this one; torch hides it behind one of its own."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return error
@@ -243,8 +254,8 @@ def _full_disk(error: BaseException | None) -> OSError | None:
     return None
 
 
-def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Whole, or not there."""
+def write_config(path: Path, config: Config) -> None:
+    """Write the config so that the file is whole, or not there."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(config, indent=2) + "\n")
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""A trial's checkpoint and weights in a folder of this machine, stored under a claim's number as they change."""
+"""A trial's checkpoint, weights and predictions in a folder of this machine, stored as they change."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from pathlib import Path
 from ablate.core.errors import StorageUnavailable
 from ablate.store.leases import stem
 from ablate.store.object_store import Objects, patiently
+from ablate.store.predictions import PREDICTIONS
 from ablate.store.run_directory import CHECKPOINTS, WEIGHTS
 
 CHECKPOINT = CHECKPOINTS[0]
-"""The one before it stays here: an object is never half of it, and its checksum travels with it."""
+"""The one before it is not stored: an object is never half written, and its checksum travels with it."""
 
-FILES = (CHECKPOINT, WEIGHTS)
+RESULTS = (WEIGHTS, PREDICTIONS)
+"""The files of a trial that is done."""
+
+FILES = (CHECKPOINT, *RESULTS)
 SECONDS_BETWEEN_LOOKS = 1.0
 PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
 class WorkingCopy:
-    """What stands under a claim's number, to be worked on from any machine: picklable.
+    """The objects under a lease's number, to be worked on from any machine: it can be pickled.
 
-    A trial of several processes may well write its checkpoints on another machine than that of the task that holds the
-    claim: there, `with copy.at(directory) as files:` brings the checkpoint, and stores those to come.
+    A trial of several processes may well write its checkpoints on another machine than the task that holds the lease.
+    On that machine, `with copy.at(directory) as files:` brings the checkpoint, and stores those to come.
     """
 
     objects: Objects
@@ -34,11 +38,12 @@ class WorkingCopy:
     number: int
 
     def name(self, file: str) -> str:
+        """Return the name of the object that holds the file."""
         return f"{stem(self.trial_id, self.number)}/{file}"
 
     @contextlib.contextmanager
     def at(self, directory: Path) -> Iterator[Files]:
-        """Bring the checkpoint, then store it and the weights as they change; all of it, where this ends without error.
+        """Bring the checkpoint, then store the files as they change, and at last where this ends without an error.
 
         Raises:
             StorageUnavailable: the object store has not answered for minutes.
@@ -53,7 +58,7 @@ class WorkingCopy:
 
 
 class Files:
-    """A thread that stores a folder's checkpoint and weights as they change: training does not wait for it."""
+    """A thread that stores the FILES of a folder as they change: training does not wait for it."""
 
     def __init__(self, copy: WorkingCopy, directory: Path) -> None:
         self._copy, self._directory = copy, directory
@@ -63,15 +68,15 @@ class Files:
         self._thread.start()
 
     def is_stored(self, name: str) -> bool:
-        """Whether the object is the file as it is now."""
+        """Return whether the object is the file as it is now."""
         return self._stored[name] == self._version(name)
 
     def flush(self, patience_s: float) -> None:
-        """Store what there is now. Raises StorageUnavailable when that cannot be done within so long."""
+        """Store the files as they are now. Raises StorageUnavailable when that cannot be done within so long."""
         patiently(self._store, patience_s)
 
     def end(self) -> None:
-        """Store nothing more, but for what is under way."""
+        """Store nothing more, except for what is under way."""
         self._over.set()
 
     def _work(self) -> None:
@@ -93,9 +98,9 @@ class Files:
                 self._stored[name] = version
 
     def _version(self, name: str) -> tuple[int, int] | None:
-        """Another one for each file that is moved to its place."""
+        """Return a value that differs for each file that was moved into place under the name; None without a file."""
         try:
-            held = (self._directory / name).stat()
+            status = (self._directory / name).stat()
         except FileNotFoundError:
             return None
-        return held.st_ino, held.st_mtime_ns
+        return status.st_ino, status.st_mtime_ns

@@ -88,6 +88,8 @@ class Writer:
         if outcome is not None and tracked.has(outcome):
             self._complete(trial)
             return
+        if isinstance(outcome, Done) and not outcome.predicted:
+            outcome = self._with_predictions(trial, outcome)
         self.open[trial.trial_id] = trial
         if tracked.status != "RUNNING":
             self._reopen(tracked)
@@ -104,6 +106,11 @@ class Writer:
                 self.client.log_text(tracked.run_id, outcome.traceback, TRACEBACK_FILE)
             self._terminate(tracked, status_of(outcome), ms(outcome.time))
             self._complete(trial)
+
+    def _with_predictions(self, trial: Trial, done: Done) -> Done:
+        """Return the outcome with its predictions, which an object store's mirror brings when they are needed."""
+        history = self.store.history(trial)
+        return history[-1] if history and isinstance(history[-1], Done) else done
 
     def give_up(self, trial: Trial) -> None:
         """Leave out a trial that MLflow refuses; its run, if there is one, is set KILLED."""

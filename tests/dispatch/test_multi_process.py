@@ -71,7 +71,7 @@ class Fares:
         if which == (IS_BROKEN_OFF, 2, 0):
             (self.folder / "stop").touch()
         if which == (IS_BROKEN_OFF, 3, 0):
-            os.kill(holder_of(directory / run_directory.CLAIM), signal.SIGKILL)
+            os.kill(holder_of(directory / run_directory.LEASE), signal.SIGKILL)
             time.sleep(60)  # or until Ray ends what is left over
         if which == (RAISES, 1, 1):
             try:

@@ -11,7 +11,18 @@ import pytest
 
 from ablate.core.errors import AlreadyLeased, Pruned, Stopped, StorageUnavailable
 from ablate.core.events import Done, Epoch, Failed, Notice, Started, to_dict
-from ablate.store import bucket, lease_holder, leases, mirror, object_store, run_directory, working_copy
+from ablate.store import (
+    bucket,
+    event_relay,
+    lease_holder,
+    leases,
+    mirror,
+    object_store,
+    predictions,
+    run_directory,
+    stored_log,
+    working_copy,
+)
 from ablate.store.bucket import BucketStore
 from ablate.store.object_store import Objects
 from tests.support.fakes import EPOCHS, done, epoch, make_trial, raises_on_seed_one, started, well
@@ -104,18 +115,18 @@ def test_of_many_who_attempt_a_trial_at_once_one_trains_and_the_others_are_told_
 
 def test_a_claim_is_dead_once_its_beat_has_stayed_the_same_for_long_by_the_observers_own_clock(clock):
     watch = leases.Watch(clock)
-    claim = leases.Claim("t1", 1, "other", b"1")
+    claim = leases.Lease("t1", 1, "other", b"1")
     assert watch.is_alive(claim)
     clock.now = leases.DEAD_AFTER_S - 1
     assert watch.is_alive(claim)
     clock.now += 2
     assert not watch.is_alive(claim)
     assert not pickle.loads(pickle.dumps(watch)).is_alive(claim)
-    assert watch.is_alive(leases.Claim("t1", 1, "other", b"2"))
+    assert watch.is_alive(leases.Lease("t1", 1, "other", b"2"))
     clock.now += leases.DEAD_AFTER_S
-    assert watch.is_alive(leases.Claim("t1", 1, "other", b"3"))
-    assert watch.is_alive(leases.Claim("t1", 2, "other", b"3"))
-    assert not watch.is_alive(leases.Claim("t1", 2, "other", leases.OVER))
+    assert watch.is_alive(leases.Lease("t1", 1, "other", b"3"))
+    assert watch.is_alive(leases.Lease("t1", 2, "other", b"3"))
+    assert not watch.is_alive(leases.Lease("t1", 2, "other", leases.OVER))
 
 
 def test_a_claim_is_given_back_however_the_attempt_ends(driver):
@@ -136,11 +147,11 @@ def dies(store, trial, run=well):
     directory = store.runs.parent / f"dies{trial.trial_id}" / trial.trial_id
     directory.mkdir(parents=True)
     copy = store._take(trial.trial_id)
-    log, _ = store._inherit(copy, trial, directory)
+    log, _ = stored_log.take_over(copy, trial, directory)
     (directory / run_directory.LOG).write_bytes(log)
     list(run_directory.events(run, trial, directory, float("inf"), False))
     store.objects.write(copy.name(run_directory.LOG), (directory / run_directory.LOG).read_bytes())
-    leases.beat(store.objects, trial.trial_id, copy.number, b"7")
+    leases.send_heartbeat(store.objects, trial.trial_id, copy.number, b"7")
     return copy
 
 
@@ -199,7 +210,7 @@ class Zombie:
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(driver, clock, monkeypatch, ended):
     monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_LOOKS", 1e9)  # it is cut off: it sees nothing by itself
-    monkeypatch.setattr(leases, "BEAT_S", 1e9)
+    monkeypatch.setattr(leases, "HEARTBEAT_S", 1e9)
     first, second, zombie, trial = driver(), driver(), Zombie(), make_trial(0)
     heard, outcome = [], []
 
@@ -213,7 +224,7 @@ def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(d
     thread.start()
     assert zombie.told.wait(60)
     first.objects.names()
-    until(lambda: first._truth(trial.trial_id).count(b"\n") >= 2)
+    until(lambda: stored_log.truth(first.objects, trial.trial_id).content.count(b"\n") >= 2)
     assert second.is_leased(trial.trial_id)
     clock.now += leases.DEAD_AFTER_S
     others = second.attempt(well, trial)
@@ -240,8 +251,9 @@ def test_an_outcome_stored_just_before_another_claimed_the_trial_is_told_by_both
         if b'"Done"' in content and not taken:
             taken.append(True)
             second.watch.dead.add((trial.trial_id, 1))
-            monkeypatch.setattr(second, "_truth", lambda trial_id: b"")  # it had looked before
-            taken.append(list(second.attempt(lambda *_: trained.append(1) or iter([]), trial)))
+            with pytest.MonkeyPatch.context() as patch:  # it had looked before
+                patch.setattr(stored_log, "truth", lambda *_: stored_log.StoredLog(b"", None))
+                taken.append(list(second.attempt(lambda *_: trained.append(1) or iter([]), trial)))
 
     monkeypatch.setattr(Objects, "write", write)
     with pytest.raises(AlreadyLeased):
@@ -281,7 +293,7 @@ def test_an_outcome_that_a_zombie_stored_while_it_was_read_is_not_the_truth(driv
         return real(self, name)
 
     monkeypatch.setattr(Objects, "read", read)
-    assert reader._truth(trial.trial_id) == b""
+    assert stored_log.truth(reader.objects, trial.trial_id).content == b""
 
 
 def test_a_claim_whose_request_came_through_before_it_timed_out_is_ones_own(url):
@@ -336,7 +348,7 @@ def test_a_trial_that_failed_begins_at_the_beginning_without_its_checkpoint(driv
     assert found == [False, False]
 
 
-def test_weights_are_stored_before_the_trial_is_said_to_be_done_and_fetched_when_needed(driver, monkeypatch):
+def test_weights_and_predictions_are_stored_before_done_and_fetched_when_needed(driver, monkeypatch):
     def run(config, directory):
         yield started()
         (directory / "weights.tmp").write_text("weights")
@@ -344,21 +356,24 @@ def test_weights_are_stored_before_the_trial_is_said_to_be_done_and_fetched_when
         yield done()
 
     def upload(self, path, name):
-        """The log has time to overtake the weights."""
+        """The log has time to overtake the file."""
         threading.Event().wait(0.5)
         real_upload(self, path, name)
-        order.append("weights")
+        order.append(path.name)
 
     monkeypatch.setattr(lease_holder, "SECONDS_BETWEEN_WRITES", 0.01)
     order, real_write, real_upload = [], Objects.write, Objects.upload
     monkeypatch.setattr(Objects, "write", lambda s, n, c: order.append(b'"Done"' in c) or real_write(s, n, c))
     monkeypatch.setattr(Objects, "upload", upload)
     store, trial = driver(), make_trial(0)
-    list(store.attempt(run, trial))
-    assert order.index("weights") < order.index(True)
-    store.outcome(trial)
+    *_, end = store.attempt(run, trial)
+    assert set(order[: order.index(True)]) >= {run_directory.WEIGHTS, predictions.PREDICTIONS}
+    assert store.outcome(trial) == end.without_predictions()
     directory = store.runs / trial.trial_id
     assert not (directory / run_directory.WEIGHTS).exists()
+    assert not (directory / predictions.PREDICTIONS).exists()
+    assert store.local.history(trial)[-1] == end.without_predictions()
+    assert store.history(trial)[-1] == end
     mirror.bring_weights(directory)
     assert (directory / run_directory.WEIGHTS).read_text() == "weights"
     assert mirror.root(directory) == store.url
@@ -456,7 +471,7 @@ class Storm:
 
 
 def test_training_goes_on_while_the_object_store_is_away_and_what_it_told_comes_when_it_is_back(driver, monkeypatch):
-    monkeypatch.setattr(bucket, "LONGEST_WAIT_S", 0.01)
+    monkeypatch.setattr(event_relay, "LONGEST_WAIT_S", 0.01)
     storm, store, trial, trained = Storm(monkeypatch), driver(), make_trial(0), []
 
     def run(config, directory):
@@ -474,7 +489,7 @@ def test_training_goes_on_while_the_object_store_is_away_and_what_it_told_comes_
 
 
 def test_an_outcome_that_cannot_be_stored_for_long_is_no_outcome(driver, monkeypatch):
-    monkeypatch.setattr(bucket, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(event_relay, "PATIENCE_S", 0.3)
     storm, store, trial = Storm(monkeypatch), driver(), make_trial(0)
 
     def run(config, directory):
@@ -487,7 +502,7 @@ def test_an_outcome_that_cannot_be_stored_for_long_is_no_outcome(driver, monkeyp
     assert isinstance(told[-1], Notice)
     assert told[-1].text.endswith("it does not answer; this attempt ends without an outcome")
     storm.is_on = False
-    monkeypatch.setattr(bucket, "PATIENCE_S", 60)
+    monkeypatch.setattr(event_relay, "PATIENCE_S", 60)
     assert types(store.attempt(well, trial)) == WHOLE
 
 
@@ -527,5 +542,19 @@ def test_what_is_removed_is_gone(driver):
 
 def test_an_object_store_that_does_not_heed_put_if_absent_is_refused(url, monkeypatch):
     monkeypatch.setattr(Objects, "create", lambda self, name, content: self.write(name, content) or True)
-    with pytest.raises(object_store.UsageError, match="does not heed put-if-absent"):
+    with pytest.raises(object_store.UsageError, match="ignores put-if-absent"):
         Objects(url).check(writing=True)
+
+
+def test_a_trial_stored_with_its_predictions_inside_the_log_still_reads(driver):
+    """As it was stored before they had an object of their own."""
+    store, trial = driver(), make_trial(0)
+    events = [started(), epoch(1), done()]
+    log = "".join(json.dumps({"attempt": 1, **to_dict(event)}) + "\n" for event in events)
+    copy = store._take(trial.trial_id)
+    store.objects.write(copy.name(run_directory.LOG), log.encode())
+    leases.send_heartbeat(store.objects, trial.trial_id, copy.number, leases.OVER)
+    assert store.history(trial) == events
+    assert list(store.attempt(raises_on_seed_one, trial)) == events
+    assert driver().mark(trial, Failed(kind="lost", reason="it died after it had ended")) == events[-1]
+    assert driver().history(trial) == events

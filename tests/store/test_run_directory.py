@@ -3,12 +3,14 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from filelock import FileLock, Timeout
 
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Failed, from_dict, to_dict
-from ablate.store import run_directory
+from ablate.store import event_log, history, mirror, predictions, run_directory
+from ablate.store.folder import FolderStore
 from tests.support.fakes import diverges_on_seed_two, done, epoch, make_trial, raises_on_seed_one, started, well
 
 
@@ -101,12 +103,64 @@ def test_a_torn_last_line_is_an_unfinished_trial_and_harms_no_later_attempt(tmp_
     assert run_directory.history(trial, tmp_path) == again
 
 
-def test_an_outcome_longer_than_a_block_is_read_whole(tmp_path):
+def many_predictions():
+    return Done(metrics={"test_acc": 1.0}, predicted=list(range(50_000)), labels=list(range(50_000)))
+
+
+def test_predictions_are_on_the_disk_before_the_log_says_done_and_keep_its_lines_small(tmp_path, monkeypatch):
+    trial, end, real = make_trial(0), many_predictions(), event_log.append
+    there = []
+
+    def append(log, attempt, event):
+        there.append((type(event).__name__, (tmp_path / trial.trial_id / predictions.PREDICTIONS).exists()))
+        real(log, attempt, event)
+
+    monkeypatch.setattr(event_log, "append", append)
+    list(run_directory.attempt(lambda config, directory: iter([started(), end]), trial, tmp_path))
+    assert there == [("Started", False), ("Done", True)]
+    log = tmp_path / trial.trial_id / run_directory.LOG
+    assert [sorted(line) for line in event_log.lines(log)][-1] == ["attempt", "event", "metrics", "time"]
+    assert log.stat().st_size < 1000
+    assert run_directory.outcome(trial, tmp_path) == Done(metrics={"test_acc": 1.0}, time=end.time)
+    assert run_directory.history(trial, tmp_path)[-1] == end
+
+
+def test_predictions_of_an_attempt_that_died_before_its_outcome_are_not_taken_for_a_later_ones(tmp_path):
     trial = make_trial(0)
-    long = Done(metrics={"test_acc": 1.0}, predicted=list(range(50_000)), labels=list(range(50_000)))
-    list(run_directory.attempt(lambda config, directory: iter([started(), long]), trial, tmp_path))
-    assert run_directory.outcome(trial, tmp_path) == Done(metrics={"test_acc": 1.0}, time=long.time)
-    assert run_directory.history(trial, tmp_path)[-1] == long
+    (tmp_path / trial.trial_id).mkdir()
+    predictions.save(tmp_path / trial.trial_id, many_predictions())
+    bare = Done(metrics={"test_acc": 0.5})
+    assert list(run_directory.attempt(lambda config, directory: iter([started(), bare]), trial, tmp_path))[-1] == bare
+    assert run_directory.history(trial, tmp_path)[-1] == bare
+
+
+def test_a_damaged_file_of_predictions_is_named_and_pickles_are_not_read(tmp_path):
+    (tmp_path / predictions.PREDICTIONS).write_bytes(b"PK torn")
+    with pytest.raises(UsageError, match=r"predictions\.npz: damaged \(.*\); allowed: to remove"):
+        predictions.load(tmp_path)
+    objects = np.array([object()], dtype=object)
+    np.savez(tmp_path / predictions.PREDICTIONS, predicted=objects, labels=objects)
+    with pytest.raises(UsageError, match="damaged"):
+        predictions.load(tmp_path)
+
+
+def test_a_directory_whose_log_holds_the_predictions_still_reads(tmp_path):
+    """As it was written before they had a file of their own."""
+    trial, end = make_trial(0), many_predictions()
+    directory = tmp_path / trial.trial_id
+    directory.mkdir()
+    run_directory.write_config(directory / run_directory.CONFIG, trial.config)
+    with (directory / run_directory.LOG).open("w") as log:
+        for event in (started(), epoch(1), end):
+            log.write(json.dumps({"attempt": 1, **to_dict(event)}) + "\n")
+    assert '"predicted": [0, 1, ' in (directory / run_directory.LOG).read_text()
+    assert run_directory.outcome(trial, tmp_path) == end.without_predictions()
+    assert run_directory.history(trial, tmp_path)[-1] == end
+    assert list(run_directory.attempt(raises_on_seed_one, trial, tmp_path))[-1] == end
+    assert FolderStore(tmp_path).history(trial)[-1] == end
+    assert list(history.finished(tmp_path)) == [(json.dumps(trial.config), {"test_acc": 1.0}, "cpu")]
+    mirror.bring_predictions(directory)
+    assert not (directory / predictions.PREDICTIONS).exists()
 
 
 def test_the_claim_is_held_while_the_trial_runs(tmp_path):

@@ -24,7 +24,7 @@ from typing import Any
 
 from ablate import CONF
 from ablate.core.events import OF_EPOCHS
-from ablate.store import event_log
+from ablate.store import event_log, predictions
 from tests.support.fakes import TIMES
 
 LINE = ["-m", "norm=bn,gn", "bits=1,32", "seeds=3", "checkpoint.every=1"]
@@ -114,7 +114,7 @@ def on_disk(folder: Path) -> dict[str, Any]:
         assert [end["event"] for end in ends] == ["Done"], (log, ends)
         epochs = [line for line in lines if line["event"] == "Epoch"]
         assert [one["epoch"] for one in epochs] == list(range(1, len(epochs) + 1)), log
-        found[log.parent.name] = ([kept(one) for one in epochs], kept(ends[0]), ends[0]["predicted"])
+        found[log.parent.name] = ([kept(one) for one in epochs], kept(ends[0]), predictions.load(log.parent))
     return found
 
 
