@@ -62,7 +62,7 @@ def history_s(trials: int) -> float:
             (directory / "config.json").write_text(json.dumps({"seed": number, "recipe": {"lr": 0.1}}))
             (directory / "events.jsonl").write_text(log)
         began = time.process_time()
-        assert sum(1 for _ in history.finished(Path(folder))) == trials
+        assert sum(1 for _ in history.finished_trials(Path(folder))) == trials
         return time.process_time() - began
 
 

@@ -24,6 +24,7 @@ NOT_NAMES = {
 ALLOWED = {
     "one_factor": "the name of a design",
     "one_line": "a single line of text",
+    "finished_trials": "trials that ended",
     "moments": "the config key recipe.moments, and Hydra's type of it",
     "Moments": "the config key recipe.moments, and Hydra's type of it",
 }

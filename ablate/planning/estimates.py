@@ -94,7 +94,7 @@ class _Past:
         self.peak_bytes: dict[tuple[str, str], int] = {}
         self.kinds: dict[str, dict[tuple[Any, ...], list[float]]] = defaultdict(dict)
         known: dict[str, _PastTrial | None] = {}
-        for text, metrics, kind in history.finished(runs):
+        for text, metrics, kind in history.finished_trials(runs):
             if text not in known:
                 known[text] = _past_trial(text)
             trial = known[text]

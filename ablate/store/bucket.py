@@ -91,14 +91,16 @@ class BucketStore(RunStore):
         copy = patiently(lambda: self._take(trial.trial_id), PATIENCE_S)
         patiently(lambda: self.objects.remove([self._prune_name(trial.trial_id)]), PATIENCE_S)
         with (
-            self._holding(copy, trial, directory) as (files, holder),
+            self._leased_directory(copy, trial, directory) as (files, holder),
             contextlib.closing(run_directory.events(run, trial, directory, requested_at, alone)) as events,
         ):
             for event in event_relay.once_stored(events, log, holder, files):
                 yield event
 
     @contextlib.contextmanager
-    def _holding(self, copy: WorkingCopy, trial: Trial, directory: Path) -> Iterator[tuple[Files, LeaseHolder]]:
+    def _leased_directory(
+        self, copy: WorkingCopy, trial: Trial, directory: Path
+    ) -> Iterator[tuple[Files, LeaseHolder]]:
         """Hold the lease: heartbeats are sent from before its files are brought until they are stored."""
         files: Files | None = None
         holder = LeaseHolder(copy, trial, directory, None, self._stop_name)

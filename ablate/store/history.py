@@ -11,7 +11,7 @@ from typing import Any
 from ablate.store import event_log
 
 
-def finished(runs: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
+def finished_trials(runs: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Yield, for each trial that is done: its config as JSON with seed 0, its metrics, and its kind of device.
 
     Of a log, only the first and the last line are parsed, unless the trial took several attempts. Directories that
@@ -36,7 +36,7 @@ def _end(path: Path) -> tuple[dict[str, Any], str] | None:
         first, last = event_log.parsed(log.readline()), event_log.parsed(event_log.last_line(log))
     if last is None or last["event"] != "Done":
         return None
-    is_one_attempt = first is not None and first["event"] == "Started" and first["attempt"] == last["attempt"]
-    lines = [first] if first is not None and is_one_attempt else event_log.lines(path)
+    has_single_attempt = first is not None and first["event"] == "Started" and first["attempt"] == last["attempt"]
+    lines = [first] if first is not None and has_single_attempt else event_log.lines(path)
     devices = [line["device"] for line in lines if line["event"] == "Started"]
     return last["metrics"], devices[-1].partition(":")[0] if devices else "cpu"

@@ -158,7 +158,7 @@ def test_a_directory_whose_log_holds_the_predictions_still_reads(tmp_path):
     assert run_directory.history(trial, tmp_path)[-1] == end
     assert list(run_directory.attempt(raises_on_seed_one, trial, tmp_path))[-1] == end
     assert FolderStore(tmp_path).history(trial)[-1] == end
-    assert list(history.finished(tmp_path)) == [(json.dumps(trial.config), {"test_acc": 1.0}, "cpu")]
+    assert list(history.finished_trials(tmp_path)) == [(json.dumps(trial.config), {"test_acc": 1.0}, "cpu")]
     mirror.bring_predictions(directory)
     assert not (directory / predictions.PREDICTIONS).exists()
 
