@@ -1,7 +1,7 @@
 """Everything that ablate uses of Ray beyond its public API, one function each.
 
-Each docstring says what it relies on. All of it is the same in Ray 2.52 and 2.60, the first and the last release that
-were looked at. A newer release may change any of it, so this module is the one to check when Ray is upgraded.
+Each docstring says what it relies on. Most of it was compared in Ray 2.52 and 2.60, and is the same in
+both. A newer release may change any of it, so this module is the one to check when Ray is upgraded.
 """
 
 from __future__ import annotations
