@@ -13,12 +13,14 @@ from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Failed, Notice
 from ablate.core.study import Study
 from ablate.store import run_directory
+from ablate.store.bucket import BucketStore
 from ablate.store.folder import FolderStore
 from ablate.tracking.client import connect
 from ablate.tracking.experiment import Experiment
 from ablate.tracking.record import Origin
 from ablate.tracking.tracker import Tracker, Undelivered
 from analysis.sources import studies
+from tests.support import buckets
 from tests.support.fakes import done, epoch, make_trial, raises_on_seed_one, started, well
 
 URI = "sqlite:///mlflow.db"
@@ -99,6 +101,19 @@ def test_trials_that_mlflow_lacks_are_delivered_from_their_run_directories(study
     assert len(children) == 4
     for run in children:
         assert len(client().get_metric_history(run.info.run_id, "train_loss")) == 3
+
+
+def test_predictions_that_mlflow_lacks_are_delivered_from_wherever_they_are_stored(study, client, folder):
+    for store in (FolderStore(folder / "runs"), BucketStore(buckets.fresh_url("memory"), folder / "mirror")):
+        for trial in study.trials:
+            list(store.attempt(well, trial))
+        store.outcomes(study.trials)
+        assert Tracker(URI, study, store=store, completed=study.trials).close() is None
+        for run in runs_of(client(), "trial"):
+            kept = Path(client().download_artifacts(run.info.run_id, "predictions.json"))
+            assert json.loads(kept.read_text()) == {"predicted": [1, 0, 1], "labels": [1, 0, 0]}
+            kept.unlink()
+            client().delete_run(run.info.run_id)
 
 
 def test_a_run_left_unfinished_is_replaced_and_no_metric_is_doubled(study, client, folder):
