@@ -63,8 +63,8 @@ def holds(text, cell, optional=()):
     ],
 )
 def test_an_expression_is_true_where_it_says(text, meant):
-    expression = read("where", text, FACTORS)
-    assert [expression.holds(cell) for cell in CELLS] == [meant(cell) for cell in CELLS]
+    parsed = read("where", text, FACTORS)
+    assert [parsed.holds(cell) for cell in CELLS] == [meant(cell) for cell in CELLS]
 
 
 def test_random_expressions_mean_what_python_means():
@@ -87,9 +87,9 @@ def test_random_expressions_mean_what_python_means():
 
     for _ in range(200):
         ours, python = expression(draws.randrange(4))
-        expression = read("where", ours, FACTORS)
+        parsed = read("where", ours, FACTORS)
         for cell in draws.sample(CELLS, 20):
-            assert expression.holds(cell) == eval(python, {}, {"cell": cell}), ours
+            assert parsed.holds(cell) == eval(python, {}, {"cell": cell}), ours
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,7 @@ def server():
         thread.join()
 
 
-def test_a_server_with_logins_distinguishes_a_missing_password_from_a_wrong_one_and_accepts_the_right_one(
-    server, monkeypatch
-):
+def test_a_server_with_logins_distinguishes_a_missing_password_from_a_wrong_one(server, monkeypatch):
     with pytest.raises(
         UsageError, match="it wants a user and a password, and there are none; allowed: MLFLOW_TRACKING"
     ):

@@ -71,7 +71,7 @@ def test_a_slot_larger_than_every_machine_is_refused_and_one_larger_than_some_is
         Machines([Machine(8, 0, 8e9, None), Machine(2, 1, 8e9, None)]).resolve(Slot(8, 1))
 
 
-def test_a_cluster_that_has_no_nodes_yet_gives_a_request_for_the_slot():
+def test_a_cluster_without_nodes_yet_is_requested_a_slot():
     assert Machines([]).resolve(Slot(64, 8)) == Slot(64, 8)
     assert Machines([]).slots(Slot(64, 8)) == 1
     assert Machines([]).share(Slot(64, 8), 10) == Machines([]).whole(Slot(64, 8)) == {"num_cpus": 64, "num_gpus": 8}
