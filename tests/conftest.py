@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ablate.tracking import client
 from tests.support import buckets
 from tests.support.fakes import make_trial
+
+MAKE_DATABASE = client._make_database
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,11 +35,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow database: it takes seconds to make one, and none to copy it."""
-    from ablate.tracking.client import connect
-
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    connect(f"sqlite:///{path}")
+    MAKE_DATABASE(path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def copied_databases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process a new MLflow database is a copy of an empty one, but for tests of how a database is made."""
+    if request.node.get_closest_marker("makes_database"):
+        return
+
+    def copy(path: Path) -> None:
+        if not path.exists() or not path.stat().st_size:
+            shutil.copy(request.getfixturevalue("empty_mlflow"), path)
+
+    monkeypatch.setattr(client, "_make_database", copy)
 
 
 @pytest.fixture

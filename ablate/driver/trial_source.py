@@ -14,9 +14,7 @@ from ablate.core.study import Cell, Study, Trial
 from ablate.planning.plan import Plan
 from ablate.store import run_directory
 from ablate.store.run_store import RunStore
-
-MOST_PER_ENTRY = 100
-"""Trials or seeds in one entry of the metadata: MLflow limits the length of a tag."""
+from ablate.tracking import trial_metadata
 
 
 class TrialSource:
@@ -154,9 +152,9 @@ class TrialSource:
 
     def _metadata(self) -> dict[str, Any]:
         """Return what a report must know of the trials so far: those tried, the values chosen, the values drawn."""
-        edges, tried, drawn = self.edges, self.tried, self._drawn()
-        chosen = {
-            f"chosen.{position}": {
+        edges = self.edges
+        chosen: dict[int, trial_metadata.Chosen] = {
+            position: {
                 "cell": dict(cell.levels),
                 "values": self.chosen.get(cell, {}),
                 "edges": edges.get(cell, {}),
@@ -164,17 +162,8 @@ class TrialSource:
             for position, cell in enumerate(self.planned.configs)
             if cell in self.chosen or cell in self.without
         }
-        ids = [[trial.trial_id for trial in trials] for trials in tried.values()]
-        parts: dict[str, Any] = {
-            f"tried.{position}.{start}": trial_ids[start : start + MOST_PER_ENTRY]
-            for position, trial_ids in enumerate(ids)
-            for start in range(0, len(trial_ids), MOST_PER_ENTRY)
-        }
-        parts |= {
-            f"drawn.{start}": dict(drawn[start : start + MOST_PER_ENTRY])
-            for start in range(0, len(drawn), MOST_PER_ENTRY)
-        }
-        return chosen | parts
+        tried = {position: [trial.trial_id for trial in trials] for position, trials in enumerate(self.tried.values())}
+        return trial_metadata.collect(chosen, tried, self._drawn())
 
     def _drawn(self) -> list[tuple[int, dict[str, Level]]]:
         """Return each seed with the values of its nuisance factors, in the order of the seeds."""

@@ -352,6 +352,7 @@ def test_an_address_that_cannot_be_opened_is_a_mistake(study, folder):
         tracker.record(study.trials[0], done())
 
 
+@pytest.mark.makes_database
 def test_a_new_database_opened_by_many_processes_at_once_is_whole(folder):
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=connect, args=(f"sqlite:///{folder}/mlflow.db",)) for _ in range(3)]
@@ -364,6 +365,7 @@ def test_a_new_database_opened_by_many_processes_at_once_is_whole(folder):
     assert not Path("mlflow.db.new").exists()
 
 
+@pytest.mark.makes_database
 def test_a_database_whose_maker_was_killed_is_made_anew(folder):
     Path("mlflow.db.new").write_text("half of it")
     connect(f"sqlite:///{folder}/mlflow.db")
