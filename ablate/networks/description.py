@@ -158,7 +158,9 @@ def images_of(config: Config) -> Images | None:
 def check(config: Config) -> None:
     """Raise UsageError where the network or the norm refuses the config, or the two do not fit together."""
     network, norm = network_of(config), norm_of(config)
-    unfit = [channels for channels in network.normed_channels() if channels % norm.groups] if network else []
+    if network is None or norm.groups == 1:
+        return
+    unfit = [channels for channels in network.normed_channels() if channels % norm.groups]
     if unfit:
         raise UsageError(
             f"norm.groups={norm.groups}: allowed: a divisor of the narrowest stage's {min(unfit)} channels"

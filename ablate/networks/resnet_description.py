@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,8 +74,15 @@ def imagenet_resnet_stages(depth: int, width: float) -> Stages:
 
 def wide_resnet(config: Config) -> Network:
     """Return the description of `wrn.WideResNet`. Raise UsageError for values that it refuses."""
-    stages = wide_resnet_stages(config["depth"], config["width"])
+    network = _wide_network(config["depth"], config["width"])
     _check_options(config)
+    return network
+
+
+@functools.lru_cache
+def _wide_network(depth: int, width: float) -> Network:
+    """Return the description, built once for all cells of a plan that have the same network."""
+    stages = wide_resnet_stages(depth, width)
     return Network([Convolution("image", stages.channels[0], kernel=3), *_after_stem(stages, reduction=1)])
 
 
@@ -83,8 +91,14 @@ def imagenet_resnet(config: Config) -> Network:
 
     Its stem has stride 2, as has the max pool behind it.
     """
-    stages = imagenet_resnet_stages(config["depth"], config["width"])
+    network = _imagenet_network(config["depth"], config["width"])
     _check_options(config)
+    return network
+
+
+@functools.lru_cache
+def _imagenet_network(depth: int, width: float) -> Network:
+    stages = imagenet_resnet_stages(depth, width)
     stem = Convolution("image", stages.channels[0], kernel=7, stride=2)
     return Network([stem, *_after_stem(stages, reduction=4)])
 
