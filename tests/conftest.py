@@ -17,12 +17,14 @@ MAKE_DATABASE = client._make_database
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two Rays at a time would take each other's cores: with pytest-xdist one process runs all that start one.
 
-    A cluster mostly waits, for others or for its own; there is one of it.
+    A cluster mostly waits, for others or for its own; there is one of it. Tests that start a Ray in their process come
+    first: Ray reads its token once in a process, and tests of addresses and jobs use Ray without one.
     """
     for item in items:
         for group in ("ray", "cluster"):
             if item.get_closest_marker(group):
                 item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
 
 
 @pytest.fixture
