@@ -14,7 +14,7 @@ from tests.support.fakes import make_trial
 MAKE_DATABASE = client._make_database
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two Rays at a time would take each other's cores: with pytest-xdist one process runs all that start one.
 
