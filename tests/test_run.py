@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ablate import CONF, __version__, run
+from ablate import CONF, __version__
 from ablate.core import provenance
 from ablate.core.events import Failed
-from ablate.driver import session, trial_source
+from ablate.driver import session, study_run, trial_source
 from ablate.store import run_directory
 from tests.support.fakes import make_trial
 
@@ -157,7 +157,7 @@ def test_stopped_now_it_ends_in_one_line_and_the_same_line_goes_on(folder, say, 
         patch.setattr(session.dispatch, "in_process", interrupted)
         status, out, err = say("ablate.run", *line)
     assert (status, err) == (130, "")
-    assert out.splitlines()[-1] == f"Stopped now. {run.GOES_ON}"
+    assert out.splitlines()[-1] == f"Stopped now. {study_run.GOES_ON}"
     status, out, _ = say("ablate.run", *line)
     assert (status, out.startswith("1 trial to run")) == (0, True)
     assert statuses() == {"bits=1 seed=0": "done", "bits=32 seed=0": "done"}
