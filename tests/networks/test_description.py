@@ -9,7 +9,7 @@ from ablate.core.errors import UsageError
 from ablate.core.identity import flatten, science, trial_id
 from ablate.networks import description, norm_description
 from ablate.networks.description import Convolution, Images, Network, Norm
-from ablate.planning import estimates, schema
+from ablate.planning import estimates, parts
 
 SHAPE = {"items": 100, "channels": 3, "size": 9, "classes": 7}
 OWN = {
@@ -74,7 +74,7 @@ def test_a_network_that_names_four_functions_instead_is_checked_and_counted_by_t
     assert estimates.parameters(own) == 5
     assert estimates.training_bytes(own) == estimates.PROCESS_BYTES + 4 * 5 * 10 + 4 * 4 * 5
     with pytest.raises(UsageError, match="depth=9: allowed: 8"):
-        [hook(own | {"depth": 9}) for hook in schema.hooks(own, "check")]
+        [hook(own | {"depth": 9}) for hook in parts.hooks(own, "check")]
 
 
 def test_a_network_without_a_description_or_functions_has_no_counts():
