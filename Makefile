@@ -1,23 +1,33 @@
 # make demo: a first study, from nothing to its report.   make test: every check that CI runs.
+# make check: those that need no test run (style, types, imports), in under a minute.
 # make up: MLflow for many people and a Ray cluster, in containers.   make down: ends them, and keeps what they hold.
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 COMPOSE := docker compose --file docker/compose.yaml
 
-.PHONY: demo test up down clean
+.PHONY: demo check lint types imports test up down clean
 .SILENT:
 
 demo: .venv/installed
 	$(BIN)/python -m ablate.run -m norm=bn,srelu bits=1,32
 	$(BIN)/python -m analysis.report
 
-test: .venv/installed-dev
+test: check
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 15 --cov --cov-report=term
+
+check: .venv/installed-dev
+	$(MAKE) --no-print-directory --jobs 3 --output-sync lint types imports
+
+lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/installed-dev
 	$(BIN)/mypy
+
+imports: .venv/installed-dev
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term
 
 up: export ABLATE_REVISION = $(shell git describe --always --dirty --exclude='*' 2>/dev/null)
 up:

@@ -48,5 +48,5 @@ def test_a_wheel_works_from_any_folder(site, folder, line, told):
 def test_a_wheel_holds_what_the_project_needs_and_nothing_else(site):
     tops = {path.relative_to(site).parts[0] for path in site.rglob("*") if path.is_file()}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"ablate", "analysis", "hydra_plugins"}
-    for needed in ("ablate/conf/config.yaml", "analysis/published.csv", "analysis/templates/report.html"):
+    for needed in ("ablate/conf/config.yaml", "analysis/published.csv", "analysis/rendering/templates/report.html"):
         assert (site / needed).is_file()

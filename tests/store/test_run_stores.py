@@ -18,7 +18,7 @@ import pytest
 from ablate import CONF, dispatch
 from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Slot
-from ablate.store import event_log, leases, predictions, run_directory
+from ablate.store import event_log, leases, mirror, predictions, run_directory
 from ablate.store.folder import FolderStore
 from ablate.store.object_store import Objects
 from ablate.store.opening import open_store
@@ -226,6 +226,7 @@ def results(runs):
         assert sorted(line["epoch"] for line in lines if line["event"] == "Epoch") == list(range(1, 9))
         metrics = [line["metrics"] for line in lines if "metrics" in line]
         told = [{name: value for name, value in one.items() if name not in (*TIMES, "train_s")} for one in metrics]
+        mirror.bring_predictions(log.parent)
         found[log.parent.name] = told, predictions.load(log.parent)
     return found
 
