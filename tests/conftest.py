@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ablate.dispatch import embedded_ray
 from ablate.tracking import client
 from tests.support import buckets
 from tests.support.fakes import make_trial
 
 MAKE_DATABASE = client._make_database
+start_ray = embedded_ray.started
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
@@ -19,13 +23,58 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two Rays at a time would take each other's cores: with pytest-xdist one process runs all that start one.
 
     A cluster mostly waits, for others or for its own; there is one of it. Tests that start a Ray in their process come
-    first: Ray reads its token once in a process, and tests of addresses and jobs use Ray without one.
+    first: Ray reads its token once in a process, and tests of addresses and jobs use Ray without one. Those that share
+    one come before those that start their own.
     """
     for item in items:
         for group in ("ray", "cluster"):
             if item.get_closest_marker(group):
                 item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    items.sort(key=lambda item: (item.get_closest_marker("ray") is None, not shares_ray(item)))
+
+
+def shares_ray(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("ray")
+    return marker is not None and bool(marker.kwargs.get("shared"))
+
+
+class SharedRay:
+    """One embedded Ray for many tests: it takes seconds to start, and so does each of its processes."""
+
+    def __init__(self) -> None:
+        self.running = contextlib.ExitStack()
+        self.ray: Any = None
+
+    @contextlib.contextmanager
+    def started(self) -> Iterator[Any]:
+        """Yield its module, as `embedded_ray.started` does, and let it run on at the end."""
+        self.ray = self.ray or self.running.enter_context(start_ray())
+        yield self.ray
+
+    def end(self) -> None:
+        self.running.close()
+        self.ray = None
+
+
+SHARED_RAY = SharedRay()
+
+
+@pytest.hookimpl(tryfirst=True)  # before the test's fixtures, which may start a Ray
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """There is one Ray in a process: the shared one ends before a test that does not share it."""
+    if not shares_ray(item):
+        SHARED_RAY.end()
+
+
+def pytest_sessionfinish() -> None:
+    SHARED_RAY.end()
+
+
+@pytest.fixture(autouse=True)
+def shared_ray(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests marked `ray(shared=True)` run on one Ray. Its processes keep the environment and folder of its start."""
+    if shares_ray(request.node):
+        monkeypatch.setattr(embedded_ray, "started", SHARED_RAY.started)
 
 
 @pytest.fixture

@@ -39,23 +39,29 @@ def private_ray(log: Path) -> Iterator[Any]:
     It listens on loopback only. Its token is its own and is in no file. What it prints, also from threads, goes to
     `log`.
     """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file), started() as ray:
+        yield ray
+
+
+@contextlib.contextmanager
+def started() -> Iterator[Any]:
+    """Start Ray, yield its module, and shut it down at the end; it prints to stdout and stderr."""
     own = {**SETTINGS, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
     before = {key: os.environ.get(key) for key in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     os.environ.update(own)  # before the import
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        import ray
+    import ray
 
-        handler = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error", **_limits())
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)  # in place of the one that ray.init sets
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-            for key, value in before.items():
-                os.environ.pop(key) if value is None else os.environ.update({key: value})
+        yield ray
+    finally:
+        ray.shutdown()
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
 
 
 def _limits() -> dict[str, int]:

@@ -23,7 +23,7 @@ def last_by_seed(events):
     return {trial.seed: event for trial, event in events}
 
 
-@pytest.fixture(params=["in_process", pytest.param("on_ray", marks=pytest.mark.ray)])
+@pytest.fixture(params=["in_process", pytest.param("on_ray", marks=pytest.mark.ray(shared=True))])
 def dispatch(request):
     return {"in_process": in_process, "on_ray": on_ray}[request.param]
 
@@ -57,7 +57,7 @@ def test_threads_are_the_cores_of_the_slot():
     assert [Slot(cpus).threads for cpus in (0.25, 1, 1.5, 4)] == [1, 1, 1, 4]
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 @pytest.mark.parametrize(
     ("afterwards", "outcome"),
     [
@@ -88,7 +88,7 @@ def test_the_outcome_of_a_retried_trial_is_never_lost(tmp_path, afterwards, outc
     assert isinstance(last_by_seed(events)[1], Done)
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_an_outcome_that_was_not_delivered_when_the_worker_died_is_not_trained_again(tmp_path):
     last = last_by_seed(
         on_ray(in_slot(DiesAfterDone(tmp_path)), [make_trial(0)], store=FolderStore(tmp_path / "r"), slot=Slot())
@@ -129,7 +129,7 @@ def test_embedded_ray_hands_out_what_the_container_allows(tmp_path, monkeypatch)
     assert resources["memory"] == pytest.approx(0.7 * 2**30, rel=0.01)
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_a_slot_larger_than_the_machine_is_a_mistake(tmp_path):
     with pytest.raises(UsageError, match=r"dispatch.cpus_per_trial=4096: allowed: up to \d+"):
         list(on_ray(in_slot(well), [make_trial(0)], store=FolderStore(tmp_path), slot=Slot(cpus=4096)))
@@ -200,7 +200,7 @@ class Stops:
         yield from well(config, directory)
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_one_out_of_memory_is_tried_once_more_alone_when_the_others_are_through(tmp_path):
     trials = [make_trial(seed) for seed in range(4)]
     events = list(
@@ -213,7 +213,7 @@ def test_one_out_of_memory_is_tried_once_more_alone_when_the_others_are_through(
     assert notice == ("oom: MemoryError: no room; it is tried once more, alone, when the others are done")
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_out_of_memory_alone_is_a_result(tmp_path):
     trials = [make_trial(seed) for seed in range(3)]
     last = last_by_seed(
@@ -260,7 +260,7 @@ class Hungry:
         (self.folder / f"done{config['seed']}").touch()
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_out_of_memory_is_tried_once_more_alone_though_its_process_dies_before_it_can_say_so(tmp_path):
     run = DiesOutOfMemory(tmp_path)
     events = list(on_ray(in_slot(run), [make_trial(0)], store=FolderStore(tmp_path / "r"), slot=Slot()))
@@ -308,7 +308,7 @@ def sits(config, directory):
     time.sleep(60)
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_data_is_made_once_for_all_trials_and_only_what_differs_again(tmp_path):
     trials = [make_trial(seed, dataset={"name": name}) for seed in range(3) for name in ("a", "b")]
     made = Makes(tmp_path)
@@ -322,7 +322,7 @@ def test_data_is_made_once_for_all_trials_and_only_what_differs_again(tmp_path):
     assert sorted(path.name[0] for path in tmp_path.glob("*made")) == ["a", "b"]
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_data_that_cannot_be_made_fails_its_trials_with_the_reason(tmp_path):
     trials = [make_trial(0, dataset={"name": name}) for name in ("a", "damaged")]
     events = list(
@@ -417,7 +417,7 @@ def test_a_trial_is_given_its_slot_and_more_where_it_needs_more_memory(slot, nee
     assert Machines([machine]).share(slot, needed) == asked
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_trials_that_fit_by_their_fraction_but_not_by_memory_do_not_run_together(tmp_path, monkeypatch):
     """Four at once by their share of the cores; two by memory."""
     real = Machines.of
