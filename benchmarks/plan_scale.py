@@ -49,10 +49,10 @@ def main() -> None:
 
 
 def history_s(trials: int) -> float:
-    """CPU seconds for so many trials, each with 10,000 predictions."""
+    """Return the CPU seconds for so many trials. Their logs hold no predictions, which have a file of their own."""
     ends = (
         {"attempt": 1, "event": "Started", "device": "cpu"},
-        {"attempt": 1, "event": "Done", "metrics": {"wall_s": 1.0}, "predicted": [1] * 10_000},
+        {"attempt": 1, "event": "Done", "metrics": {"wall_s": 1.0}},
     )
     log = "".join(json.dumps(end) + "\n" for end in ends)
     with tempfile.TemporaryDirectory() as folder:

@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 from ablate.stats.arrays import Floats, Values
 from ablate.stats.highest_score import check_looks, critical_score, p_value, shape
 from ablate.stats.multiple_testing import holms
+from ablate.stats.paired import ALPHA, CONFIDENCE
 
 FIRST = 3
-ALPHA = 0.05
-CONFIDENCE = 0.95
 
 MARGINS_PP, SD_PP = (0.0, 0.5, 1.5), 0.4
 """The rows that `expected_seeds` simulates: true margins in equal shares, and the standard deviation over seeds."""
