@@ -26,9 +26,9 @@ EPOCHS = 3
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)  # in a process of its own
-    only = asked.parse_args().only
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)  # in a process of its own
+    only = parser.parse_args().only
     if only:
         print(WAYS[only]())
         return
@@ -37,10 +37,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, __file__, "--only", name]
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-            told = subprocess.run(
+            completed = subprocess.run(
                 command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
-        jobs, seconds = told.stdout.split()[-2:]
+        jobs, seconds = completed.stdout.split()[-2:]
         doc = (way.__doc__ or "").rstrip(".")
         print(f"{doc:52} {int(jobs):7} {float(seconds):8.1f} {1000 * float(seconds) / int(jobs):10.1f}", flush=True)
 
@@ -59,7 +59,7 @@ def _ours(*words: str) -> str:
     from ablate import run
     from ablate.driver import session
 
-    session._train = lambda care, cost, slot: trains_nothing  # type: ignore[assignment]
+    session._train = lambda policy, cost, slot: trains_nothing  # type: ignore[assignment]
     sys.argv = ["ablate.run", *LINE, *words]
     began = time.perf_counter()
     try:

@@ -64,14 +64,14 @@ def measure(name: str, arm: str, bits: int) -> Taken:
         run(["cc", "-std=c99", "-O2", "net.o", "net_test.c", "-lm", "-o", "net"], folder)
         counting = ["valgrind", "--tool=callgrind", "--toggle-collect=net_logits", "--callgrind-out-file=out"]
         run([*counting, "./net", "-"], folder, image.numpy().tobytes())
-        found = re.search(r"^(?:summary|totals): (\d+)", (Path(folder) / "out").read_text(), re.MULTILINE)
-        assert found
+        match = re.search(r"^(?:summary|totals): (\d+)", (Path(folder) / "out").read_text(), re.MULTILINE)
+        assert match
         sections: Counter[str] = Counter()
         for section, size in re.findall(r"^(\.\w+)\S*\s+(\d+)", run(["size", "-A", "net.o"], folder), re.MULTILINE):
             sections[section] += int(size)
     counted = work(graph_of(made, shape))
     return Taken(
-        instructions=int(found[1]),
+        instructions=int(match[1]),
         code_bytes=sections[".text"],
         constant_bytes=sections[".rodata"],
         buffer_bytes=sections[".bss"],
@@ -80,10 +80,10 @@ def measure(name: str, arm: str, bits: int) -> Taken:
 
 
 def run(command: list[str], folder: str, given: bytes | None = None) -> str:
-    told = subprocess.run(command, cwd=folder, input=given, capture_output=True, check=False)
-    if told.returncode:
-        raise SystemExit(f"{' '.join(command)}: {told.stderr.decode()[-500:]}")
-    return told.stdout.decode()
+    completed = subprocess.run(command, cwd=folder, input=given, capture_output=True, check=False)
+    if completed.returncode:
+        raise SystemExit(f"{' '.join(command)}: {completed.stderr.decode()[-500:]}")
+    return completed.stdout.decode()
 
 
 def main() -> None:
@@ -91,8 +91,8 @@ def main() -> None:
     parser.add_argument("networks", nargs="*", default=list(NETWORKS), help=", ".join(NETWORKS))
     parser.add_argument("--arms", nargs="*", default=["bn", "srelu"], choices=list(ARMS))
     parser.add_argument("--bits", nargs="*", type=int, default=[1, 32], choices=[1, 2, 4, 8, 32])
-    asked = parser.parse_args()
-    for name in asked.networks:
+    options = parser.parse_args()
+    for name in options.networks:
         depth, width, shape = NETWORKS[name]
         print(f"\n{name}: {depth}-{width} on {'x'.join(map(str, shape))}")
         heads = (
@@ -106,13 +106,13 @@ def main() -> None:
             "instructions beside srelu",
         )
         print("".join(f"{head:>{15 if len(head) < 15 else len(head) + 2}}" for head in heads))
-        for bits in asked.bits:
-            found = {arm: measure(name, arm, bits) for arm in asked.arms}
-            for arm, one in found.items():
-                beside = one.instructions / found["srelu"].instructions if "srelu" in found else float("nan")
+        for bits in options.bits:
+            measured = {arm: measure(name, arm, bits) for arm in options.arms}
+            for arm, figures in measured.items():
+                beside = figures.instructions / measured["srelu"].instructions if "srelu" in measured else float("nan")
                 print(
-                    f"{arm:>15}{bits:>15}{one.instructions:>15,}{one.instructions / one.operations:>15.2f}"
-                    f"{one.code_bytes:>15,}{one.constant_bytes:>15,}{one.buffer_bytes:>15,}{beside:>27.3f}"
+                    f"{arm:>15}{bits:>15}{figures.instructions:>15,}{figures.instructions / figures.operations:>15.2f}"
+                    f"{figures.code_bytes:>15,}{figures.constant_bytes:>15,}{figures.buffer_bytes:>15,}{beside:>27.3f}"
                 )
 
 

@@ -62,8 +62,8 @@ def as_typed(log: Path) -> tuple[int, int]:
 def in_turn(seconds: Sequence[float]) -> float:
     """The last end, where each trial takes the slot that comes free first."""
     free = [0.0] * SLOTS
-    for one in seconds:
-        heapq.heapreplace(free, free[0] + one)
+    for trial_s in seconds:
+        heapq.heapreplace(free, free[0] + trial_s)
     return max(free)
 
 

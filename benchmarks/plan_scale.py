@@ -96,22 +96,22 @@ def measure(name: str, code: str, cells: int, words: tuple[str, ...]) -> float:
 
 def run(code: str, words: tuple[str, ...]) -> tuple[float, int]:
     """Wall seconds and peak resident bytes of a process in a fresh folder."""
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as output:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         began = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-c", code, "-m", *words],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": path},
-            stdout=told,
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if status:
-            told.seek(0)
-            sys.exit(told.read().decode()[-2000:])
+            output.seek(0)
+            sys.exit(output.read().decode()[-2000:])
     return wall_s, usage.ru_maxrss * 1024
 
 

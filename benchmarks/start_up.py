@@ -30,8 +30,8 @@ def main() -> None:
     began = time.time()
     subprocess.run([sys.executable, "-c", command], env=environment(), check=True)
     importing = time.time() - began
-    told = ", ".join(f"{one:.1f}" for one in steps)
-    print(f"command to first training step: {statistics.median(steps):.1f} s ({told})")
+    text = ", ".join(f"{step:.1f}" for step in steps)
+    print(f"command to first training step: {statistics.median(steps):.1f} s ({text})")
     print(
         f"importing torch and what trains, alone: {importing:.1f} s; ratio {statistics.median(steps) / importing:.1f}"
     )
@@ -50,7 +50,7 @@ def first_step() -> float:
         )
         logs = [event_log.lines(path) for path in Path(folder).glob("runs/t*/events.jsonl")]
     epochs = [line for log in logs for line in log if line["event"] == "Epoch"]
-    return min(one["time"] - one["metrics"]["train_s"] for one in epochs) - began
+    return min(epoch["time"] - epoch["metrics"]["train_s"] for epoch in epochs) - began
 
 
 def environment() -> dict[str, str]:

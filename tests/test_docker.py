@@ -38,17 +38,17 @@ SETTINGS = {"ABLATE_UID": "1000", "ABLATE_GID": "1000"}
 
 def resolved(**settings: str) -> dict[str, Any]:
     """The compose file as Compose itself reads it."""
-    told = subprocess.run(
+    completed = subprocess.run(
         [COMPOSE, "--env-file", os.devnull, "--file", DOCKER / "compose.yaml", "config", "--format", "json"],
         env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **SETTINGS, **settings},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    assert not told.stderr
-    found: dict[str, Any] = json.loads(told.stdout)
-    return found
+    assert completed.returncode == 0, completed.stderr
+    assert not completed.stderr
+    composed: dict[str, Any] = json.loads(completed.stdout)
+    return composed
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +60,14 @@ def composed() -> dict[str, Any]:
 def instructions() -> list[tuple[str, str]]:
     with (DOCKER / "Dockerfile").open("rb") as file:
         parsed = DockerfileParser(fileobj=file, env_replace=False).structure
-    return [(one["instruction"], one["value"]) for one in parsed if one["instruction"] != "COMMENT"]
+    return [(line["instruction"], line["value"]) for line in parsed if line["instruction"] != "COMMENT"]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> dict[str, Any]:
-    found: dict[str, Any]
-    _, found = yaml.safe_load_all((DOCKER / "raycluster.yaml").read_text())
-    return found
+    cluster: dict[str, Any]
+    _, cluster = yaml.safe_load_all((DOCKER / "raycluster.yaml").read_text())
+    return cluster
 
 
 def make_secrets(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -86,7 +86,9 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_nothing_is_reached_from_another_machine_unless_somebody_says_so(composed):
     ports = {name: service["ports"] for name, service in composed["services"].items() if "ports" in service}
-    assert {name: [(one["host_ip"], one["published"]) for one in found] for name, found in ports.items()} == {
+    assert {
+        name: [(port["host_ip"], port["published"]) for port in published] for name, published in ports.items()
+    } == {
         "mlflow": [("127.0.0.1", "5000")],
         "ray-head": [("127.0.0.1", "8265")],
     }
@@ -99,7 +101,7 @@ def test_nothing_is_reached_from_another_machine_unless_somebody_says_so(compose
 
 def test_only_mlflow_reaches_the_database(composed):
     services = composed["services"]
-    assert {name for name, one in services.items() if "database" in one["networks"]} == {"postgres", "mlflow"}
+    assert {name for name, service in services.items() if "database" in service["networks"]} == {"postgres", "mlflow"}
     assert composed["networks"]["database"]["internal"]
 
 
@@ -113,15 +115,15 @@ def test_every_container_runs_as_an_ordinary_user_without_privileges(composed, i
 
 
 def test_a_compose_file_without_its_settings_says_what_writes_them(tmp_path):
-    told = subprocess.run(
+    completed = subprocess.run(
         [COMPOSE, "--env-file", os.devnull, "--file", DOCKER / "compose.yaml", "config"],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert told.returncode != 0
-    assert "docker/secrets.sh writes it" in told.stderr
+    assert completed.returncode != 0
+    assert "docker/secrets.sh writes it" in completed.stderr
 
 
 def test_images_have_versions(composed, instructions):
@@ -143,10 +145,10 @@ def test_limits_and_health_are_told_of_every_service_that_stays(composed):
 def test_head_workers_and_client_share_one_folder_at_one_path_and_one_token(composed):
     for name in ("ray-head", "worker", "client"):
         service = composed["services"][name]
-        assert [(one["source"], one["target"]) for one in service["volumes"]] == [("shared", "/shared")]
+        assert [(mount["source"], mount["target"]) for mount in service["volumes"]] == [("shared", "/shared")]
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
         assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
-        assert "ray_token" in {one["source"] for one in service["secrets"]}
+        assert "ray_token" in {secret["source"] for secret in service["secrets"]}
         assert int(service["shm_size"]) >= 2**30
 
 
@@ -154,8 +156,8 @@ def test_drivers_are_not_mlflows_administrator(composed):
     holders = {
         secret: {
             name
-            for name, one in composed["services"].items()
-            if secret in {s["source"] for s in one.get("secrets", [])}
+            for name, service in composed["services"].items()
+            if secret in {s["source"] for s in service.get("secrets", [])}
         }
         for secret in composed["secrets"]
     }
@@ -188,13 +190,13 @@ def test_secrets_are_files_of_their_owner_alone_and_a_second_run_changes_nothing
 def test_secrets_are_long_and_of_no_other_installation(tmp_path):
     for name in ("one", "two"):
         make_secrets(tmp_path / name / "secrets")
-    one, two = contents(tmp_path / "one/secrets"), contents(tmp_path / "two/secrets")
+    first, second = contents(tmp_path / "one/secrets"), contents(tmp_path / "two/secrets")
     for name in NAMES:
-        assert len(one[name]) >= 64
-        assert one[name] != two[name]
-    assert one["postgres_password"] in one["pgpass"]
-    assert f"admin_password = {one['mlflow_admin_password']}\n" in one["mlflow_auth.ini"]
-    assert "default_permission = READ\n" in one["mlflow_auth.ini"]
+        assert len(first[name]) >= 64
+        assert first[name] != second[name]
+    assert first["postgres_password"] in first["pgpass"]
+    assert f"admin_password = {first['mlflow_admin_password']}\n" in first["mlflow_auth.ini"]
+    assert "default_permission = READ\n" in first["mlflow_auth.ini"]
 
 
 def test_a_secret_that_is_missing_is_made_and_the_others_stay(tmp_path):
@@ -212,7 +214,7 @@ def test_two_first_starts_at_once_agree(tmp_path):
     folder = tmp_path / "secrets"
     environment = {**os.environ, "ABLATE_SECRETS": str(folder)}
     started = [subprocess.Popen([DOCKER / "secrets.sh"], env=environment) for _ in range(4)]
-    assert [one.wait(timeout=60) for one in started] == [0] * 4
+    assert [process.wait(timeout=60) for process in started] == [0] * 4
     made = contents(folder)
     assert set(made) == NAMES | DERIVED
     assert made["pgpass"] == f"postgres:5432:mlflow:mlflow:{made['postgres_password']}\n"
@@ -223,14 +225,14 @@ def test_a_secret_is_rotated_alone_and_one_is_told_what_to_start_anew(tmp_path):
     folder = tmp_path / "secrets"
     make_secrets(folder)
     first = contents(folder)
-    told = make_secrets(folder, "rotate", "ray_token")
-    assert told.returncode == 0
-    assert "--force-recreate ray-head worker client" in told.stderr
+    completed = make_secrets(folder, "rotate", "ray_token")
+    assert completed.returncode == 0
+    assert "--force-recreate ray-head worker client" in completed.stderr
     after = contents(folder)
     assert {name for name in first if after[name] != first[name]} == {"ray_token"}
     assert stat.S_IMODE((folder / "ray_token").stat().st_mode) == 0o600
     assert len(after["ray_token"]) == 64
-    assert after["ray_token"] not in told.stdout + told.stderr
+    assert after["ray_token"] not in completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize("name", ["postgres_password", "mlflow_admin_password"])
@@ -241,20 +243,20 @@ def test_a_secret_that_its_server_did_not_take_stays_as_it_was(tmp_path, name):
     folder = tmp_path / "secrets"
     make_secrets(folder)
     first = contents(folder)
-    told = subprocess.run(
+    completed = subprocess.run(
         [DOCKER / "secrets.sh", "rotate", name],
         env={**os.environ, "ABLATE_SECRETS": str(folder), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
         capture_output=True,
         check=False,
     )
-    assert told.returncode != 0
+    assert completed.returncode != 0
     assert contents(folder) == first
 
 
 def test_rotating_something_else_tells_what_may_be(tmp_path):
-    told = make_secrets(tmp_path / "secrets", "rotate", "everything")
-    assert told.returncode == 2
-    assert "allowed: postgres_password" in told.stderr
+    completed = make_secrets(tmp_path / "secrets", "rotate", "everything")
+    assert completed.returncode == 2
+    assert "allowed: postgres_password" in completed.stderr
 
 
 class Users(BaseHTTPRequestHandler):
@@ -265,17 +267,17 @@ class Users(BaseHTTPRequestHandler):
     def do(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         body = json.loads(self.rfile.read(length)) if length else {}
-        asked = self.path.removeprefix("/api/2.0/mlflow/users/")
-        name = body.get("username", asked.partition("username=")[2])
+        path = self.path.removeprefix("/api/2.0/mlflow/users/")
+        name = body.get("username", path.partition("username=")[2])
         login = base64.b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode()
         known = name in self.passwords
         if login != f"admin:{self.passwords['admin']}":
             self.answer(401)
-        elif asked == "create" and known:
+        elif path == "create" and known:
             self.answer(400, f"User (username={name}) already exists. Error: INSERT scrypt$hash")
-        elif asked == "update-password" and name == "admin" and body.get("current_password") != self.passwords["admin"]:
+        elif path == "update-password" and name == "admin" and body.get("current_password") != self.passwords["admin"]:
             self.answer(400, "Current password does not match.")
-        elif asked != "create" and not known:
+        elif path != "create" and not known:
             self.answer(404, f"User with username={name} not found")
         else:
             if "password" in body:
@@ -321,12 +323,12 @@ def users(tmp_path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]
 
 
 def test_the_drivers_user_has_the_password_of_the_credentials_file_at_each_start(users, tmp_path):
-    told = (tmp_path / "secrets/mlflow_credentials").read_text()
+    credentials = (tmp_path / "secrets/mlflow_credentials").read_text()
     assert users("driver").returncode == 0
-    assert f"mlflow_tracking_password = {Users.passwords['ablate']}\n" in told
+    assert f"mlflow_tracking_password = {Users.passwords['ablate']}\n" in credentials
     Users.passwords["ablate"] = "another"
     assert users("driver").returncode == 0
-    assert f"mlflow_tracking_password = {Users.passwords['ablate']}\n" in told
+    assert f"mlflow_tracking_password = {Users.passwords['ablate']}\n" in credentials
 
 
 def test_a_new_user_gets_a_credentials_file_and_a_second_of_that_name_is_refused(users):
@@ -385,8 +387,8 @@ def test_no_file_of_docker_holds_a_secret():
 
 
 def test_the_dockerfile_passes_hadolint():
-    told = subprocess.run([BIN / "hadolint", DOCKER / "Dockerfile"], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout
+    completed = subprocess.run([BIN / "hadolint", DOCKER / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout
 
 
 def test_every_run_line_and_script_parses(instructions, composed):
@@ -395,8 +397,8 @@ def test_every_run_line_and_script_parses(instructions, composed):
     lines.append(composed["services"]["mlflow"]["command"][-1].replace("$$", "$"))
     assert len(lines) > 5
     for line in lines:
-        told = subprocess.run(["bash", "-n"], input=line, capture_output=True, text=True, check=False)
-        assert told.returncode == 0, (line, told.stderr)
+        completed = subprocess.run(["bash", "-n"], input=line, capture_output=True, text=True, check=False)
+        assert completed.returncode == 0, (line, completed.stderr)
 
 
 def test_an_image_installs_what_pyproject_asks_for(instructions, tmp_path):
@@ -440,5 +442,5 @@ def test_kuberays_pods_run_as_an_ordinary_user_and_share_one_folder(cluster):
         (container,) = pod["containers"]
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
         assert {"name": "shared", "mountPath": "/shared"} in container["volumeMounts"]
-        assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == {mount["name"] for mount in pod["volumes"]}
         assert {"cpu", "memory"} <= set(container["resources"]["limits"])

@@ -80,7 +80,7 @@ def test_evaluate_prints_the_test_accuracy_of_the_weights(network, folder, say):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         (
             "",
@@ -103,7 +103,7 @@ def test_evaluate_prints_the_test_accuracy_of_the_weights(network, folder, say):
         ("trial=t0 runs=cifar", "trial=t0: not in cifar/; its 0 trials are named by their ids"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_status_2(network, folder, say, line, told):
+def test_a_mistake_is_one_line_and_exit_status_2(network, folder, say, line, message):
     write_mat(folder / "all.mat", network)
     write_all("cifar10", folder / "cifar")
     for name in ("text.mat", "text.onnx", "network.pt"):
@@ -111,16 +111,16 @@ def test_a_mistake_is_one_line_and_exit_status_2(network, folder, say, line, tol
     savemat(folder / "other.mat", {"conv2d": np.zeros((1, 3, 3, 3, 20), np.uint8)})
     status, out, err = say("ablate.evaluate", *line.split())
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
 
 
 def finish(runs, **changes):
     """Train a trial to its end; return its id and its outcome."""
     config = trial_config(**changes)
-    one = Trial(Cell(()), config["seed"], config, {}, trial_id(config))
-    *_, end = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), one, runs)
-    return one.trial_id, end
+    trial = Trial(Cell(()), config["seed"], config, {}, trial_id(config))
+    *_, end = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), trial, runs)
+    return trial.trial_id, end
 
 
 @pytest.mark.parametrize("bits", [1, 32])
@@ -141,9 +141,9 @@ def test_a_trial_is_scored_at_its_own_precision_or_where_the_device_lacks_it_at_
     folder, monkeypatch, say
 ):
     name, end = finish(folder / "runs", recipe={**RECIPE, "precision": "bf16"})
-    told = f"test accuracy {100 * end.metrics['test_acc']:.2f}% "
+    line = f"test accuracy {100 * end.metrics['test_acc']:.2f}% "
     out = say("ablate.evaluate", f"trial={name}", "device=cpu")[1]
-    assert told in out
+    assert line in out
     assert f"loss {end.metrics['test_loss']:.4f}" in out
     assert "fp32" not in out
     monkeypatch.setattr(hardware, "precisions", lambda kind: ("fp32",))
@@ -188,7 +188,7 @@ def test_images_in_folders_are_told_one_by_one_for_a_trial_and_for_published_wei
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             lambda own: picture(own / "10" / "x.png"),
@@ -203,7 +203,7 @@ def test_images_in_folders_are_told_one_by_one_for_a_trial_and_for_published_wei
         (lambda own: own.rename("elsewhere"), "own: there is no such folder; allowed: dataset.root=FOLDER"),
     ],
 )
-def test_folders_that_do_not_suit_the_network_are_a_mistake(network, folder, say, change, told):
+def test_folders_that_do_not_suit_the_network_are_a_mistake(network, folder, say, change, message):
     write_mat(folder / "all.mat", network)
     for label in (0, 1):
         picture(folder / "own" / str(label) / "0.png")
@@ -211,7 +211,7 @@ def test_folders_that_do_not_suit_the_network_are_a_mistake(network, folder, say
     line = ("weights=all.mat", "dataset=image_folder", "dataset.root=own", "dataset.workers=0")
     status, out, err = say("ablate.evaluate", *line)
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert told in err
+    assert message in err
 
 
 def grey(path):

@@ -40,9 +40,9 @@ def finish(runs, *, seeds=(0,), epochs=2, dataset=DIGITS, **changes):
     for seed in seeds:
         recipe = {**RECIPE, "epochs": epochs, "lr": 0.03, "augment": "none"}
         config = trial_config(seed=seed, dataset=dataset, recipe=recipe, **changes)
-        one = Trial(Cell((("seed", seed),)), seed, config, {}, trial_id(config))
-        *_, _ = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), one, runs)
-        made.append(one)
+        trial = Trial(Cell((("seed", seed),)), seed, config, {}, trial_id(config))
+        *_, _ = run_directory.attempt(functools.partial(image_classification.run, threads=1, device="cpu"), trial, runs)
+        made.append(trial)
     manifest.save(Study("mine", {}, made), runs, None)
     return made
 
@@ -57,12 +57,12 @@ def finish(runs, *, seeds=(0,), epochs=2, dataset=DIGITS, **changes):
 )
 @pytest.mark.parametrize("norm", [BN, SRELU], ids=["bn", "srelu"])
 def test_every_form_is_written_and_scores_as_the_trial_did(folder, say, norm, form, files):
-    (one,) = finish(folder / "runs", norm=norm, bits=1)
-    status, out, err = say("ablate.export", f"trial={one.trial_id}", f"format={form}")
+    (trial,) = finish(folder / "runs", norm=norm, bits=1)
+    status, out, err = say("ablate.export", f"trial={trial.trial_id}", f"format={form}")
     assert (status, err) == (0, "")
-    there = folder / "exports" / one.trial_id
+    there = folder / "exports" / trial.trial_id
     assert sorted(path.name for path in there.iterdir()) == files
-    end = run_directory.outcome(one, folder / "runs")
+    end = run_directory.outcome(trial, folder / "runs")
     first, *_, last = out.splitlines()
     assert first.endswith(f"trained on digits, test accuracy {100 * end.metrics['test_acc']:.2f}%")
     status, out, err = say(*last.removeprefix("Next: python -m ").split())
@@ -73,9 +73,9 @@ def test_every_form_is_written_and_scores_as_the_trial_did(folder, say, norm, fo
 
 @pytest.mark.parametrize(("form", "ending"), [("onnx", "onnx"), ("c", "c")])
 def test_images_of_another_size_are_refused_where_the_form_takes_one(folder, say, form, ending):
-    (one,) = finish(folder / "runs", epochs=1)
-    assert say("ablate.export", f"trial={one.trial_id}", f"format={form}")[0] == 0
-    file = f"exports/{one.trial_id}/network.{ending}"
+    (trial,) = finish(folder / "runs", epochs=1)
+    assert say("ablate.export", f"trial={trial.trial_id}", f"format={form}")[0] == 0
+    file = f"exports/{trial.trial_id}/network.{ending}"
     write_all("mnist", folder / "mnist")
     status, _, err = say("ablate.evaluate", f"weights={file}", "dataset=mnist", "dataset.root=mnist")
     assert (status, err) == (2, f"weights={file}: for images of 1x8x8 numbers; dataset=mnist has 1x32x32\n")
@@ -83,8 +83,8 @@ def test_images_of_another_size_are_refused_where_the_form_takes_one(folder, say
 
 def test_the_best_of_a_study_is_the_best_by_validation(folder, say):
     trials = finish(folder / "runs", seeds=range(3), epochs=1)
-    ends = {one.trial_id: run_directory.outcome(one, folder / "runs") for one in trials}
-    best = max(ends, key=lambda one: ends[one].metrics["valid_acc"])
+    ends = {trial.trial_id: run_directory.outcome(trial, folder / "runs") for trial in trials}
+    best = max(ends, key=lambda trial: ends[trial].metrics["valid_acc"])
     status, out, _ = say("ablate.export", "trial=best", "study=mine", "to=out")
     assert status == 0
     assert out.startswith(best)
@@ -92,18 +92,18 @@ def test_the_best_of_a_study_is_the_best_by_validation(folder, say):
 
 
 def test_names_are_those_typed_in_c_too(folder, say):
-    (one,) = finish(folder / "runs", epochs=1)
-    assert say("ablate.export", f"trial={one.trial_id}", "format=c", "name=digits_8")[0] == 0
-    header = (folder / "exports" / one.trial_id / "digits_8.h").read_text()
+    (trial,) = finish(folder / "runs", epochs=1)
+    assert say("ablate.export", f"trial={trial.trial_id}", "format=c", "name=digits_8")[0] == 0
+    header = (folder / "exports" / trial.trial_id / "digits_8.h").read_text()
     assert "int digits_8_predict(const uint8_t image[64]);" in header
     assert "DIGITS_8_CLASSES 10" in header
 
 
 def test_printed_lines_can_be_typed_whatever_the_folder_is_called(folder, say):
-    (one,) = finish(folder / "runs", epochs=1)
-    lines = say("ablate.export", f"trial={one.trial_id}", "format=c", "to=my exports")[1].splitlines()
+    (trial,) = finish(folder / "runs", epochs=1)
+    lines = say("ablate.export", f"trial={trial.trial_id}", "format=c", "to=my exports")[1].splitlines()
     compile_line, evaluate_line = (line.removeprefix("Next: ") for line in lines[-2:])
-    assert shlex.split(evaluate_line)[-1] == f"weights=my exports/{one.trial_id}/network.c"
+    assert shlex.split(evaluate_line)[-1] == f"weights=my exports/{trial.trial_id}/network.c"
     if shutil.which("cc"):
         assert subprocess.run(compile_line, shell=True, capture_output=True, check=False).returncode == 0
 
@@ -114,8 +114,8 @@ def test_an_arm_of_ones_own_that_is_not_there_is_named(folder, say, monkeypatch)
         "def mine(*, temperature):\n    return none(temperature=temperature)\n"
     )
     monkeypatch.syspath_prepend(folder)
-    (one,) = finish(folder / "runs", epochs=1, norm={"_target_": "my_arms.mine", "temperature": 10})
-    assert say("ablate.export", f"trial={one.trial_id}")[0] == 0
+    (trial,) = finish(folder / "runs", epochs=1, norm={"_target_": "my_arms.mine", "temperature": 10})
+    assert say("ablate.export", f"trial={trial.trial_id}")[0] == 0
     monkeypatch.delitem(sys.modules, "my_arms")
     (folder / "my_arms.py").unlink()
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
@@ -123,23 +123,23 @@ def test_an_arm_of_ones_own_that_is_not_there_is_named(folder, say, monkeypatch)
     importlib.invalidate_caches()
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
-    told = "norm._target_=my_arms.mine: no such module; allowed: package.module.Name, on the Python path\n"
-    file = f"../exports/{one.trial_id}/network.safetensors"
-    assert say("ablate.evaluate", f"weights={file}") == (2, "", told)
-    assert say("ablate.export", f"trial={one.trial_id}", "runs=../runs") == (2, "", told)
+    message = "norm._target_=my_arms.mine: no such module; allowed: package.module.Name, on the Python path\n"
+    file = f"../exports/{trial.trial_id}/network.safetensors"
+    assert say("ablate.evaluate", f"weights={file}") == (2, "", message)
+    assert say("ablate.export", f"trial={trial.trial_id}", "runs=../runs") == (2, "", message)
 
 
 def test_an_export_that_scores_otherwise_than_its_trial_says_so(folder, say):
-    (one,) = finish(folder / "runs", epochs=1)
-    say("ablate.export", f"trial={one.trial_id}", "format=onnx")
-    path = folder / "exports" / one.trial_id / "network.onnx"
+    (trial,) = finish(folder / "runs", epochs=1)
+    say("ablate.export", f"trial={trial.trial_id}", "format=onnx")
+    path = folder / "exports" / trial.trial_id / "network.onnx"
     assert "its trial had" not in say("ablate.evaluate", f"weights={path}")[1]
     model = onnx.load(path)
     for weights in model.graph.initializer:
         if len(weights.dims) == 4:
             weights.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weights), weights.name))
     onnx.save(model, path)
-    acc = run_directory.outcome(one, folder / "runs").metrics["test_acc"]
+    acc = run_directory.outcome(trial, folder / "runs").metrics["test_acc"]
     assert say("ablate.evaluate", f"weights={path}")[1].endswith(f"\nits trial had {100 * acc:.2f}%\n")
 
 
@@ -156,15 +156,15 @@ def troubled(tmp_path_factory):
     manifest.save(Study("whole", {}, whole), runs, None)
     manifest.delete("mine", runs)
     manifest.save(Study("mine", {}, [done, failed, bare]), runs, None)
-    for one in (failed, bare):
-        (runs / one.trial_id / run_directory.WEIGHTS).unlink()
+    for trial in (failed, bare):
+        (runs / trial.trial_id / run_directory.WEIGHTS).unlink()
     run_directory.mark(failed, runs, Failed(kind="diverged", reason="nan"))
     ids = {"DONE": done, "FAILED": failed, "BARE": bare, "LOST": lost}
-    return runs, {word: one.trial_id for word, one in ids.items()}
+    return runs, {word: trial.trial_id for word, trial in ids.items()}
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("", "trial=: allowed: the id of a finished trial, or best with study=NAME"),
         ("trial=t0", "trial=t0: not in runs/; "),
@@ -184,34 +184,34 @@ def troubled(tmp_path_factory):
         ("trial=DONE runs=none", "runs=none: there is no such folder"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(folder, say, line, told, troubled):
+def test_a_mistake_is_one_line_and_writes_nothing(folder, say, line, message, troubled):
     runs, ids = troubled
     shutil.copytree(runs, folder / "runs")
     (folder / "file").write_text("")
     for word, name in ids.items():
-        line, told = line.replace(word, name), told.replace(word, name)
+        line, message = line.replace(word, name), message.replace(word, name)
     status, out, err = say("ablate.export", *line.split())
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
     assert not (folder / "exports").exists() or not list((folder / "exports").rglob("*.*"))
 
 
 def test_a_trial_that_mlflow_does_not_have_cannot_be_registered(mlflow_db, folder, say):
-    (one,) = finish(folder / "runs", epochs=1)
-    status, _, err = say("ablate.export", f"trial={one.trial_id}", "register=digits")
+    (trial,) = finish(folder / "runs", epochs=1)
+    status, _, err = say("ablate.export", f"trial={trial.trial_id}", "register=digits")
     assert status == 2
     assert err.startswith("register: MLflow at sqlite:///")
-    assert f"has no run of {one.trial_id}; python -m ablate.track study=NAME delivers it" in err
+    assert f"has no run of {trial.trial_id}; python -m ablate.track study=NAME delivers it" in err
 
 
 @pytest.mark.slow
 def test_a_registered_model_is_served_and_answers_with_the_right_classes(mlflow_db, folder, say):
-    (one,) = finish(folder / "runs", epochs=3)
+    (trial,) = finish(folder / "runs", epochs=3)
     uri = f"sqlite:///{mlflow_db}"
     study = manifest.load("mine", folder / "runs").study
-    assert Tracker(uri, study, store=FolderStore(folder / "runs"), completed=[one]).close() is None
-    line = ("ablate.export", f"trial={one.trial_id}", "format=onnx", "register=digits")
+    assert Tracker(uri, study, store=FolderStore(folder / "runs"), completed=[trial]).close() is None
+    line = ("ablate.export", f"trial={trial.trial_id}", "format=onnx", "register=digits")
     status, out, err = say(*line)
     assert (status, err) == (0, "")
     assert f"registered as digits, version 1. To serve it:\nMLFLOW_TRACKING_URI={uri} mlflow models serve " in out
@@ -222,11 +222,11 @@ def test_a_registered_model_is_served_and_answers_with_the_right_classes(mlflow_
         "study mine: 0 of 1 finished trials delivered to sqlite:///mlflow.db; it had the others\n",
     )
     test = datasets.digits(valid_fraction=0.1).test
-    network, _, _ = build.trained_network(one.config, folder / "runs" / one.trial_id)
+    network, _, _ = build.trained_network(trial.config, folder / "runs" / trial.trial_id)
     with torch.no_grad():
         expected = network(torch.from_numpy(test.images[:20]).float()).numpy()
-    told = served(uri, "models:/digits/1", {"inputs": test.images[:20].astype(float).tolist()}, folder)
-    logits = np.array(told["predictions"]["logits"])
+    answer = served(uri, "models:/digits/1", {"inputs": test.images[:20].astype(float).tolist()}, folder)
+    logits = np.array(answer["predictions"]["logits"])
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     assert (logits.argmax(1) == test.labels[:20]).mean() > 0.5
 

@@ -24,7 +24,7 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("-m ablate.run -m norm=bn,srelu bits=1,32 mode=plan", "study digits-bits-norm: 4 cells, 12 trials"),
         ("-m analysis.report source=published", "Report: reports/published/index.html"),
@@ -33,7 +33,7 @@ def site(tmp_path_factory) -> Path:
         ("-m ablate.track --help", "python -m ablate.track study=digits-bits-norm"),
     ],
 )
-def test_a_wheel_works_from_any_folder(site, folder, line, told):
+def test_a_wheel_works_from_any_folder(site, folder, line, expected):
     done = subprocess.run(
         [sys.executable, "-P", *line.split()],
         env={**os.environ, "PYTHONPATH": str(site)},
@@ -42,7 +42,7 @@ def test_a_wheel_works_from_any_folder(site, folder, line, told):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert told in done.stdout
+    assert expected in done.stdout
 
 
 def test_a_wheel_holds_what_the_project_needs_and_nothing_else(site):

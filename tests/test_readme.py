@@ -18,8 +18,8 @@ PARTS = (CONF.parent / "docs" / "parts.md").read_text()
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return found
+    (block,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return block
 
 
 def typed(line: str) -> str:
@@ -37,8 +37,8 @@ def test_an_arm_of_ones_own_is_a_function_and_a_yaml_file(folder):
     Path("my_arms.py").write_text(block("python"))
     Path("mine/norm").mkdir(parents=True)
     Path("mine/norm/leaky.yaml").write_text(block("yaml"))
-    told = typed(f"{line} dataset=synthetic recipe.epochs=1 depth=8 width=1 seeds=1")
-    assert len(re.findall(r"norm=leaky norm.temperature=(?:5|10) seed=0: done", told)) == 2
+    output = typed(f"{line} dataset=synthetic recipe.epochs=1 depth=8 width=1 seeds=1")
+    assert len(re.findall(r"norm=leaky norm.temperature=(?:5|10) seed=0: done", output)) == 2
 
 
 @pytest.mark.ray
@@ -48,17 +48,17 @@ def test_a_network_and_a_data_set_of_ones_own_are_code_and_a_yaml_file(folder):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     (line,) = re.findall(r"^python (-m ablate.run .*)$", PARTS, re.MULTILINE)
-    told = typed(line)
-    assert told.count(": done, test ") == 8
-    accuracies = [float(found) for found in re.findall(r"norm=bn .*: done, test ([\d.]+)%", told)]
+    output = typed(line)
+    assert output.count(": done, test ") == 8
+    accuracies = [float(accuracy) for accuracy in re.findall(r"norm=bn .*: done, test ([\d.]+)%", output)]
     assert len(accuracies) == 4
     assert min(accuracies) > 50  # 17 by chance
 
 
 def test_the_table_of_presets_gives_each_ones_trials_and_multiply_adds(planned):
-    told = re.findall(r"^\| `(\w+)` \| .* \| (\d+) \| (\S+) \| (\d+) \|$", README, re.MULTILINE)
-    assert {name for name, *_ in told} == {f.stem for f in CONF.glob("preset/*.yaml")}
-    for name, trials, multiply_adds, smoke in told:
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (\d+) \| (\S+) \| (\d+) \|$", README, re.MULTILINE)
+    assert {name for name, *_ in rows} == {f.stem for f in CONF.glob("preset/*.yaml")}
+    for name, trials, multiply_adds, smoke in rows:
         made = planned(f"preset={name}")
         work = dict(zip(made.study.cells, map(training_multiply_adds, made.cell_configs), strict=True))
         assert int(trials) == len(made.study.trials), name

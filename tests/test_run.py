@@ -30,7 +30,7 @@ def open_mlflow():
 
 def statuses():
     client = open_mlflow()
-    experiments = [one.experiment_id for one in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return {r.info.run_name: r.data.tags.get("outcome") for r in client.search_runs(experiments, "tags.kind = 'trial'")}
 
 
@@ -59,15 +59,17 @@ def test_the_same_line_again_trains_nothing_and_says_so(folder, say, monkeypatch
 def test_a_finished_line_said_again_imports_neither_torch_nor_ray(folder, say):
     line = f"-m bits=1,32 seeds=1 {TINY} {HERE}".split()
     say("ablate.run", *line)
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "ablate.run", *line],
         env={**os.environ, "PYTHONPATH": str(CONF.parent), "PYTHONPROFILEIMPORTTIME": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    imported = {row.rpartition("|")[2].strip() for row in told.stderr.splitlines() if row.startswith("import time")}
-    assert "Nothing to train" in told.stdout
+    imported = {
+        row.rpartition("|")[2].strip() for row in completed.stderr.splitlines() if row.startswith("import time")
+    }
+    assert "Nothing to train" in completed.stdout
     assert "mlflow" in imported
     assert not imported & {"torch", "ray"}
 
@@ -194,7 +196,7 @@ def test_a_killed_worker_costs_no_trial(folder):
         while process.poll() is None and not killed.is_set():
             for log in folder.glob("runs/t*/events.jsonl"):
                 lines = [json.loads(text) for text in log.read_text().splitlines()]
-                if [one["event"] for one in lines] == ["Started", "Epoch"]:
+                if [entry["event"] for entry in lines] == ["Started", "Epoch"]:
                     os.kill(lines[0]["pid"], signal.SIGKILL)
                     killed.set()
                     return

@@ -13,7 +13,7 @@ from ablate.core.study import Cell, Study
 from ablate.store import manifest, run_directory
 from ablate.store.folder import FolderStore
 from ablate.tracking.tracker import Tracker
-from tests.support.fakes import make_trial, raises_on_seed_one, well
+from tests.support.fakes import make_trial, raises_on_seed_1, well
 
 URI = "sqlite:///mlflow.db"
 
@@ -28,7 +28,7 @@ def studies(folder, mlflow_db, monkeypatch):
     for study in (first, second):
         manifest.save(study, runs, f"sqlite:///{mlflow_db}")
     for trial in trials[:3]:
-        list(run_directory.attempt(raises_on_seed_one, trial, runs))
+        list(run_directory.attempt(raises_on_seed_1, trial, runs))
     return first, second
 
 
@@ -41,7 +41,9 @@ def rows(out):
 def experiments():
     from mlflow.tracking import MlflowClient
 
-    return [one.name for one in MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}").search_experiments()]
+    return [
+        experiment.name for experiment in MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}").search_experiments()
+    ]
 
 
 def test_every_study_is_listed_with_its_trials_by_state(studies, folder, say):
@@ -82,7 +84,7 @@ def test_one_study_is_removed_but_what_another_uses_stays(studies, folder, say):
     assert "(3 trials that another study uses stay)" in out
     assert manifest.names(folder / "runs") == ["second"]
     assert {path.parent.name for path in folder.glob("runs/t*/events.jsonl")} == {
-        one.trial_id for one in studies[1].trials
+        removed.trial_id for removed in studies[1].trials
     }
     assert sorted(experiments()) == ["Default", "second"]
     again = Tracker(URI, studies[0], store=FolderStore(folder / "runs"), completed=[])
@@ -98,12 +100,12 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("words", "told"), REFUSED)
-def test_a_mistake_is_one_line_and_removes_nothing(studies, folder, say, words, told):
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_a_mistake_is_one_line_and_removes_nothing(studies, folder, say, words, message):
     before = sorted(folder.rglob("*.json*"))
     status, _, err = say("ablate.studies", *words.split())
     assert (status, err.count("\n")) == (2, 1)
-    assert told in err
+    assert message in err
     assert sorted(folder.rglob("*.json*")) == before
 
 
@@ -140,8 +142,8 @@ def test_track_names_the_studies_there_are(studies, say):
 def test_what_one_line_varied_and_another_held_fixed_is_one_table(studies, folder, say):
     fixed = [make_trial(seed, bits=8) for seed in range(2)]
     cell = Cell((("recipe.epochs", 3),))
-    again = Study("first", {"recipe.epochs": [3]}, [dataclasses.replace(one, cell=cell) for one in fixed])
+    again = Study("first", {"recipe.epochs": [3]}, [dataclasses.replace(trial, cell=cell) for trial in fixed])
     manifest.save(again, folder / "runs", URI)
     _, out, _ = say("ablate.studies", "study=first")
-    told = [line.split() for line in out.splitlines() if re.match(r" (1|32|8) ", line)]
-    assert [row[:2] for row in told] == [["1", "3"], ["32", "3"], ["8", "3"]]
+    rows = [line.split() for line in out.splitlines() if re.match(r" (1|32|8) ", line)]
+    assert [row[:2] for row in rows] == [["1", "3"], ["32", "3"], ["8", "3"]]

@@ -11,7 +11,7 @@ from analysis.sources import predictions
 
 def frame(*artifacts, outcome="done"):
     return pd.DataFrame(
-        {"run_id": [f"r{place}" for place in range(len(artifacts))], "outcome": outcome, "artifacts": artifacts}
+        {"run_id": [f"r{index}" for index in range(len(artifacts))], "outcome": outcome, "artifacts": artifacts}
     )
 
 
@@ -38,8 +38,8 @@ class Server:
 
 
 def test_what_each_run_got_right_is_read_from_its_files(tmp_path):
-    found = predictions.right(None, frame(keep(tmp_path / "a b", [1, 2, 0], [1, 0, 0])))
-    np.testing.assert_array_equal(found["r0"], [True, False, True])
+    known = predictions.right(None, frame(keep(tmp_path / "a b", [1, 2, 0], [1, 0, 0])))
+    np.testing.assert_array_equal(known["r0"], [True, False, True])
 
 
 def test_runs_that_kept_none_or_something_else_are_not_among_them(tmp_path):
@@ -61,5 +61,5 @@ def test_runs_that_are_not_done_are_not_read(tmp_path):
 
 def test_a_servers_are_fetched():
     server = Server({"r1": {"predicted": [3], "labels": [3]}})
-    found = predictions.right(server, frame("mlflow-artifacts:/1/r0/artifacts", "mlflow-artifacts:/1/r1/artifacts"))
-    assert {run_id: right.tolist() for run_id, right in found.items()} == {"r1": [True]}
+    known = predictions.right(server, frame("mlflow-artifacts:/1/r0/artifacts", "mlflow-artifacts:/1/r1/artifacts"))
+    assert {run_id: right.tolist() for run_id, right in known.items()} == {"r1": [True]}

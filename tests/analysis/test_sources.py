@@ -36,7 +36,7 @@ def test_a_csv_of_runs_has_its_margins(folder, say):
     write(*ROWS)
     status, out, err = say("analysis.report", *CSV)
     assert (status, err) == (0, "")
-    assert [(one["width"], round(one["margin_pp"], 6), one["n"]) for one in margins("runs")] == [(1, 1, 3), (2, 2, 3)]
+    assert [(row["width"], round(row["margin_pp"], 6), row["n"]) for row in margins("runs")] == [(1, 1, 3), (2, 2, 3)]
     assert margins("runs")[0]["first_runs"] == "row 2 row 3 row 4"
     assert "Runs differ in more than the factors: dir. They are paired all the same, by factors and seed." in out
     assert "Claim" not in out
@@ -123,11 +123,11 @@ def test_a_diverged_row_is_named_and_not_dropped(folder, say):
         ),
     ],
 )
-def test_a_mistake_in_a_csv_or_about_it_is_one_line(folder, say, rows, line, told):
+def test_a_mistake_in_a_csv_or_about_it_is_one_line(folder, say, rows, line, message):
     write(*rows)
     status, out, err = say("analysis.report", *CSV, *line.split())
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
     assert not Path("reports").exists()
 
@@ -160,7 +160,7 @@ def test_an_experiment_that_we_did_not_make_has_its_margins(folder, say):
     elsewhere(*sweep(), ({}, {}, "FINISHED"))
     status, out, err = say("analysis.report", *THEIRS)
     assert (status, err) == (0, "")
-    assert [(round(one["margin_pp"], 6), one["n"]) for one in margins("theirs")] == [(2.1, 3)]
+    assert [(round(row["margin_pp"], 6), row["n"]) for row in margins("theirs")] == [(2.1, 3)]
     assert "Left out: runs without norm: 1." in out
 
 
@@ -183,7 +183,7 @@ def test_a_failed_run_makes_way_for_its_repeat(folder, say):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         (
             "study=theirs",
@@ -206,12 +206,12 @@ def test_a_failed_run_makes_way_for_its_repeat(folder, say):
         ("study=mine metric=auc", "metric=auc: no trial of study mine has it; allowed: "),
     ],
 )
-def test_a_mistake_about_an_experiment_is_one_line(folder, say, line, told):
+def test_a_mistake_about_an_experiment_is_one_line(folder, say, line, message):
     make_study(well, folder, seeds=1)
     elsewhere(*sweep(lr=0.1))
     status, out, err = say("analysis.report", *line.split())
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
 
 

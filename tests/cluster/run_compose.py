@@ -176,9 +176,9 @@ def network(
         ip("addr", "add", f"{subnet}.1/24", "dev", bridge)
         ip("link", "set", bridge, "up")
         members = [name for name, nets in names.items() if net in nets]
-        addresses[net] = {name: f"{subnet}.{10 + place}" for place, name in enumerate(members)}
-        for place, name in enumerate(members):
-            near, far = f"{OURS}v{number}x{place}", f"eth{number}"
+        addresses[net] = {name: f"{subnet}.{10 + index}" for index, name in enumerate(members)}
+        for index, name in enumerate(members):
+            near, far = f"{OURS}v{number}x{index}", f"eth{number}"
             ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", netns(name))
             undo.callback(ip, "link", "del", near)
             ip("link", "set", near, "master", bridge, "up")
@@ -205,13 +205,13 @@ def volume(scratch: Path, name: str, image: Path, target: str) -> Path:
 
 
 def mounts_of(container: Container, composed: dict[str, Any], scratch: Path) -> list[tuple[str, str]]:
-    found = []
-    for one in container.service.get("volumes") or []:
-        found.append((str(volume(scratch, one["source"], container.image, one["target"])), one["target"]))
+    mounts = []
+    for mount in container.service.get("volumes") or []:
+        mounts.append((str(volume(scratch, mount["source"], container.image, mount["target"])), mount["target"]))
     for kind in ("secrets", "configs"):
-        for one in container.service.get(kind) or []:
-            found.append((composed[kind][one["source"]]["file"], one["target"]))
-    return found
+        for mount in container.service.get(kind) or []:
+            mounts.append((composed[kind][mount["source"]]["file"], mount["target"]))
+    return mounts
 
 
 def main() -> None:
@@ -221,11 +221,11 @@ def main() -> None:
     parser.add_argument("--scale", default="worker=1", metavar="worker=N")
     parser.add_argument("--then", action="append", nargs=2, default=[], metavar=("SERVICE", "LINE"))
     given = parser.parse_args()
-    images = {name: Path(path).absolute() for name, path in (one.rsplit("=", 1) for one in given.image)}
-    told = subprocess.run(
+    images = {name: Path(path).absolute() for name, path in (image.rsplit("=", 1) for image in given.image)}
+    completed = subprocess.run(
         ["docker-compose", "--file", str(COMPOSE), "config", "--format", "json"], check=True, capture_output=True
     )
-    composed = json.loads(told.stdout)  # nothing at all where the file is wrong: its status gets lost on the way
+    composed = json.loads(completed.stdout)  # nothing at all where the file is wrong: its status gets lost on the way
     workers = int(given.scale.removeprefix("worker="))
     scratch = given.scratch.absolute()
     scratch.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ class Stage:
     def filled(self, text: str) -> str:
         """The text with $NAME and ${NAME} replaced as Docker does outside RUN."""
         values = {**self.args, **self.env}
-        return re.sub(r"\$\{?(\w+)\}?", lambda found: values.get(found[1], ""), text)
+        return re.sub(r"\$\{?(\w+)\}?", lambda match: values.get(match[1], ""), text)
 
     def copied(self, root: Path) -> Stage:
         subprocess.run(["cp", "-a", "--reflink=auto", str(self.root), str(root)], check=True)
@@ -70,7 +70,7 @@ class Stage:
     def apply(self, instruction: str, value: str, build_args: dict[str, str]) -> None:
         """An instruction that changes what the next ones see, and no file."""
         if instruction == "ENV":
-            self.env |= {key: self.filled(text) for key, text in (one.split("=", 1) for one in shlex.split(value))}
+            self.env |= {key: self.filled(text) for key, text in (pair.split("=", 1) for pair in shlex.split(value))}
         elif instruction == "ARG":
             key, _, default = value.partition("=")
             self.args[key] = build_args.get(key, default)
@@ -95,18 +95,22 @@ def instructions() -> list[tuple[str, str]]:
     """Every instruction of the Dockerfile and its value, continued lines joined."""
     with DOCKERFILE.open("rb") as file:
         parsed = DockerfileParser(fileobj=file, env_replace=False).structure
-    return [(one["instruction"], one["value"]) for one in parsed if one["instruction"] != "COMMENT"]
+    return [
+        (instruction["instruction"], instruction["value"])
+        for instruction in parsed
+        if instruction["instruction"] != "COMMENT"
+    ]
 
 
 def stages() -> dict[str, list[tuple[str, str]]]:
     """Each stage's instructions by its name, its FROM first."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    stages: dict[str, list[tuple[str, str]]] = {}
     for instruction, value in instructions():
         if instruction == "FROM":
             name = value.split()[-1]
-            found[name] = []
-        found[name].append((instruction, value))
-    return found
+            stages[name] = []
+        stages[name].append((instruction, value))
+    return stages
 
 
 def needed(target: str) -> list[str]:
@@ -163,8 +167,8 @@ def as_python_image(stage: Stage) -> None:
 
 def build(base: Path, scratch: Path, target: str, given: argparse.Namespace) -> Stage:
     built: dict[str, Stage] = {}
-    build_args = dict(one.split("=", 1) for one in given.arg)
-    extra = dict(one.split("=", 1) for one in given.env)
+    build_args = dict(pair.split("=", 1) for pair in given.arg)
+    extra = dict(pair.split("=", 1) for pair in given.env)
     for name in needed(target):
         for instruction, value in stages()[name]:
             started = time.monotonic()
@@ -205,8 +209,8 @@ def main() -> None:
 
 
 def size_mb(folder: Path) -> int:
-    told = subprocess.run(["du", "-smx", str(folder)], check=True, capture_output=True, text=True)
-    return int(told.stdout.split()[0])
+    completed = subprocess.run(["du", "-smx", str(folder)], check=True, capture_output=True, text=True)
+    return int(completed.stdout.split()[0])
 
 
 if __name__ == "__main__":

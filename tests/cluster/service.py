@@ -58,10 +58,10 @@ class Network:
     def remove(self) -> None:
         """Take the hosts away, and end what runs on them."""
         for host in HOSTS:
-            told = subprocess.run(
+            listed = subprocess.run(
                 ["ip", "netns", "pids", _namespace(host)], capture_output=True, text=True, check=False
             )
-            for pid in told.stdout.split():
+            for pid in listed.stdout.split():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             subprocess.run(["ip", "netns", "del", _namespace(host)], check=False, capture_output=True)
@@ -130,8 +130,8 @@ class Service:
         command += ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "bash", "-c", script]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None
-        with process.stdout as told:
-            assert told.readline() == b"up\n"
+        with process.stdout as output:
+            assert output.readline() == b"up\n"
         self.processes[host] = process
         (self.inits[host],) = _children(process.pid)
 
@@ -322,20 +322,20 @@ def _ip(*words: str) -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    found, waiting = [], [pid]
+    descendants, waiting = [], [pid]
     while waiting:
-        found.append(waiting.pop())
-        waiting += _children(found[-1])
-    return found
+        descendants.append(waiting.pop())
+        waiting += _children(descendants[-1])
+    return descendants
 
 
 def _children(pid: int) -> list[int]:
-    found = []
+    children = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError, ValueError):
             if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(entry.name))
-    return found
+                children.append(int(entry.name))
+    return children
 
 
 def _succeeds(words: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -361,11 +361,11 @@ def _until(holds: Callable[[], bool], seconds: float, what: str) -> None:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1]).absolute()
-    place.mkdir(parents=True)
+    folder = Path(sys.argv[1]).absolute()
+    folder.mkdir(parents=True)
     began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with running(place) as started:
+    with running(folder) as started:
         for name, value in started.environment().items():
             if name.startswith(("RAY_AUTH", "MLFLOW")):
                 sys.stdout.write(f"export {name}={shlex.quote(value)}\n")

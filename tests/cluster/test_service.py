@@ -42,21 +42,21 @@ def on_driver(cluster, words, cwd, **env):
 
 def metrics(runs):
     """trial_id -> what the trial ended with, but for what is measured in seconds and bytes; each ended once."""
-    found = {}
+    ends = {}
     for path in runs.glob("t*/events.jsonl"):
         events = [json.loads(text) for text in path.read_text().splitlines()]
         (done,) = [event for event in events if event["event"] == "Done"]
         kept = {key: value for key, value in done["metrics"].items() if key.endswith(("acc", "loss"))}
-        found[path.parent.name] = kept
-    return found
+        ends[path.parent.name] = kept
+    return ends
 
 
 def until(holds, seconds=300):
     over = time.monotonic() + seconds
-    while not (found := holds()):
+    while not (value := holds()):
         assert time.monotonic() < over, "it took too long"
         time.sleep(0.3)
-    return found
+    return value
 
 
 def ended(runs):
@@ -70,10 +70,10 @@ def test_a_node_killed_a_node_cut_off_and_mlflow_restarted_cost_time_and_no_tria
     calm_s = time.monotonic() - began
 
     (folder / "user").mkdir()
-    runs, told = folder / "user" / "runs", folder / "told.txt"
+    runs, output = folder / "user" / "runs", folder / "told.txt"
     words = line(*STUDY, "dispatch=cluster", "track=server", "checkpoint.every=1", f"runs={runs}")
     began = time.monotonic()
-    with told.open("w") as file:
+    with output.open("w") as file:
         driver = subprocess.Popen(
             cluster.on("driver", ["env", f"--chdir={folder / 'user'}", *words]),
             env=cluster.environment(),
@@ -95,11 +95,11 @@ def test_a_node_killed_a_node_cut_off_and_mlflow_restarted_cost_time_and_no_tria
         driver.kill()
         driver.wait()
     lost_s = time.monotonic() - began - calm_s
-    text = told.read_text()
+    text = output.read_text()
     assert driver.returncode == 0, text
-    found = metrics(runs)
-    assert len(found) == 30
-    assert found == metrics(Path("calm/runs"))
+    ends = metrics(runs)
+    assert len(ends) == 30
+    assert ends == metrics(Path("calm/runs"))
     sys.stderr.write(
         f"\ncalm, on this machine: {calm_s:.0f} s; lost to a node, 20 s of network and MLflow: {lost_s:.0f} s\n"
     )
@@ -108,9 +108,9 @@ def test_a_node_killed_a_node_cut_off_and_mlflow_restarted_cost_time_and_no_tria
         assert run.data.tags["mlflow.user"] == "admin"
         assert run.data.tags["host"] in ("head", "one", "two")
         assert run.data.tags["code_version"]
-        said = json.dumps([run.data.tags, run.data.params])
-        assert cluster.password not in said
-        assert cluster.token.read_text() not in said
+        recorded = json.dumps([run.data.tags, run.data.params])
+        assert cluster.password not in recorded
+        assert cluster.token.read_text() not in recorded
 
 
 def runs_in_mlflow(cluster, study):
@@ -122,13 +122,13 @@ def runs_in_mlflow(cluster, study):
     try:
         client = MlflowClient(cluster.mlflow)
         experiment = client.get_experiment_by_name(study)
-        found = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'", max_results=1000)
+        runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'", max_results=1000)
     finally:
         os.environ.clear()
         os.environ.update(before)
-    ids = [run.data.tags["trial_id"] for run in found]
+    ids = [run.data.tags["trial_id"] for run in runs]
     assert len(ids) == len(set(ids))
-    return found
+    return runs
 
 
 REFUSED = {
@@ -154,13 +154,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_who_may_not_come_in_is_told_so_in_one_line_and_nothing_starts(cluster, folder, what):
-    env, words, told = REFUSED[what]
+    env, words, message = REFUSED[what]
     began = time.monotonic()
     status, out, err = on_driver(
         cluster, line(*QUICK, "dispatch=cluster", "track=server", *words), folder / "user", **env
     )
     assert (status, out) == (2, "")
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
     assert time.monotonic() - began < 30
     assert not list((folder / "user").glob("runs/t*"))
@@ -213,9 +213,9 @@ def test_a_study_that_was_sent_is_stopped_from_anywhere_and_goes_on_from_its_che
 
 
 def test_what_is_sent_must_outlive_the_study(cluster, folder):
-    told = say(cluster, "ablate.submit", *QUICK)
-    assert told.returncode == 2
-    assert told.stderr.startswith("runs=runs: read by the cluster's head")
+    answer = say(cluster, "ablate.submit", *QUICK)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("runs=runs: read by the cluster's head")
     unknown = say(cluster, "ablate.studies", "follow=nobody")
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("follow=nobody: not sent to")

@@ -16,7 +16,7 @@ from ablate.dispatch.capacity import Machine, Machines
 from ablate.dispatch.embedded_ray import private_ray
 from ablate.store import event_log, run_directory
 from ablate.store.folder import FolderStore
-from tests.support.fakes import Dies, diverges_on_seed_two, done, in_slot, make_trial, raises_on_seed_one, started, well
+from tests.support.fakes import Dies, diverges_on_seed_two, done, in_slot, make_trial, raises_on_seed_1, started, well
 
 
 def last_by_seed(events):
@@ -35,7 +35,7 @@ def test_one_diverging_trial_does_not_stop_the_study(dispatch, trials, tmp_path)
 
 
 def test_one_raising_trial_does_not_stop_the_study(dispatch, trials, tmp_path):
-    last = last_by_seed(dispatch(in_slot(raises_on_seed_one), trials, store=FolderStore(tmp_path), slot=Slot()))
+    last = last_by_seed(dispatch(in_slot(raises_on_seed_1), trials, store=FolderStore(tmp_path), slot=Slot()))
     assert [type(last[seed]) for seed in range(4)] == [Done, Failed, Done, Done]
     assert (last[1].kind, last[1].reason) == ("error", "RuntimeError: no such thing")
 
@@ -81,8 +81,8 @@ def test_the_outcome_of_a_retried_trial_is_never_lost(tmp_path, afterwards, outc
     )
     mine = [event for trial, event in events if trial.seed == 0]
     end = mine[-1]
-    told = (Done, end.metrics["test_acc"]) if isinstance(end, Done) else (Failed, end.kind, end.reason)
-    assert told == outcome
+    reported = (Done, end.metrics["test_acc"]) if isinstance(end, Done) else (Failed, end.kind, end.reason)
+    assert reported == outcome
     assert sum(isinstance(event, Done | Failed) for event in mine) == 1
     assert run_directory.history(make_trial(0), runs)[-1] == end
     assert isinstance(last_by_seed(events)[1], Done)
@@ -113,8 +113,8 @@ class DiesAfterDone:
 def test_embedded_ray_listens_on_loopback_only(tmp_path):
     listening = []
     for _ in on_ray(in_slot(well), [make_trial(0)], store=FolderStore(tmp_path), slot=Slot()):
-        told = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
-        listening = [line.split()[3] for line in told.splitlines() if "ray" in line or "gcs_server" in line]
+        sockets = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
+        listening = [line.split()[3] for line in sockets.splitlines() if "ray" in line or "gcs_server" in line]
     assert listening
     assert all("127.0.0.1" in address for address in listening), listening
 
@@ -145,27 +145,27 @@ def test_a_trial_that_another_process_works_on_is_put_off_and_its_result_taken_o
     others = run_directory.attempt(well, trials[0], tmp_path)
     next(others)
     events = []
-    for one, event in dispatch(in_slot(well), trials[:3], store=FolderStore(tmp_path), slot=Slot()):
-        events.append((one, event))
+    for trial, event in dispatch(in_slot(well), trials[:3], store=FolderStore(tmp_path), slot=Slot()):
+        events.append((trial, event))
         if sum(isinstance(event, Done) for _, event in events) == 2:
             list(others)  # the other one ends
-    ended = [one.seed for one, event in events if isinstance(event, Done)]
+    ended = [trial.seed for trial, event in events if isinstance(event, Done)]
     assert ended == [1, 2, 0] or ended == [2, 1, 0]
-    assert [event for one, event in events if one.seed == 0 and not isinstance(event, Notice)] == run_directory.history(
-        trials[0], tmp_path
-    )
+    assert [
+        event for trial, event in events if trial.seed == 0 and not isinstance(event, Notice)
+    ] == run_directory.history(trials[0], tmp_path)
     assert {line["attempt"] for line in event_log.lines(tmp_path / trials[0].trial_id / run_directory.LOG)} == {1}
 
 
 def test_what_another_driver_saw_fail_meanwhile_is_told_and_not_tried_again(dispatch, trials, tmp_path):
     others = run_directory.attempt(raises_once_begun, trials[1], tmp_path)
     next(others)
-    told = []
-    for one, event in dispatch(in_slot(raises_on_seed_one), trials[:2], store=FolderStore(tmp_path), slot=Slot()):
-        told += [event] if one.seed == 1 and not isinstance(event, Notice) else []
-        if one.seed == 0 and isinstance(event, Done):
+    reported = []
+    for trial, event in dispatch(in_slot(raises_on_seed_1), trials[:2], store=FolderStore(tmp_path), slot=Slot()):
+        reported += [event] if trial.seed == 1 and not isinstance(event, Notice) else []
+        if trial.seed == 0 and isinstance(event, Done):
             list(others)
-    assert told == run_directory.history(trials[1], tmp_path)
+    assert reported == run_directory.history(trials[1], tmp_path)
     assert {line["attempt"] for line in event_log.lines(tmp_path / trials[1].trial_id / run_directory.LOG)} == {1}
 
 
@@ -177,7 +177,7 @@ def raises_once_begun(config, directory):
 def test_asked_to_stop_it_begins_no_further_trial(dispatch, trials, tmp_path):
     stop = tmp_path / "stop"
     ended = []
-    for one, event in dispatch(
+    for trial, event in dispatch(
         in_slot(Stops(stop)),
         [make_trial(seed) for seed in range(20)],
         store=FolderStore(tmp_path),
@@ -185,7 +185,7 @@ def test_asked_to_stop_it_begins_no_further_trial(dispatch, trials, tmp_path):
         should_stop=stop.exists,
     ):
         if isinstance(event, Done):
-            ended.append(one.seed)
+            ended.append(trial.seed)
             stop.touch()
     assert 1 <= len(ended) < 10
 
@@ -206,7 +206,7 @@ def test_one_out_of_memory_is_tried_once_more_alone_when_the_others_are_through(
     events = list(
         on_ray(in_slot(Hungry(tmp_path, needs_to_be_alone)), trials, store=FolderStore(tmp_path / "r"), slot=Slot())
     )
-    ended = [(one.seed, type(event)) for one, event in events if isinstance(event, Done | Failed)]
+    ended = [(trial.seed, type(event)) for trial, event in events if isinstance(event, Done | Failed)]
     assert ended[-1] == (1, Done)
     assert sorted(seed for seed, _ in ended) == [0, 1, 2, 3]
     (notice,) = [event.text for _, event in events if isinstance(event, Notice)]
@@ -335,7 +335,7 @@ def test_data_that_cannot_be_made_fails_its_trials_with_the_reason(tmp_path):
         )
     )
     failed = [event for _, event in events if isinstance(event, Failed)]
-    assert [(one.kind, one.reason) for one in failed] == [("error", "damaged: not a whole file")]
+    assert [(failure.kind, failure.reason) for failure in failed] == [("error", "damaged: not a whole file")]
 
 
 class Makes:
@@ -412,9 +412,9 @@ GIB = 2**30
         (Slot(1, 2), 99 * GIB, {"num_cpus": 1, "num_gpus": 2}),
     ],
 )
-def test_a_trial_is_given_its_slot_and_more_where_it_needs_more_memory(slot, needed, asked):
+def test_a_trial_is_given_its_slot_and_more_where_it_needs_more_memory(slot, needed, requested):
     machine = Machine(cpus=4, gpus=2, memory=16 * GIB, gpu_memory=10 * GIB)
-    assert Machines([machine]).share(slot, needed) == asked
+    assert Machines([machine]).share(slot, needed) == requested
 
 
 @pytest.mark.ray(shared=True)
@@ -423,7 +423,7 @@ def test_trials_that_fit_by_their_fraction_but_not_by_memory_do_not_run_together
     real = Machines.of
 
     def with_two_cores(ray, gpu_memory):
-        return Machines([dataclasses.replace(one, cpus=2) for one in real(ray, gpu_memory).each])
+        return Machines([dataclasses.replace(machine, cpus=2) for machine in real(ray, gpu_memory).each])
 
     monkeypatch.setattr(Machines, "of", with_two_cores)
     memory = []

@@ -56,9 +56,9 @@ class Fares:
     def run(self, config, directory, *, ranks, data):
         seed = config["seed"]
         (self.folder / f"{seed}-{ranks.rank}-{os.getpid()}").touch()
-        care = CheckpointPolicy(epochs=1, minutes=None, stop=self.folder / "stop")
+        policy = CheckpointPolicy(epochs=1, minutes=None, stop=self.folder / "stop")
         for event in image_classification.run(
-            config, directory, threads=1, device="cpu", policy=care, ranks=ranks, data=data
+            config, directory, threads=1, device="cpu", policy=policy, ranks=ranks, data=data
         ):
             if isinstance(event, Epoch) and event.epoch == 1:
                 attempt = len(list(self.folder.glob(f"{seed}-{ranks.rank}-*")))
@@ -83,8 +83,8 @@ class Fares:
 def holder_of(lock):
     """The process that holds a lock on a file."""
     inode = str(lock.stat().st_ino)
-    held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-    return next(int(words[4]) for words in held if words[5].endswith(f":{inode}"))
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return next(int(words[4]) for words in locks if words[5].endswith(f":{inode}"))
 
 
 def is_there(pid):
@@ -97,15 +97,15 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gang")
     runs, events = folder / "runs", []
     trials = [made(seed) for seed in (IS_BROKEN_OFF, RAISES)]
-    for one, event in on_ray(
+    for trial, event in on_ray(
         Fares(folder), trials, store=FolderStore(runs), slot=SLOT, options=RayOptions(data=build.dataset)
     ):
-        events.append((one.seed, event))
+        events.append((trial.seed, event))
         if isinstance(event, Notice) and "without a result" in event.text:
             (folder / "stop").unlink()
         if isinstance(event, Done):
             there = [pid for pid in pids_of(folder, IS_BROKEN_OFF)[: 2 * (ATTEMPTS - 1)] if is_there(pid)]
-            events.append((one.seed, Notice(text=f"of earlier ranks there are still {there}")))
+            events.append((trial.seed, Notice(text=f"of earlier ranks there are still {there}")))
     return folder, runs, events
 
 
@@ -116,7 +116,7 @@ def pids_of(folder, seed):
 
 
 def of(study, seed):
-    return [event for one, event in study[2] if one == seed]
+    return [event for other, event in study[2] if other == seed]
 
 
 def numbers(events):
@@ -136,10 +136,10 @@ def test_however_it_is_broken_off_it_goes_on_to_the_numbers_of_one_process(study
         "of earlier ranks there are still []",
     ]
     assert len(pids_of(folder, IS_BROKEN_OFF)) == WORKERS * ATTEMPTS
-    told = run_directory.history(made(IS_BROKEN_OFF), runs)
-    assert [type(event) for event in told] == [Started, Epoch, Epoch, Done]
+    history = run_directory.history(made(IS_BROKEN_OFF), runs)
+    assert [type(event) for event in history] == [Started, Epoch, Epoch, Done]
     alone = list(image_classification.run(made(IS_BROKEN_OFF).config, tmp_path, threads=1, device="cpu"))
-    for mine, theirs in zip(numbers(told), numbers(alone), strict=True):
+    for mine, theirs in zip(numbers(history), numbers(alone), strict=True):
         assert mine == pytest.approx(theirs, rel=2e-3, abs=2e-3)
     left = {path.name for path in (runs / made(IS_BROKEN_OFF).trial_id).iterdir()}
     assert left == {"claim", "claim-of-ranks", "config.json", "events.jsonl", "predictions.npz", "weights.pt"}
@@ -201,15 +201,15 @@ def test_the_task_of_a_trial_on_workers_asks_for_nothing():
 
 
 @pytest.mark.parametrize(
-    ("slot", "told"),
+    ("slot", "message"),
     [
         (Slot(2, 0, 2), "dispatch.cpus_per_trial=2: with dispatch.workers_per_trial=2 allowed: up to 1, what this"),
         (Slot(1, 1, 3), "dispatch.cpus_per_trial=1: with dispatch.workers_per_trial=3 allowed: up to 0.66, what this"),
         (Slot(1, 2, 2), "dispatch.gpus_per_trial=2: with dispatch.workers_per_trial=2 allowed: up to 0, what this"),
     ],
 )
-def test_workers_that_do_not_fit_on_the_machine_are_a_mistake(slot, told):
-    with pytest.raises(UsageError, match=told):
+def test_workers_that_do_not_fit_on_the_machine_are_a_mistake(slot, message):
+    with pytest.raises(UsageError, match=message):
         Machines([Machine(cpus=2, gpus=1, memory=2**30, gpu_memory=None)]).resolve(slot)
 
 

@@ -34,13 +34,13 @@ def begin(line):
     )
 
 
-def epochs_told():
+def epochs_logged():
     lines = [line for log in Path("runs").glob("t*/events.jsonl") for line in event_log.lines(log)]
     return sum(line["event"] == "Epoch" for line in lines)
 
 
 def wait_for_an_epoch(process):
-    while not epochs_told():
+    while not epochs_logged():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
 
@@ -66,7 +66,7 @@ def test_once_it_stops_with_checkpoints_and_the_same_line_goes_on(line, sent, st
     assert again.returncode == 0, out
     assert statuses() == {"bits=1 seed=0": "done", "bits=32 seed=0": "done"}
     assert run_statuses() == ["FINISHED"] * 3
-    assert epochs_told() == 2 * 6
+    assert epochs_logged() == 2 * 6
 
 
 def test_twice_it_stops_now_in_one_line(line):
@@ -87,5 +87,5 @@ def run_statuses():
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{Path('mlflow.db').absolute()}")
-    experiments = [one.experiment_id for one in client.search_experiments()]
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return [run.info.status for run in client.search_runs(experiments)]

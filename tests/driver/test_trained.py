@@ -30,8 +30,8 @@ from tests.support.fakes import diverges_on_seed_two, make_trial, well
 def test_the_line_of_a_config_makes_a_trial_of_the_same_identity(planned, typed, own):
     root = [f"dataset.root={own}"] * ("image_folder" in typed)
     (trial,) = planned(*typed.split(), *root, "seeds=1").study.trials
-    said = [word for word in shlex.split(command_line.line(trial.config)) if word != "seed=0"]
-    (again,) = planned(*said, "seeds=1").study.trials
+    words = [word for word in shlex.split(command_line.line(trial.config)) if word != "seed=0"]
+    (again,) = planned(*words, "seeds=1").study.trials
     assert again.trial_id == trial.trial_id == trial_id(trial.config)
 
 
@@ -46,8 +46,8 @@ def test_a_folder_of_many_words_is_quoted_for_the_shell_and_for_hydra(planned, f
     for part in ("train", "test"):
         (folder / "my images, all" / part).mkdir(parents=True)
     (trial,) = planned("dataset=image_folder", "dataset.root='my images, all'", "seeds=1").study.trials
-    said = shlex.split(command_line.line(trial.config))
-    assert said[-1] == "dataset.root='my images, all'"
+    words = shlex.split(command_line.line(trial.config))
+    assert words[-1] == "dataset.root='my images, all'"
 
 
 def test_a_config_from_before_a_key_was_added_has_the_value_that_was_in_effect(planned):
@@ -73,7 +73,7 @@ def test_a_trial_without_weights_is_a_mistake_that_says_how_to_have_them(planned
     (trial,) = planned("bits=1", "seeds=1").study.trials
     line = "python -m ablate.run model=wrn norm=bn dataset=digits bits=1 depth=14 width=2 seed=0"
     runs = folder / "runs"
-    for run, told in (
+    for run, message in (
         (lambda config, directory: iter(()), f"it failed (error), so there are no weights; to try again: {line} runs="),
         (
             well,
@@ -82,9 +82,9 @@ def test_a_trial_without_weights_is_a_mistake_that_says_how_to_have_them(planned
         ),
     ):
         keep(trial, runs, run)
-        with pytest.raises(UsageError) as mistake:
+        with pytest.raises(UsageError) as error:
             trained.find_trained(trial.trial_id, runs)
-        assert str(mistake.value).startswith(f"trial={trial.trial_id}: {told}{runs}")
+        assert str(error.value).startswith(f"trial={trial.trial_id}: {message}{runs}")
     (runs / trial.trial_id / "events.jsonl").unlink()
     with pytest.raises(
         UsageError, match="it has not finished, so there are no weights; to finish it: python -m ablate"

@@ -34,7 +34,7 @@ class Fake:
     def __init__(self, fails=lambda config: False):
         self.fails, self.trained = fails, []
 
-    def __call__(self, care, cost, slot):
+    def __call__(self, policy, cost, slot):
         return self.run
 
     def run(self, config, directory):
@@ -60,10 +60,10 @@ def fake(monkeypatch, folder):
 
 
 def seeds_of(study=STUDY):
-    found = {}
-    for one in manifest.known(study, Path("runs")).values():
-        found.setdefault((one.params["norm"], one.params["bits"]), []).append(one.seed)
-    return {cell: sorted(seeds) for cell, seeds in found.items()}
+    accs = {}
+    for trial in manifest.known(study, Path("runs")).values():
+        accs.setdefault((trial.params["norm"], trial.params["bits"]), []).append(trial.seed)
+    return {cell: sorted(seeds) for cell, seeds in accs.items()}
 
 
 def test_seeds_are_added_where_the_verdict_is_undecided_and_nowhere_else(fake, say):
@@ -92,8 +92,8 @@ def test_killed_at_any_point_the_same_line_ends_with_the_same_seeds(fake, say, m
     broken = seeds_of()
     say("ablate.run", *LINE, "runs=elsewhere")
     whole = {}
-    for one in manifest.known(STUDY, Path("elsewhere")).values():
-        whole.setdefault((one.params["norm"], one.params["bits"]), []).append(one.seed)
+    for trial in manifest.known(STUDY, Path("elsewhere")).values():
+        whole.setdefault((trial.params["norm"], trial.params["bits"]), []).append(trial.seed)
     assert broken == {cell: sorted(seeds) for cell, seeds in whole.items()}
 
 
@@ -109,12 +109,12 @@ def test_the_report_says_decided_where_the_driver_stopped(say, mlflow_db, monkey
     tracked = [word for word in LINE if word != "track=off"]
     assert say("ablate.run", *tracked)[0] == 0
     assert say("analysis.report")[0] == 0
-    told = json.loads(Path(f"reports/{STUDY}/report.json").read_text())
-    for row in told["margins"]:
+    report = json.loads(Path(f"reports/{STUDY}/report.json").read_text())
+    for row in report["margins"]:
         is_decided = not row["verdict"].startswith("undecided")
         assert is_decided or row["n"] == 12
-    assert [row["verdict"] for row in told["margins"] if row["bits"] == 32] == ["first better"]
-    assert told["equivalence_pp"] == 0.5
+    assert [row["verdict"] for row in report["margins"] if row["bits"] == 32] == ["first better"]
+    assert report["equivalence_pp"] == 0.5
 
 
 def test_tuned_cells_get_seeds_where_they_decide_too(fake, say, monkeypatch):
@@ -126,13 +126,13 @@ def test_tuned_cells_get_seeds_where_they_decide_too(fake, say, monkeypatch):
     status, out, _ = say("ablate.run", *line, "seeds=auto", "max_seeds=9", *HERE)
     assert status == 0, out
     trials = manifest.known("digits-norm-tuned", Path("runs")).values()
-    final = Counter(one.params["norm"] for one in trials if not one.tuning)
+    final = Counter(trial.params["norm"] for trial in trials if not trial.tuning)
     assert len(set(final.values())) == 1
-    assert all(isinstance(run_directory.outcome(one, Path("runs")), Done) for one in trials)
+    assert all(isinstance(run_directory.outcome(trial, Path("runs")), Done) for trial in trials)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["norm=bn", "seeds=auto"], "seeds=auto: no two cells of design=full differ in one factor alone"),
         (["norm=bn,srelu", "seeds=auto", "max_seeds=2"], "max_seeds=2: allowed: 3 to 10000"),
@@ -140,11 +140,11 @@ def test_tuned_cells_get_seeds_where_they_decide_too(fake, say, monkeypatch):
         (["norm=bn,srelu", "seeds=auto", "equivalence_pp=0"], "equivalence_pp=0: allowed: a number above 0"),
     ],
 )
-def test_a_mistake_is_one_line(fake, say, words, told):
+def test_a_mistake_is_one_line(fake, say, words, message):
     made = fake()
     status, out, err = say("ablate.run", "-m", *words, *HERE)
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert len(err.splitlines()) == 1
     assert made.trained == []
 
@@ -168,8 +168,8 @@ def test_pairs_differ_in_the_contrast_alone_and_bn_stands_against_each_temperatu
         for temperature in (1, 10)
         for bits in (1, 32)
     ]
-    found = pairs(cells, {"norm": ["bn", "srelu"], "norm.temperature": [1, 10], "bits": [1, 32]})
-    assert sorted(map(str, (f"{one} | {other}" for one, other in found))) == sorted(
+    contrasts = pairs(cells, {"norm": ["bn", "srelu"], "norm.temperature": [1, 10], "bits": [1, 32]})
+    assert sorted(map(str, (f"{first} | {second}" for first, second in contrasts))) == sorted(
         f"norm=bn norm.temperature=null bits={bits} | norm=srelu norm.temperature={temperature} bits={bits}"
         for temperature in (1, 10)
         for bits in (1, 32)
@@ -178,8 +178,8 @@ def test_pairs_differ_in_the_contrast_alone_and_bn_stands_against_each_temperatu
 
 def test_pairs_are_of_the_first_factor_where_there_is_no_norm_and_numbers_go_by_size():
     cells = [cell(bits=bits, width=width) for bits in (32, 1) for width in (1, 2)]
-    found = pairs(cells, {"bits": [32, 1], "width": [1, 2]})
-    assert [(str(one), str(other)) for one, other in found] == [
+    contrasts = pairs(cells, {"bits": [32, 1], "width": [1, 2]})
+    assert [(str(first), str(second)) for first, second in contrasts] == [
         ("bits=1 width=1", "bits=32 width=1"),
         ("bits=1 width=2", "bits=32 width=2"),
     ]

@@ -22,8 +22,8 @@ def cells(made):
     return [tuple(level for _, level in cell.levels) for cell in made.study.cells]
 
 
-def differences(one, other):
-    return sum(a != b for a, b in zip(one, other, strict=True))
+def differences(cell, other):
+    return sum(a != b for a, b in zip(cell, other, strict=True))
 
 
 def design(made):
@@ -41,8 +41,8 @@ def test_a_plain_line_is_the_full_grid_and_says_nothing_of_it(planned):
 @pytest.mark.parametrize("kind", ["one_factor", "leave_one_out"])
 @pytest.mark.parametrize("reference", [("bn", 1, 8), ("gn", 32, 14)])
 def test_one_factor_is_the_reference_and_what_differs_in_one(planned, kind, reference):
-    said = [f"reference.{name}={level}" for name, level in zip(LEVELS, reference, strict=True)]
-    made = planned(*WORDS, "seeds=1", f"design={kind}", *said)
+    typed = [f"reference.{name}={level}" for name, level in zip(LEVELS, reference, strict=True)]
+    made = planned(*WORDS, "seeds=1", f"design={kind}", *typed)
     assert cells(made) == [cell for cell in GRID if differences(cell, reference) <= 1]
     at = dict(zip(LEVELS, reference, strict=True))
     assert design(made) == {"kind": kind, "reference": at, "base": at}
@@ -246,11 +246,13 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("words", "told"), MISTAKES, ids=lambda one: " ".join(one) if isinstance(one, list) else "")
-def test_a_mistake_in_it_is_one_line_and_starts_nothing(folder, say, words, told):
+@pytest.mark.parametrize(
+    ("words", "message"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_mistake_in_it_is_one_line_and_starts_nothing(folder, say, words, message):
     status, out, err = say("ablate.run", "-m", *WORDS, *words)
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
     assert "allowed" in err
     assert not list(folder.iterdir())
@@ -271,16 +273,16 @@ def type_line(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_shell_takes_the_line_as_readme_shows_it(folder):
     line = "-m norm=bn,srelu bits=1,32 'where=\"not (norm == bn and bits == 1)\"' seeds=1 mode=plan"
-    told = type_line(line, folder)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.count("seed=0") == 3
-    assert "norm=bn bits=1 " not in told.stdout
+    output = type_line(line, folder)
+    assert output.returncode == 0, output.stderr
+    assert output.stdout.count("seed=0") == 3
+    assert "norm=bn bits=1 " not in output.stdout
 
 
 def test_what_an_unquoted_expression_is_answered_with_can_be_typed(folder):
-    told = type_line('-m norm=bn,srelu bits=1,32 where="norm == bn or bits == 1" seeds=1 mode=plan', folder)
-    assert (told.returncode, told.stdout, told.stderr.count("\n")) == (2, "", 1)
-    quoted = told.stderr.strip().rpartition("for the shell too: ")[2]
+    output = type_line('-m norm=bn,srelu bits=1,32 where="norm == bn or bits == 1" seeds=1 mode=plan', folder)
+    assert (output.returncode, output.stdout, output.stderr.count("\n")) == (2, "", 1)
+    quoted = output.stderr.strip().rpartition("for the shell too: ")[2]
     assert quoted == "'where=\"norm == bn or bits == 1\"'"
     again = type_line(f"-m norm=bn,srelu bits=1,32 {quoted} seeds=1 mode=plan", folder)
     assert again.returncode == 0, again.stderr
@@ -290,7 +292,7 @@ def test_what_an_unquoted_expression_is_answered_with_can_be_typed(folder):
 def test_a_plan_without_a_fraction_imports_no_library_of_designs(folder):
     environment = {**os.environ, "PYTHONPATH": str(Path(CONF).parent), "PYTHONPROFILEIMPORTTIME": "1"}
     words = ["-m", "norm=bn,srelu", "bits=1,32", "design=one_factor", 'where="bits > 0"', "mode=plan"]
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "ablate.run", *words],
         cwd=folder,
         env=environment,
@@ -298,5 +300,5 @@ def test_a_plan_without_a_fraction_imports_no_library_of_designs(folder):
         text=True,
         check=True,
     )
-    imported = {row.rpartition("|")[2].strip() for row in told.stderr.splitlines() if row.startswith("import time")}
+    imported = {row.rpartition("|")[2].strip() for row in output.stderr.splitlines() if row.startswith("import time")}
     assert not imported & {"pydoe", "scipy", "torch"}

@@ -17,7 +17,7 @@ GRIDS = [tuple(random.Random(seed).choices((1, 2, 3, 4), k=1 + seed % 5)) for se
 
 
 def named(sizes):
-    return {f"f{place}": size for place, size in enumerate(sizes)}
+    return {f"f{index}": size for index, size in enumerate(sizes)}
 
 
 def made(kind, sizes, reference, **more):
@@ -26,8 +26,8 @@ def made(kind, sizes, reference, **more):
     return sorted(set(cells))
 
 
-def distance(one, other):
-    return sum(a != b for a, b in zip(one, other, strict=True))
+def distance(first, second):
+    return sum(a != b for a, b in zip(first, second, strict=True))
 
 
 def test_full_is_every_combination_in_the_order_typed():
@@ -109,19 +109,20 @@ def test_a_regular_fraction_is_balanced_and_of_the_highest_resolution_there_is(f
     assert reference in fraction
     assert resolution(fraction) == PRINTED[factors][cells]
     assert doe.resolution(factors, 2**factors // cells) == PRINTED[factors][cells]
-    for one, other in itertools.combinations(columns(fraction), 2):
-        assert sum(one) == sum(other) == sum(a * b for a, b in zip(one, other, strict=True)) == 0
+    for first, second in itertools.combinations(columns(fraction), 2):
+        assert sum(first) == sum(second) == sum(a * b for a, b in zip(first, second, strict=True)) == 0
 
 
 def test_for_few_factors_no_fraction_at_all_is_of_a_higher_resolution():
     """Against every choice of generators, by the columns themselves."""
     for factors, left_out in ((5, 2), (6, 2), (6, 3), (7, 3)):
         basic = list(itertools.product((0, 1), repeat=factors - left_out))
-        products = [one for one in basic if sum(one) > 1]
+        products = [interaction for interaction in basic if sum(interaction) > 1]
         best = 0
         for chosen in itertools.combinations(products, left_out):
             cells = [
-                (*row, *(sum(a * b for a, b in zip(row, one, strict=True)) % 2 for one in chosen)) for row in basic
+                (*row, *(sum(a * b for a, b in zip(row, interaction, strict=True)) % 2 for interaction in chosen))
+                for row in basic
             ]
             best = max(best, resolution(cells))
         assert doe.resolution(factors, 2**left_out) == best
@@ -143,8 +144,8 @@ def test_a_fraction_of_more_levels_has_every_level_about_as_often(sizes, fractio
 
 def test_three_factors_of_three_levels_in_nine_cells_are_a_latin_square():
     cells = made("fractional", named((3, 3, 3)), (2, 0, 1), fraction=3)
-    for one, other in itertools.combinations(range(3), 2):
-        assert len({(cell[one], cell[other]) for cell in cells}) == 9
+    for first, second in itertools.combinations(range(3), 2):
+        assert len({(cell[first], cell[second]) for cell in cells}) == 9
 
 
 @pytest.mark.parametrize("factors", [*range(2, 25), 27, 28, 35])
@@ -153,8 +154,8 @@ def test_a_screening_tells_main_effects_apart_in_few_cells(factors):
     cells = made("screening", named([2] * factors), reference)
     assert reference in cells
     assert factors < len(cells) <= (4 * (factors // 4 + 1) if factors < 24 else 40)
-    for one, other in itertools.combinations(columns(cells), 2):
-        assert sum(one) == sum(other) == sum(a * b for a, b in zip(one, other, strict=True)) == 0
+    for first, second in itertools.combinations(columns(cells), 2):
+        assert sum(first) == sum(second) == sum(a * b for a, b in zip(first, second, strict=True)) == 0
 
 
 def test_a_constant_factor_stays_as_it_is_in_every_design():
@@ -223,13 +224,13 @@ def test_a_grid_too_large_to_list_is_drawn_from_at_once():
         ({"kind": "screening"}, named((1, 1)), "design=screening: no factor has two levels"),
     ],
 )
-def test_a_design_that_cannot_be_had_is_a_mistake_that_says_what_can(design, sizes, told):
-    with pytest.raises(UsageError, match=told):
+def test_a_design_that_cannot_be_had_is_a_mistake_that_says_what_can(design, sizes, message):
+    with pytest.raises(UsageError, match=message):
         list(doe.points(design, sizes, (0,) * len(sizes)))
 
 
 @pytest.mark.parametrize(
-    ("design", "told"),
+    ("design", "message"),
     [
         ({"cells": None, "seed": 0}, "design.cells=null: allowed: a number of cells, 1 to 24"),
         ({"cells": 25, "seed": 0}, "design.cells=25: allowed: a number of cells, 1 to 24"),
@@ -239,6 +240,6 @@ def test_a_design_that_cannot_be_had_is_a_mistake_that_says_what_can(design, siz
         ({"cells": 2, "seed": "x"}, "design.seed=x: allowed: a whole number"),
     ],
 )
-def test_a_random_design_asks_for_a_number_that_there_is(design, told):
-    with pytest.raises(UsageError, match=told):
+def test_a_random_design_asks_for_a_number_that_there_is(design, message):
+    with pytest.raises(UsageError, match=message):
         doe.draw(design, SIZES, (0, 0, 0), lambda point: True)

@@ -132,8 +132,8 @@ def test_reading_histories_takes_work_in_proportion_to_their_number(planned, fol
             )
             (runs / trial.trial_id / "events.jsonl").write_text("".join(json.dumps(end) + "\n" for end in ends))
         profile = cProfile.Profile()
-        told = profile.runcall(Expectations(runs).seconds, made.cell_configs[0])
-        assert told == 1
+        seconds = profile.runcall(Expectations(runs).seconds, made.cell_configs[0])
+        assert seconds == 1
         return pstats.Stats(profile).total_calls
 
     calls(1)  # what a process does once

@@ -109,21 +109,21 @@ AWKWARD = [
 def test_resolving_once_for_many_cells_equals_resolving_every_cell(say, monkeypatch, folder, words):
     """Configs to the key order and the type of each value, and mistakes to the letter."""
 
-    def told():
+    def printed():
         made = []
         with monkeypatch.context() as patch:
             patch.setattr(run, "run", lambda typed: made.append(typed) or 0)
             patch.setattr(run.app, "main", lambda name, _, main=run.app.main, **kwargs: main(name, run.run, **kwargs))
             status, _, err = say("ablate.run", "-m", "seeds=1", *words)
-        seen = [repr((one.study, one.settings, one.cell_configs)) for one in made]
+        seen = [repr((plan.study, plan.settings, plan.cell_configs)) for plan in made]
         return status, err, seen
 
     from ablate import run
     from ablate.planning import composition
 
-    quick = told()
+    quick = printed()
     monkeypatch.setattr(composition, "_free", lambda factors, unresolved: [])
-    assert told() == quick
+    assert printed() == quick
 
 
 @pytest.mark.parametrize(
@@ -228,17 +228,17 @@ def test_every_config_file_composes_and_its_targets_resolve(planned, group, opti
 
 
 def test_other_images_of_ones_own_are_another_trial_and_the_same_elsewhere_are_not(planned, own):
-    def its_id(root):
+    def id_of(root):
         (trial,) = planned("dataset=image_folder", f"dataset.root={root}", "seeds=1").study.trials
         assert "dataset.root" not in trial.params
         return trial.trial_id
 
-    before = its_id(own)
+    before = id_of(own)
     moved = own.rename(own.with_name("moved"))
-    assert its_id(moved) == before
+    assert id_of(moved) == before
     file = next(path for path in moved.rglob("*") if path.is_file())
     file.write_bytes(file.read_bytes() + b" ")
-    assert its_id(moved) != before
+    assert id_of(moved) != before
 
 
 def test_a_part_of_imagenet_is_not_imagenet(planned, imagenet, folder):

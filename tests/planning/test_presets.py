@@ -37,18 +37,18 @@ def rows(where: str) -> set[tuple[str, ...]]:
     ],
 )
 def test_a_tables_preset_holds_every_number_that_the_table_printed(planned, preset, where):
-    found = set()
+    names = set()
     for trial in planned(f"preset={preset}").study.trials:
         params = trial.params
         keys = ("dataset", "recipe.augment", "depth", "width", "bits", "norm", "recipe.epochs")
-        found.add(tuple(str(params[key]).replace("_crop_flip", "-crop-flip") for key in keys))
+        names.add(tuple(str(params[key]).replace("_crop_flip", "-crop-flip") for key in keys))
         assert params["dataset.valid_fraction"] == 0
         assert (params["recipe.lr"], params["recipe.batch_size"], params["model.residual"]) == (0.1, 125, True)
         decay = 1e-4 if "imagenet" in str(params["dataset"]) else 5e-4
         assert params["recipe.weight_decay"] == decay
         assert params.get("dataset.multi_crop", True)  # the table has both figures for ImageNet
-    extra = found - rows(where)
-    assert rows(where) <= found
+    extra = names - rows(where)
+    assert rows(where) <= names
     assert {row[-1] for row in extra} <= ({"1", "14"} if preset == "wr_mnist" else set())  # 1 epoch is in the text
 
 
@@ -171,16 +171,16 @@ def test_the_learning_rate_may_be_in_proportion_to_the_batch(planned):
         ("grids: [bits=1]", "scale=full,smoke", "scale=full,smoke: a study has one scale; allowed: one of its options"),
     ],
 )
-def test_a_mistake_in_a_preset_or_beside_it_is_one_line(folder, say, text, line, told):
+def test_a_mistake_in_a_preset_or_beside_it_is_one_line(folder, say, text, line, message):
     write("mine", text)
     status, out, err = say("ablate.run", "--config-dir=mine", "-m", "preset=mine", *line.split())
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("preset=code_table", "preset=code_table: preset is for a study; allowed: with -m"),
         (
@@ -194,7 +194,7 @@ def test_a_mistake_in_a_preset_or_beside_it_is_one_line(folder, say, text, line,
         ("-m bits=1,32 scale=smoke", "scale=smoke: for a preset; allowed: with -m preset=NAME"),
     ],
 )
-def test_a_preset_is_asked_for_with_m_and_by_one_name(folder, say, line, told):
+def test_a_preset_is_asked_for_with_m_and_by_one_name(folder, say, line, message):
     status, out, err = say("ablate.run", *line.split())
     assert (status, out) == (2, "")
-    assert err.startswith(told)
+    assert err.startswith(message)

@@ -17,21 +17,21 @@ URI = "sqlite:////somewhere/mlflow.db"
 
 
 def study(*bits, seeds=(0, 1), name="mine", **fixed):
-    trials = [make_trial(seed, bits=one, **fixed) for one in bits for seed in seeds]
+    trials = [make_trial(seed, bits=level, **fixed) for level in bits for seed in seeds]
     return Study(name, {"bits": list(bits)}, trials, derived=["norm.temperature"], contrast=("bits", [32, 1]))
 
 
 def test_a_study_is_recalled_as_it_was_asked_for(tmp_path):
-    asked = study(1, 32)
-    manifest.save(asked, tmp_path, URI, {"code_version": "1.2.3"})
-    told = manifest.load("mine", tmp_path)
-    assert told.study.trials == asked.trials
-    assert (told.study.factors, told.study.derived, told.study.contrast) == (
+    requested = study(1, 32)
+    manifest.save(requested, tmp_path, URI, {"code_version": "1.2.3"})
+    loaded = manifest.load("mine", tmp_path)
+    assert loaded.study.trials == requested.trials
+    assert (loaded.study.factors, loaded.study.derived, loaded.study.contrast) == (
         {"bits": [1, 32]},
         ["norm.temperature"],
         ("bits", [32, 1]),
     )
-    assert (told.uri, told.tags) == (URI, {"code_version": "1.2.3"})
+    assert (loaded.uri, loaded.tags) == (URI, {"code_version": "1.2.3"})
 
 
 def test_values_keep_their_types_and_params_what_the_config_lacks(tmp_path):
@@ -41,21 +41,21 @@ def test_values_keep_their_types_and_params_what_the_config_lacks(tmp_path):
         params = {"norm": "bn", "numerics": 2, "deep.same": 10, "deep.level": flatten(config)["deep.level"], "seed": 3}
         trials.append(Trial(Cell((("deep.level", str(level)),)), 3, config, params, f"t{level!r}"))
     manifest.save(Study("mine", {}, trials), tmp_path, URI)
-    told = manifest.load("mine", tmp_path).study.trials
-    assert [repr(one.config["deep"]["level"]) for one in told] == ["1", "1.0", "True", "None", "'1'", "[1, 2]"]
-    assert [dict(one.config) == dict(sent.config) for one, sent in zip(told, trials, strict=True)] == [True] * 6
-    assert [one.params == sent.params for one, sent in zip(told, trials, strict=True)] == [True] * 6
+    loaded = manifest.load("mine", tmp_path).study.trials
+    assert [repr(trial.config["deep"]["level"]) for trial in loaded] == ["1", "1.0", "True", "None", "'1'", "[1, 2]"]
+    assert [dict(trial.config) == dict(sent.config) for trial, sent in zip(loaded, trials, strict=True)] == [True] * 6
+    assert [trial.params == sent.params for trial, sent in zip(loaded, trials, strict=True)] == [True] * 6
 
 
 def test_a_second_line_adds_its_trials_and_gives_its_factors(tmp_path):
     manifest.save(study(1), tmp_path, URI)
     manifest.save(study(1, 32, seeds=(0, 1, 2)), tmp_path, "http://elsewhere")
     manifest.save(study(1, seeds=(0,), width=4), tmp_path, "http://elsewhere")
-    told = manifest.load("mine", tmp_path)
-    assert len(told.study.trials) == 7
-    assert told.study.factors == {"bits": [1]}
-    assert told.uri == "http://elsewhere"
-    for trial in told.study.trials:
+    loaded = manifest.load("mine", tmp_path)
+    assert len(loaded.study.trials) == 7
+    assert loaded.study.factors == {"bits": [1]}
+    assert loaded.uri == "http://elsewhere"
+    for trial in loaded.study.trials:
         assert trial.trial_id == trial_id(trial.config)
 
 

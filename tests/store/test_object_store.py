@@ -25,7 +25,7 @@ from ablate.store import (
 )
 from ablate.store.bucket import BucketStore
 from ablate.store.object_store import Objects
-from tests.support.fakes import EPOCHS, done, epoch, make_trial, raises_on_seed_one, started, well
+from tests.support.fakes import EPOCHS, done, epoch, make_trial, raises_on_seed_1, started, well
 
 
 class Clock:
@@ -72,21 +72,21 @@ WHOLE = ["Started", *["Epoch"] * EPOCHS, "Done"]
 def test_of_many_who_claim_a_trial_at_once_one_gets_each_number(url):
     there = Objects(url)
     for number in (1, 2, 3):
-        ready = threading.Barrier(12)
+        barrier = threading.Barrier(12)
 
-        def race(owner, number=number, ready=ready):
-            ready.wait()
+        def race(owner, number=number, barrier=barrier):
+            barrier.wait()
             return leases.take(there, "t1", str(owner), number)
 
         with ThreadPoolExecutor(12) as pool:
             won = list(pool.map(race, range(12)))
         assert sum(won) == 1
-        claim = leases.highest(there, "t1")
-        assert (claim.number, claim.owner) == (number, str(won.index(True)))
+        lease = leases.highest(there, "t1")
+        assert (lease.number, lease.owner) == (number, str(won.index(True)))
 
 
 def test_of_many_who_attempt_a_trial_at_once_one_trains_and_the_others_are_told_that_it_is_claimed(driver):
-    trial, trained, ready = make_trial(0), [], threading.Barrier(8)
+    trial, trained, barrier = make_trial(0), [], threading.Barrier(8)
     through = threading.Event()
 
     def run(config, directory):
@@ -95,7 +95,7 @@ def test_of_many_who_attempt_a_trial_at_once_one_trains_and_the_others_are_told_
         yield from well(config, directory)
 
     def attempt(store):
-        ready.wait()
+        barrier.wait()
         try:
             return types(store.attempt(run, trial))
         except AlreadyLeased:
@@ -108,20 +108,20 @@ def test_of_many_who_attempt_a_trial_at_once_one_trains_and_the_others_are_told_
 
     ended: list[int] = []
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(attempt, [driver() for _ in range(8)]))
-    assert sorted(map(str, told)) == sorted([str(WHOLE), *["claimed"] * 7])
+        attempts = list(pool.map(attempt, [driver() for _ in range(8)]))
+    assert sorted(map(str, attempts)) == sorted([str(WHOLE), *["claimed"] * 7])
     assert len(trained) == 1
 
 
 def test_a_claim_is_dead_once_its_beat_has_stayed_the_same_for_long_by_the_observers_own_clock(clock):
     watch = leases.Watch(clock)
-    claim = leases.Lease("t1", 1, "other", b"1")
-    assert watch.is_alive(claim)
+    lease = leases.Lease("t1", 1, "other", b"1")
+    assert watch.is_alive(lease)
     clock.now = leases.DEAD_AFTER_S - 1
-    assert watch.is_alive(claim)
+    assert watch.is_alive(lease)
     clock.now += 2
-    assert not watch.is_alive(claim)
-    assert not pickle.loads(pickle.dumps(watch)).is_alive(claim)
+    assert not watch.is_alive(lease)
+    assert not pickle.loads(pickle.dumps(watch)).is_alive(lease)
     assert watch.is_alive(leases.Lease("t1", 1, "other", b"2"))
     clock.now += leases.DEAD_AFTER_S
     assert watch.is_alive(leases.Lease("t1", 1, "other", b"3"))
@@ -169,9 +169,9 @@ def test_a_trial_whose_holder_died_is_claimed_until_its_heart_was_silent_for_lon
     with pytest.raises(AlreadyLeased):
         list(other.attempt(well, trial))
     clock.now += leases.DEAD_AFTER_S
-    told = list(other.attempt(well, trial))
-    assert types(told) == WHOLE
-    assert other.history(trial) == told
+    events = list(other.attempt(well, trial))
+    assert types(events) == WHOLE
+    assert other.history(trial) == events
 
 
 def test_what_a_driver_knows_to_be_dead_its_workers_know_too(driver, clock):
@@ -196,12 +196,12 @@ class Zombie:
     """Tells an epoch, is then cut off for as long as it takes another to finish the trial, and goes on unawares."""
 
     def __init__(self):
-        self.told, self.may_go_on = threading.Event(), threading.Event()
+        self.reported, self.may_go_on = threading.Event(), threading.Event()
 
     def __call__(self, config, directory):
         yield started()
         yield epoch(1, acc=0.1)
-        self.told.set()
+        self.reported.set()
         assert self.may_go_on.wait(60)
         yield epoch(2, acc=0.1)
         yield done(0.1)
@@ -222,7 +222,7 @@ def test_a_worker_that_was_taken_for_dead_tells_no_outcome_and_changes_nothing(d
 
     thread = threading.Thread(target=attempt)
     thread.start()
-    assert zombie.told.wait(60)
+    assert zombie.reported.wait(60)
     first.objects.names()
     until(lambda: stored_log.truth(first.objects, trial.trial_id).content.count(b"\n") >= 2)
     assert second.is_leased(trial.trial_id)
@@ -260,7 +260,7 @@ def test_an_outcome_stored_just_before_another_claimed_the_trial_is_told_by_both
         list(first.attempt(well, trial))
     assert types(taken[1]) == WHOLE
     assert not trained
-    assert list(first.attempt(raises_on_seed_one, trial)) == taken[1]
+    assert list(first.attempt(raises_on_seed_1, trial)) == taken[1]
 
 
 def test_an_outcome_of_a_number_that_is_no_longer_the_highest_is_not_mirrored(driver, monkeypatch):
@@ -307,16 +307,16 @@ def test_a_claim_whose_request_came_through_before_it_timed_out_is_ones_own(url)
 
 
 def test_it_goes_on_from_the_checkpoint_that_is_stored_and_keeps_one_alone(driver):
-    found = []
+    stored = []
 
     def run(config, directory):
         checkpoint = directory / run_directory.CHECKPOINTS[0]
-        found.append(checkpoint.read_text() if checkpoint.exists() else None)
+        stored.append(checkpoint.read_text() if checkpoint.exists() else None)
         temporary = directory / "checkpoint.tmp"
-        temporary.write_text(f"after attempt {len(found)}")
+        temporary.write_text(f"after attempt {len(stored)}")
         temporary.replace(checkpoint)
         yield started()
-        if len(found) < 3:
+        if len(stored) < 3:
             raise Stopped
         yield done()
         checkpoint.unlink()
@@ -327,16 +327,16 @@ def test_it_goes_on_from_the_checkpoint_that_is_stored_and_keeps_one_alone(drive
         kept = [name for name in store.objects.names() if name.endswith(".pt")]
         assert kept == [f"{trial.trial_id}/{number:06d}/checkpoint.pt"]
     list(store.attempt(run, trial))
-    assert found == [None, "after attempt 1", "after attempt 2"]
+    assert stored == [None, "after attempt 1", "after attempt 2"]
     assert not [name for name in store.objects.names() if name.endswith(".pt")]
 
 
 def test_a_trial_that_failed_begins_at_the_beginning_without_its_checkpoint(driver):
-    found = []
+    stored = []
 
     def run(config, directory):
         checkpoint = directory / run_directory.CHECKPOINTS[0]
-        found.append(checkpoint.exists())
+        stored.append(checkpoint.exists())
         checkpoint.write_text("diverging")
         yield started()
         raise RuntimeError("no such thing")
@@ -345,7 +345,7 @@ def test_a_trial_that_failed_begins_at_the_beginning_without_its_checkpoint(driv
     list(store.attempt(run, trial))
     dies(store, trial, stops_after_two)  # before its first checkpoint
     list(store.attempt(run, trial))
-    assert found == [False, False]
+    assert stored == [False, False]
 
 
 def test_weights_and_predictions_are_stored_before_done_and_fetched_when_needed(driver, monkeypatch):
@@ -437,7 +437,7 @@ def test_a_failure_that_the_driver_marks_is_the_truth_and_fences_the_process_tha
     store, trial, zombie = driver(), make_trial(0), Zombie()
     with ThreadPoolExecutor(1) as pool:
         cut_off = pool.submit(list, store.attempt(zombie, trial))
-        assert zombie.told.wait(60)
+        assert zombie.reported.wait(60)
         lost = store.mark(trial, Failed(kind="lost", reason="its node was cut off"))
         zombie.may_go_on.set()
         with pytest.raises(AlreadyLeased):
@@ -483,9 +483,9 @@ def test_training_goes_on_while_the_object_store_is_away_and_what_it_told_comes_
                 storm.is_on = True
             yield event
 
-    told = list(store.attempt(run, trial))
-    assert types(told) == WHOLE
-    assert store.history(trial) == told
+    events = list(store.attempt(run, trial))
+    assert types(events) == WHOLE
+    assert store.history(trial) == events
 
 
 def test_an_outcome_that_cannot_be_stored_for_long_is_no_outcome(driver, monkeypatch):
@@ -497,10 +497,10 @@ def test_an_outcome_that_cannot_be_stored_for_long_is_no_outcome(driver, monkeyp
         storm.is_on = True
         yield done()
 
-    told = list(store.attempt(run, trial))
-    assert not any(isinstance(event, Done) for event in told)
-    assert isinstance(told[-1], Notice)
-    assert told[-1].text.endswith("it does not answer; this attempt ends without an outcome")
+    events = list(store.attempt(run, trial))
+    assert not any(isinstance(event, Done) for event in events)
+    assert isinstance(events[-1], Notice)
+    assert events[-1].text.endswith("it does not answer; this attempt ends without an outcome")
     storm.is_on = False
     monkeypatch.setattr(event_relay, "PATIENCE_S", 60)
     assert types(store.attempt(well, trial)) == WHOLE
@@ -508,13 +508,13 @@ def test_an_outcome_that_cannot_be_stored_for_long_is_no_outcome(driver, monkeyp
 
 def test_refreshing_brings_many_trials_with_one_listing_and_what_is_known_costs_none(driver, monkeypatch):
     store, trials = driver(), [make_trial(seed) for seed in range(mirror.FEW + 2)]
-    for one in trials:
-        list(store.attempt(raises_on_seed_one, one))
+    for trial in trials:
+        list(store.attempt(raises_on_seed_1, trial))
     other, listed, real = driver(), [], Objects.names
     monkeypatch.setattr(Objects, "names", lambda self, prefix="": listed.append(prefix) or real(self, prefix))
     other.outcomes(trials)
     assert len(listed) == 2  # the second one confirms that the outcomes count
-    assert [type(run_directory.outcome(one, other.runs)) for one in trials[:3]] == [Done, Failed, Done]
+    assert [type(run_directory.outcome(trial, other.runs)) for trial in trials[:3]] == [Done, Failed, Done]
     read, real_read = [], Objects.read_all
     monkeypatch.setattr(Objects, "read_all", lambda self, names: real_read(self, read.extend(names) or read[-0:]))
     other.outcomes(trials)  # one failed: it may be tried again, and is looked at
@@ -526,7 +526,7 @@ def test_claimed_trials_are_told_at_once_and_dead_ones_from_those_that_live(driv
     store, trials = driver(), [make_trial(seed) for seed in range(3)]
     dies(driver(), trials[0], stops_after_two)
     list(driver().attempt(well, trials[1]))
-    ids = [one.trial_id for one in trials]
+    ids = [trial.trial_id for trial in trials]
     assert store.leased(ids) == {ids[0]}
     monkeypatch.setattr(bucket.time, "sleep", lambda seconds: setattr(clock, "now", clock.now + 10))
     assert store.leased(ids, surely=True) == set()
@@ -534,8 +534,8 @@ def test_claimed_trials_are_told_at_once_and_dead_ones_from_those_that_live(driv
 
 def test_what_is_removed_is_gone(driver):
     store, trials = driver(), [make_trial(seed) for seed in range(2)]
-    for one in trials:
-        list(store.attempt(well, one))
+    for trial in trials:
+        list(store.attempt(well, trial))
     store.remove([trials[0].trial_id])
     assert {name.partition("/")[0] for name in store.objects.names()} == {trials[1].trial_id}
 
@@ -555,6 +555,6 @@ def test_a_trial_stored_with_its_predictions_inside_the_log_still_reads(driver):
     store.objects.write(copy.name(run_directory.LOG), log.encode())
     leases.send_heartbeat(store.objects, trial.trial_id, copy.number, leases.OVER)
     assert store.history(trial) == events
-    assert list(store.attempt(raises_on_seed_one, trial)) == events
+    assert list(store.attempt(raises_on_seed_1, trial)) == events
     assert driver().mark(trial, Failed(kind="lost", reason="it died after it had ended")) == events[-1]
     assert driver().history(trial) == events

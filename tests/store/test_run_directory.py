@@ -11,7 +11,7 @@ from ablate.core.errors import UsageError
 from ablate.core.events import Done, Epoch, Failed, from_dict, to_dict
 from ablate.store import event_log, history, mirror, predictions, run_directory
 from ablate.store.folder import FolderStore
-from tests.support.fakes import diverges_on_seed_two, done, epoch, make_trial, raises_on_seed_one, started, well
+from tests.support.fakes import diverges_on_seed_two, done, epoch, make_trial, raises_on_seed_1, started, well
 
 
 def types(events):
@@ -39,22 +39,22 @@ def test_a_trial_never_started_has_no_outcome(tmp_path):
 
 def test_a_finished_trial_is_not_run_again_but_told_again(tmp_path):
     first = list(run_directory.attempt(well, make_trial(0), tmp_path))
-    assert list(run_directory.attempt(raises_on_seed_one, make_trial(0), tmp_path)) == first
+    assert list(run_directory.attempt(raises_on_seed_1, make_trial(0), tmp_path)) == first
 
 
 def test_a_failed_trial_is_run_again_and_its_last_attempt_counts(tmp_path):
     trial = make_trial(1)
-    list(run_directory.attempt(raises_on_seed_one, trial, tmp_path))
+    list(run_directory.attempt(raises_on_seed_1, trial, tmp_path))
     list(run_directory.attempt(well, trial, tmp_path))
     assert types(run_directory.history(trial, tmp_path)) == ["Started", "Epoch", "Epoch", "Epoch", "Done"]
 
 
 def test_nan_losses_are_told_apart_from_errors(tmp_path):
     *_, diverged = run_directory.attempt(diverges_on_seed_two, make_trial(2), tmp_path)
-    *_, error = run_directory.attempt(raises_on_seed_one, make_trial(1), tmp_path)
+    *_, error = run_directory.attempt(raises_on_seed_1, make_trial(1), tmp_path)
     assert (diverged.kind, diverged.reason) == ("diverged", "the training loss is nan in epoch 1")
     assert (error.kind, error.reason) == ("error", "RuntimeError: no such thing")
-    assert "raises_on_seed_one" in error.traceback
+    assert "raises_on_seed_1" in error.traceback
 
 
 def test_a_mistake_found_while_a_trial_runs_is_told_in_its_own_words(tmp_path):
@@ -156,7 +156,7 @@ def test_a_directory_whose_log_holds_the_predictions_still_reads(tmp_path):
     assert '"predicted": [0, 1, ' in (directory / run_directory.LOG).read_text()
     assert run_directory.outcome(trial, tmp_path) == end.without_predictions()
     assert run_directory.history(trial, tmp_path)[-1] == end
-    assert list(run_directory.attempt(raises_on_seed_one, trial, tmp_path))[-1] == end
+    assert list(run_directory.attempt(raises_on_seed_1, trial, tmp_path))[-1] == end
     assert FolderStore(tmp_path).history(trial)[-1] == end
     assert list(history.finished_trials(tmp_path)) == [(json.dumps(trial.config), {"test_acc": 1.0}, "cpu")]
     mirror.bring_predictions(directory)

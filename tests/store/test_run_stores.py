@@ -26,7 +26,7 @@ from ablate.tasks import image_classification
 from ablate.training import build
 from ablate.training.checkpoint_policy import CheckpointPolicy
 from tests.support import buckets
-from tests.support.fakes import TIMES, Dies, diverges_on_seed_two, in_slot, raises_on_seed_one
+from tests.support.fakes import TIMES, Dies, diverges_on_seed_two, in_slot, raises_on_seed_1
 from tests.training.test_checkpoint import made, numbers
 
 LINE = [
@@ -53,16 +53,17 @@ def tell(store, run, trials):
 
 
 def test_a_folder_and_an_object_store_tell_and_hold_the_same(store, trials):
-    for run in (diverges_on_seed_two, raises_on_seed_one):
+    for run in (diverges_on_seed_two, raises_on_seed_1):
         events = tell(store, run, trials)
-        for one in trials:
-            mine = [event for other, event in events if other.trial_id == one.trial_id]
-            assert mine == store.history(one)
-            assert json.loads((store.runs / one.trial_id / "config.json").read_text()) == one.config
+        for trial in trials:
+            mine = [event for other, event in events if other.trial_id == trial.trial_id]
+            assert mine == store.history(trial)
+            assert json.loads((store.runs / trial.trial_id / "config.json").read_text()) == trial.config
     ends = list(store.outcomes(trials).values())
     assert [end.kind if isinstance(end, Failed) else end.metrics["test_acc"] for end in ends] == [0.9, 0.91, 0.92, 0.93]
     assert [
-        {line["attempt"] for line in event_log.lines(store.runs / one.trial_id / run_directory.LOG)} for one in trials
+        {line["attempt"] for line in event_log.lines(store.runs / trial.trial_id / run_directory.LOG)}
+        for trial in trials
     ] == [*({1}, {1}, {1, 2}, {1})]
 
 
@@ -168,8 +169,8 @@ def test_a_worker_killed_mid_training_goes_on_from_the_batch_of_the_stored_check
 def test_a_worker_that_dies_too_often_is_lost_there_too(tmp_path, s3, trials):
     store = open_store(buckets.fresh_url("s3"), tmp_path / "runs")
     run = in_slot(Dies(tmp_path, "dies again"))
-    told = dispatch.on_ray(run, trials[:2], store=store, slot=Slot(), max_lost=1)
-    last = {one.seed: event for one, event in told}
+    reported = dispatch.on_ray(run, trials[:2], store=store, slot=Slot(), max_lost=1)
+    last = {trial.seed: event for trial, event in reported}
     assert (last[0].kind, type(last[1])) == ("lost", Done)
     elsewhere = open_store(store.url, tmp_path / "elsewhere")
     assert elsewhere.outcome(trials[0]) == last[0]
@@ -189,9 +190,9 @@ def typed_elsewhere(*words, **settings):
 @contextlib.contextmanager
 def started(*line):
     """A driver in a process of its own, which says what it says in told.txt, and ends with this."""
-    with Path("told.txt").open("w") as told:
+    with Path("told.txt").open("w") as output:
         command = [sys.executable, "-m", "ablate.run", *line]
-        driver = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, env=environment())
+        driver = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment())
         try:
             yield driver
         finally:
@@ -203,7 +204,7 @@ def working_with_a_checkpoint(url, seconds=240):
     """The first trial that is trained on and has a checkpoint stored, and the process that is at it."""
     there, end = Objects(url), time.monotonic() + seconds
     while time.monotonic() < end:
-        for name in [one for one in there.names() if one.endswith("/000001/checkpoint.pt")]:
+        for name in [object_name for object_name in there.names() if object_name.endswith("/000001/checkpoint.pt")]:
             log = (there.read(name.replace("checkpoint.pt", run_directory.LOG)) or b"").decode().splitlines()
             if log and '"Done"' not in log[-1]:
                 return name.partition("/")[0], json.loads(log[0])["pid"]
@@ -219,16 +220,18 @@ def kill_a_worker(url):
 
 
 def results(runs):
-    found = {}
+    by_trial = {}
     for log in sorted(Path(runs).glob("t*/events.jsonl")):
         lines = event_log.lines(log)
         assert [line["event"] for line in lines].count("Done") == 1
         assert sorted(line["epoch"] for line in lines if line["event"] == "Epoch") == list(range(1, 9))
         metrics = [line["metrics"] for line in lines if "metrics" in line]
-        told = [{name: value for name, value in one.items() if name not in (*TIMES, "train_s")} for one in metrics]
+        kept = [
+            {name: value for name, value in values.items() if name not in (*TIMES, "train_s")} for values in metrics
+        ]
         mirror.bring_predictions(log.parent)
-        found[log.parent.name] = told, predictions.load(log.parent)
-    return found
+        by_trial[log.parent.name] = kept, predictions.load(log.parent)
+    return by_trial
 
 
 @pytest.fixture(scope="module")
@@ -310,10 +313,10 @@ def one_line(status, out, err):
     return err
 
 
-@pytest.mark.parametrize(("words", "told"), MISTAKES)
+@pytest.mark.parametrize(("words", "message"), MISTAKES)
 @pytest.mark.parametrize("mode", ["run", "plan"])
-def test_a_mistake_is_one_line_before_anything_starts(say, folder, s3, words, told, mode):
-    assert told in one_line(*say("ablate.run", words, f"mode={mode}", "track=off", "dispatch=in_process"))
+def test_a_mistake_is_one_line_before_anything_starts(say, folder, s3, words, message, mode):
+    assert message in one_line(*say("ablate.run", words, f"mode={mode}", "track=off", "dispatch=in_process"))
 
 
 def typed(**settings):
@@ -321,16 +324,16 @@ def typed(**settings):
 
 
 def test_an_s3_that_nobody_answers_at_is_one_line(folder, s3):
-    told = typed(AWS_ENDPOINT_URL="http://me:hush@127.0.0.1:9")
-    assert told.startswith("storage=s3://ablate/x: it does not answer (")
+    message = typed(AWS_ENDPOINT_URL="http://me:hush@127.0.0.1:9")
+    assert message.startswith("storage=s3://ablate/x: it does not answer (")
 
 
 def test_an_s3_that_refuses_the_credentials_is_one_line(folder, s3):
     def refuse_after(actions):
-        asked = urllib.request.Request(
+        request = urllib.request.Request(
             f"{s3}/moto-api/reset-auth", str(actions).encode(), {"Content-Type": "text/plain"}
         )
-        urllib.request.urlopen(asked).close()
+        urllib.request.urlopen(request).close()
 
     refuse_after(0)
     try:
@@ -341,12 +344,12 @@ def test_an_s3_that_refuses_the_credentials_is_one_line(folder, s3):
 
 def test_no_credentials_at_all_are_one_line(folder, s3):
     none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
-    told = typed(**none, AWS_SHARED_CREDENTIALS_FILE="/nowhere", AWS_CONFIG_FILE="/nowhere")
-    assert "no credentials found in the environment (AWS_...), ~/.aws" in told
+    message = typed(**none, AWS_SHARED_CREDENTIALS_FILE="/nowhere", AWS_CONFIG_FILE="/nowhere")
+    assert "no credentials found in the environment (AWS_...), ~/.aws" in message
 
 
 def test_a_missing_driver_package_is_one_line(folder, s3):
     Path("hidden").mkdir()
     Path("hidden/s3fs.py").write_text("raise ImportError('no s3fs')")
-    told = typed(PYTHONPATH=f"hidden{os.pathsep}{CONF.parent}")
-    assert "its package is not installed; allowed: after pip install s3fs" in told
+    message = typed(PYTHONPATH=f"hidden{os.pathsep}{CONF.parent}")
+    assert "its package is not installed; allowed: after pip install s3fs" in message

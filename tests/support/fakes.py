@@ -56,7 +56,7 @@ def diverges_on_seed_two(config: Mapping[str, Any], directory: Path) -> Iterator
     yield from well(config, directory)
 
 
-def raises_on_seed_one(config: Mapping[str, Any], directory: Path) -> Iterator[Event]:
+def raises_on_seed_1(config: Mapping[str, Any], directory: Path) -> Iterator[Event]:
     if config["seed"] == 1:
         raise RuntimeError("no such thing")
     yield from well(config, directory)

@@ -36,12 +36,12 @@ FRESH_S, LATER_S = 4.0, 20.0
 
 
 def begin(folder: Path, line: list[str]) -> subprocess.Popen[bytes]:
-    with (folder / "told.txt").open("ab") as told:
+    with (folder / "told.txt").open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "ablate.run", *line],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(CONF.parent)},
-            stdout=told,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -107,15 +107,15 @@ def is_ray(pid: int) -> bool:
 
 def on_disk(folder: Path) -> dict[str, Any]:
     """trial_id -> every number of every epoch, the times left out, and what was predicted. Each once, or it raises."""
-    found = {}
+    by_trial = {}
     for log in folder.glob("runs/t*/events.jsonl"):
         lines = event_log.lines(log)
         ends = [line for line in lines if line["event"] in ("Done", "Failed")]
         assert [end["event"] for end in ends] == ["Done"], (log, ends)
         epochs = [line for line in lines if line["event"] == "Epoch"]
-        assert [one["epoch"] for one in epochs] == list(range(1, len(epochs) + 1)), log
-        found[log.parent.name] = ([kept(one) for one in epochs], kept(ends[0]), predictions.load(log.parent))
-    return found
+        assert [epoch["epoch"] for epoch in epochs] == list(range(1, len(epochs) + 1)), log
+        by_trial[log.parent.name] = ([kept(epoch) for epoch in epochs], kept(ends[0]), predictions.load(log.parent))
+    return by_trial
 
 
 def kept(line: dict[str, Any]) -> dict[str, float]:
@@ -127,22 +127,22 @@ def in_mlflow(folder: Path) -> dict[str, Any]:
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{(folder / 'mlflow.db').absolute()}")
-    experiments = [one.experiment_id for one in client.search_experiments()]
+    experiments = [metric.experiment_id for metric in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=1000)
     assert Counter(run.info.status for run in runs) == {"FINISHED": len(runs)}
     assert sum(run.data.tags["kind"] == "study" for run in runs) == 1
     trials = [run for run in runs if run.data.tags["kind"] == "trial"]
     assert Counter(run.data.tags["trial_id"] for run in trials).most_common(1)[0][1] == 1
-    found = {}
+    by_trial = {}
     for run in trials:
         histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
-        steps = {name: sorted((one.step, one.value) for one in history) for name, history in histories.items()}
+        steps = {name: sorted((metric.step, metric.value) for metric in history) for name, history in histories.items()}
         counts = {name: len(pairs) for name, pairs in steps.items()}
         each = {counts[name] for name in OF_EPOCHS if name in counts and name != "restart_test_acc"}
         assert len(each) == 1, (run.info.run_name, counts)  # none missing, none doubled
         assert {count for name, count in counts.items() if name not in OF_EPOCHS} == {1}
-        found[run.data.tags["trial_id"]] = {name: pairs for name, pairs in steps.items() if name not in TIMES}
-    return found
+        by_trial[run.data.tags["trial_id"]] = {name: pairs for name, pairs in steps.items() if name not in TIMES}
+    return by_trial
 
 
 def compare(undisturbed: Path, disturbed: Path, trials: int) -> None:
@@ -155,12 +155,12 @@ def compare(undisturbed: Path, disturbed: Path, trials: int) -> None:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--seed", type=int, default=0)
-    asked.add_argument("--kills", type=int, default=20)
-    asked.add_argument("--undisturbed", type=Path, help="a folder where the line is done already")
-    asked.add_argument("--two-drivers", type=int, default=0, metavar="TIMES")
-    options = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--undisturbed", type=Path, help="a folder where the line is done already")
+    parser.add_argument("--two-drivers", type=int, default=0, metavar="TIMES")
+    options = parser.parse_args()
     for number in range(options.two_drivers):
         with tempfile.TemporaryDirectory() as made:
             say_twice_at_once(Path(made), SHORT, SHORT_TRIALS)

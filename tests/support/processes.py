@@ -52,10 +52,10 @@ def _rank(function: Any, rank: int, count: int, folder: Path, arguments: Mapping
     store = dist.FileStore(str(folder / "group"), count)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=HANGS_AFTER)
     try:
-        found = function(Ranks.joined(), **arguments)
+        result = function(Ranks.joined(), **arguments)
     except BaseException:
         (folder / f"{rank}.failed").write_text(traceback.format_exc())
         sys.exit(1)
-    torch.save(found, folder / f"{rank}.pt")
+    torch.save(result, folder / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()

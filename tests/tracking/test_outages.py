@@ -90,19 +90,19 @@ def until(condition, timeout_s: float = 90) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_server(tmp_path_factory, empty_mlflow):
+def running_server(tmp_path_factory, empty_mlflow):
     made = Server(tmp_path_factory.mktemp("server"), empty_mlflow)
     yield made
     made.kill()
 
 
 @pytest.fixture
-def server(one_server):
+def server(running_server):
     """It answers, whatever a test before did to it; each test has a study of its own there."""
-    if not one_server.answers():
-        one_server.kill()
-        one_server.start()
-    return one_server
+    if not running_server.answers():
+        running_server.kill()
+        running_server.start()
+    return running_server
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def points_of(client, study):
     return sorted(points), [run.info.status for run in runs]
 
 
-def told_by(study):
+def notes_of(study):
     """The points that `well` tells of each trial."""
     return sorted(
         [
@@ -148,53 +148,53 @@ def told_by(study):
 
 def assert_all_is_there(server, study):
     points, statuses = points_of(server.client(), study)
-    assert points == told_by(study)
+    assert points == notes_of(study)
     assert statuses == ["FINISHED"] * len(study.trials)
     for kind in ("study", "trial"):
         experiment = server.client().get_experiment_by_name(study.name)
-        found = server.client().search_runs([experiment.experiment_id], f"tags.kind = '{kind}'")
-        assert "RUNNING" not in {run.info.status for run in found}
+        runs = server.client().search_runs([experiment.experiment_id], f"tags.kind = '{kind}'")
+        assert "RUNNING" not in {run.info.status for run in runs}
 
 
 def test_a_server_killed_and_started_again_in_mid_study_misses_nothing(server, study, folder):
-    told = []
-    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), warn=told.append)
+    notes = []
+    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), warn=notes.append)
 
     def killed():
         until(lambda: server.has(study))
         server.kill()
 
     follow(tracker, study, folder / "runs", killed)
-    until(lambda: told)
+    until(lambda: notes)
     server.start()
     assert tracker.close() is None
     assert_all_is_there(server, study)
     what = r"\(.{,30}\); training goes on; missing records are sent when it answers again"
-    assert len(told) == 1
-    assert re.fullmatch(f"MLflow at {server.uri} does not answer {what}", told[0])
+    assert len(notes) == 1
+    assert re.fullmatch(f"MLflow at {server.uri} does not answer {what}", notes[0])
 
 
 def test_a_server_that_hangs_is_waited_for_and_nothing_stands_twice(server, study, folder, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    told = []
-    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), warn=told.append)
+    notes = []
+    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), warn=notes.append)
 
     def stopped():
         until(lambda: server.has(study))
         server.signal(signal.SIGSTOP)
 
     follow(tracker, study, folder / "runs", stopped)
-    until(lambda: told)
+    until(lambda: notes)
     server.signal(signal.SIGCONT)
     assert tracker.close() is None
     assert_all_is_there(server, study)
-    assert len(told) == 1
-    assert "(timed out)" in told[0]
+    assert len(notes) == 1
+    assert "(timed out)" in notes[0]
 
 
 def test_one_that_stays_away_is_told_of_and_the_next_tracker_delivers(server, study, folder, monkeypatch):
-    told = []
-    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), warn=told.append)
+    notes = []
+    tracker = Tracker(server.uri, study, store=FolderStore(folder / "runs"), warn=notes.append)
     until(lambda: server.has(study))
     follow(tracker, study, folder / "runs", server.kill)
     started = time.monotonic()
@@ -202,7 +202,7 @@ def test_one_that_stays_away_is_told_of_and_the_next_tracker_delivers(server, st
     assert time.monotonic() - started < 20
     assert isinstance(left, Undelivered)
     assert str(left) == "Connection refused"
-    assert told[1:] == [f"waiting up to 1 s for MLflow at {server.uri}"]
+    assert notes[1:] == [f"waiting up to 1 s for MLflow at {server.uri}"]
     server.start()
     again = Tracker(server.uri, study, store=FolderStore(folder / "runs"), completed=study.trials)
     assert again.close() is None

@@ -21,10 +21,10 @@ class Server:
         from mlflow.exceptions import MlflowException
         from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, PERMISSION_DENIED
 
-        found = self.experiments.get(name)
-        if found in (403, 500):
-            raise MlflowException("no", PERMISSION_DENIED if found == 403 else INTERNAL_ERROR)
-        return None if found is None else SimpleNamespace(tags=found)
+        experiment = self.experiments.get(name)
+        if experiment in (403, 500):
+            raise MlflowException("no", PERMISSION_DENIED if experiment == 403 else INTERNAL_ERROR)
+        return None if experiment is None else SimpleNamespace(tags=experiment)
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +33,11 @@ def mia(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("held", "name"),
+    ("experiments", "name"),
     [(None, "study"), ({OWNER: "mia"}, "study"), ({}, "study"), ({OWNER: "noa"}, "study@mia"), (403, "study@mia")],
 )
-def test_a_study_has_its_name_unless_that_is_another_persons(held, name):
-    assert experiment_name(Server(study=held), SERVER, "study") == name
+def test_a_study_has_its_name_unless_that_is_another_persons(experiments, name):
+    assert experiment_name(Server(study=experiments), SERVER, "study") == name
 
 
 def test_a_database_of_ones_own_is_nobody_elses():

@@ -21,7 +21,7 @@ from ablate.tracking.record import Origin
 from ablate.tracking.tracker import Tracker, Undelivered
 from analysis.sources import studies
 from tests.support import buckets
-from tests.support.fakes import done, epoch, make_trial, raises_on_seed_one, started, well
+from tests.support.fakes import done, epoch, make_trial, raises_on_seed_1, started, well
 
 URI = "sqlite:///mlflow.db"
 
@@ -55,7 +55,7 @@ def runs_of(client, kind):
 
 
 def test_a_study_is_an_experiment_with_a_parent_run_and_a_child_run_a_trial(study, client, folder):
-    tracked(study, raises_on_seed_one, folder / "runs")
+    tracked(study, raises_on_seed_1, folder / "runs")
     (parent,) = runs_of(client(), "study")
     assert parent.info.run_name == "mine"
     assert parent.data.tags["factor.bits"] == "[1, 32]"
@@ -232,7 +232,7 @@ def test_doubles_that_drivers_elsewhere_made_are_merged(study, client, folder):
 
 def test_a_trial_that_two_studies_ask_for_has_the_same_metrics_in_both(study, client, folder):
     other = Study("other", study.factors, study.trials)
-    trackers = [tracker_of(one, folder / "runs") for one in (study, other)]
+    trackers = [tracker_of(tracked, folder / "runs") for tracked in (study, other)]
     for trial in study.trials:
         for event in run_directory.attempt(well, trial, folder / "runs"):
             for tracker in trackers:
@@ -265,7 +265,7 @@ def test_a_database_locked_for_a_while_is_waited_for(study, client, folder, monk
     from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import OperationalError
 
-    told, tries, log = [], iter(range(3)), MlflowClient.log_batch
+    notes, tries, log = [], iter(range(3)), MlflowClient.log_batch
 
     def locked(self, *args, **kwargs):
         if next(tries, None) is not None:
@@ -273,13 +273,13 @@ def test_a_database_locked_for_a_while_is_waited_for(study, client, folder, monk
         return log(self, *args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, "log_batch", locked)
-    tracker = tracker_of(study, folder / "runs", warn=told.append)
+    tracker = tracker_of(study, folder / "runs", warn=notes.append)
     for event in run_directory.attempt(well, study.trials[0], folder / "runs"):
         tracker.record(study.trials[0], event)
     assert tracker.close() is None
-    assert len(told) == 2
-    assert "does not answer (database is locked)" in told[0]
-    assert told[1].startswith("waiting up to 30 s")
+    assert len(notes) == 2
+    assert "does not answer (database is locked)" in notes[0]
+    assert notes[1].startswith("waiting up to 30 s")
     (run,) = runs_of(client(), "trial")
     assert run.info.status == "FINISHED"
 
@@ -313,23 +313,23 @@ def test_a_trial_at_which_mlflow_fails_again_and_again_does_not_hold_up_the_othe
 def test_a_trial_that_ends_during_an_outage_is_told_whole(study, client, folder, monkeypatch):
     from mlflow.tracking import MlflowClient
 
-    log, is_away, told = MlflowClient.log_batch, threading.Event(), threading.Event()
+    log, is_unavailable, has_warned = MlflowClient.log_batch, threading.Event(), threading.Event()
 
-    def away(self, *args, **kwargs):
-        if is_away.is_set():
+    def refuse(self, *args, **kwargs):
+        if is_unavailable.is_set():
             raise ConnectionError("Connection refused")
         return log(self, *args, **kwargs)
 
-    monkeypatch.setattr(MlflowClient, "log_batch", away)
+    monkeypatch.setattr(MlflowClient, "log_batch", refuse)
     trial = study.trials[0]
     *first, last = run_directory.attempt(well, trial, folder / "runs")
-    is_away.set()
-    tracker = tracker_of(study, folder / "runs", warn=lambda line: told.set())
+    is_unavailable.set()
+    tracker = tracker_of(study, folder / "runs", warn=lambda line: has_warned.set())
     for event in first:
         tracker.record(trial, event)
-    assert told.wait(60)
+    assert has_warned.wait(60)
     tracker.record(trial, last)
-    is_away.clear()
+    is_unavailable.clear()
     assert tracker.close() is None
     (run,) = runs_of(client(), "trial")
     assert run.info.status == "FINISHED"
@@ -398,7 +398,9 @@ def test_two_drivers_that_take_turns_make_one_run_a_trial(client, folder):
         list(run_directory.attempt(well, trial, folder / "runs"))
     uri = f"sqlite:///{folder}/mlflow.db"
     first, second = (Experiment(connect(uri), uri, study, folder / "runs", Origin()) for _ in range(2))
-    wanted = {one.seed: [(one, 1000 * (1 + one.seed), None)] for one in (early, late)}
+    wanted = {
+        wanted_trial.seed: [(wanted_trial, 1000 * (1 + wanted_trial.seed), None)] for wanted_trial in (early, late)
+    }
     first.ensure(wanted[0])
     second.ensure(wanted[1])
     second.ensure(wanted[0])

@@ -1,3 +1,3 @@
 from __future__ import annotations
 
-from tests.support.threads import one_thread  # noqa: F401
+from tests.support.threads import single_thread  # noqa: F401

@@ -43,7 +43,7 @@ CASES = [  # arm, ranks, images: the last batch of an epoch leaves rank 1 withou
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def single_thread():
     """As each rank has."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

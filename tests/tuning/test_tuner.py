@@ -36,7 +36,7 @@ class Fake:
         self.trained = []  # trial directories, as often as they were begun
         self.epochs = Counter()
 
-    def __call__(self, care, cost, slot):
+    def __call__(self, policy, cost, slot):
         return self.run
 
     def run(self, config, directory):
@@ -75,18 +75,18 @@ def trials_of(study):
 
 
 def tried(study):
-    return [one for one in trials_of(study) if one.tuning]
+    return [trial for trial in trials_of(study) if trial.tuning]
 
 
 def final(study):
-    return [one for one in trials_of(study) if not one.tuning]
+    return [trial for trial in trials_of(study) if not trial.tuning]
 
 
 def acc_by_norm(study):
-    found = {}
-    for one in final(study):
-        found.setdefault(one.params["norm"], []).append(run_directory.outcome(one, Path("runs")).metrics["test_acc"])
-    return {norm: sum(accs) / len(accs) for norm, accs in found.items()}
+    ends = {}
+    for trial in final(study):
+        ends.setdefault(trial.params["norm"], []).append(run_directory.outcome(trial, Path("runs")).metrics["test_acc"])
+    return {norm: sum(accs) / len(accs) for norm, accs in ends.items()}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -106,26 +106,26 @@ def test_every_cell_starts_as_many_configurations_and_only_fresh_seeds_are_for_m
     line = ["-m", "norm=bn,srelu", "bits=1,32", "tune=random", "tune.trials=6", *SPACE, "seeds=2", *HERE]
     assert say("ablate.run", *line)[0] == 0
     study = "digits-bits-norm-tuned"
-    assert Counter(str(one.cell) for one in tried(study)) == {
+    assert Counter(str(trial.cell) for trial in tried(study)) == {
         f"norm={norm} bits={bits}": 6 for norm, bits in itertools.product(("bn", "srelu"), (1, 32))
     }
-    assert {one.seed for one in tried(study)} == {10_000}
-    assert Counter(one.seed for one in final(study)) == {0: 4, 1: 4}
+    assert {trial.seed for trial in tried(study)} == {10_000}
+    assert Counter(trial.seed for trial in final(study)) == {0: 4, 1: 4}
     assert max(Counter(made.trained).values()) == 1
-    for cell in {one.cell for one in final(study)}:
-        of_cell = [one for one in tried(study) if one.cell == cell]
-        best = max(of_cell, key=lambda one: acc_of(one.config, OPTIMA))
-        for one in final(study):
-            if one.cell == cell:
-                assert one.config["recipe"]["lr"] == best.config["recipe"]["lr"]
+    for cell in {trial.cell for trial in final(study)}:
+        of_cell = [trial for trial in tried(study) if trial.cell == cell]
+        best = max(of_cell, key=lambda trial: acc_of(trial.config, OPTIMA))
+        for trial in final(study):
+            if trial.cell == cell:
+                assert trial.config["recipe"]["lr"] == best.config["recipe"]["lr"]
 
 
 def test_random_search_tries_the_same_learning_rates_in_every_arm(fake, say):
     fake()
     say("ablate.run", "-m", "norm=bn,srelu", "tune=random", "tune.trials=5", *reversed(SPACE), *HERE)
     lrs = {}
-    for one in tried("digits-norm-tuned"):
-        lrs.setdefault(one.params["norm"], set()).add(one.config["recipe"]["lr"])
+    for trial in tried("digits-norm-tuned"):
+        lrs.setdefault(trial.params["norm"], set()).add(trial.config["recipe"]["lr"])
     assert lrs["bn"] == lrs["srelu"]
     assert len(lrs["bn"]) == 5
 
@@ -143,8 +143,8 @@ def test_a_finite_space_is_tried_without_repetition_to_its_last_configuration(fa
     trials = [] if sampler == "grid" else ["tune.trials=6"]
     assert say("ablate.run", "-m", "norm=bn,srelu", f"tune={sampler}", *trials, *space, *HERE)[0] == 0
     points = Counter(
-        (one.params["norm"], one.config["recipe"]["lr"], one.config["recipe"]["momentum"])
-        for one in tried("digits-norm-tuned")
+        (trial.params["norm"], trial.config["recipe"]["lr"], trial.config["recipe"]["momentum"])
+        for trial in tried("digits-norm-tuned")
     )
     assert points == dict.fromkeys(itertools.product(("bn", "srelu"), (0.1, 0.01, 0.001), (0.8, 0.9)), 1)
     assert max(Counter(made.trained).values()) == 1
@@ -183,13 +183,13 @@ def test_killed_at_any_point_it_ends_with_the_same_budget_and_trains_nothing_twi
         say("ablate.run", *line)
     monkeypatch.setattr(made, "run", run)
     assert say("ablate.run", *line)[0] == 0
-    done = Counter(str(one.cell) for one in tried("digits-bits-norm-tuned"))
+    done = Counter(str(trial.cell) for trial in tried("digits-bits-norm-tuned"))
     assert set(done.values()) == {4}
     assert len(done) == 4
     twice = [name for name, times in Counter(made.trained).items() if times > 1]
     assert len(twice) <= 1, "the one that was running"
     assert all(
-        isinstance(run_directory.outcome(one, Path("runs")), Done) for one in trials_of("digits-bits-norm-tuned")
+        isinstance(run_directory.outcome(trial, Path("runs")), Done) for trial in trials_of("digits-bits-norm-tuned")
     )
 
 
@@ -218,11 +218,11 @@ def test_configurations_that_diverge_count_and_are_never_chosen(fake, say):
     status, out, _ = say("ablate.run", "-m", "norm=bn,srelu", "tune=random", "tune.trials=8", LR, *HERE)
     assert status == 0, out
     ends = Counter(
-        getattr(run_directory.outcome(one, Path("runs")), "kind", "done") for one in tried("digits-norm-tuned")
+        getattr(run_directory.outcome(trial, Path("runs")), "kind", "done") for trial in tried("digits-norm-tuned")
     )
     assert ends["diverged"] > 0
     assert ends.total() == 16
-    assert all(one.config["recipe"]["lr"] <= 0.1 for one in final("digits-norm-tuned"))
+    assert all(trial.config["recipe"]["lr"] <= 0.1 for trial in final("digits-norm-tuned"))
 
 
 def test_where_nothing_comes_through_the_cell_is_named_and_the_status_says_so(fake, say):
@@ -245,7 +245,9 @@ def test_pruning_saves_epochs_counts_as_tried_and_keeps_the_choice(fake, say, pr
     say("ablate.run", *line, f"tune.pruner={pruner}", "study=pruned")
     assert made.epochs.total() < 0.8 * whole
     assert len(tried("pruned")) == 24
-    chosen = [{(one.params["norm"], one.config["recipe"]["lr"]) for one in final(name)} for name in ("whole", "pruned")]
+    chosen = [
+        {(trial.params["norm"], trial.config["recipe"]["lr"]) for trial in final(name)} for name in ("whole", "pruned")
+    ]
     assert chosen[0] == chosen[1]
 
 
@@ -253,13 +255,13 @@ def test_a_pruned_configuration_goes_on_where_a_study_asks_for_it_whole(fake, sa
     fake()
     line = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=12", LR, "recipe.epochs=14", *HERE[:-1]]
     say("ablate.run", *line, "tune.pruner=median", "study=pruned")
-    ends = {one.trial_id: run_directory.outcome(one, Path("runs")) for one in tried("pruned")}
+    ends = {trial.trial_id: run_directory.outcome(trial, Path("runs")) for trial in tried("pruned")}
     pruned = {trial_id for trial_id, end in ends.items() if isinstance(end, Failed)}
     assert {ends[trial_id].kind for trial_id in pruned} == {"pruned"}
     say("ablate.run", *line, "study=whole")
-    asked = {one.trial_id: one for one in tried("whole")}
-    assert pruned <= asked.keys()
-    assert all(isinstance(run_directory.outcome(one, Path("runs")), Done) for one in asked.values())
+    requested = {trial.trial_id: trial for trial in tried("whole")}
+    assert pruned <= requested.keys()
+    assert all(isinstance(run_directory.outcome(trial, Path("runs")), Done) for trial in requested.values())
 
 
 def test_a_budget_of_epochs_is_the_same_for_every_cell(fake, say):
@@ -267,8 +269,8 @@ def test_a_budget_of_epochs_is_the_same_for_every_cell(fake, say):
     line = ["-m", "norm=bn,srelu", "tune=random", "tune.epochs=23", "tune.pruner=median", *SPACE, "seeds=1", *HERE]
     assert say("ablate.run", *line)[0] == 0
     spent = Counter()
-    for one in tried("digits-norm-tuned"):
-        spent[one.params["norm"]] += made.epochs[one.trial_id]
+    for trial in tried("digits-norm-tuned"):
+        spent[trial.params["norm"]] += made.epochs[trial.trial_id]
     assert set(spent.values()) == {23}
 
 
@@ -310,7 +312,7 @@ TWO = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=4"]
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (
             [*TWO, "tune.space.recipe.lrr=0.1,0.2"],
@@ -364,11 +366,11 @@ TWO = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=4"]
         ([*TWO, LR, "nuisance.recipe.lr=0.1,0.2"], "nuisance.recipe.lr draws it; allowed: one of the two"),
     ],
 )
-def test_a_mistake_is_one_line_and_nothing_starts(fake, say, words, told):
+def test_a_mistake_is_one_line_and_nothing_starts(fake, say, words, message):
     made = fake()
     status, out, err = say("ablate.run", *words, *HERE)
     assert (status, out) == (2, "")
-    assert told in err
+    assert message in err
     assert len(err.splitlines()) == 1
     assert made.trained == []
     assert not list(Path().glob("runs/t*"))
@@ -379,8 +381,8 @@ def test_nuisance_values_are_the_same_in_every_arm_and_cover_their_space(planned
         "norm=bn,srelu", "nuisance.recipe.batch_size=32,64,125", "nuisance.recipe.lr=interval(0.01,0.1)", "seeds=24"
     )
     drawn = {}
-    for one in made.study.trials:
-        drawn.setdefault(one.seed, set()).add((one.config["recipe"]["batch_size"], one.config["recipe"]["lr"]))
+    for trial in made.study.trials:
+        drawn.setdefault(trial.seed, set()).add((trial.config["recipe"]["batch_size"], trial.config["recipe"]["lr"]))
     assert all(len(values) == 1 for values in drawn.values())
     sizes, lrs = zip(*(next(iter(values)) for values in drawn.values()), strict=True)
     assert set(Counter(sizes).values()) == {8}
@@ -390,15 +392,15 @@ def test_nuisance_values_are_the_same_in_every_arm_and_cover_their_space(planned
 
 
 def test_more_seeds_draw_what_they_would_have_drawn():
-    its = {"a": Levels((1, 2, 3)), "b": Range(0.1, 10.0, log=True)}
-    assert [nuisance.draw(its, seed) for seed in range(3)] == [nuisance.draw(its, seed) for seed in range(6)][:3]
+    space = {"a": Levels((1, 2, 3)), "b": Range(0.1, 10.0, log=True)}
+    assert [nuisance.draw(space, seed) for seed in range(3)] == [nuisance.draw(space, seed) for seed in range(6)][:3]
 
 
 def test_draws_of_a_nuisance_factor_never_change():
     """They are part of a trial's identity: with these, NUMERICS would have to go up."""
-    its = {"recipe.batch_size": Levels((32, 64, 125)), "recipe.lr": Range(0.01, 0.1, log=True)}
+    space = {"recipe.batch_size": Levels((32, 64, 125)), "recipe.lr": Range(0.01, 0.1, log=True)}
     assert NUMERICS == 2
-    assert [tuple(nuisance.draw(its, seed).values()) for seed in range(3)] == DRAWN
+    assert [tuple(nuisance.draw(space, seed).values()) for seed in range(3)] == DRAWN
 
 
 DRAWN = [(32, 0.08328), (125, 0.01794), (64, 0.04993)]

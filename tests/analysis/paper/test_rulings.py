@@ -55,20 +55,20 @@ def test_a_study_without_both_arms_has_no_rulings():
 
 
 def test_what_a_study_does_not_test_is_said_with_the_study_that_would():
-    by_claim = rulings.rulings(study(bn(lambda: 2)))
-    assert [(ruling.number, ruling.word) for ruling in by_claim] == [
+    by_number = rulings.rulings(study(bn(lambda: 2)))
+    assert [(ruling.number, ruling.word) for ruling in by_number] == [
         (1, "denied"),
         (2, "not tested"),
         (3, "not tested"),
         (4, "not tested"),
         (5, "not tested"),
     ]
-    assert [ruling.command.rpartition("=")[2] for ruling in by_claim if ruling.number in (2, 4, 5)] == [
+    assert [ruling.command.rpartition("=")[2] for ruling in by_number if ruling.number in (2, 4, 5)] == [
         "sb_interaction",
         "sb_small_batch",
         "sb_residual",
     ]
-    assert by_claim[1].reason == "Not varied: dataset, width, depth, bits."
+    assert by_number[1].reason == "Not varied: dataset, width, depth, bits."
 
 
 # The difference of margins, by hand.
