@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from ablate.stats.arrays import Floats
-from ablate.stats.paired import CONFIDENCE
+from ablate.stats.multiple_testing import CONFIDENCE
 
 RESAMPLES = 2_000
 TIED = 1e-9

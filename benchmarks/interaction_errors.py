@@ -14,8 +14,8 @@ import sys
 
 import numpy as np
 
-from ablate.stats.multiple_testing import holms
-from ablate.stats.paired import ALPHA, t_tests
+from ablate.stats.multiple_testing import ALPHA, holms
+from ablate.stats.paired import t_tests
 
 STUDIES = 20_000
 SPREADS = {"equal": (0.45, 0.45), "unequal": (0.2, 0.6)}

@@ -23,8 +23,8 @@ import numpy as np
 from noises import Noise, Shape, exponential, normal, rare_drops, t3
 
 from ablate.stats.arrays import Floats
-from ablate.stats.multiple_testing import holms
-from ablate.stats.paired import ALPHA, EQUIVALENCE_PP, equivalence_tests, t_tests
+from ablate.stats.multiple_testing import ALPHA, holms
+from ablate.stats.paired import EQUIVALENCE_PP, equivalence_tests, t_tests
 from ablate.stats.sequential import FIRST, MARGINS_PP, SD_PP, expected_seeds, interval, play
 
 CELLS = (1, 3, 6, 12)

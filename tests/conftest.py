@@ -20,16 +20,15 @@ start_ray = embedded_ray.started
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two Rays at a time would take each other's cores: with pytest-xdist one process runs all that start one.
+    """With pytest-xdist one process runs all tests that start a Ray or a cluster, and the others run beside it.
 
-    A cluster mostly waits, for others or for its own; there is one of it. Tests that start a Ray in their process come
-    first: Ray reads its token once in a process, and tests of addresses and jobs use Ray without one. Those that share
-    one come before those that start their own.
+    Two at a time would take each other's cores, and wait in vain. Tests that start a Ray in their process come first:
+    Ray reads its token once in a process, and tests of addresses and jobs use Ray without one. Those that share one
+    come before those that start their own.
     """
     for item in items:
-        for group in ("ray", "cluster"):
-            if item.get_closest_marker(group):
-                item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("ray") or item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
     items.sort(key=lambda item: (item.get_closest_marker("ray") is None, not shares_ray(item)))
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from ablate.stats.arrays import Floats
 
+ALPHA, CONFIDENCE = 0.05, 0.95
+"""The level of a family of tests, and the confidence of an interval."""
+
 
 def holms(p_values: Sequence[float] | Floats) -> Floats:
     """Return the p values adjusted for the tests made together along the last axis.

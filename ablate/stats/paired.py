@@ -14,9 +14,8 @@ import numpy as np
 from ablate.stats import sequential
 from ablate.stats.arrays import Floats, Values
 from ablate.stats.finite_test_set import TestSet
+from ablate.stats.multiple_testing import CONFIDENCE
 
-CONFIDENCE = 0.95
-ALPHA = 0.05
 EQUIVALENCE_PP = 0.5
 """The smallest difference of interest, in percentage points, unless a report states another."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ablate.stats.paired import ALPHA
+from ablate.stats.multiple_testing import ALPHA
 
 POWER = 0.8
 """The chance with which the seeds decide."""

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from ablate.stats.arrays import Floats, Values
 from ablate.stats.highest_score import check_looks, critical_score, p_value, shape
-from ablate.stats.multiple_testing import holms
-from ablate.stats.paired import ALPHA, CONFIDENCE
+from ablate.stats.multiple_testing import ALPHA, CONFIDENCE, holms
 
 FIRST = 3
 

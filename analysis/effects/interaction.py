@@ -16,8 +16,8 @@ import pandas as pd
 
 from ablate.core.levels import Level
 from ablate.stats.arrays import Floats
-from ablate.stats.multiple_testing import holm
-from ablate.stats.paired import ALPHA, CONFIDENCE, t_interval, t_test
+from ablate.stats.multiple_testing import ALPHA, CONFIDENCE, holm
+from ablate.stats.paired import t_interval, t_test
 from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ablate.core.levels import Level, show
 from ablate.stats.arrays import Floats
-from ablate.stats.paired import CONFIDENCE
+from ablate.stats.multiple_testing import CONFIDENCE
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import equal
 from analysis.effects.matched import MarginRow

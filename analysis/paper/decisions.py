@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from ablate.stats.arrays import Values
-from ablate.stats.multiple_testing import holm
-from ablate.stats.paired import ALPHA, EQUIVALENCE_PP, t_interval, t_test
+from ablate.stats.multiple_testing import ALPHA, holm
+from ablate.stats.paired import EQUIVALENCE_PP, t_interval, t_test
 
 Word = Literal["confirmed", "denied", "in part", "undecided", "not tested"]
 

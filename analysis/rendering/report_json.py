@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from ablate.stats.paired import ALPHA, CONFIDENCE
+from ablate.stats.multiple_testing import ALPHA, CONFIDENCE
 from analysis.effects import tuning_budget
 from analysis.effects.interaction import Effect, Importance
 from analysis.findings import Comparison, Findings
