@@ -1,4 +1,4 @@
-"""Data sets that come as files: where they are looked for, and how to get them.
+"""Where the files of a data set are looked for, and what to say where they are missing.
 
 Nothing here imports torch, except a download.
 """

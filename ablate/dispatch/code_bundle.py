@@ -1,4 +1,4 @@
-"""The code that is sent to a cluster: this package as it is here, and the user's own parts and configs."""
+"""The code that is sent to a cluster: the ablate package of this machine, and the user's own parts and configs."""
 
 from __future__ import annotations
 

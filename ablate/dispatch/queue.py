@@ -1,4 +1,4 @@
-"""The queue of trials that wait. Those that another process works on are put off for a while, again and again."""
+"""The queue of trials that wait. A trial that another process works on goes to the back for some seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arms: the layers before each convolution, and the layer that ends the network."""
+"""The levels of `norm`: the layers before each convolution, and the layer that ends the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line after -m -> its combinations of levels. Hydra composes once per combination of groups."""
+"""From the words after -m to combinations of levels. Hydra composes once for each combination of groups."""
 
 from __future__ import annotations
 

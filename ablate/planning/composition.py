@@ -1,4 +1,4 @@
-"""A config that Hydra composed, resolved for each combination of the levels of its scalar factors.
+"""One config that Hydra composed, and its copies with other values of the scalar factors.
 
 Resolving interpolations costs milliseconds, so it is done once for many combinations: see `Composition`.
 """

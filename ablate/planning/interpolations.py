@@ -1,4 +1,4 @@
-"""The keys of a config that its interpolations can read, as their text tells."""
+"""Which keys of a config its interpolations (`${...}`) read, found in their text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The highest normal score of a row over its looks: its p value, and the score that a level allows.
+"""The highest of a sequence of normal scores, one per look: its p value, and the score that a level of error allows.
 
 `ablate.stats.sequential` says what rows, looks and scores are.
 """

@@ -1,4 +1,4 @@
-"""The events of a trial in an object store are passed on once they are stored."""
+"""Passes on each event of a trial in an object store, after it was stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases on trials where there is neither a lock nor a rename: numbered objects made if absent, and a heartbeat.
+"""Leases on trials in an object store, which has no locks: numbered objects made only if absent, and a heartbeat.
 
 <trial_id>/claims/000002.json   the second lease; the number is its fencing token
 <trial_id>/claims/000002.beat   rewritten while its holder lives, OVER once the holder has ended

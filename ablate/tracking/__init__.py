@@ -1,4 +1,4 @@
-"""Studies in MLflow: an experiment each, a parent run, a child run per trial. Only this package imports MLflow.
+"""Studies in MLflow: an experiment each, a parent run, a child run per trial. Of ablate, it alone imports MLflow.
 
 tracker.py     a thread with a queue that writes, and retries while MLflow does not answer
 record.py      the format: the tags and params of a study's runs

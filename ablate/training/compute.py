@@ -1,4 +1,4 @@
-"""How a network's numbers are computed: on which device, at what precision, in which memory format."""
+"""The device, the precision and the memory format in which a network's numbers are computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batch norms for batches in shards: by the statistics of each shard, or of all shards wherever they are."""
+"""Batch norm by the statistics of each shard of a batch, or of the whole batch, on one process or on several."""
 
 from __future__ import annotations
 
