@@ -35,9 +35,8 @@ from rate_tables import each, lowest_to_highest, print_rates, print_table
 
 from ablate.stats.arrays import Floats
 from ablate.stats.finite_test_set import error_of_test_set
-from ablate.stats.multiple_testing import holms
+from ablate.stats.multiple_testing import ALPHA, holms
 from ablate.stats.paired import (
-    ALPHA,
     BCA_FROM,
     EQUIVALENCE_PP,
     bca_interval,
