@@ -69,7 +69,7 @@ def test_a_diverged_row_is_named_and_not_dropped(folder, say):
 
 
 @pytest.mark.parametrize(
-    ("rows", "line", "told"),
+    ("rows", "line", "message"),
     [
         (ROWS, "path=none.csv", "path=none.csv: cannot be read: "),
         ([], "", "path=runs.csv: it has no rows; allowed: one row per run"),

@@ -400,7 +400,7 @@ GIB = 2**30
 
 
 @pytest.mark.parametrize(
-    ("slot", "needed", "asked"),
+    ("slot", "needed", "requested"),
     [
         (Slot(1, 0), None, {"num_cpus": 1, "num_gpus": 0}),
         (Slot(1, 0), GIB, {"num_cpus": 1, "num_gpus": 0}),

@@ -209,7 +209,7 @@ def test_a_grid_too_large_to_list_is_drawn_from_at_once():
 
 
 @pytest.mark.parametrize(
-    ("design", "sizes", "told"),
+    ("design", "sizes", "message"),
     [
         ({"kind": "nothing"}, SIZES, "design.kind=nothing: allowed: full, one_factor, "),
         ({"kind": "fractional", "fraction": 3}, named((2, 2, 2)), "design.fraction=3: allowed for 3 factors .*: 2$"),

@@ -117,7 +117,7 @@ def test_the_learning_rate_may_be_in_proportion_to_the_batch(planned):
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "message"),
     [
         ("common: bits=1", "", "preset=mine: its file's grids: allowed: a list of lines as typed after -m"),
         ("grids: bits=1", "", "preset=mine: its file's grids: allowed: a list of lines as typed after -m"),
