@@ -210,6 +210,7 @@ class _Attempt:
         """
         parts, is_first = self.parts, self.parts.ranks.is_first
         metrics = metrics | {"test_loss": test.loss, "test_acc": test.acc} | self._multi_crop()
+        metrics |= {"test_correct": test.correct, "test_items": test.items}
         metrics["peak_bytes"] = max(self.peak_bytes_before, self.peak_bytes())
         if self.policy.keep != "none" and is_first:
             build.keep_weights(parts.network, self.directory)

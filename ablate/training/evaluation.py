@@ -24,13 +24,22 @@ class Scores:
     """The scores of a network on one split.
 
     loss: mean cross-entropy in nats.
-    acc: accuracy in [0, 1].
+    correct: the number of items that are classified correctly, of `items`.
     predicted: (n,) class indices.
     """
 
     loss: float
-    acc: float
+    correct: int
     predicted: Tensor
+
+    @property
+    def items(self) -> int:
+        return len(self.predicted)
+
+    @property
+    def acc(self) -> float:
+        """Return the accuracy in [0, 1]: in float64, so that equal counts give equal accuracies."""
+        return self.correct / self.items
 
 
 def _nothing() -> None:
@@ -110,7 +119,7 @@ def evaluate(
     predicted = logits.argmax(1)
     return Scores(
         loss=functional.cross_entropy(logits, labels).item(),
-        acc=(predicted == labels).float().mean().item(),
+        correct=int((predicted == labels).sum()),
         predicted=predicted,
     )
 

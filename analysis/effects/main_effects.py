@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ablate.stats import least_squares
 from ablate.stats.arrays import Floats
 from ablate.stats.finite_test_set import TestSet, item_error
-from ablate.stats.paired import margin
+from ablate.stats.margin import margin
 from analysis.effects.design_effects import Alias, Axis, Cells, DesignEffect, DesignEffects, Levels, mean_acc
 from analysis.effects.matched import MarginRow, Right, TrialRow
 from analysis.sources.runs import Runs

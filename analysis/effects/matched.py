@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ablate.core.levels import Level, show
 from ablate.stats.finite_test_set import TestSet, error_of_test_set
-from ablate.stats.paired import EQUIVALENCE_PP, Margin, differences_pp, margin
+from ablate.stats.margin import Margin, differences_pp, margin
+from ablate.stats.paired import EQUIVALENCE_PP
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, level_positions
 from analysis.sources.runs import Runs

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ablate.stats.margin import Margin
 from ablate.stats.multiple_testing import ALPHA, holm
-from ablate.stats.paired import Margin
 from ablate.stats.power import more_seeds
 
 Word = Literal["first better", "second better", "equivalent", "undecided", "no margin"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ablate.stats.paired import Margin
+from ablate.stats.margin import Margin
 from analysis.effects.design_effects import DesignEffect, DesignEffects, in_words
 from analysis.effects.one_factor import ALL_PARTS
 from analysis.effects.verdict import Verdict, seeds_in_words

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from math import exp
 
 from ablate.core.levels import show
-from ablate.stats.paired import Margin, t_interval
+from ablate.stats.margin import Margin
+from ablate.stats.paired import t_interval
 from analysis.effects.cost_ratios import LINES, ratios, shown_ratio
 from analysis.effects.factors import factors
 from analysis.effects.interaction import Effect

@@ -10,7 +10,8 @@ from string import ascii_lowercase
 import pandas as pd
 
 from ablate.core.levels import Level, show
-from ablate.stats.paired import Margin, bca_interval
+from ablate.stats.margin import Margin
+from ablate.stats.paired import bca_interval
 from analysis.effects.factors import cells, factors, level_positions
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict, in_words

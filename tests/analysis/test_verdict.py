@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ablate.stats.finite_test_set import TestSet
-from ablate.stats.paired import Margin, margin
+from ablate.stats.margin import Margin, margin
 from analysis.effects.verdict import in_words, verdicts
 
 

@@ -5,14 +5,13 @@ import pytest
 from scipy import stats
 
 from ablate.stats.finite_test_set import TestSet, error_of_test_set
+from ablate.stats.margin import differences_pp, margin
 from ablate.stats.multiple_testing import holm, holms
 from ablate.stats.paired import (
     BCA_FROM,
     bca_interval,
-    differences_pp,
     equivalence_tests,
     fails_more,
-    margin,
     t_interval,
     t_intervals,
     t_test,
