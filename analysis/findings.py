@@ -18,7 +18,7 @@ from analysis.effects.factors import factors, levels_of
 from analysis.effects.interaction import Effect, Importance, accuracy_importance, effects, margin_importance
 from analysis.effects.matched import MarginRow, margins
 from analysis.effects.tuning_budget import BudgetCurve
-from analysis.effects.verdict import Verdict, verdicts
+from analysis.effects.verdict import Failures, Verdict, verdicts
 from analysis.paper import claims, rulings
 from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
@@ -185,7 +185,7 @@ def _judged(runs: Runs, rows: Sequence[MarginRow], equivalence_pp: float) -> lis
     return verdicts(
         [row.margin for row in rows],
         equivalence_pp,
-        failed=[row.diverged for row in rows],
+        failures=[Failures(row.failed, row.ended) for row in rows],
         lower_is_better=runs.measure.lower_is_better,
     )
 

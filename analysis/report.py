@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from analysis.findings import Histories, find
 from analysis.rendering import page, sentences, tables, terminal
 from analysis.sources import others, predictions, published, studies
 from analysis.sources.history import history
+from analysis.sources.outcomes import with_collapsed
 from analysis.sources.runs import Runs
 
 Source = Enum("Source", ["mlflow", "published", "csv"])
@@ -57,6 +58,7 @@ class ReportConfig:
     factors: list[str] | None = None
     seed: str = MISSING
     lower_is_better: bool | None = None
+    collapsed_below: float | None = None
     out: str = MISSING
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
@@ -75,13 +77,16 @@ def report(typed: app.Composed) -> int:
     """
     options = _options(app.plain(typed, ReportConfig))
     client, runs = _runs(options)
+    known = predictions.read(client, runs.frame) if client and runs.ours else {}
+    classes = {run_id: predicted.classes for run_id, predicted in known.items()}
+    runs = replace(runs, frame=with_collapsed(runs.frame, classes, _collapsed_below(options, runs)))
     factor, levels = options.contrast.factor, options.contrast.levels
     chosen = contrasts.choose_contrasts(runs, factor, levels)
     findings = find(
         runs,
         chosen,
         equivalence_pp=options.contrast.equivalence_pp or _equivalence_pp(runs),
-        right=predictions.right(client, runs.frame) if client and runs.ours else None,
+        right={run_id: predicted.right for run_id, predicted in known.items()},
         histories=_histories(client, runs) if client and runs.ours else None,
         by_design=factor is None and levels is None,
     )
@@ -99,6 +104,22 @@ def report(typed: app.Composed) -> int:
         print(f"MLflow keeps no copy of this report: {uncopied}")  # noqa: T201
     print(f"Report: {folder / 'index.html'}")  # noqa: T201
     return 0
+
+
+def _collapsed_below(options: ReportConfig, runs: Runs) -> float | None:
+    """Return the accuracy in [0, 1] below which a run counts as failed; None for near chance, where that is known.
+
+    Raises:
+        UsageError: a limit is typed that is none, or the metric is no share.
+    """
+    below = options.collapsed_below
+    if below is None:
+        return None
+    if not 0 < below < 1:
+        raise UsageError(f"collapsed_below={below:g}: allowed: an accuracy between 0 and 1, as 0.19")
+    if not runs.measure.points or runs.measure.lower_is_better:
+        raise UsageError(f"collapsed_below={below:g}: {runs.measure.name} is no accuracy; allowed: without it")
+    return below
 
 
 def _equivalence_pp(runs: Runs) -> float:

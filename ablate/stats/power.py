@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ablate.stats.multiple_testing import ALPHA
@@ -11,9 +13,71 @@ POWER = 0.8
 
 MOST_SEEDS = 1000
 
+RANGE = 0.8
+"""The confidence of the range of the spread from which the range of seeds follows."""
+
+
+@dataclass(frozen=True)
+class MoreSeeds:
+    """How many more seeds would decide a margin: from `fewest` to `most`; None is more than MOST_SEEDS.
+
+    `never` is true where no number of seeds would, since the error that comes from the test set stays.
+    """
+
+    fewest: int | None
+    most: int | None
+    never: bool = False
+
+
+def more_seeds_range(
+    mean_pp: float,
+    sd_pp: float,
+    n: int,
+    equivalence_pp: float,
+    *,
+    items_se_pp: float = 0.0,
+    differences: int = 1,
+    equivalences: int = 1,
+) -> MoreSeeds:
+    """Return how many more seeds decide, from the smallest to the largest spread that so few seeds leave open.
+
+    n seeds hardly know the spread over seeds: of 3, its 80% interval goes from 0.66 to 3.1 times the estimate. The mean
+    so far is taken to be the true one. Arguments as in `more_seeds`; n is 2 or more.
+
+    >>> more_seeds_range(1.0, 0.8, 3, 0.5)
+    MoreSeeds(fewest=2, most=47, never=False)
+    """
+    from scipy import stats
+
+    tails = (1 - RANGE) / 2, (1 + RANGE) / 2
+    spreads = [sd_pp * float(np.sqrt((n - 1) / stats.chi2.isf(tail, n - 1))) for tail in tails]
+    fewest, most = (
+        more_seeds(
+            mean_pp,
+            spread,
+            n,
+            equivalence_pp,
+            items_se_pp=items_se_pp,
+            differences=differences,
+            equivalences=equivalences,
+        )
+        for spread in spreads
+    )
+    if not items_se_pp:
+        return MoreSeeds(fewest, most)
+    at_best = _powers(mean_pp, np.array([items_se_pp]), np.array([1e6]), equivalence_pp, differences, equivalences)
+    return MoreSeeds(fewest, most, never=bool(at_best[0] < POWER))
+
 
 def more_seeds(
-    mean_pp: float, sd_pp: float, n: int, equivalence_pp: float, *, differences: int = 1, equivalences: int = 1
+    mean_pp: float,
+    sd_pp: float,
+    n: int,
+    equivalence_pp: float,
+    *,
+    items_se_pp: float = 0.0,
+    differences: int = 1,
+    equivalences: int = 1,
 ) -> int | None:
     """Return how many more seeds decide a margin with a chance of 80%, if the mean and spread so far are the true ones.
 
@@ -25,22 +89,33 @@ def more_seeds(
         sd_pp: the standard deviation over seeds so far.
         n: the seeds so far.
         equivalence_pp: the smallest difference of interest.
+        items_se_pp: the standard error that comes from the test set, and that seeds do not take away.
         differences: the tests of a difference that share the level, this one included (Holm).
         equivalences: the same for the tests of equivalence.
 
-    >>> more_seeds(1.0, 0.8, 3, 0.5), more_seeds(0.0, 0.3, 3, 0.5)
-    (5, 2)
+    >>> more_seeds(1.0, 0.8, 3, 0.5), more_seeds(0.0, 0.3, 3, 0.5), more_seeds(1.0, 0.8, 3, 0.5, items_se_pp=0.8)
+    (5, 2, None)
 
     Source: power of the t test by the noncentral t distribution; of two one-sided tests, Phillips (1990), by the
     shifted t.
     """
+    seeds = np.arange(n + 1, n + 1 + MOST_SEEDS)
+    of_seeds = sd_pp / np.sqrt(seeds)
+    se = np.hypot(of_seeds, items_se_pp)
+    df = (seeds - 1) * (se / np.maximum(of_seeds, 1e-12)) ** 4 if items_se_pp else seeds - 1
+    powers = _powers(mean_pp, se, np.minimum(df, 1e6), equivalence_pp, differences, equivalences)
+    decided = np.flatnonzero(powers >= POWER)
+    return int(seeds[decided[0]] - n) if len(decided) else None
+
+
+def _powers(
+    mean_pp: float, se: np.ndarray, df: np.ndarray, equivalence_pp: float, differences: int, equivalences: int
+) -> np.ndarray:
+    """Return the chance of deciding with each of these standard errors and degrees of freedom."""
     from scipy import stats
 
-    seeds = np.arange(n + 1, n + 1 + MOST_SEEDS)
-    df, se = seeds - 1, sd_pp / np.sqrt(seeds)
     differs = stats.nct.sf(stats.t.isf(ALPHA / differences / 2, df), df, abs(mean_pp) / se)
     critical = stats.t.isf(ALPHA / equivalences, df)
     near, far = (equivalence_pp - abs(mean_pp)) / se, (equivalence_pp + abs(mean_pp)) / se
     equivalent = stats.t.cdf(near - critical, df) + stats.t.cdf(far - critical, df) - 1
-    decided = np.flatnonzero(np.maximum(np.nan_to_num(differs, nan=1.0), equivalent) >= POWER)
-    return int(seeds[decided[0]] - n) if len(decided) else None
+    return np.maximum(np.nan_to_num(differs, nan=1.0), equivalent)

@@ -15,7 +15,8 @@ from ablate.core.expression import Expression
 from ablate.core.levels import Level, same
 from ablate.tracking import encoding
 from analysis.effects.factors import factors
-from analysis.effects.matched import MarginRow, TrialRow, trials_of
+from analysis.effects.matched import MarginRow
+from analysis.effects.trial_rows import TrialRow, trials_of
 from analysis.effects.verdict import Verdict
 from analysis.formats import shown
 from analysis.sources.runs import Runs

@@ -142,7 +142,7 @@ def difference(arm: str, rows: Sequence[MarginRow], moderator: str, level: Level
         for seed in seeds:
             differences[seed].append(row.by_seed[seed] - reference_row.by_seed[seed])
     by_seed = np.round([np.mean(differences[seed]) for seed in sorted(differences)], 9)
-    diverged = sum(sum(row.diverged) for pair in matched for row in pair)
+    diverged = sum(sum(row.failed) for pair in matched for row in pair)
     return Difference(arm, moderator, level, reference, by_seed, cells, diverged)
 
 
@@ -151,7 +151,7 @@ def levels_with_margins(frame: pd.DataFrame, rows: Sequence[MarginRow], moderato
 
     They come in the order of `levels_of`: numbers by size.
     """
-    measured = [row.levels[moderator] for row in rows if moderator in row.levels and (row.margin or any(row.diverged))]
+    measured = [row.levels[moderator] for row in rows if moderator in row.levels and (row.margin or any(row.failed))]
     return [level for level in levels_of(frame, moderator) if level in measured]
 
 

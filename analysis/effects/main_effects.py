@@ -20,7 +20,8 @@ from ablate.stats.arrays import Floats
 from ablate.stats.finite_test_set import TestSet, item_error
 from ablate.stats.margin import margin
 from analysis.effects.design_effects import Alias, Axis, Cells, DesignEffect, DesignEffects, Levels, mean_acc
-from analysis.effects.matched import MarginRow, Right, TrialRow
+from analysis.effects.matched import MarginRow, Right
+from analysis.effects.trial_rows import TrialRow
 from analysis.sources.runs import Runs
 
 
@@ -174,11 +175,13 @@ def _row(
 ) -> MarginRow:
     """Return the margin of the factor's level at `position` over its reference."""
     sides = [np.flatnonzero(factor.positions == side).tolist() for side in (position, 0)]
-    outcomes = [Counter(trials[index].outcome for index in side) for side in sides]
+    counts = [Counter(trials[index].outcome for index in side) for side in sides]
+    failed = [sum(trials[index].is_failed for index in side) for side in sides]
+    ended = [count + sum(trials[index].is_done for index in side) for count, side in zip(failed, sides, strict=True)]
     seeds = {trial.seed for trial in trials}
     notes = [
         f"{factor.name}={factor.levels[side]}: {count} {outcome}"
-        for side, of_side in zip((position, 0), outcomes, strict=True)
+        for side, of_side in zip((position, 0), counts, strict=True)
         for outcome, count in of_side.most_common()
         if outcome != "done"
     ]
@@ -206,7 +209,8 @@ def _row(
         second_runs=[trials[index].run_id for index in estimates.used if factor.positions[index] == 0],
         notes=notes,
         by_seed=estimates.by_seed,
-        diverged=(outcomes[0]["diverged"], outcomes[1]["diverged"]),
+        failed=(failed[0], failed[1]),
+        ended=(ended[0], ended[1]),
         planned=len(seeds),
         versions=tuple(dict.fromkeys(trials[index].code_version for index in estimates.used)),
     )

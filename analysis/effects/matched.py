@@ -16,6 +16,7 @@ from ablate.stats.margin import Margin, differences_pp, margin
 from ablate.stats.paired import EQUIVALENCE_PP
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, level_positions
+from analysis.effects.trial_rows import Arms, TrialRow, trials_of
 from analysis.sources.runs import Runs
 
 Right = Mapping[str, NDArray[np.bool_]]
@@ -23,36 +24,13 @@ Right = Mapping[str, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
-class TrialRow:
-    """A trial of the frame as plain values.
-
-    acc: NaN where there is none.
-    levels: the trial's levels of the keys that the caller asked for; None for an absent one.
-    """
-
-    seed: int
-    outcome: str
-    acc: float
-    run_id: str
-    code_version: str
-    levels: Mapping[str, Level]
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the trial is done and has an accuracy."""
-        return self.outcome == "done" and not np.isnan(self.acc)
-
-
-Arms = tuple[Sequence[TrialRow], Sequence[TrialRow]]
-"""The trials of the first and of the second arm."""
-
-
-@dataclass(frozen=True)
 class MarginRow:
     """A contrast in one cell: the levels of the other factors, and the margin where both arms have a seed.
 
     by_seed: each seed's margin in percentage points, in the order of the runs.
-    diverged: how many trials of the first and of the second arm diverged.
+    failed: how many trials of the first and of the second arm failed, in any way.
+    ended: how many trials of each arm are done or failed.
+    failed_by_seed: for each seed that ended in both arms, whether the first arm failed, less whether the second did.
     planned: how many trials the arm with more of them has, done or not.
     versions: the versions of the code that made the runs.
     lacks_an_arm: whether one arm has no trial at all, done or not.
@@ -66,7 +44,9 @@ class MarginRow:
     second_runs: Sequence[str]
     notes: Sequence[str]
     by_seed: Mapping[int, float] = field(default_factory=dict)
-    diverged: tuple[int, int] = (0, 0)
+    failed: tuple[int, int] = (0, 0)
+    ended: tuple[int, int] = (0, 0)
+    failed_by_seed: Mapping[int, int] = field(default_factory=dict)
     planned: int = 0
     versions: Sequence[str] = ()
     lacks_an_arm: bool = False
@@ -157,7 +137,6 @@ def margin_row(
     """
     by_seed = [{trial.seed: trial for trial in arm if trial.is_done} for arm in arms]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
-    outcomes = [Counter(trial.outcome for trial in arm) for arm in arms]
     means = [float(np.mean([trial.acc for trial in done.values()])) if done else None for done in by_seed]
     unpaired = MarginRow(
         levels,
@@ -171,7 +150,9 @@ def margin_row(
             *_unmatched_notes(unmatched, arms),
             *_alone_notes(names, arms, [len(done) - len(seeds) for done in by_seed]),
         ],
-        diverged=(outcomes[0]["diverged"], outcomes[1]["diverged"]),
+        failed=(sum(trial.is_failed for trial in arms[0]), sum(trial.is_failed for trial in arms[1])),
+        ended=(sum(trial.has_ended for trial in arms[0]), sum(trial.has_ended for trial in arms[1])),
+        failed_by_seed=_failed_by_seed(arms),
         planned=max(map(len, arms)),
         lacks_an_arm=not all(arms),
     )
@@ -180,31 +161,24 @@ def margin_row(
     first, second = ([done[seed] for seed in seeds] for done in by_seed)
     first_accs, second_accs = [trial.acc for trial in first], [trial.acc for trial in second]
     test_set = _test_set(first, second, right)
+    items = _items([*first, *second], test_set)
     return replace(
         unpaired,
-        margin=margin(first_accs, second_accs, equivalence_pp=equivalence_pp, test_set=test_set, most_seeds=most_seeds),
+        margin=margin(
+            first_accs,
+            second_accs,
+            equivalence_pp=equivalence_pp,
+            test_set=test_set,
+            most_seeds=most_seeds,
+            items=items,
+        ),
         first_acc=float(np.mean(first_accs)),
         second_acc=float(np.mean(second_accs)),
         first_runs=[trial.run_id for trial in first],
         second_runs=[trial.run_id for trial in second],
-        by_seed=dict(zip(seeds, differences_pp(first_accs, second_accs).tolist(), strict=True)),
+        by_seed=dict(zip(seeds, differences_pp(first_accs, second_accs, items).tolist(), strict=True)),
         versions=tuple(dict.fromkeys(trial.code_version for trial in (*first, *second))),
     )
-
-
-def trials_of(arm: pd.DataFrame, keys: Sequence[str]) -> list[TrialRow]:
-    """Return the trials as plain values, with their levels of these keys; a key that the frame lacks is left out."""
-    levels = arm[[key for key in dict.fromkeys(keys) if key in arm]].astype(object)
-    levels[levels.isna()] = None
-    columns = {str(key): levels[key].tolist() for key in levels.columns}
-    versions = arm["code_version"].tolist() if "code_version" in arm else ["unknown"] * len(arm)
-    accs = arm["acc"].astype(float).tolist()
-    return [
-        TrialRow(seed, outcome, acc, run_id, version, {key: column[index] for key, column in columns.items()})
-        for index, (seed, outcome, acc, run_id, version) in enumerate(
-            zip(arm["seed"].tolist(), arm["outcome"].tolist(), accs, arm["run_id"].tolist(), versions, strict=True)
-        )
-    ]
 
 
 def _outcome_notes(names: tuple[str, str], arms: Arms) -> Iterator[str]:
@@ -235,6 +209,19 @@ def _alone_notes(names: tuple[str, str], arms: Arms, counts: Sequence[int]) -> I
         for name, count in zip(names, counts, strict=True)
         if count
     )
+
+
+def _failed_by_seed(arms: Arms) -> dict[int, int]:
+    first, second = ({trial.seed: trial.is_failed for trial in arm if trial.has_ended} for arm in arms)
+    return {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
+
+
+def _items(trials: Sequence[TrialRow], test_set: TestSet | None) -> int | None:
+    """Return the size of the test set; None where it is not known, or not the same for all."""
+    if test_set:
+        return test_set.items
+    sizes = {trial.items for trial in trials}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _test_set(first: Sequence[TrialRow], second: Sequence[TrialRow], right: Right) -> TestSet | None:

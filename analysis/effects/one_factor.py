@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ablate.core.levels import show
 from analysis.effects.design_effects import Axis, Cells, DesignEffect, DesignEffects, Levels, mean_acc
-from analysis.effects.matched import Right, TrialRow, margin_row
+from analysis.effects.matched import Right, margin_row
+from analysis.effects.trial_rows import TrialRow
 from analysis.sources.runs import Runs
 
 ALL_PARTS = "all parts"

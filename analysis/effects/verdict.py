@@ -6,11 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ablate.stats.failures import fails_more
 from ablate.stats.margin import Margin
 from ablate.stats.multiple_testing import ALPHA, holm
-from ablate.stats.power import more_seeds
+from ablate.stats.population import items_alone_pp
+from ablate.stats.power import MoreSeeds, more_seeds_range
 
 Word = Literal["first better", "second better", "equivalent", "undecided", "no margin"]
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How many trials of the first and of the second arm of a cell failed, and how many are done or failed."""
+
+    failed: tuple[int, int] = (0, 0)
+    ended: tuple[int, int] = (0, 0)
+
+    @property
+    def any(self) -> bool:
+        return any(self.failed)
+
+    def more_in(self, arm: int) -> bool:
+        """Return whether the arm, 0 or 1, is shown to fail more often than the other."""
+        other = 1 - arm
+        if not all(self.ended):
+            return False
+        return fails_more(self.failed[arm], self.ended[arm], self.failed[other], self.ended[other]) < ALPHA
 
 
 @dataclass(frozen=True)
@@ -20,6 +41,7 @@ class Verdict:
     small: the better arm is better by less than the smallest difference of interest.
     p_difference, p_equivalence: adjusted by Holm over the cells of the report; None without a test.
     alone: the cell's own interval excludes 0, and only the adjustment keeps it undecided.
+    both_trained: trials failed, so that the word is about the seeds for which both arms trained.
     more_seeds: how many more seeds would decide; None if no number is known.
     why: any other reason for which it is undecided.
     """
@@ -29,7 +51,8 @@ class Verdict:
     p_difference: float | None = None
     p_equivalence: float | None = None
     alone: bool = False
-    more_seeds: int | None = None
+    both_trained: bool = False
+    more_seeds: MoreSeeds | None = None
     why: str = ""
 
 
@@ -37,39 +60,44 @@ def verdicts(
     margins: Sequence[Margin | None],
     equivalence_pp: float,
     *,
-    failed: Sequence[tuple[int, int]] | None = None,
+    failures: Sequence[Failures] | None = None,
     lower_is_better: bool = False,
 ) -> list[Verdict]:
     """Return a verdict for each cell of a report, at a family-wise level of 5% for each of two questions.
 
-    The first question is whether there is a difference: a two-sided paired t test. The second is whether there is none
-    of interest: two one-sided t tests. Each is adjusted by Holm over all cells. Trials that diverged never speak for
-    their arm: where the first arm's did, the cell shows neither that the first arm is better nor that the arms are
-    equivalent. The same holds for the second arm.
+    The first question is whether there is a difference, the second whether there is none of interest: see
+    `ablate.stats.margin`. Each is adjusted by Holm over all cells.
+
+    Failed trials make it a comparison in two parts. The margin is then about the seeds for which both arms trained, and
+    the verdict says so. The share of trials that failed stands beside it. A cell is undecided where fewer than half of
+    its seeds trained in both arms, and where the arm that is better, or either of two that are equivalent, is shown to
+    fail more often.
 
     Args:
         margins: one per cell; None where no seed is done in both arms.
         equivalence_pp: the smallest difference of interest, in percentage points.
-        failed: for each cell, how many trials of the first and of the second arm diverged.
+        failures: one per cell; None where no trial failed.
         lower_is_better: whether a smaller measure is the better one.
 
-    Source: Schuirmann (1987); Holm (1979).
+    Source: Schuirmann (1987); Holm (1979); comparisons in two parts, Lachenbruch (2001).
     """
-    diverged = failed or [(0, 0)] * len(margins)
+    failures = failures or [Failures()] * len(margins)
     p_differences = holm([margin.p_difference if margin else None for margin in margins])
     p_equivalences = holm([margin.p_equivalence if margin else None for margin in margins])
     differences, equivalences = _not_significant(p_differences), _not_significant(p_equivalences)
     judged = []
     for margin, p_difference, p_equivalence, in_cell in zip(
-        margins, p_differences, p_equivalences, diverged, strict=True
+        margins, p_differences, p_equivalences, failures, strict=True
     ):
         verdict = _verdict(margin, p_difference, p_equivalence, in_cell, lower_is_better=lower_is_better)
         if margin and verdict.word == "undecided" and not verdict.why:
-            more = more_seeds(
+            items_se_pp = items_alone_pp(margin.test_set) if margin.test_set else 0.0
+            more = more_seeds_range(
                 margin.mean_pp,
                 _spread(margin),
                 margin.n,
                 equivalence_pp,
+                items_se_pp=items_se_pp,
                 differences=differences,
                 equivalences=equivalences,
             )
@@ -90,39 +118,54 @@ def in_words(verdict: Verdict, first: str, second: str, within: str) -> str:
 
     >>> in_words(Verdict("first better", small=True), "bn", "srelu", "0.5 points")
     'bn better, by less than 0.5 points'
-    >>> in_words(Verdict("undecided", more_seeds=4), "bn", "srelu", "0.5 points")
-    'undecided: about 4 more seeds would decide'
+    >>> in_words(Verdict("first better", both_trained=True), "bn", "srelu", "0.5 points")
+    'bn better where both trained'
+    >>> in_words(Verdict("undecided", more_seeds=MoreSeeds(2, 48)), "bn", "srelu", "0.5 points")
+    'undecided: some 2 to 50 more seeds would decide'
     """
     if verdict.word == "no margin":
         return "no margin"
+    where = " where both trained" if verdict.both_trained else ""
     if verdict.word == "equivalent":
-        return f"equivalent within {within}"
+        return f"equivalent within {within}{where}"
     if verdict.word != "undecided":
         better = first if verdict.word == "first better" else second
-        return f"{better} better" + (f", by less than {within}" if verdict.small else "")
+        return f"{better} better{where}" + (f", by less than {within}" if verdict.small else "")
     if verdict.why:
-        return f"undecided: {verdict.why}"
+        return f"undecided: {verdict.why.format(first=first, second=second)}"
     among = " among all cells" if verdict.alone else ""
-    return f"undecided{among}: {seeds_in_words(verdict.more_seeds)} would decide"
+    return f"undecided{among}: {seeds_in_words(verdict.more_seeds)}"
 
 
-def seeds_in_words(more: int | None) -> str:
+def seeds_in_words(more: MoreSeeds | None) -> str:
     """Return how many more seeds would decide, in words.
 
-    >>> seeds_in_words(1), seeds_in_words(187), seeds_in_words(None)
-    ('about 1 more seed', 'about 190 more seeds', 'more than 1000 more seeds')
+    >>> seeds_in_words(MoreSeeds(1, 1)), seeds_in_words(MoreSeeds(3, 187)), seeds_in_words(MoreSeeds(9, None))
+    ('1 more seed would decide', 'some 3 to 190 more seeds would decide', 'some 9 to over 1000 more seeds would decide')
+    >>> seeds_in_words(MoreSeeds(None, None)), seeds_in_words(MoreSeeds(None, None, never=True))
+    ('more than 1000 more seeds would decide', 'more seeds would not decide, a larger test set might')
     """
     if more is None:
-        return "more than 1000 more seeds"
-    rounded = more if more <= 20 else round(more, -1 if more < 200 else -2)
-    return f"about {rounded} more seed{'s' * (rounded != 1)}"
+        return "no test"
+    if more.never:
+        return "more seeds would not decide, a larger test set might"
+    if more.fewest is None:
+        return "more than 1000 more seeds would decide"
+    fewest, most = _rounded(more.fewest), "over 1000" if more.most is None else _rounded(more.most)
+    if fewest == most:
+        return f"{fewest} more seed{'s' * (fewest != '1')} would decide"
+    return f"some {fewest} to {most} more seeds would decide"
+
+
+def _rounded(seeds: int) -> str:
+    return str(seeds if seeds <= 20 else round(seeds, -1 if seeds < 200 else -2))
 
 
 def _verdict(
     margin: Margin | None,
     p_difference: float | None,
     p_equivalence: float | None,
-    diverged: tuple[int, int],
+    failures: Failures,
     *,
     lower_is_better: bool,
 ) -> Verdict:
@@ -137,13 +180,13 @@ def _verdict(
         word = "first better" if first_better else "second better"
     elif p_equivalence < ALPHA:
         word = "equivalent"
-    why = _diverged(word, diverged)
+    why = _spoken_against(word, margin, failures)
     if word == "undecided" and margin.most_seeds is not None:
         why = f"{margin.n} seeds do not decide"
     if why:
         return Verdict("undecided", p_difference=p_difference, p_equivalence=p_equivalence, why=why)
-    small = word.endswith("better") and p_equivalence < ALPHA and not any(diverged)
-    return Verdict(word, small, p_difference, p_equivalence)
+    small = word.endswith("better") and p_equivalence < ALPHA
+    return Verdict(word, small, p_difference, p_equivalence, both_trained=failures.any and word != "undecided")
 
 
 def _not_significant(p_values: Sequence[float | None]) -> int:
@@ -157,10 +200,19 @@ def _untested(margin: Margin) -> str:
     return f"all {margin.n} seeds differ by the same, and no predictions are stored to take the spread from"
 
 
-def _diverged(word: Word, diverged: tuple[int, int]) -> str:
-    """Return why a verdict may not stand: trials diverged that would speak against it. Empty where it may."""
-    against = {"first better": diverged[:1], "second better": diverged[1:], "equivalent": diverged}.get(word, ())
-    return "trials diverged" if any(against) else ""
+def _spoken_against(word: Word, margin: Margin, failures: Failures) -> str:
+    """Return why failed trials leave it undecided, with {first} and {second} for the arms; empty if they do not."""
+    if word == "undecided" or not failures.any:
+        return ""
+    seeds = max(failures.ended)
+    if 2 * margin.n < seeds:
+        return f"only {margin.n} of {seeds} seeds trained in both arms"
+    speaks = {"first better": (0,), "second better": (1,), "equivalent": (0, 1)}[word]
+    for arm, name in ((0, "{first}"), (1, "{second}")):
+        if arm in speaks and failures.more_in(arm):
+            what = "equivalent" if word == "equivalent" else f"{name} better"
+            return f"{what} where both trained, but {name} fails more often"
+    return ""
 
 
 def _spread(margin: Margin) -> float:

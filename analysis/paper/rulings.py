@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ablate.core.levels import Level
-from ablate.stats.paired import EQUIVALENCE_PP, fails_more
+from ablate.stats.failures import fails_more
+from ablate.stats.paired import EQUIVALENCE_PP
 from analysis import formats
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import levels_of
@@ -80,12 +81,12 @@ def _advantage(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         _ArmCell(arm, row, ", ".join(f"{key} {formats.shown(level)}" for key, level in varied.levels.items()))
         for arm, of_arm in rows.items()
         for row, varied in zip(of_arm, split_constants(of_arm)[0], strict=True)
-        if row.margin or any(row.diverged)
+        if row.margin or any(row.failed)
     ]
     if not any(cell.row.margin for cell in cells):
         return Ruling(1, claim, "not tested", "No cell has a seed that is done in both arms.", INTERACTION)
     advantage = no_consistent_advantage(
-        [cell.values_pp for cell in cells], [cell.row.diverged for cell in cells], negligible_pp=negligible_pp
+        [cell.values_pp for cell in cells], [cell.row.failed for cell in cells], negligible_pp=negligible_pp
     )
     reason = _advantage_in_words(cells, advantage, list(rows), negligible_pp)
     tests = pd.DataFrame(

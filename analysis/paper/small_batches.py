@@ -63,7 +63,7 @@ def at_sizes(runs: Runs, arm: str, other: str, rows: Iterable[MarginRow]) -> lis
             continue
         own = [row for row in margins(runs, Contrast(KEY, size, sizes[-1])) if row.levels.get("norm") == arm]
         against_other = [row for row in rows if row.levels[KEY] == size]
-        diverged = sum(sum(row.diverged) for row in (*own, *against_other))
+        diverged = sum(sum(row.failed) for row in (*own, *against_other))
         measured.append(AtSize(arm, other, size, sizes[-1], _by_seed(own), _by_seed(against_other), diverged))
     return measured
 

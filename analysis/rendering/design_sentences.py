@@ -130,7 +130,7 @@ def _sentence(effect: DesignEffect, verdict: Verdict, findings: Findings) -> str
     inside = [f"95% interval {interval(low, high)}"] if low is not None else []
     inside += [f"by less than {findings.within}"] * verdict.small
     if verdict.word == "undecided":
-        inside.append(verdict.why or f"{seeds_in_words(verdict.more_seeds)} would decide")
+        inside.append(verdict.why or seeds_in_words(verdict.more_seeds))
     return f"{_change(effect, findings)}, {size}" + (f" ({'; '.join(inside)})" if inside else "")
 
 

@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from math import exp
 
 from ablate.core.levels import show
-from ablate.stats.margin import Margin
 from ablate.stats.paired import t_interval
+from ablate.stats.power import MoreSeeds
 from analysis.effects.cost_ratios import LINES, ratios, shown_ratio
 from analysis.effects.factors import factors
 from analysis.effects.interaction import Effect
 from analysis.effects.matched import MarginRow
-from analysis.effects.verdict import Verdict
+from analysis.effects.verdict import Verdict, seeds_in_words
 from analysis.findings import Comparison, Findings
 from analysis.formats import interval, levels_in_words, p_is, shown, signed
-from analysis.rendering import design_sentences
-from analysis.rendering.tables import cell_names, larger_error
+from analysis.rendering import design_sentences, uncertainty
+from analysis.rendering.tables import cell_names
 
-NORMAL_975 = 1.96
 MOST_NAMES = 4
 
 
@@ -30,7 +29,12 @@ def sentences(findings: Findings) -> list[str]:
     of_comparisons = [
         line
         for comparison in findings.comparisons
-        for line in (_verdicts(comparison, findings), _at_every_budget(comparison), _dependence(comparison, findings))
+        for line in (
+            _verdicts(comparison, findings),
+            uncertainty.failures(comparison),
+            _at_every_budget(comparison),
+            _dependence(comparison, findings),
+        )
     ]
     return [
         line
@@ -41,7 +45,7 @@ def sentences(findings: Findings) -> list[str]:
             _inference(findings),
             _not_done(findings),
             _importance(findings),
-            _test_set(findings),
+            uncertainty.test_set(findings),
         )
         if line
     ]
@@ -173,13 +177,15 @@ def _only(comparison: Comparison, findings: Findings) -> str:
 
 
 def _needed(verdicts: Sequence[Verdict]) -> str:
+    """Return how many more seeds would decide the undecided cells, as the table says it of each."""
     needed = [verdict.more_seeds for verdict in verdicts if verdict.word == "undecided" and verdict.more_seeds]
-    if not needed:
-        return ""
-    least, most = min(needed), max(needed)
-    if most == 1:
-        return " (about 1 more seed would decide)"
-    return f" (about {least if least == most else f'{least} to {most}'} more seeds would decide)"
+    open_to_seeds = [more for more in needed if not more.never]
+    if not open_to_seeds:
+        return f" ({seeds_in_words(needed[0])})" if needed else ""
+    fewest = [more.fewest for more in open_to_seeds if more.fewest is not None]
+    most = [more.most for more in open_to_seeds]
+    overall = MoreSeeds(min(fewest, default=None), None if None in most else max(seeds for seeds in most if seeds))
+    return f" ({seeds_in_words(overall)})"
 
 
 def _dependence(comparison: Comparison, findings: Findings) -> str:
@@ -210,7 +216,7 @@ def _sentence(effect: Effect, points: str) -> str:
 
 
 def _not_done(findings: Findings) -> str:
-    """Return how many trials are not done, and in which cells."""
+    """Return how many trials failed or are not over, and in which cells."""
     frame = findings.runs.frame
     lost = frame[frame["outcome"] != "done"]
     if lost.empty:
@@ -218,59 +224,25 @@ def _not_done(findings: Findings) -> str:
     counts = ", ".join(f"{count} {kind}" for kind, count in lost["outcome"].value_counts().items())
     names = list(dict.fromkeys(cell_names(findings.runs)[lost.index]))
     more = f" and {len(names) - MOST_NAMES} more cells" if len(names) > MOST_NAMES else ""
-    return f"Not done: {counts} of {len(frame)} trials ({', '.join(names[:MOST_NAMES])}{more})."
+    return f"Failed, or not over: {counts} of {len(frame)} trials ({', '.join(names[:MOST_NAMES])}{more})."
 
 
 def _importance(findings: Findings) -> str:
-    if len(findings.importance) < 2:
-        return ""
+    """Return the factors that are shown to move the accuracy, with the levels that differ most."""
     parts = [
         f"{importance.factor} ({abs(importance.mean_pp):.2f}{_points(findings)} "
         f"between {shown(importance.level)} and {shown(importance.reference)})"
-        for importance in findings.importance[:3]
-        if round(abs(importance.mean_pp), 2)
+        for importance in findings.importance
+        if importance.low_pp is not None and importance.high_pp is not None
+        if importance.low_pp > 0 or importance.high_pp < 0
     ]
-    if not parts:
+    if not parts or len(findings.importance) < 2:
         return ""
-    return f"What moves the {findings.runs.measure.name} most: {', then '.join(parts)}."
-
-
-def _test_set(findings: Findings) -> str:
-    effects = list(zip(findings.design.effects, findings.design.verdicts, strict=True)) if findings.design else []
-    judged = [(effect.row, verdict) for effect, verdict in effects]
-    judged += [pair for comparison in findings.comparisons for pair in _cells(comparison)]
-    cell = "effect" if effects else "cell"
-    margins = [row.margin for row, _ in judged if row.margin]
-    known = [margin for margin in margins if margin.test_set]
-    if not known:
-        return ""
-    items = sorted({margin.test_set.items for margin in known if margin.test_set})
-    size = f"{items[0]:,}" if len(items) == 1 else f"{items[0]:,} to {items[-1]:,}"
-    larger = sum(larger_error(margin) == "test set" for margin in known)
-    text = f"All of it is about these test images ({size} of them)"
-    if larger:
-        share = f"{larger} of {len(known)} {cell}s" if len(known) > 1 else f"this {cell}"
-        text += f": in {share} their sampling error is larger than that of the seeds, "
-        text += "so that other images may tell more than other seeds"
-    lost = sum(_within_test_set(row.margin, verdict) for row, verdict in judged)
-    if lost:
-        text += f". {lost} decided {f'{cell} lies' if lost == 1 else f'{cell}s lie'} within that error (95%)"
-    same = sum(margin.identical for margin in known)
-    if same:
-        text += f". In {same} {cell}{'s' * (same != 1)} all seeds differ by the same; "
-        text += "the spread is then taken from test-set sampling"
-    return f"{text}."
+    return f"Shown to move the {findings.runs.measure.name}, the largest first: {', then '.join(parts[:3])}."
 
 
 def _cells(comparison: Comparison) -> list[tuple[MarginRow, Verdict]]:
     return list(zip(comparison.rows, comparison.verdicts, strict=True))
-
-
-def _within_test_set(margin: Margin | None, verdict: Verdict) -> bool:
-    """Return whether an arm counts as better by a margin that lies within the sampling error of the test images."""
-    if margin is None or margin.test_set is None or not verdict.word.endswith("better"):
-        return False
-    return abs(margin.mean_pp) < NORMAL_975 * margin.test_set.se_pp
 
 
 def _points(findings: Findings) -> str:

@@ -166,6 +166,11 @@ def numbers(row: MarginRow) -> dict[str, object]:
         "seed_se_pp": margin.seed_se_pp if margin else None,
         "test_set_se_pp": margin.test_set.se_pp if margin and margin.test_set else None,
         "test_items": margin.test_set.items if margin and margin.test_set else None,
+        "first_failed": row.failed[0],
+        "first_ended": row.ended[0],
+        "second_failed": row.failed[1],
+        "second_ended": row.ended[1],
+        "p_seeds": margin.p_seeds if margin else None,
         "p_difference": margin.p_difference if margin else None,
         "p_equivalence": margin.p_equivalence if margin else None,
         "bca_low_pp": bca[0],
@@ -180,7 +185,9 @@ def judged(verdict: Verdict, words: str) -> dict[str, object]:
         "p_equivalence_holm": verdict.p_equivalence,
         "verdict": verdict.word,
         "by_less": verdict.small,
-        "more_seeds": verdict.more_seeds,
+        "both_trained": verdict.both_trained,
+        "fewest_more_seeds": verdict.more_seeds.fewest if verdict.more_seeds else None,
+        "most_more_seeds": verdict.more_seeds.most if verdict.more_seeds else None,
         "in_words": words,
     }
 

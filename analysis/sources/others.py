@@ -13,6 +13,7 @@ import pandas as pd
 from ablate.core.errors import UsageError
 from ablate.core.levels import show
 from ablate.tracking.encoding import level
+from analysis.sources.outcomes import outcome
 from analysis.sources.runs import BOOKKEEPING, Runs, measured
 from analysis.sources.studies import experiment_of, pages
 
@@ -60,7 +61,7 @@ def from_csv(path: Path, request: RunsRequest) -> Runs:
     lines = [f"row {number}" for number in range(2, len(table) + 2)]  # as an editor counts them
     frame = table[list(request.factors)].assign(
         seed=table[request.seed],
-        outcome=table["outcome"].fillna("missing").astype(str) if "outcome" in table else "done",
+        outcome=table["outcome"].fillna("missing").astype(str).map(outcome) if "outcome" in table else "done",
         value=pd.to_numeric(table[request.metric], errors="coerce"),
         run_id=table["run_id"].astype(str) if "run_id" in table else lines,
         code_version=table["code_version"].astype(str) if "code_version" in table else "unknown",

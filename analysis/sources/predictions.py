@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,15 +23,23 @@ MOST_FETCHED = 1000
 """Runs whose predictions are fetched from a server; a file on this machine is read whatever their number."""
 
 
-def right(client: MlflowClient, frame: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Return, by run_id, (items,) whether a trial got each test item right, for done trials with predictions."""
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of one trial: (items,) whether it got each test item right, and how many classes there are."""
+
+    right: NDArray[np.bool_]
+    classes: int
+
+
+def read(client: MlflowClient, frame: pd.DataFrame) -> dict[str, Predictions]:
+    """Return the predictions of done trials by run_id, where they are kept."""
     done = frame[frame["outcome"] == "done"]
     folders = {run_id: _folder(uri) for run_id, uri in zip(done["run_id"], done["artifacts"], strict=True)}
     results = {run_id: _read(folder / PREDICTIONS_FILE) for run_id, folder in folders.items() if folder}
     elsewhere = [run_id for run_id, folder in folders.items() if not folder][:MOST_FETCHED]
     with ThreadPoolExecutor(8) as pool:
         results |= dict(zip(elsewhere, pool.map(lambda run_id: _fetch(client, run_id), elsewhere), strict=True))
-    return {run_id: is_right for run_id, is_right in results.items() if is_right is not None}
+    return {run_id: known for run_id, known in results.items() if known is not None}
 
 
 def _folder(uri: str) -> Path | None:
@@ -40,7 +49,7 @@ def _folder(uri: str) -> Path | None:
     return Path(path) if path else None
 
 
-def _fetch(client: MlflowClient, run_id: str) -> NDArray[np.bool_] | None:
+def _fetch(client: MlflowClient, run_id: str) -> Predictions | None:
     from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory() as folder:
@@ -50,12 +59,12 @@ def _fetch(client: MlflowClient, run_id: str) -> NDArray[np.bool_] | None:
             return None
 
 
-def _read(file: Path) -> NDArray[np.bool_] | None:
-    """Return which items a file of predictions has right; None where it is damaged, empty or not there."""
+def _read(file: Path) -> Predictions | None:
+    """Return a file's predictions; None where it is damaged, empty or not there."""
     try:
         predicted, labels = (np.array(classes, dtype=int) for classes in read_predictions(file.read_text()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not len(predicted) or predicted.shape != labels.shape:
         return None
-    return np.asarray(predicted == labels)
+    return Predictions(np.asarray(predicted == labels), int(labels.max()) + 1)

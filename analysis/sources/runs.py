@@ -28,7 +28,7 @@ A frame has those that at least one run reports.
 
 BOOKKEEPING = (
     *("seed", "outcome", "reason", "trial_id", "run_id", "code_version", "machine"),
-    *("acc", "acc_multicrop", "epochs", "artifacts", *COSTS),
+    *("acc", "items", "acc_multicrop", "epochs", "artifacts", *COSTS),
 )
 """Columns that describe a row; all others are keys of its config, or factors of a paper."""
 
@@ -86,8 +86,9 @@ class Runs:
     """A study's trials.
 
     frame: one row per trial. Columns: BOOKKEEPING, and one per config key. In BOOKKEEPING,
-        acc is the reported figure, in [0, 1], NaN for a trial without one; acc_multicrop is the same with many crops
-        of each test image; outcome is "done", a kind of failure, "running" or "interrupted"; train_s is the training
+        acc is the reported figure, in [0, 1], NaN for a trial without one; items, where it is there, is the size of the
+        test set, of which acc is a count; acc_multicrop is the same with many crops
+        of each test image; outcome is one of `analysis.sources.outcomes`; train_s is the training
         time of the last epoch; machine is host, device and threads; epochs is there only where a paper's arms differ
         in it; artifacts is the address of the run's files.
     factors: the keys that were varied on purpose, in the order typed.

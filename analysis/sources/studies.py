@@ -234,6 +234,7 @@ def _row(run: Run, metric: str) -> dict[str, Any]:
         "code_version": record.code_version or "unknown",
         "machine": ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None),
         "acc": metrics.get(metric, math.nan),
+        "items": metrics.get("test_items", math.nan) if metric == TEST_ACC else math.nan,
         "acc_multicrop": metrics.get("test_acc_multicrop", math.nan),
         **{key: metrics.get(key, math.nan) for key in COSTS},
         "artifacts": run.info.artifact_uri,

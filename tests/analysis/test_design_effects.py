@@ -133,7 +133,7 @@ def test_the_sentences_say_which_parts_matter_which_are_equivalent_and_which_und
 def test_a_failed_trial_leaves_its_seed_out_and_never_speaks_for_its_level():
     findings = findings_of(study(around(REFERENCE, CHANGED), "one_factor", base=REFERENCE, failed=[(2, 1)]))
     row = effects(findings)["bits", "32", "1"]
-    assert (row.margin.n, row.planned, row.diverged) == (3, 4, (1, 0))
+    assert (row.margin.n, row.planned, row.failed) == (3, 4, (1, 0))
     assert row.notes == ["bits=32: 1 diverged", "reference: 1 done without a partner of the same seed"]
     assert findings.design.verdicts[1].word == "undecided"
     table = design_tables.shown(findings.design, findings)

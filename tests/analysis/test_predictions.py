@@ -38,8 +38,8 @@ class Server:
 
 
 def test_what_each_run_got_right_is_read_from_its_files(tmp_path):
-    known = predictions.right(None, frame(keep(tmp_path / "a b", [1, 2, 0], [1, 0, 0])))
-    np.testing.assert_array_equal(known["r0"], [True, False, True])
+    known = predictions.read(None, frame(keep(tmp_path / "a b", [1, 2, 0], [1, 0, 0])))
+    np.testing.assert_array_equal(known["r0"].right, [True, False, True])
 
 
 def test_runs_that_kept_none_or_something_else_are_not_among_them(tmp_path):
@@ -52,14 +52,14 @@ def test_runs_that_kept_none_or_something_else_are_not_among_them(tmp_path):
         keep(tmp_path / "c", [1], [1, 2]),
         keep(tmp_path / "d", [], []),
     ]
-    assert predictions.right(None, frame(*addresses)) == {}
+    assert predictions.read(None, frame(*addresses)) == {}
 
 
 def test_runs_that_are_not_done_are_not_read(tmp_path):
-    assert predictions.right(None, frame(keep(tmp_path / "a", [1], [1]), outcome="diverged")) == {}
+    assert predictions.read(None, frame(keep(tmp_path / "a", [1], [1]), outcome="diverged")) == {}
 
 
 def test_a_servers_are_fetched():
     server = Server({"r1": {"predicted": [3], "labels": [3]}})
-    known = predictions.right(server, frame("mlflow-artifacts:/1/r0/artifacts", "mlflow-artifacts:/1/r1/artifacts"))
-    assert {run_id: right.tolist() for run_id, right in known.items()} == {"r1": [True]}
+    known = predictions.read(server, frame("mlflow-artifacts:/1/r0/artifacts", "mlflow-artifacts:/1/r1/artifacts"))
+    assert {run_id: of_run.right.tolist() for run_id, of_run in known.items()} == {"r1": [True]}

@@ -7,6 +7,7 @@ import numpy as np
 from analysis.effects import contrasts
 from analysis.findings import find
 from analysis.rendering import sentences
+from analysis.sources import outcomes
 from tests.support.frames import rows
 
 
@@ -48,7 +49,7 @@ def test_a_single_cell_is_reported_with_its_numbers():
 def test_cells_without_a_margin_are_counted_and_a_study_without_any_margin_says_so():
     first, *_ = sentences_of(study(lambda bits: 2.0, drop=[("srelu", 1)]))
     assert first.endswith("n = 5: bn better. In 1 more no seed is done in both arms.")
-    assert "Not done: 5 diverged of 20 trials (norm=srelu bits=1)." in sentences_of(
+    assert "Failed, or not over: 5 diverged of 20 trials (norm=srelu bits=1)." in sentences_of(
         study(lambda bits: 2.0, drop=[("srelu", 1)])
     )
     first, *_ = sentences_of(study(lambda bits: 2.0, drop=[("srelu", 1), ("srelu", 32)]))
@@ -65,11 +66,49 @@ def test_a_sentence_gives_the_uncertainty_from_the_test_set():
     runs = study(lambda bits: 1.0, noise_pp=0.02)
     rng = np.random.default_rng(0)
     right = {run_id: rng.uniform(size=360) < 0.9 for run_id in runs.frame["run_id"]}
-    last = sentences_of(runs, right)[-1]
+    first, *_, last = sentences_of(runs, right)
+    assert first.startswith("bn against srelu, 2 cells: all undecided")
     assert last.startswith(
-        "All of it is about these test images (360 of them): in 2 of 2 cells their sampling error is larger"
+        "Verdicts and intervals of margins are about new seeds and new test images (360 here). "
+        "In 2 of 2 cells the images' error is larger than that of the seeds"
     )
-    assert "2 decided cells lie within that error (95%)" in last
+    assert "On these very images seeds alone show a difference in 2 undecided cells" in last
+
+
+def test_without_predictions_all_of_it_is_about_these_images():
+    assert sentences_of(study(lambda bits: 1.0))[-1].startswith("All of it is about the test items of these runs")
+
+
+def test_one_of_ten_collapsed_is_said_and_leaves_the_margin_of_those_that_trained():
+    """Nine seeds at +1.0; the tenth of srelu, or of bn, is at chance, which a mean over all would call 7 points."""
+    runs = study(lambda bits: 1.0, bits=(32,), seeds=10, noise_pp=0.02)
+    frame = runs.frame.copy()
+    frame.loc[(frame["norm"] == "bn") & (frame["seed"] == 3), "acc"] = 0.1
+    classes = dict.fromkeys(frame["run_id"], 10)
+    runs = dataclasses.replace(runs, frame=outcomes.with_collapsed(frame, classes, None))
+    first, second, *_ = sentences_of(runs)
+    assert first.startswith("norm: bn minus srelu: +1.0")
+    assert first.endswith("n = 9: bn better where both trained.")
+    assert second == (
+        "Failed: bn in 1 of 10 trials (0 to 45%), srelu in 0 of 10 trials (0 to 31%); that they fail equally often: "
+        "p = 1.000, by seeds. Margins are among the seeds for which both arms trained."
+    )
+
+
+def test_noise_moves_nothing_most():
+    rng = np.random.default_rng(5)
+    named = 0
+    for _ in range(40):
+        noise = rows(
+            *(
+                ({"norm": norm, "width": width}, seed, 0.9 + 0.003 * rng.normal())
+                for norm in ("bn", "srelu")
+                for width in (1, 2, 4)
+                for seed in range(3)
+            )
+        )
+        named += any("Shown to move" in line for line in sentences_of(noise))
+    assert named <= 8  # 40 studies, an error of at most 10% in each
 
 
 def test_mixed_versions_and_unswept_keys_give_warnings():

@@ -90,7 +90,7 @@ def test_failed_trials_are_named_and_take_their_partner_out_of_the_margin():
     (row,) = margins(runs, NORM)
     assert row.margin.n == 1
     assert row.notes == ["norm=srelu: 1 diverged", "norm=bn: 1 done without a partner of the same seed"]
-    assert (row.by_seed, row.diverged) == ({0: pytest.approx(10)}, (0, 1))
+    assert (row.by_seed, row.failed, row.ended) == ({0: pytest.approx(10)}, (0, 1), (2, 2))
     assert (row.first_runs, row.second_runs) == (["r0"], ["r2"])
 
 

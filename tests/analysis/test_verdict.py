@@ -5,7 +5,8 @@ import pytest
 
 from ablate.stats.finite_test_set import TestSet
 from ablate.stats.margin import Margin, margin
-from analysis.effects.verdict import in_words, verdicts
+from ablate.stats.power import more_seeds
+from analysis.effects.verdict import Failures, in_words, verdicts
 
 
 def cell(*differences_pp, test_set=None, within=0.5):
@@ -29,7 +30,7 @@ def test_each_verdict_in_words():
     assert words(cell(-2.0, -2.1, -1.9)) == ["srelu better"]
     assert words(SMALL) == ["bn better, by less than 0.5 points"]
     assert words(NONE) == ["equivalent within 0.5 points"]
-    assert words(OPEN) == ["undecided: about 19 more seeds would decide"]
+    assert words(OPEN) == ["undecided: some 9 to 110 more seeds would decide"]
     assert words(cell(1.0)) == ["undecided: one seed, no interval"]
     assert words(None) == ["no margin"]
 
@@ -43,7 +44,7 @@ def test_a_cell_that_would_be_decided_alone_may_not_be_among_many():
     assert barely.low_pp > 0
     assert words(barely) == ["bn better"]
     verdict = words(barely, *[OPEN] * 9)[0]
-    assert verdict.startswith("undecided among all cells: about ")
+    assert verdict.startswith("undecided among all cells: some ")
 
 
 def test_identical_differences_give_no_verdict_by_themselves():
@@ -53,7 +54,9 @@ def test_identical_differences_give_no_verdict_by_themselves():
         "undecided: all 3 seeds differ by the same, and no predictions are stored to take the spread from"
     ]
     coarse, fine = TestSet(0.8, 360), TestSet(0.05, 100_000)
-    assert words(cell(1.5, 1.5, 1.5, test_set=coarse))[0].startswith("undecided: about")
+    assert words(cell(1.5, 1.5, 1.5, test_set=coarse)) == [
+        "undecided: more seeds would not decide, a larger test set might"
+    ]
     assert words(cell(1.5, 1.5, 1.5, test_set=fine)) == ["bn better"]
 
 
@@ -63,21 +66,32 @@ def test_identical_differences_of_zero_are_not_equivalence_on_a_small_test_set()
 
 
 @pytest.mark.parametrize(
-    ("measured", "fell", "expected"),
+    ("measured", "failed", "ended", "expected"),
     [
-        (CLEARLY, (0, 2), "bn better"),
-        (CLEARLY, (1, 0), "undecided: trials diverged"),
-        (NONE, (0, 1), "undecided: trials diverged"),
-        (NONE, (1, 0), "undecided: trials diverged"),
-        (SMALL, (0, 1), "bn better"),
+        (CLEARLY, (0, 2), 6, "bn better where both trained"),
+        (CLEARLY, (1, 0), 5, "bn better where both trained"),
+        (NONE, (0, 1), 5, "equivalent within 0.5 points where both trained"),
+        (SMALL, (0, 1), 5, "bn better where both trained, by less than 0.5 points"),
+        (CLEARLY, (0, 5), 9, "undecided: only 4 of 9 seeds trained in both arms"),
+        (CLEARLY, (4, 0), 8, "undecided: bn better where both trained, but bn fails more often"),
+        (CLEARLY, (0, 4), 8, "bn better where both trained"),
+        (NONE, (0, 4), 8, "undecided: equivalent where both trained, but srelu fails more often"),
+        (OPEN, (0, 1), 5, "undecided: some 9 to 110 more seeds would decide"),
     ],
 )
-def test_diverged_trials_never_speak_for_their_arm(measured, fell, expected):
-    assert words(measured, failed=[fell]) == [expected]
+def test_failed_trials_make_two_parts(measured, failed, ended, expected):
+    assert words(measured, failures=[Failures(failed, (ended, ended))]) == [expected]
 
 
-def test_an_arm_that_diverged_everywhere_leaves_no_margin():
-    assert words(None, failed=[(0, 3)]) == ["no margin"]
+def test_an_arm_that_failed_everywhere_leaves_no_margin():
+    assert words(None, failures=[Failures((0, 3), (3, 3))]) == ["no margin"]
+
+
+def test_two_of_six_survivors_decide_nothing():
+    """Four of six bn runs failed, in whatever way; the two that are left are far ahead."""
+    assert words(cell(3.0, 3.1), failures=[Failures((4, 0), (6, 6))]) == [
+        "undecided: only 2 of 6 seeds trained in both arms"
+    ]
 
 
 def test_p_values_are_adjusted_over_the_cells_of_the_report():
@@ -93,6 +107,7 @@ def test_p_values_are_adjusted_over_the_cells_of_the_report():
 def test_the_seeds_that_would_decide_do_so_in_four_studies_of_five():
     rng = np.random.default_rng(0)
     (verdict,) = verdicts([Margin(3, 1.0, 0.8, -1, 3, 0.2, 0.7)], 0.5)
-    n = 3 + verdict.more_seeds
+    assert verdict.more_seeds.fewest < 5 < verdict.more_seeds.most
+    n = 3 + more_seeds(1.0, 0.8, 3, 0.5)
     decided = [verdicts([cell(*rng.normal(1.0, 0.8, n))], 0.5)[0].word != "undecided" for _ in range(400)]
     assert np.mean(decided) == pytest.approx(0.8, abs=0.07)

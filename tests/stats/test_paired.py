@@ -11,7 +11,6 @@ from ablate.stats.paired import (
     BCA_FROM,
     bca_interval,
     equivalence_tests,
-    fails_more,
     t_interval,
     t_intervals,
     t_test,
@@ -100,11 +99,6 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-def test_failures_are_compared_by_fishers_exact_test():
-    assert fails_more(3, 3, 0, 3) == pytest.approx(1 / 20)  # of C(6, 3) ways to place three failures, one
-    assert fails_more(0, 3, 3, 3) == 1
-
-
 def test_holm_is_statsmodels():
     from statsmodels.stats.multitest import multipletests
 
@@ -154,9 +148,45 @@ def test_identical_differences_take_their_spread_from_the_test_set():
     assert result.p_difference == pytest.approx(2 * stats.t.sf(1 / 0.2, 2))
 
 
-def test_a_known_test_set_leaves_an_interval_from_seeds_unchanged():
+def test_a_test_set_without_error_leaves_the_interval_from_seeds_unchanged():
     first, second = [0.95, 0.97, 0.96], [0.94, 0.95, 0.93]
-    assert margin(first, second).low_pp == margin(first, second, test_set=TestSet(5.0, 20)).low_pp
+    assert margin(first, second).low_pp == margin(first, second, test_set=TestSet(1e-9, 10**9)).low_pp
+
+
+def test_a_margin_over_seeds_and_items_by_hand():
+    """Differences 2, 1 and 3 points: seeds' variance 1/3; items add 0.5^2, of which 0.3^2 is in both."""
+    result = margin([0.99, 0.98, 0.97], [0.97, 0.97, 0.94], test_set=TestSet(0.5, 101, 0.3))
+    variance = 1 / 3 + 0.25 - 0.09
+    df = variance**2 / ((1 / 3) ** 2 / 2 + 0.25**2 / 100 + 0.09**2 / 200)
+    over_both = 2 * stats.t.sf(2 / variance**0.5, df)
+    over_seeds = 2 * stats.t.sf(2 / (1 / 3) ** 0.5, 2)
+    assert result.p_seeds == pytest.approx(over_seeds)
+    assert result.p_difference == pytest.approx(max(over_both, over_seeds))
+    half = max(stats.t.isf(0.025, df) * variance**0.5, stats.t.isf(0.025, 2) * (1 / 3) ** 0.5)
+    assert (result.low_pp, result.high_pp) == pytest.approx((2 - half, 2 + half))
+
+
+def test_a_small_test_set_is_no_better_arm_however_certain_the_seeds():
+    result = margin([0.99, 0.98, 0.97], [0.98, 0.9701, 0.96], test_set=TestSet(0.7, 360))
+    assert result.p_seeds < 0.01
+    assert result.p_difference > 0.1
+
+
+@pytest.mark.parametrize("items", [None, 360])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_seeds_that_differ_by_the_same_number_of_images_are_identical(items, dtype):
+    """One image of 360 ahead in each of three seeds: rounding in float32 made that p = 5e-11."""
+    correct = np.array([350, 347, 352])
+    first, second = ((counts / 360).astype(dtype).astype(float) for counts in (correct + 1, correct))
+    result = margin(first, second, items=items)
+    assert (result.identical, result.p_difference) == (True, None)
+    assert result.mean_pp == pytest.approx(100 / 360, abs=1e-5)
+
+
+def test_differences_of_one_image_are_not_taken_for_rounding():
+    first, second = np.array([0.90001, 0.90002, 0.90003]), np.array([0.9, 0.9, 0.9])
+    assert not margin(first, second).identical
+    assert margin(first, second, items=100_000).mean_pp == pytest.approx(0.002)
 
 
 def test_the_test_sets_error_is_what_a_paired_bootstrap_over_its_items_gives():
