@@ -8,8 +8,8 @@ as before. `report`: the verdict's p value, the larger one of that and of `ablat
 5%; `report, 12 cells` at 5% / 12, times 12, which bounds the error of a family of 12. `covers`: how often the report's
 interval holds the true margin, 0.
 
-The exit status is 1 if the report's error, or that of 12 cells, is above 6% and three Monte-Carlo standard errors. A run
-takes two minutes on one core.
+The exit status is 1 if the report's error, or that of 12 cells, is above 6% and three Monte-Carlo standard errors. A
+run takes two minutes on one core.
 """
 
 from __future__ import annotations
