@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from operator import eq
 
@@ -13,15 +13,12 @@ import pandas as pd
 
 from ablate.core.identity import ADDED_LATER
 from ablate.core.levels import Level, show
-from ablate.stats.arrays import Values
 from ablate.stats.paired import t_interval
 from analysis import formats
 from analysis.effects.factors import cells, factors
+from analysis.paper.replications import Replication, Seeds, replications
 from analysis.sources.published import PUBLISHED_FACTORS, printed
 from analysis.sources.runs import Runs
-
-REPRODUCED_PP = 0.5
-"""Percentage points around the printed number within which the whole interval has to lie."""
 
 RECIPE: Mapping[str, Level] = {
     "recipe.lr": 0.1,
@@ -38,7 +35,8 @@ class PrintedNumber:
     """A row of published.csv; NaN is what the source does not state.
 
     id: of the row. source, where: the paper, and the table or section of it. value: in percent of `metric`, which is
-    an error or an accuracy. crops: of each test image.
+    an error or an accuracy. crops: of each test image. runs: how many it is the mean of; 1 unless the file has a column
+    for it, which published.csv has not, as it has none for a spread.
     """
 
     id: str
@@ -55,6 +53,7 @@ class PrintedNumber:
     value: float
     note: str
     crops: str
+    runs: int
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,18 @@ class Claim:
     unit: "error" or "accuracy"; all figures are in percent of it.
     values_pct: (n,), one per seed.
     notes: failed trials, and levels of the cell that the source does not state.
+    unmatched: why no trial is matched with it, "not run" or "not stated"; empty where trials are.
+    replication: what the values say to the number; None where no trial matches it.
     """
 
     printed: PrintedNumber
     name: str
     unit: str
-    status: str
     values_pct: Sequence[float] = ()
     run_ids: Sequence[str] = ()
     notes: Sequence[str] = ()
+    unmatched: str = ""
+    replication: Replication | None = None
 
     @property
     def claimed_pct(self) -> float:
@@ -82,7 +84,11 @@ class Claim:
     @property
     def matched(self) -> bool:
         """Whether the study has a trial for it, done or not."""
-        return self.status not in ("not run", "not stated")
+        return not self.unmatched
+
+    @property
+    def status(self) -> str:
+        return self.replication.status if self.replication else self.unmatched
 
 
 def claims(runs: Runs, published: pd.DataFrame | None = None) -> list[Claim]:
@@ -95,28 +101,10 @@ def claims(runs: Runs, published: pd.DataFrame | None = None) -> list[Claim]:
     rows = printed() if published is None else published
     columns = rows[[column.name for column in fields(PrintedNumber)]]
     numbers = [PrintedNumber(*values) for values in columns.itertuples(index=False, name=None)]
-    return [claim for number in numbers for claim in _of_number(runs, number)]
-
-
-def status(claimed_pct: float, values_pct: Values) -> str:
-    """Return whether seeds reproduce a printed number, by the 95% t interval of their mean.
-
-    It is "reproduced" if the whole interval lies within 0.5 points of the number. Otherwise it is "not reproduced" if
-    the number lies outside the interval, and "inconclusive" if it lies inside. One seed, or seeds that all give the
-    same value, have no interval and are inconclusive.
-
-    >>> status(4.0, [4.1, 4.2, 4.3]), status(3.0, [4.1, 4.2, 4.3]), status(4.0, [3.0, 4.0, 5.0])
-    ('reproduced', 'not reproduced', 'inconclusive (n = 3, ±2.48)')
-    >>> status(4.0, [4.0]), status(4.0, [4.0, 4.0])
-    ('inconclusive (n = 1)', 'inconclusive (n = 2, all the same)')
-    """
-    n, bounds = len(values_pct), t_interval(values_pct)
-    if bounds is None:
-        return f"inconclusive (n = {n}{', all the same' * (n > 1)})"
-    low, high = np.round(bounds, 9)
-    if low >= round(claimed_pct - REPRODUCED_PP, 9) and high <= round(claimed_pct + REPRODUCED_PP, 9):
-        return "reproduced"
-    return f"inconclusive (n = {n}, ±{(high - low) / 2:.2f})" if low <= claimed_pct <= high else "not reproduced"
+    every = [claim for number in numbers for claim in _of_number(runs, number)]
+    matched = [claim for claim in every if claim.matched]
+    judged = iter(replications([Seeds(claim.values_pct, claim.claimed_pct, claim.printed.runs) for claim in matched]))
+    return [replace(claim, replication=next(judged)) if claim.matched else claim for claim in every]
 
 
 def in_full(claims: Sequence[Claim]) -> pd.DataFrame:
@@ -131,7 +119,7 @@ def counts(claims: Sequence[Claim]) -> str:
 
 
 def reproduced(claim: Claim) -> str:
-    """Return the mean with its interval, for people."""
+    """Return the mean with its own 95% interval, for people."""
     if not claim.values_pct:
         return formats.ABSENT
     mean, bounds = f"{np.mean(claim.values_pct):.2f}", t_interval(claim.values_pct)
@@ -146,10 +134,10 @@ def _of_number(runs: Runs, number: PrintedNumber) -> list[Claim]:
     unstated = [key for key in needed if pd.isna(getattr(number, key))]
     if unstated:
         notes = [f"the source does not say which {', '.join(unstated)}"]
-        return [Claim(number, name, unit, "not stated", notes=notes)]
+        return [Claim(number, name, unit, notes=notes, unmatched="not stated")]
     trials = _matching(runs.frame, number)
     if trials.empty:
-        return [Claim(number, name, unit, "not run")]
+        return [Claim(number, name, unit, unmatched="not run")]
     apart = [key for key in factors(runs) if trials[key].astype(object).map(repr).nunique() > 1]
     return [_claim(number, name, unit, levels, cell) for levels, cell in cells(trials, apart)]
 
@@ -167,7 +155,6 @@ def _claim(number: PrintedNumber, name: str, unit: str, apart: Mapping[str, Leve
         number,
         name,
         unit,
-        status(float(number.value), values_pct),
         values_pct=values_pct,
         run_ids=done["run_id"].tolist(),
         notes=notes,
@@ -227,12 +214,18 @@ def _name(number: PrintedNumber) -> str:
 def _in_full(claim: Claim) -> dict[str, object]:
     n = len(claim.values_pct)
     low, high = t_interval(claim.values_pct) or (None, None)
+    replication = claim.replication or Replication(claim.unmatched)
+    run_pct = replication.run_pct or (None, None)
     stated = ("id", "source", "where", *PUBLISHED_FACTORS[1:], "epochs", "metric")
     return {key: getattr(claim.printed, key) for key in stated} | {
         "claimed": claim.claimed_pct,
         "reproduced": float(np.mean(claim.values_pct)) if n else None,
         "low": low,
         "high": high,
+        "run_low": run_pct[0],
+        "run_high": run_pct[1],
+        "p_run": replication.p_run,
+        "p_within": replication.p_within,
         "sd": float(np.std(claim.values_pct, ddof=1)) if n > 1 else None,
         "n": n,
         "status": claim.status,

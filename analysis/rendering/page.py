@@ -17,7 +17,7 @@ from analysis.effects.factors import factors
 from analysis.effects.matched import MarginRow, split_constants
 from analysis.findings import Comparison, Findings
 from analysis.formats import ABSENT, shown, signed
-from analysis.paper import claims, rulings
+from analysis.paper import claims, replications, rulings
 from analysis.rendering import cost_tables, design_sentences, design_tables, report_json, tables
 
 MOST_ROWS = 200
@@ -77,6 +77,8 @@ def write(findings: Findings, lines: Sequence[str], warned: Sequence[str], folde
         figures={drawn.name: drawn for drawn in plots.save_all(findings, folder)},
         diverged=rulings.diverged(runs) if findings.rulings else "",
         reproduced=claims.reproduced,
+        further_run=replications.in_words,
+        replication_rules=replications.RULES,
         counts=runs.frame["outcome"].value_counts().to_dict(),
         failures=runs.frame.assign(cell=tables.cell_names(runs))[runs.frame["outcome"] != "done"].to_dict("records"),
         most_rows=MOST_ROWS,

@@ -16,6 +16,8 @@ PUBLISHED_FACTORS = ("source", "dataset", "augment", "depth", "width", "bits", "
 def printed(path: Path = PUBLISHED) -> pd.DataFrame:
     """Return the papers' numbers as the file has them, with the crops of each test image that its note states.
 
+    `runs` is how many runs a number is the mean of: 1 where the file has no such column, or does not state it.
+
     Raises:
         UsageError: the file is not there, lacks a column, or has a value that is not a number.
     """
@@ -32,7 +34,8 @@ def printed(path: Path = PUBLISHED) -> pd.DataFrame:
     if (value.isna() & stated).any():
         raise UsageError(f"path={path}: {rows.loc[value.isna() & stated, 'id'].iloc[0]}: its value is not a number")
     crops = rows["note"].str.extract(r"(\d+) crops", expand=False)
-    return rows.assign(value=value, crops=crops.fillna("1"))
+    runs = rows["runs"].fillna(1).astype(int) if "runs" in rows else 1
+    return rows.assign(value=value, crops=crops.fillna("1"), runs=runs)
 
 
 def read(path: Path = PUBLISHED) -> Runs:
