@@ -172,18 +172,73 @@ def test_claim_2_names_what_the_margin_depends_on_and_what_not():
     assert "Shown: The margin of bn at bits 32 is " in ruling.reason
     assert "Not shown: The margin of bn at width 4 is " in ruling.reason
     assert "Not varied: dataset, depth." in ruling.reason
-    assert "two-sided, Holm over 2 tests." in ruling.reason
+    assert (
+        "two-sided, Holm over 3 tests, half of the level for single factors, half of the rest for pairs"
+        in ruling.reason
+    )
 
 
-def test_claim_2_compares_every_level_with_the_first():
+def test_claim_2_compares_every_level_with_every_other_alone_and_together():
     ruling = ruling_on(2, study(bn(lambda dataset, width: 1), dataset=["cifar10", "svhn"], width=[10, 1, 4]))
-    assert ruling.tests["levels"].tolist() == ["svhn against cifar10", "4 against 1", "10 against 1"]
+    assert ruling.tests["levels"].tolist()[:4] == [
+        "svhn against cifar10",
+        "4 against 1",
+        "10 against 1",
+        "10 against 4",
+    ]
+    assert sorted(ruling.tests["levels"][4:]) == [
+        f"dataset svhn against cifar10, width {pair}" for pair in ("10 against 1", "10 against 4", "4 against 1")
+    ]
+
+
+def crossed(dataset, width, bits):
+    """Three points more or less, by all three factors together: each of them alone and each two do nothing."""
+    return 3 if ((dataset == "svhn") + (width == 4) + (bits == 32)) % 2 else -3
+
+
+def test_claim_2_is_confirmed_by_a_crossover_that_no_factor_makes_alone():
+    levels = {"dataset": ["cifar10", "svhn"], "width": [1, 4], "bits": [1, 32]}
+    ruling = ruling_on(2, study(bn(crossed), seeds=5, **levels))
+    assert ruling.label == "dataset x width x bits: confirmed"
+    assert "The margin of bn depends on dataset x width x bits together: in one half of the cells " in ruling.reason
+    single_seed = ruling_on(2, study(bn(crossed), seeds=1, **levels))
+    assert single_seed.word == "undecided"
+
+
+def test_claim_2_does_not_depend_on_the_order_of_levels():
+    size_pp = {"a": 0.0, "b": -0.35, "c": 0.35}
+    words = {
+        ruling_on(2, study(bn(lambda dataset: size_pp[dataset]), noise_pp=0.02, seeds=3, dataset=[*order])).word
+        for order in ("abc", "bac", "cba")
+    }
+    assert words == {"confirmed"}
+
+
+def test_claim_2_is_not_denied_where_a_cell_has_no_margin():
+    def over(arm, seed, bits, width):
+        return "lost" if (arm, bits, width) == ("bn", 1, 1) else 2 * (arm == "bn")
+
+    assert ruling_on(2, study(over, bits=[1, 32], width=[1, 4])).word == "undecided"
+
+
+def test_claim_2_names_what_no_complete_block_of_cells_compares():
+    runs = study(bn(lambda bits, width: 1), bits=[1, 32], width=[1, 4])
+    gone = (runs.frame["bits"] == 32) & (runs.frame["width"] == 4)
+    ruling = ruling_on(2, rows_without(runs, gone))
+    assert "Left out, for want of cells that agree in all else: bits x width." in ruling.reason
+
+
+def test_claim_2_compares_cells_that_agree_in_all_other_factors():
+    runs = study(bn(lambda bits, model__residual: 3 * model__residual), bits=[1, 32], **RESIDUAL)
+    assert ruling_on(2, runs).word == "denied"  # the margin depends on the skips, and not on the bits
+    runs = study(bn(lambda bits, model__residual: 3 * (model__residual == (bits == 1))), bits=[1, 32], **RESIDUAL)
+    assert ruling_on(2, runs).label == "bits x model.residual: confirmed"
 
 
 def test_claim_2_is_denied_where_no_difference_reaches_half_a_point():
     ruling = ruling_on(2, study(bn(lambda bits: 2), bits=[1, 32]))
     assert (ruling.word, ruling.label) == ("denied", "bits: denied")
-    assert "shown to lie within 0.5 points of none" in ruling.reason
+    assert "Every two cells are shown to lie within 0.5 points of each other" in ruling.reason
 
 
 def test_claim_2_is_undecided_from_one_seed_or_from_seeds_that_scatter():
