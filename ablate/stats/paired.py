@@ -224,20 +224,6 @@ def bca_interval(values: Values, confidence: float = CONFIDENCE, resamples: int 
     return float(interval.low), float(interval.high)
 
 
-def fails_more(failed_first: int, of_first: int, failed_second: int, of_second: int) -> float:
-    """Return the p value of the first arm's trials failing more often than the second's.
-
-    >>> round(fails_more(3, 3, 0, 3), 4)
-    0.05
-
-    Source: Fisher's exact test, one-sided.
-    """
-    from scipy import stats
-
-    table = np.array([[failed_first, of_first - failed_first], [failed_second, of_second - failed_second]])
-    return float(stats.fisher_exact(table, alternative="greater").pvalue)
-
-
 def _mean_se_df(values: Values, least_se: Floats | float) -> tuple[Floats, Floats, int]:
     """Return (...) means, (...) standard errors and the degrees of freedom. Arguments as in `t_intervals`."""
     samples = np.asarray(values, dtype=float)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.core.levels import Level
-from ablate.stats.paired import EQUIVALENCE_PP, fails_more
+from ablate.stats.paired import EQUIVALENCE_PP
 from analysis import formats
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import levels_of
@@ -164,25 +164,25 @@ def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         return Ruling(4, claim, "not tested", f"No batches of {few} or fewer beside larger ones.", SMALL_BATCH)
     key = small_batches.KEY
     failing = [at_size for at_size in measured if _diverged(runs.frame, norm=at_size.arm, **{key: at_size.size})[0]]
-    counts = [
-        [_diverged(runs.frame, norm=arm, **{key: at_size.size}) for arm in (at_size.arm, SHIFTED)]
+    failures = [
+        [
+            small_batches.failures(runs, {"norm": at_size.arm, key: at_size.size}, {"norm": arm, key: size})
+            for arm, size in ((at_size.arm, at_size.largest), (SHIFTED, at_size.size))
+        ]
         for at_size in failing
     ]
     decision = falls(
         [at_size.own_pp for at_size in measured],
         [at_size.margin_pp for at_size in measured],
-        [fails_more(*own, *shifted) for own, shifted in counts],
+        [max(own.p, against_other.p) for own, against_other in failures],
         complete=not any(at_size.diverged for at_size in measured),
         negligible_pp=negligible_pp,
     )
     own_p_values, failure_p_values = decision.p_values[: len(measured)], decision.p_values[len(measured) :]
     shown = [index for index in range(len(measured)) if decision.significant[index]]
     lines = small_batches.sentences(measured, own_p_values, shown)
-    for at_size, (own, shifted), p in zip(failing, counts, failure_p_values, strict=True):
-        lines.append(
-            f"Diverged at batches of {at_size.size}: {own[0]} of {own[1]} {at_size.arm}, {shifted[0]} of {shifted[1]} "
-            f"{SHIFTED} (Fisher's exact test, one-sided, {formats.p_is(p)})."
-        )
+    for at_size, (own, against_other), p in zip(failing, failures, failure_p_values, strict=True):
+        lines.append(small_batches.failures_in_words(at_size, own, against_other, p))
     lines.append(ruling.method(decision, "one-sided", "both differences, the larger p value of the two"))
     tested = zip([*measured, *failing], decision.significant, strict=True)  # one for each test
     sizes = ", ".join(dict.fromkeys(formats.shown(at_size.size) for at_size, significant in tested if significant))

@@ -11,7 +11,6 @@ from ablate.stats.paired import (
     bca_interval,
     differences_pp,
     equivalence_tests,
-    fails_more,
     margin,
     t_interval,
     t_intervals,
@@ -99,11 +98,6 @@ def test_holm_by_hand():
     assert holm([0.9, 0.6]) == [1, 1]
     assert holm([None, 0.02, None, 0.01]) == [None, 0.02, None, 0.02]
     assert holm([]) == []
-
-
-def test_failures_are_compared_by_fishers_exact_test():
-    assert fails_more(3, 3, 0, 3) == pytest.approx(1 / 20)  # of C(6, 3) ways to place three failures, one
-    assert fails_more(0, 3, 3, 3) == 1
 
 
 def test_holm_is_statsmodels():

@@ -382,16 +382,49 @@ def test_claim_4_needs_a_very_small_batch():
     assert ruling.word == "not tested"
 
 
-def test_batch_norm_that_diverges_at_small_batches_confirms_claim_4_by_fishers_test():
-    def over(arm, seed, recipe__batch_size):
-        return "diverged" if arm == "bn" and recipe__batch_size == 1 else 0
+def diverging(where, seeds=7, **options):
+    """Trials of both arms that are alike but for those that diverged: where(arm, seed, batch size, width)."""
 
-    ruling = ruling_on(4, study(over, **BATCHES))
-    assert ruling.word == "confirmed"  # 4 of 4 against 0 of 4: 1/70, in a family of 2
+    def over(arm, seed, recipe__batch_size, width):
+        return "diverged" if where(arm, seed, recipe__batch_size, width) else 0
+
+    return study(over, seeds=seeds, **BATCHES, **({"width": [1]} | options))
+
+
+def test_batch_norm_that_diverges_at_small_batches_confirms_claim_4_by_an_exact_test_over_seeds():
+    runs = diverging(lambda arm, seed, size, width: arm == "bn" and size == 1)
+    ruling = ruling_on(4, runs)
+    assert ruling.word == "confirmed"  # 7 seeds: 1/128, in a family of 2
     assert ruling.label == "at batches of 1: confirmed"
-    sentence = "Diverged at batches of 1: 4 of 4 bn, 0 of 4 srelu (Fisher's exact test, one-sided, p = 0.029)."
+    sentence = "Diverged at batches of 1: 7 of 7 bn, against 0 of 7 at 125, and 0 of 7 srelu at 1 (more than either, "
     assert sentence in ruling.reason
-    assert ruling.tests["n"].tolist() == [0, 4]
+    assert "one-sided, p = 0.016)." in ruling.reason
+    assert ruling.tests["n"].tolist() == [0, 7]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        lambda arm, seed, size, width: arm == "bn" and width > 2,  # alike at 1, 16 and 125
+        lambda arm, seed, size, width: arm == "bn" and seed == 0,  # one seed, in all of its eight cells
+        lambda arm, seed, size, width: arm == "bn" and seed == 0 and size == 1,
+        lambda arm, seed, size, width: size == 1,  # both arms
+    ],
+)
+def test_divergence_that_has_nothing_to_do_with_batch_norm_at_small_batches_does_not_confirm_claim_4(where):
+    assert ruling_on(4, diverging(where, width=[*range(1, 9)])).word == "undecided"
+
+
+def test_few_seeds_that_diverge_are_said_to_be_too_few():
+    ruling = ruling_on(4, diverging(lambda arm, seed, size, width: arm == "bn" and size == 1, seeds=4))
+    assert ruling.word == "undecided"
+    assert ruling.reason.count("4 seeds cannot show it; 5 can.") == 1
+
+
+def test_a_trial_that_was_lost_is_in_no_pair():
+    runs = diverging(lambda arm, seed, size, width: arm == "bn" and size == 1)
+    runs.frame.loc[(runs.frame["norm"] == "bn") & (runs.frame["recipe.batch_size"] == 125), "outcome"] = "lost"
+    assert ruling_on(4, runs).word == "undecided"
 
 
 def test_a_few_that_diverged_keep_claim_4_from_being_denied():
@@ -401,7 +434,7 @@ def test_a_few_that_diverged_keep_claim_4_from_being_denied():
     runs = study(over, **BATCHES)
     ruling = ruling_on(4, runs)
     assert ruling.word == "undecided"
-    assert "1 of 4 bn, 0 of 4 srelu" in ruling.reason
+    assert "1 of 4 bn, against 0 of 4 at 125, and 0 of 4 srelu at 1" in ruling.reason
     assert rulings.diverged(runs) == "1 of 12 bn"
 
 
