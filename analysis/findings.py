@@ -15,7 +15,14 @@ from analysis.effects import main_effects, one_factor, tuning_budget
 from analysis.effects.contrasts import Contrast
 from analysis.effects.design_effects import AROUND, FEW_CELLS, DesignEffects
 from analysis.effects.factors import factors, levels_of
-from analysis.effects.interaction import Effect, Importance, accuracy_importance, effects, margin_importance
+from analysis.effects.interaction import (
+    Dependence,
+    Effect,
+    Importance,
+    accuracy_importance,
+    dependences,
+    margin_importance,
+)
 from analysis.effects.matched import MarginRow, margins
 from analysis.effects.tuning_budget import BudgetCurve
 from analysis.effects.verdict import Failures, Verdict, verdicts
@@ -29,8 +36,9 @@ Right = Mapping[str, NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A contrast with its margins, a verdict for each, and how the margin changes with the other factors.
+    """A contrast with its margins, a verdict for each, and how the margin depends on the other factors.
 
+    dependence: None where it was not asked for, as of papers.
     budgets: in a tuned study, the margin as a function of the tuning budget, for the cells in which both arms were
     tuned.
     """
@@ -38,9 +46,13 @@ class Comparison:
     contrast: Contrast
     rows: Sequence[MarginRow]
     verdicts: Sequence[Verdict]
-    effects: Sequence[Effect] = ()
+    dependence: Dependence | None = None
     importance: Sequence[Importance] = ()
     budgets: Sequence[BudgetCurve] = ()
+
+    @property
+    def effects(self) -> Sequence[Effect]:
+        return self.dependence.effects if self.dependence else ()
 
     @property
     def has_margin(self) -> bool:
@@ -194,23 +206,18 @@ def _comparisons(
     runs: Runs, contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]], judged: Sequence[Verdict]
 ) -> list[Comparison]:
     all_verdicts = iter(judged)
-    all_effects = (
-        []
-        if runs.kind == "printed"
-        else effects(
-            [(str(contrast), in_contrast) for contrast, in_contrast in zip(contrasts, rows, strict=True)], runs.frame
-        )
-    )
+    arms = [(str(contrast), in_contrast) for contrast, in_contrast in zip(contrasts, rows, strict=True)]
+    of_arms = [None] * len(arms) if runs.kind == "printed" else dependences(arms, runs.frame)
     return [
         Comparison(
             contrast,
             in_contrast,
             [next(all_verdicts) for _ in in_contrast],
-            [effect for effect in all_effects if effect.difference.arm == str(contrast)],
+            dependence,
             margin_importance(in_contrast, runs.frame),
             tuning_budget.curves(runs, contrast, in_contrast),
         )
-        for contrast, in_contrast in zip(contrasts, rows, strict=True)
+        for contrast, in_contrast, dependence in zip(contrasts, rows, of_arms, strict=True)
     ]
 
 

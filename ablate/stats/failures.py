@@ -1,17 +1,19 @@
-"""The share of runs that failed in two arms: intervals and exact tests."""
+"""Do trials fail more often in one condition than in another? Shares with their intervals, and exact tests.
+
+Where trials are paired, the seed is the block, and pairs agree in all but the condition.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ablate.stats.arrays import Floats
 from ablate.stats.multiple_testing import CONFIDENCE
 
-MOST_FLIPPED = 14
-"""Seeds whose signs are flipped in all ways; of more, FLIPS ways are drawn."""
-
-FLIPS = 20_000
+BySeed = Sequence[int] | NDArray[np.int_]
 
 
 def share_interval(failed: int, ended: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -28,10 +30,10 @@ def share_interval(failed: int, ended: int, confidence: float = CONFIDENCE) -> t
     return float(interval.low), float(interval.high)
 
 
-def fails_more(failed_first: int, of_first: int, failed_second: int, of_second: int) -> float:
-    """Return the p value of the first arm's runs failing more often than the second's.
+def share_is_larger(failed_first: int, of_first: int, failed_second: int, of_second: int) -> float:
+    """Return the p value of the first share of failed runs being the larger one.
 
-    >>> round(fails_more(3, 3, 0, 3), 4)
+    >>> round(share_is_larger(3, 3, 0, 3), 4)
     0.05
 
     Source: Fisher's exact test, one-sided.
@@ -42,25 +44,44 @@ def fails_more(failed_first: int, of_first: int, failed_second: int, of_second: 
     return float(stats.fisher_exact(table, alternative="greater").pvalue)
 
 
-def failures_differ(by_seed: Sequence[int]) -> float | None:
-    """Return the two-sided p value of the two arms failing equally often, with the seed as the block.
+def fails_more(excess_by_seed: BySeed) -> float:
+    """Return the p value of trials failing more often in the first condition than in the second; exact, one-sided.
 
-    A seed that fails in many cells counts once: its sign is flipped as a whole. None where no seed tells them apart.
+    Under the null hypothesis a seed's trials might as well have changed conditions, all of them together. So a seed
+    that fails in every cell is a single observation, and one that fails alike in both conditions is none. Without any
+    seed that fails more often in one of them, the p value is 1.
 
     Args:
-        by_seed: (n,) for each seed the failures of the first arm, over all cells, less those of the second.
+        excess_by_seed: (n,) for each seed, over the pairs of its trials that agree in all but the condition: in how
+            many the first alone failed minus in how many the second alone did.
+
+    >>> fails_more([8]), fails_more([1, 1, 1, 1, 1, 0]), fails_more([2, 1, -1])
+    (0.5, 0.03125, 0.375)
+
+    Source: McNemar (1947), within strata as in Mantel and Haenszel (1959); a block's labels permuted together, Winkler
+        et al. (2014).
+    """
+    sums, probabilities = _under_chance(excess_by_seed)
+    return float(probabilities[sums >= sum(excess_by_seed)].sum())
+
+
+def failures_differ(excess_by_seed: BySeed) -> float:
+    """Return the p value of trials failing equally often in both conditions; two-sided, else as `fails_more`.
 
     >>> failures_differ([1, 1, 1, 1, 1, 1]), failures_differ([8, 0, 0]), failures_differ([0, 0])
-    (0.03125, 1.0, None)
-
-    Source: randomisation test, Fisher (1935).
+    (0.03125, 1.0, 1.0)
     """
-    differences = np.array([difference for difference in by_seed if difference], dtype=float)
-    if not len(differences):
-        return None
-    if len(differences) <= MOST_FLIPPED:
-        ways = 1 - 2.0 * (np.arange(2 ** len(differences))[:, None] >> np.arange(len(differences)) & 1)
-        return float(np.mean(np.abs(ways @ differences) >= abs(differences.sum()) - 1e-9))
-    ways = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(differences)))
-    as_far = np.count_nonzero(np.abs(ways @ differences) >= abs(differences.sum()) - 1e-9)
-    return float((1 + as_far) / (1 + FLIPS))
+    sums, probabilities = _under_chance(excess_by_seed)
+    return float(probabilities[np.abs(sums) >= abs(sum(excess_by_seed))].sum())
+
+
+def _under_chance(excess_by_seed: BySeed) -> tuple[NDArray[np.int_], Floats]:
+    """Return the sums that swaps of whole seeds can give, and the probability of each."""
+    sizes = [abs(int(excess)) for excess in excess_by_seed if excess]
+    ways = np.ones(1)
+    for size in sizes:
+        grown = np.zeros(len(ways) + 2 * size)
+        grown[: len(ways)] += ways / 2
+        grown[2 * size :] += ways / 2
+        ways = grown
+    return np.arange(len(ways)) - sum(sizes), ways

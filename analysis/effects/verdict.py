@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ablate.stats.failures import fails_more
+from ablate.stats.failures import share_is_larger
 from ablate.stats.margin import Margin
 from ablate.stats.multiple_testing import ALPHA, holm
 from ablate.stats.population import items_alone_pp
@@ -31,7 +31,7 @@ class Failures:
         other = 1 - arm
         if not all(self.ended):
             return False
-        return fails_more(self.failed[arm], self.ended[arm], self.failed[other], self.ended[other]) < ALPHA
+        return share_is_larger(self.failed[arm], self.ended[arm], self.failed[other], self.ended[other]) < ALPHA
 
 
 @dataclass(frozen=True)

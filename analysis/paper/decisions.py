@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from ablate.stats.arrays import Values
+from ablate.stats.arrays import Floats, Values
+from ablate.stats.interactions import range_test
 from ablate.stats.multiple_testing import ALPHA, holm
 from ablate.stats.paired import EQUIVALENCE_PP, t_interval, t_test
 
@@ -75,25 +76,29 @@ def no_consistent_advantage(
 
 
 def depends(
-    differences_pp: Sequence[Values], *, complete: bool = True, negligible_pp: float = EQUIVALENCE_PP
+    p_values: Sequence[float | None],
+    groups_pp: Sequence[Floats],
+    *,
+    complete: bool = True,
+    negligible_pp: float = EQUIVALENCE_PP,
 ) -> Decision:
     """Decide whether the margin depends on something.
 
-    The claim is confirmed if any difference of margins is shown, by a two-sided one-sample t with Holm over the
-    differences. It is denied if each difference is shown to be negligible, by two one-sided tests: its 90% interval
-    lies within `negligible_pp` of 0. All of these must hold, so that none is adjusted.
+    The claim is confirmed if any contrast between cells, of one factor or of several together, is shown not to be 0. It
+    is denied if the largest margin of any cell is shown to be less than `negligible_pp` above the smallest: every two
+    cells are equivalent, by two one-sided tests. All of these must hold, so that none is adjusted.
 
     Args:
-        differences_pp: for each, (n,) margins at one level of a moderator minus those at another, one per seed.
-        complete: whether no trial diverged. If any did, the differences of the others may not deny the claim.
+        p_values: of the contrasts, adjusted; None without a test.
+        groups_pp: for each group of cells (n, cells) margins in percentage points, one row per seed; NaN where a cell
+            lacks the seed. Cells of different groups are not compared.
+        complete: whether every cell has a margin and no trial failed. If not, the others may not deny the claim.
         negligible_pp: a difference below this counts as none, in percentage points.
 
     Source: TOST, Schuirmann (1987); all of it, Berger (1982).
     """
-    p_values = holm([t_test(difference) for difference in differences_pp])
-    bounds = [t_interval(difference, 1 - 2 * ALPHA) for difference in differences_pp]
-    none = [ends is not None and ends[0] > -negligible_pp and ends[1] < negligible_pp for ends in bounds]
-    return _decision(p_values, none, complete)
+    compared = [group for group in groups_pp if group.shape[-1] > 1]
+    return _decision(p_values, [range_test(group, negligible_pp) < ALPHA for group in compared], complete)
 
 
 def greater(
@@ -110,7 +115,7 @@ def greater(
     `negligible_pp`.
 
     Args:
-        differences_pp: as in `depends`.
+        differences_pp: for each, (n,) margins at one level of a moderator minus those at another, one per seed.
         further: p values of other tests of the same claim; in the decision they come last.
         complete: as in `depends`.
         negligible_pp: as in `depends`.

@@ -58,12 +58,12 @@ def strongest(differences: Sequence[Difference], decision: Decision, groups: Seq
     return {index: _sentence(differences[index], decision.p_values[index]) for index in by_group.values()}
 
 
-def method(decision: Decision, sides: str, of: str = "differences of margins") -> str:
-    """Return a sentence that names the test behind a decision."""
+def method(decision: Decision, sides: str, of: str = "differences of margins", shares: str = "") -> str:
+    """Return a sentence that names the test behind a decision; `shares` says how the tests share the level."""
     tests = sum(p is not None for p in decision.p_values)
     if not tests:
         return "A test needs two seeds or more, and a spread between them."
-    holm = f", Holm over {tests} tests" if tests > 1 else ""
+    holm = f", Holm over {tests} tests{shares}" if tests > 1 else ""
     return f"One-sample t over seeds on {of}, {sides}{holm}."
 
 
@@ -92,7 +92,7 @@ def table(differences: Sequence[Difference], p_values: Sequence[float | None]) -
         {
             "arm": difference.arm,
             "factor": difference.moderator,
-            "levels": f"{formats.shown(difference.level)} against {formats.shown(difference.reference)}",
+            "levels": difference.in_words,
             "difference (pp)": (
                 formats.signed(float(np.mean(difference.by_seed))) if len(difference.by_seed) else formats.ABSENT
             ),
@@ -106,14 +106,17 @@ def table(differences: Sequence[Difference], p_values: Sequence[float | None]) -
 
 
 def _sentence(difference: Difference, p: float | None) -> str:
-    level, reference = f"{difference.moderator} {formats.shown(difference.level)}", formats.shown(difference.reference)
-    n = len(difference.by_seed)
+    pair, n = difference.pairs[0], len(difference.by_seed)
+    level, reference = f"{pair.moderator} {formats.shown(pair.level)}", formats.shown(pair.reference)
     if not n:
         return f"No seed of {difference.arm} has a margin at both {level} and {reference}."
     mean = round(float(np.mean(difference.by_seed)), 2)
     spread = interval(difference.by_seed).replace("-", "−")
-    side = "above" if mean >= 0 else "below"
-    return (
-        f"The margin of {difference.arm} at {level} is {abs(mean):.2f} points {side} that at {reference} "
-        f"({evidence(spread, n, p)})."
-    )
+    side = f"{abs(mean):.2f} points {'above' if mean >= 0 else 'below'}"
+    numbers = evidence(spread, n, p)
+    if len(difference.pairs) > 1:
+        return (
+            f"The margin of {difference.arm} depends on {difference.moderator} together: in one half of the cells "
+            f"({difference.in_words}) it is {side} that in the other half ({numbers})."
+        )
+    return f"The margin of {difference.arm} at {level} is {side} that at {reference} ({numbers})."

@@ -12,20 +12,18 @@ import numpy as np
 import pandas as pd
 
 from ablate.core.levels import Level
-from ablate.stats.failures import fails_more
 from ablate.stats.paired import EQUIVALENCE_PP
 from analysis import formats
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import levels_of
-from analysis.effects.interaction import Difference, difference, levels_with_margins
+from analysis.effects.interaction import difference, levels_with_margins
 from analysis.effects.matched import MarginRow, margins, split_constants
-from analysis.paper import cheaper, ruling, small_batches
-from analysis.paper.decisions import Advantage, depends, falls, greater, no_consistent_advantage
+from analysis.paper import cheaper, dependence, ruling, small_batches
+from analysis.paper.decisions import Advantage, falls, greater, no_consistent_advantage
 from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
 
 BATCH_NORMS, SHIFTED = ("bn", "bn_fixed"), "srelu"
-SIZE_AND_BITS = ("dataset", "width", "depth", "bits")
 
 INTERACTION, SMALL_BATCH, RESIDUAL = (
     f"python -m ablate.run -m preset={name}" for name in ("sb_interaction", "sb_small_batch", "sb_residual")
@@ -131,33 +129,7 @@ def _advantage_in_words(
 
 
 def _dependence(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
-    claim = "The margin depends on the data set, the network's size (width, depth) and the bits per weight."
-    differences: list[Difference] = []
-    for arm, of_arm in rows.items():
-        for moderator in SIZE_AND_BITS:
-            levels = levels_with_margins(runs.frame, of_arm, moderator)
-            differences += [difference(arm, of_arm, moderator, level, levels[0]) for level in levels[1:]]
-    varied = {measured.moderator for measured in differences}
-    unvaried = [moderator for moderator in SIZE_AND_BITS if moderator not in varied]
-    not_varied = f"Not varied: {', '.join(unvaried)}."
-    if not differences:
-        return Ruling(2, claim, "not tested", not_varied, INTERACTION)
-    decision = depends(
-        [measured.by_seed for measured in differences],
-        complete=not any(measured.diverged for measured in differences),
-        negligible_pp=negligible_pp,
-    )
-    strongest = ruling.strongest(differences, decision, [measured.moderator for measured in differences])
-    shown = [index for index in strongest if decision.significant[index]]
-    others = [text for index, text in strongest.items() if index not in shown]
-    none = f"Each difference is shown to lie within {negligible_pp:g} points of none (90% interval)"
-    lines = [f"Shown: {' '.join(strongest[index] for index in shown)}"] * bool(shown)
-    lines += [f"{none if decision.word == 'denied' else 'Not shown'}: {' '.join(others)}"] * bool(others)
-    lines += [not_varied] * bool(unvaried)
-    lines += [ruling.method(decision, "two-sided")]
-    about = ", ".join(differences[index].moderator for index in (shown or strongest))
-    tests = ruling.table(differences, decision.p_values)
-    return Ruling(2, claim, decision.word, " ".join(lines), about=about, tests=tests)
+    return dependence.rule(runs, rows, negligible_pp, INTERACTION)
 
 
 def _cheaper(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
@@ -192,25 +164,25 @@ def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         return Ruling(4, claim, "not tested", f"No batches of {few} or fewer beside larger ones.", SMALL_BATCH)
     key = small_batches.KEY
     failing = [at_size for at_size in measured if _diverged(runs.frame, norm=at_size.arm, **{key: at_size.size})[0]]
-    counts = [
-        [_diverged(runs.frame, norm=arm, **{key: at_size.size}) for arm in (at_size.arm, SHIFTED)]
+    failures = [
+        [
+            small_batches.failures(runs, {"norm": at_size.arm, key: at_size.size}, {"norm": arm, key: size})
+            for arm, size in ((at_size.arm, at_size.largest), (SHIFTED, at_size.size))
+        ]
         for at_size in failing
     ]
     decision = falls(
         [at_size.own_pp for at_size in measured],
         [at_size.margin_pp for at_size in measured],
-        [fails_more(*own, *shifted) for own, shifted in counts],
+        [max(own.p, against_other.p) for own, against_other in failures],
         complete=not any(at_size.diverged for at_size in measured),
         negligible_pp=negligible_pp,
     )
     own_p_values, failure_p_values = decision.p_values[: len(measured)], decision.p_values[len(measured) :]
     shown = [index for index in range(len(measured)) if decision.significant[index]]
     lines = small_batches.sentences(measured, own_p_values, shown)
-    for at_size, (own, shifted), p in zip(failing, counts, failure_p_values, strict=True):
-        lines.append(
-            f"Diverged at batches of {at_size.size}: {own[0]} of {own[1]} {at_size.arm}, {shifted[0]} of {shifted[1]} "
-            f"{SHIFTED} (Fisher's exact test, one-sided, {formats.p_is(p)})."
-        )
+    for at_size, (own, against_other), p in zip(failing, failures, failure_p_values, strict=True):
+        lines.append(small_batches.failures_in_words(at_size, own, against_other, p))
     lines.append(ruling.method(decision, "one-sided", "both differences, the larger p value of the two"))
     tested = zip([*measured, *failing], decision.significant, strict=True)  # one for each test
     sizes = ", ".join(dict.fromkeys(formats.shown(at_size.size) for at_size, significant in tested if significant))

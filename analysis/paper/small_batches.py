@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from ablate.core.levels import is_number
+from ablate.core.levels import Level, is_number
 from ablate.stats.arrays import Floats
+from ablate.stats.failures import fails_more
 from analysis import formats
 from analysis.effects.contrasts import Contrast
-from analysis.effects.factors import levels_of
-from analysis.effects.matched import MarginRow, margins
+from analysis.effects.factors import factors, levels_of
+from analysis.effects.matched import MarginRow, margins, trials_of
 from analysis.paper import ruling
 from analysis.sources.runs import Runs
 
 KEY = "recipe.batch_size"
 VERY_SMALL = 16
 """Images in the largest batch that counts as very small."""
+
+FEWEST_SEEDS = 5
+"""With fewer seeds that fail in one condition alone, no exact test is significant: 1/2 to the power of 5 is 0.03."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,53 @@ class AtSize:
     own_pp: Floats
     margin_pp: Floats
     diverged: int
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Trials of two conditions that agree in all but the condition, and how many of them diverged.
+
+    first, second: how many diverged in each condition, of how many that ended by themselves, diverged or done.
+    excess_by_seed: (n,) what `ablate.stats.failures.fails_more` takes.
+    """
+
+    first: tuple[int, int]
+    second: tuple[int, int]
+    excess_by_seed: Sequence[int]
+
+    @property
+    def p(self) -> float:
+        return fails_more(self.excess_by_seed)
+
+
+def failures(runs: Runs, first: Mapping[str, Level], second: Mapping[str, Level]) -> Failures:
+    """Return the failures in two conditions, paired by cell and seed.
+
+    Args:
+        runs: the study.
+        first: the levels of the first condition.
+        second: the same keys at the second one's. They alone differ between the trials of a pair; keys below one that
+            differs, as norm.temperature below norm, need not agree.
+    """
+    changed = [key for key in first if first[key] != second[key]]
+    keys = [key for key in factors(runs) if key not in first and not key.startswith(tuple(f"{c}." for c in changed))]
+    by_cell = []
+    for levels in (first, second):
+        trials = trials_of(runs.frame[(runs.frame[list(levels)] == pd.Series(levels)).all(axis=1)], keys)
+        outcomes: dict[tuple[int, str], list[bool]] = defaultdict(list)
+        for trial in trials:
+            if trial.outcome in ("diverged", "done"):
+                cell = repr([trial.levels.get(key) for key in keys])
+                outcomes[trial.seed, cell].append(trial.outcome == "diverged")
+        by_cell.append(outcomes)
+    excess: dict[int, int] = {}
+    for seed, cell in by_cell[0].keys() & by_cell[1].keys():
+        pairs = product(by_cell[0][seed, cell], by_cell[1][seed, cell])
+        excess[seed] = excess.get(seed, 0) + sum(int(failed) - int(other_failed) for failed, other_failed in pairs)
+    counts = [[failed for outcomes in cells.values() for failed in outcomes] for cells in by_cell]
+    return Failures(
+        (sum(counts[0]), len(counts[0])), (sum(counts[1]), len(counts[1])), [excess[seed] for seed in sorted(excess)]
+    )
 
 
 def at_sizes(runs: Runs, arm: str, other: str, rows: Iterable[MarginRow]) -> list[AtSize]:
@@ -98,6 +150,18 @@ def _sentence(at_size: AtSize, p: float | None) -> str:
     below_other = f"{_side(at_size.margin_pp)} {other} ({_spread(at_size.margin_pp)})"
     text = f"At batches of {size} {arm} is {below_own}, and {below_other}"
     return f"{text}: no test." if p is None else f"{text}; both below: {formats.p_is(p)}."
+
+
+def failures_in_words(at_size: AtSize, own: Failures, against_other: Failures, p: float | None) -> str:
+    """Return how many trials of both arms diverged, and the tests, as a sentence; `p` is adjusted."""
+    seeds = sum(1 for excess in own.excess_by_seed if excess > 0)
+    few = f" {seeds} seeds cannot show it; {FEWEST_SEEDS} can." if 0 < seeds < FEWEST_SEEDS else ""
+    return (
+        f"Diverged at batches of {at_size.size}: {own.first[0]} of {own.first[1]} {at_size.arm}, against "
+        f"{own.second[0]} of {own.second[1]} at {at_size.largest}, and {against_other.second[0]} of "
+        f"{against_other.second[1]} {at_size.other} at {at_size.size} (more than either, exact tests within cell with "
+        f"the seed as the block, one-sided, {formats.p_is(p)}).{few}"
+    )
 
 
 def table(measured: Iterable[AtSize], p_values: Iterable[float | None]) -> pd.DataFrame:

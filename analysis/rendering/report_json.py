@@ -81,18 +81,21 @@ def _design(findings: Findings) -> dict[str, object] | None:
 
 def _effect(comparison: Comparison, effect: Effect) -> dict[str, object]:
     difference = effect.difference
+    levels = [pair.level for pair in difference.pairs]
+    references = [pair.reference for pair in difference.pairs]
+    together = len(levels) > 1
     return {
         "contrast": str(comparison.contrast),
         "factor": difference.moderator,
-        "level": difference.level,
-        "reference": difference.reference,
+        "level": levels if together else levels[0],
+        "reference": references if together else references[0],
         "difference_pp": effect.mean_pp,
         "low_pp": effect.low_pp,
         "high_pp": effect.high_pp,
         "by_seed_pp": difference.by_seed.tolist(),
         "cells": difference.cells,
         "diverged": difference.diverged,
-        "p_holm": effect.p,
+        "p_adjusted": effect.p,
     }
 
 

@@ -11,12 +11,11 @@ from ablate.stats.paired import t_interval
 from ablate.stats.power import MoreSeeds
 from analysis.effects.cost_ratios import LINES, ratios, shown_ratio
 from analysis.effects.factors import factors
-from analysis.effects.interaction import Effect
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict, seeds_in_words
 from analysis.findings import Comparison, Findings
-from analysis.formats import interval, levels_in_words, p_is, shown, signed
-from analysis.rendering import design_sentences, uncertainty
+from analysis.formats import interval, levels_in_words, shown, signed
+from analysis.rendering import dependence_sentences, design_sentences, uncertainty
 from analysis.rendering.tables import cell_names
 
 MOST_NAMES = 4
@@ -33,7 +32,7 @@ def sentences(findings: Findings) -> list[str]:
             _verdicts(comparison, findings),
             uncertainty.failures(comparison),
             _at_every_budget(comparison),
-            _dependence(comparison, findings),
+            dependence_sentences.sentences(comparison, findings),
         )
     ]
     return [
@@ -188,33 +187,6 @@ def _needed(verdicts: Sequence[Verdict]) -> str:
     return f" ({seeds_in_words(overall)})"
 
 
-def _dependence(comparison: Comparison, findings: Findings) -> str:
-    """Return the factors on which the margin is shown to depend, and those on which it is not."""
-    strongest: dict[str, Effect] = {}
-    for effect in comparison.effects:
-        known = strongest.get(effect.difference.moderator)
-        if known is None or _p(effect) < _p(known):
-            strongest[effect.difference.moderator] = effect
-    shown_on = [effect for effect in strongest.values() if effect.shown]
-    others = [effect.difference.moderator for effect in strongest.values() if not effect.shown]
-    lines = [
-        f"The margin depends on {effect.difference.moderator}: {_sentence(effect, _points(findings))}."
-        for effect in shown_on
-    ]
-    if others:
-        lines.append(f"The margin is not shown to depend on {_or(others)}.")
-    return " ".join(lines)
-
-
-def _sentence(effect: Effect, points: str) -> str:
-    difference, mean = effect.difference, effect.mean_pp or 0.0
-    side = "above" if mean > 0 else "below"
-    spread = interval(effect.low_pp, effect.high_pp)
-    bracket = f"95% interval {spread}, n = {len(difference.by_seed)}, adjusted {p_is(effect.p)}"
-    level, reference = shown(difference.level), shown(difference.reference)
-    return f"at {level} it is {abs(mean):.2f}{points} {side} that at {reference} ({bracket})"
-
-
 def _not_done(findings: Findings) -> str:
     """Return how many trials failed or are not over, and in which cells."""
     frame = findings.runs.frame
@@ -247,11 +219,3 @@ def _cells(comparison: Comparison) -> list[tuple[MarginRow, Verdict]]:
 
 def _points(findings: Findings) -> str:
     return " points" if findings.runs.measure.points else ""
-
-
-def _p(effect: Effect) -> float:
-    return 1.0 if effect.p is None else effect.p
-
-
-def _or(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

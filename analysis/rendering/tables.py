@@ -19,6 +19,8 @@ from analysis.findings import Comparison, Findings
 from analysis.formats import ABSENT, interval, p_value, shown, signed
 from analysis.sources.runs import Runs
 
+MOST_INTERACTIONS = 20
+
 
 def accuracies(runs: Runs) -> pd.DataFrame:
     """Return the accuracy of every cell for people: one row per cell with n, trials not done, mean and sd."""
@@ -193,19 +195,25 @@ def judged(verdict: Verdict, words: str) -> dict[str, object]:
 
 
 def effects(comparison: Comparison, findings: Findings) -> pd.DataFrame:
-    """Return how the margin changes with the other factors, for people."""
+    """Return how the margin depends on the other factors, for people.
+
+    Every pair of levels of one factor has a row; so have the `MOST_INTERACTIONS` interactions of the smallest p values.
+    """
     points = findings.runs.measure.points
+    alone = [effect for effect in comparison.effects if len(effect.difference.pairs) == 1]
+    together = [effect for effect in comparison.effects if len(effect.difference.pairs) > 1]
+    together = sorted(together, key=lambda effect: 1.0 if effect.p is None else effect.p)[:MOST_INTERACTIONS]
     return pd.DataFrame(
         {
             "factor": effect.difference.moderator,
-            "levels": f"{shown(effect.difference.level)} against {shown(effect.difference.reference)}",
+            "levels": effect.difference.in_words,
             findings.runs.measure.of("margin differs by", points): _signed(effect.mean_pp),
             "95% interval": interval(effect.low_pp, effect.high_pp),
             "n": len(effect.difference.by_seed),
             "cells": effect.difference.cells,
-            "p (Holm)": p_value(effect.p),
+            "p (adjusted)": p_value(effect.p),
         }
-        for effect in comparison.effects
+        for effect in (*alone, *together)
     )
 
 

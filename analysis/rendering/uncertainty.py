@@ -28,8 +28,8 @@ def failures(comparison: Comparison) -> str:
     for row in rows:
         by_seed.update(row.failed_by_seed)
     p = failures_differ([by_seed[seed] for seed in sorted(by_seed)])
-    test = f"; that they fail equally often: {p_is(p)}, by seeds" if p is not None else ""
-    return f"Failed: {', '.join(shares)}{test}. Margins are among the seeds for which both arms trained."
+    equally = f"that they fail equally often: {p_is(p)}, by seeds"
+    return f"Failed: {', '.join(shares)}; {equally}. Margins are among the seeds for which both arms trained."
 
 
 def test_set(findings: Findings) -> str:

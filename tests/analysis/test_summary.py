@@ -62,6 +62,42 @@ def test_sentences_name_the_factors_on_which_the_margin_depends_and_those_on_whi
     assert "The margin is not shown to depend on bits." in sentences_of(study(lambda bits: 1.0))[1]
 
 
+def crossed_study(margin_pp, keep=lambda width, bits: True):
+    rng = np.random.default_rng(1)
+    return rows(
+        *(
+            (
+                {"norm": norm, "width": width, "bits": bits},
+                seed,
+                0.9 + ((norm == "bn") * margin_pp(width, bits) + noise) / 100,
+            )
+            for norm in ("bn", "srelu")
+            for width in (1, 4)
+            for bits in (1, 32)
+            if keep(width, bits)
+            for seed, noise in enumerate(rng.normal(0, 0.1, 5))
+        ),
+        factors=("norm", "width", "bits"),
+    )
+
+
+def test_a_sentence_names_an_interaction_as_one():
+    text = " ".join(sentences_of(crossed_study(lambda width, bits: 3.0 if (width == 4) == (bits == 32) else -3.0)))
+    assert (
+        "The margin depends on width x bits together: at (4, 32), and where an even number of these change to (1, 1), "
+        "it is 6.0" in text
+    )
+    assert "not shown to depend" not in text
+    text = " ".join(sentences_of(crossed_study(lambda width, bits: 1.0)))
+    assert "The margin is not shown to depend on width or bits, alone or together." in text
+
+
+def test_a_sentence_names_what_a_grid_with_holes_cannot_compare():
+    text = " ".join(sentences_of(crossed_study(lambda width, bits: 1.0, lambda width, bits: 1 in (width, bits))))
+    assert "The margin is not shown to depend on width or bits. Left out, for want of cells that agree in all" in text
+    assert "else: width x bits." in text
+
+
 def test_a_sentence_gives_the_uncertainty_from_the_test_set():
     runs = study(lambda bits: 1.0, noise_pp=0.02)
     rng = np.random.default_rng(0)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ablate.stats.multiple_testing import holm
+from ablate.stats.paired import t_test
 from analysis.paper.decisions import depends, falls, fewer, greater, holm_of, no_consistent_advantage, sign_of
 
 CLEAR = [2.0, 2.1, 1.9]  # its 95% interval: 1.75 to 2.25
@@ -49,21 +51,36 @@ def test_what_diverged_is_not_read_as_a_small_margin_or_an_advantage():
     assert no_consistent_advantage([CLEAR], [(0, 1)]).word == "denied"
 
 
+def dependence_of(differences, p_values=None, **options):
+    """Return the decision on a cell with a margin of 0 and others that differ from it by so much, seed by seed."""
+    if p_values is None:
+        p_values = holm([t_test(values[~np.isnan(values)]) for values in map(np.array, differences)])
+    cells = [np.array(values, dtype=float) for values in differences]
+    groups = [np.stack([np.zeros(len(cells[0])), *cells], axis=-1)] if cells else []
+    return depends(p_values, groups, **options)
+
+
 @pytest.mark.parametrize(
     ("differences", "word"),
     [
         ([CLEAR], "confirmed"),
         ([NONE, [-2.0, -2.1, -1.9]], "confirmed"),
-        ([NONE, NONE], "denied"),
+        ([NONE, [0.1, -0.1, 0.0]], "denied"),
         ([NONE, WIDE], "undecided"),
-        ([NONE, []], "undecided"),
-        ([NONE, [0.0]], "undecided"),
-        ([NONE, [0.0, 0.0]], "undecided"),
+        ([NONE, [0.0, np.nan, np.nan]], "undecided"),
+        ([[0.1, 0.1, 0.1]], "undecided"),  # no spread: no test
         ([], "undecided"),
     ],
 )
 def test_a_margin_depends_on_what_changes_it(differences, word):
-    assert depends([np.array(values) for values in differences]).word == word
+    assert dependence_of(differences).word == word
+
+
+def test_a_margin_that_depends_on_nothing_has_cells_that_are_all_alike():
+    """Each of two cells may be near a third one and yet far from the other."""
+    lower, upper = [-0.3, -0.31, -0.29], [0.3, 0.29, 0.31]
+    assert dependence_of([lower], [None]).word == "denied"
+    assert dependence_of([lower, upper], [None, None]).word == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +130,8 @@ def test_both_have_to_fall_and_the_places_are_adjusted():
 
 
 def test_nothing_is_denied_by_what_is_left_after_divergence():
-    assert depends([NONE], complete=False).word == greater([NONE], complete=False).word == "undecided"
-    assert depends([CLEAR], complete=False).word == greater([CLEAR], complete=False).word == "confirmed"
+    assert dependence_of([NONE], complete=False).word == greater([NONE], complete=False).word == "undecided"
+    assert dependence_of([CLEAR], complete=False).word == greater([CLEAR], complete=False).word == "confirmed"
 
 
 def faster(log_ratios):
@@ -156,7 +173,7 @@ def rate(decide, mean, word, tests=3):
 
 
 def test_without_an_effect_a_claim_is_confirmed_in_one_study_of_twenty_at_most():
-    assert rate(depends, 0, "confirmed") < AT_MOST
+    assert rate(dependence_of, 0, "confirmed") < AT_MOST
     assert rate(greater, 0, "confirmed") < AT_MOST
     assert rate(lambda tests: falls([values - 5 for values in tests], tests), 0, "confirmed") < AT_MOST
     assert rate(no_consistent_advantage, 0.5, "confirmed") < AT_MOST
@@ -166,7 +183,8 @@ def test_without_an_effect_a_claim_is_confirmed_in_one_study_of_twenty_at_most()
 
 def test_with_an_effect_of_half_a_point_its_absence_is_shown_in_one_study_of_twenty_at_most():
     assert (
-        rate(lambda tests: depends([0.05 * (values - 0.5) + 0.5 for values in tests]), 0.5, "denied", tests=1) < AT_MOST
+        rate(lambda tests: dependence_of([0.05 * (values - 0.5) + 0.5 for values in tests]), 0.5, "denied", tests=1)
+        < AT_MOST
     )
     assert (
         rate(lambda tests: greater([0.05 * (values - 0.5) + 0.5 for values in tests]), 0.5, "denied", tests=1) < AT_MOST
@@ -175,5 +193,5 @@ def test_with_an_effect_of_half_a_point_its_absence_is_shown_in_one_study_of_twe
 
 
 def test_an_effect_that_is_there_is_found():
-    assert rate(depends, 4, "confirmed") > 0.9
+    assert rate(dependence_of, 4, "confirmed") > 0.9
     assert rate(greater, 4, "confirmed") > 0.9

@@ -172,18 +172,73 @@ def test_claim_2_names_what_the_margin_depends_on_and_what_not():
     assert "Shown: The margin of bn at bits 32 is " in ruling.reason
     assert "Not shown: The margin of bn at width 4 is " in ruling.reason
     assert "Not varied: dataset, depth." in ruling.reason
-    assert "two-sided, Holm over 2 tests." in ruling.reason
+    assert (
+        "two-sided, Holm over 3 tests, half of the level for single factors, half of the rest for pairs"
+        in ruling.reason
+    )
 
 
-def test_claim_2_compares_every_level_with_the_first():
+def test_claim_2_compares_every_level_with_every_other_alone_and_together():
     ruling = ruling_on(2, study(bn(lambda dataset, width: 1), dataset=["cifar10", "svhn"], width=[10, 1, 4]))
-    assert ruling.tests["levels"].tolist() == ["svhn against cifar10", "4 against 1", "10 against 1"]
+    assert ruling.tests["levels"].tolist()[:4] == [
+        "svhn against cifar10",
+        "4 against 1",
+        "10 against 1",
+        "10 against 4",
+    ]
+    assert sorted(ruling.tests["levels"][4:]) == [
+        f"dataset svhn against cifar10, width {pair}" for pair in ("10 against 1", "10 against 4", "4 against 1")
+    ]
+
+
+def crossed(dataset, width, bits):
+    """Three points more or less, by all three factors together: each of them alone and each two do nothing."""
+    return 3 if ((dataset == "svhn") + (width == 4) + (bits == 32)) % 2 else -3
+
+
+def test_claim_2_is_confirmed_by_a_crossover_that_no_factor_makes_alone():
+    levels = {"dataset": ["cifar10", "svhn"], "width": [1, 4], "bits": [1, 32]}
+    ruling = ruling_on(2, study(bn(crossed), seeds=5, **levels))
+    assert ruling.label == "dataset x width x bits: confirmed"
+    assert "The margin of bn depends on dataset x width x bits together: in one half of the cells " in ruling.reason
+    single_seed = ruling_on(2, study(bn(crossed), seeds=1, **levels))
+    assert single_seed.word == "undecided"
+
+
+def test_claim_2_does_not_depend_on_the_order_of_levels():
+    size_pp = {"a": 0.0, "b": -0.35, "c": 0.35}
+    words = {
+        ruling_on(2, study(bn(lambda dataset: size_pp[dataset]), noise_pp=0.02, seeds=3, dataset=[*order])).word
+        for order in ("abc", "bac", "cba")
+    }
+    assert words == {"confirmed"}
+
+
+def test_claim_2_is_not_denied_where_a_cell_has_no_margin():
+    def over(arm, seed, bits, width):
+        return "lost" if (arm, bits, width) == ("bn", 1, 1) else 2 * (arm == "bn")
+
+    assert ruling_on(2, study(over, bits=[1, 32], width=[1, 4])).word == "undecided"
+
+
+def test_claim_2_names_what_no_complete_block_of_cells_compares():
+    runs = study(bn(lambda bits, width: 1), bits=[1, 32], width=[1, 4])
+    gone = (runs.frame["bits"] == 32) & (runs.frame["width"] == 4)
+    ruling = ruling_on(2, rows_without(runs, gone))
+    assert "Left out, for want of cells that agree in all else: bits x width." in ruling.reason
+
+
+def test_claim_2_compares_cells_that_agree_in_all_other_factors():
+    runs = study(bn(lambda bits, model__residual: 3 * model__residual), bits=[1, 32], **RESIDUAL)
+    assert ruling_on(2, runs).word == "denied"  # the margin depends on the skips, and not on the bits
+    runs = study(bn(lambda bits, model__residual: 3 * (model__residual == (bits == 1))), bits=[1, 32], **RESIDUAL)
+    assert ruling_on(2, runs).label == "bits x model.residual: confirmed"
 
 
 def test_claim_2_is_denied_where_no_difference_reaches_half_a_point():
     ruling = ruling_on(2, study(bn(lambda bits: 2), bits=[1, 32]))
     assert (ruling.word, ruling.label) == ("denied", "bits: denied")
-    assert "shown to lie within 0.5 points of none" in ruling.reason
+    assert "Every two cells are shown to lie within 0.5 points of each other" in ruling.reason
 
 
 def test_claim_2_is_undecided_from_one_seed_or_from_seeds_that_scatter():
@@ -327,16 +382,49 @@ def test_claim_4_needs_a_very_small_batch():
     assert ruling.word == "not tested"
 
 
-def test_batch_norm_that_diverges_at_small_batches_confirms_claim_4_by_fishers_test():
-    def over(arm, seed, recipe__batch_size):
-        return "diverged" if arm == "bn" and recipe__batch_size == 1 else 0
+def diverging(where, seeds=7, **options):
+    """Trials of both arms that are alike but for those that diverged: where(arm, seed, batch size, width)."""
 
-    ruling = ruling_on(4, study(over, **BATCHES))
-    assert ruling.word == "confirmed"  # 4 of 4 against 0 of 4: 1/70, in a family of 2
+    def over(arm, seed, recipe__batch_size, width):
+        return "diverged" if where(arm, seed, recipe__batch_size, width) else 0
+
+    return study(over, seeds=seeds, **BATCHES, **({"width": [1]} | options))
+
+
+def test_batch_norm_that_diverges_at_small_batches_confirms_claim_4_by_an_exact_test_over_seeds():
+    runs = diverging(lambda arm, seed, size, width: arm == "bn" and size == 1)
+    ruling = ruling_on(4, runs)
+    assert ruling.word == "confirmed"  # 7 seeds: 1/128, in a family of 2
     assert ruling.label == "at batches of 1: confirmed"
-    sentence = "Diverged at batches of 1: 4 of 4 bn, 0 of 4 srelu (Fisher's exact test, one-sided, p = 0.029)."
+    sentence = "Diverged at batches of 1: 7 of 7 bn, against 0 of 7 at 125, and 0 of 7 srelu at 1 (more than either, "
     assert sentence in ruling.reason
-    assert ruling.tests["n"].tolist() == [0, 4]
+    assert "one-sided, p = 0.016)." in ruling.reason
+    assert ruling.tests["n"].tolist() == [0, 7]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        lambda arm, seed, size, width: arm == "bn" and width > 2,  # alike at 1, 16 and 125
+        lambda arm, seed, size, width: arm == "bn" and seed == 0,  # one seed, in all of its eight cells
+        lambda arm, seed, size, width: arm == "bn" and seed == 0 and size == 1,
+        lambda arm, seed, size, width: size == 1,  # both arms
+    ],
+)
+def test_divergence_that_has_nothing_to_do_with_batch_norm_at_small_batches_does_not_confirm_claim_4(where):
+    assert ruling_on(4, diverging(where, width=[*range(1, 9)])).word == "undecided"
+
+
+def test_few_seeds_that_diverge_are_said_to_be_too_few():
+    ruling = ruling_on(4, diverging(lambda arm, seed, size, width: arm == "bn" and size == 1, seeds=4))
+    assert ruling.word == "undecided"
+    assert ruling.reason.count("4 seeds cannot show it; 5 can.") == 1
+
+
+def test_a_trial_that_was_lost_is_in_no_pair():
+    runs = diverging(lambda arm, seed, size, width: arm == "bn" and size == 1)
+    runs.frame.loc[(runs.frame["norm"] == "bn") & (runs.frame["recipe.batch_size"] == 125), "outcome"] = "lost"
+    assert ruling_on(4, runs).word == "undecided"
 
 
 def test_a_few_that_diverged_keep_claim_4_from_being_denied():
@@ -346,7 +434,7 @@ def test_a_few_that_diverged_keep_claim_4_from_being_denied():
     runs = study(over, **BATCHES)
     ruling = ruling_on(4, runs)
     assert ruling.word == "undecided"
-    assert "1 of 4 bn, 0 of 4 srelu" in ruling.reason
+    assert "1 of 4 bn, against 0 of 4 at 125, and 0 of 4 srelu at 1" in ruling.reason
     assert rulings.diverged(runs) == "1 of 12 bn"
 
 
