@@ -77,8 +77,8 @@ def main() -> int:
                 error, before = np.mean(report < ALPHA), np.mean(seeds_alone < ALPHA)
                 family = 12 * np.mean(report < ALPHA / 12)
                 lines.append([f"{items}", name, f"{n}", each(before), each(error), each(family), each(1 - error)])
-                of_one, of_family = (0.06 + 3 * (0.06 * 0.94 * tests / STUDIES) ** 0.5 for tests in (1, 12))
-                if error > of_one or family > of_family:
+                of_cell, of_family = (0.06 + 3 * (0.06 * 0.94 * tests / STUDIES) ** 0.5 for tests in (1, 12))
+                if error > of_cell or family > of_family:
                     missed.append(f"Missed: {items} images, {name}, {n} seeds")
     header = ["images", "setting", "seeds", "seeds alone", "report", "report, 12 cells", "covers"]
     print_table(header, lines)

@@ -133,29 +133,13 @@ def margin_row(
         unmatched: keys in which the arms may differ; a note says where they do.
         equivalence_pp: the smallest difference of interest, in percentage points.
         right: which test items the trials got right, where that is known.
-        most_seeds: as in `ablate.stats.paired.margin`.
+        most_seeds: as in `ablate.stats.margin.margin`.
     """
     by_seed = [{trial.seed: trial for trial in arm if trial.is_done} for arm in arms]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
-    means = [float(np.mean([trial.acc for trial in done.values()])) if done else None for done in by_seed]
-    unpaired = MarginRow(
-        levels,
-        margin=None,
-        first_acc=means[0],
-        second_acc=means[1],
-        first_runs=(),
-        second_runs=(),
-        notes=[
-            *_outcome_notes(names, arms),
-            *_unmatched_notes(unmatched, arms),
-            *_alone_notes(names, arms, [len(done) - len(seeds) for done in by_seed]),
-        ],
-        failed=(sum(trial.is_failed for trial in arms[0]), sum(trial.is_failed for trial in arms[1])),
-        ended=(sum(trial.has_ended for trial in arms[0]), sum(trial.has_ended for trial in arms[1])),
-        failed_by_seed=_failed_by_seed(arms),
-        planned=max(map(len, arms)),
-        lacks_an_arm=not all(arms),
-    )
+    alone = [len(done) - len(seeds) for done in by_seed]
+    notes = [*_outcome_notes(names, arms), *_unmatched_notes(unmatched, arms), *_alone_notes(names, arms, alone)]
+    unpaired = replace(_unpaired(levels, arms), notes=notes)
     if not seeds:
         return unpaired
     first, second = ([done[seed] for seed in seeds] for done in by_seed)
@@ -178,6 +162,26 @@ def margin_row(
         second_runs=[trial.run_id for trial in second],
         by_seed=dict(zip(seeds, differences_pp(first_accs, second_accs, items).tolist(), strict=True)),
         versions=tuple(dict.fromkeys(trial.code_version for trial in (*first, *second))),
+    )
+
+
+def _unpaired(levels: dict[str, Level], arms: Arms) -> MarginRow:
+    """Return what the trials of each arm say on their own: mean accuracies, and how many failed."""
+    done = [[trial.acc for trial in arm if trial.is_done] for arm in arms]
+    first_acc, second_acc = (float(np.mean(accs)) if accs else None for accs in done)
+    return MarginRow(
+        levels,
+        margin=None,
+        first_acc=first_acc,
+        second_acc=second_acc,
+        first_runs=(),
+        second_runs=(),
+        notes=(),
+        failed=(sum(trial.is_failed for trial in arms[0]), sum(trial.is_failed for trial in arms[1])),
+        ended=(sum(trial.has_ended for trial in arms[0]), sum(trial.has_ended for trial in arms[1])),
+        failed_by_seed=_failed_by_seed(arms),
+        planned=max(map(len, arms)),
+        lacks_an_arm=not all(arms),
     )
 
 

@@ -16,7 +16,8 @@ from ablate.stats.failures import fails_more
 from analysis import formats
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, levels_of
-from analysis.effects.matched import MarginRow, margins, trials_of
+from analysis.effects.matched import MarginRow, margins
+from analysis.effects.trial_rows import trials_of
 from analysis.paper import ruling
 from analysis.sources.runs import Runs
 
