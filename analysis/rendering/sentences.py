@@ -15,7 +15,7 @@ from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict
 from analysis.findings import Comparison, Findings
 from analysis.formats import interval, levels_in_words, p_is, shown, signed
-from analysis.rendering import design_sentences
+from analysis.rendering import budget_sentences, design_sentences
 from analysis.rendering.tables import cell_names, larger_error
 
 NORMAL_975 = 1.96
@@ -29,7 +29,11 @@ def sentences(findings: Findings) -> list[str]:
     of_comparisons = [
         line
         for comparison in findings.comparisons
-        for line in (_verdicts(comparison, findings), _at_every_budget(comparison), _dependence(comparison, findings))
+        for line in (
+            _verdicts(comparison, findings),
+            budget_sentences.at_every_budget(comparison),
+            _dependence(comparison, findings),
+        )
     ]
     return [
         line
@@ -89,32 +93,6 @@ def _verdicts(comparison: Comparison, findings: Findings) -> str:
         undecided = "all undecided" if counted["undecided"] == tested else f"undecided in {counted['undecided']}"
         parts.append(f"{undecided}{_needed(comparison.verdicts)}")
     return f"{first} against {second}, {tested} cells: {', '.join(parts)}.{none}"
-
-
-def _at_every_budget(comparison: Comparison) -> str:
-    """Return whether the better arm is the same at every tuning budget, as a sentence."""
-    if not comparison.budgets:
-        return ""
-    most = max(curve.budgets[-1] for curve in comparison.budgets)
-    turned = [curve for curve in comparison.budgets if not curve.holds]
-    if not turned:
-        number = len(comparison.budgets)
-        where = f"in all {number} cells" if number > 2 else "in both cells" if number == 2 else "here"
-        return f"Tuning: {where} the same arm is ahead at every budget from 1 to {most} configurations."
-    parts = []
-    for curve in turned[:MOST_NAMES]:
-        at = curve.turns_at
-        how = (
-            "by fresh seeds the other arm is ahead"
-            if at is None
-            else f"up to {at} of {curve.budgets[-1]} configurations"
-        )
-        parts.append(f"{levels_in_words(curve.row.levels)} ({how})")
-    more = f" and {len(turned) - MOST_NAMES} more" if len(turned) > MOST_NAMES else ""
-    return (
-        f"Tuning: which arm is ahead depends on the budget in {len(turned)} of {len(comparison.budgets)} cells: "
-        f"{'; '.join(parts)}{more}."
-    )
 
 
 def _nuisance(findings: Findings) -> str:

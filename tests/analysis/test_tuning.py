@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,13 @@ import pandas as pd
 import pytest
 
 from ablate.driver import session
+from ablate.stats.expected_best import expected_best
 from analysis.effects import tuning_budget
+from analysis.effects.chance import classes_of
 from analysis.effects.contrasts import Contrast
 from analysis.effects.matched import margins
+from analysis.findings import find
+from analysis.rendering import budget_sentences, page
 from analysis.sources.runs import Choice, Runs
 from tests.tuning.test_tuner import HERE, OPTIMA, SPACE, Fake
 
@@ -20,24 +26,20 @@ TRACKED = [word for word in LINE if word != "track=off"]
 
 
 def by_brute_force(ordered, budget):
-    """Every subset of that size in which one was done; the first of it is what would be chosen."""
-    chosen = [
-        next((ordered[index] for index in subset if np.isfinite(ordered[index])), None)
-        for subset in itertools.combinations(range(len(ordered)), budget)
-    ]
-    return np.mean([acc for acc in chosen if acc is not None])
+    """Return the mean over every subset of that size of the first in it, which is what would be chosen."""
+    return np.mean([ordered[subset[0]] for subset in itertools.combinations(range(len(ordered)), budget)])
 
 
 @pytest.mark.parametrize("failed", [0, 1, 3])
 def test_the_expected_best_is_the_mean_over_all_subsets(failed):
-    ordered = np.concatenate([np.random.default_rng(failed).random(7), np.full(failed, np.nan)])
-    expected_best = tuning_budget.expected_best(ordered, len(ordered))
-    assert expected_best == pytest.approx([by_brute_force(ordered, budget) for budget in range(1, len(ordered) + 1)])
+    ordered = np.concatenate([np.random.default_rng(failed).random(7), np.full(failed, 0.1)])
+    best = expected_best(ordered, len(ordered))
+    assert best == pytest.approx([by_brute_force(ordered, budget) for budget in range(1, len(ordered) + 1)])
 
 
 def test_with_all_of_the_budget_it_is_what_was_chosen_and_with_one_the_mean():
     ordered = np.array([0.7, 0.9, 0.2])
-    assert tuning_budget.expected_best(ordered, 3)[[0, -1]] == pytest.approx([0.6, 0.7])
+    assert expected_best(ordered, 3)[[0, -1]] == pytest.approx([0.6, 0.7])
 
 
 def trial(norm, seed, acc, lr, **more):
@@ -91,6 +93,112 @@ def test_choosing_is_by_validation_and_what_counts_is_the_test():
     runs = study(tried, FINALS)
     (curve,) = tuning_budget.curves(runs, contrast, margins(runs, contrast))
     assert curve.margin_pp[-1] == pytest.approx(10)
+
+
+CONTRAST = Contrast("norm", "bn", "srelu")
+SURVIVORS = [0.85, 0.84, 0.83, 0.82, 0.81, 0.80]
+
+
+def half_diverged(outcome="diverged", acc=math.nan, **levels):
+    """Return a study in which srelu fails in 6 of 12 configurations, and beats bn by 2 points in the others."""
+    bn = [tried_at("bn", acc - 0.02, acc, **levels) for acc in (*SURVIVORS, *SURVIVORS)]
+    srelu = [tried_at("srelu", acc, acc, **levels) for acc in SURVIVORS]
+    lost = [tried_at("srelu", acc, 1 + k, outcome=outcome, valid_acc=0.3, **levels) for k in range(6)]
+    return study(bn + srelu + lost, FINALS)
+
+
+def curve_of(runs):
+    (curve,) = tuning_budget.curves(runs, CONTRAST, margins(runs, CONTRAST))
+    return curve
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "oom", "lost", "error", "done"])
+def test_configurations_that_failed_count_at_chance(outcome):
+    """Left out, as they were, srelu leads by 2 points at every budget."""
+    curve = curve_of(half_diverged(outcome, dataset="digits"))
+    assert curve.margin_pp[0] == pytest.approx(100 * (0.805 - (0.825 + 0.1) / 2))
+    assert curve.margin_pp[-1] == pytest.approx(-2)
+    assert (curve.holds, curve.turns_at is not None) == (False, True)
+    assert (curve.counted.failed, curve.counted.tried, curve.counted.failed_acc) == (6, 24, 0.1)
+    assert curve.low_pp[0] < curve.margin_pp[0] < curve.high_pp[0]
+
+
+def test_without_a_known_number_of_classes_they_count_at_the_lowest_accuracy_of_both_arms():
+    curve = curve_of(half_diverged(dataset="image_folder"))
+    assert (curve.counted.classes, curve.counted.failed_acc) == (None, pytest.approx(0.78))
+    assert curve.margin_pp[0] == pytest.approx(100 * (0.805 - (0.825 + 0.78) / 2))
+
+
+def test_pruned_configurations_count_at_the_lowest_accuracy_of_their_arm():
+    """They lagged behind: left out, as they were, they would count at the mean of the others."""
+    curve = curve_of(half_diverged("pruned", dataset="digits"))
+    assert (curve.counted.failed, curve.counted.pruned) == (0, 6)
+    assert curve.margin_pp[0] == pytest.approx(100 * (0.805 - (0.825 + 0.80) / 2))
+
+
+@pytest.mark.parametrize("outcome", ["running", "interrupted"])
+def test_configurations_without_an_outcome_do_not_count(outcome):
+    curve = curve_of(half_diverged(outcome))
+    assert (curve.counted.tried, list(curve.budgets)) == (18, [1, 2, 3, 4, 5, 6])
+
+
+def test_an_arm_with_a_single_configuration_done_has_a_curve_and_an_arm_with_none_has_not():
+    tried = [tried_at("bn", 0.8, 0.1), tried_at("bn", 0.7, 0.2), tried_at("srelu", 0.9, 0.1)]
+    tried += [tried_at("srelu", math.nan, 0.2, outcome="diverged")]
+    assert curve_of(study(tried, FINALS)).margin_pp[-1] == pytest.approx(-10)
+    runs = study([*tried[:2], tried[3], tried[3]], FINALS)
+    assert tuning_budget.curves(runs, CONTRAST, margins(runs, CONTRAST)) == []
+
+
+@pytest.mark.parametrize(
+    ("levels", "classes"),
+    [
+        ({"dataset": ["imagenet", "imagenet"]}, 1000),
+        ({"dataset": ["synthetic"], "dataset.classes": [7]}, 7),
+        ({"dataset": ["digits"], "dataset.classes": [math.nan]}, 10),
+        ({"dataset": ["digits", "cifar100"]}, None),
+        ({"dataset": ["synthetic"]}, None),
+        ({"dataset": ["of_my_own"]}, None),
+        ({"norm": ["bn"]}, None),
+    ],
+)
+def test_the_number_of_classes_is_that_of_the_one_data_set(levels, classes):
+    assert classes_of(pd.DataFrame(levels)) == classes
+
+
+def findings_of(runs, sampler="random"):
+    tune = {"metric": "valid_acc", "sampler": sampler, "space": {"recipe.lr": "0.1, 0.2"}, "seed": 10_000}
+    tune |= {"epochs": None, "trials": 12, "pruner": "none"}
+    return find(dataclasses.replace(runs, metadata={"tune": tune}), [CONTRAST], equivalence_pp=0.5)
+
+
+def test_the_sentence_says_how_many_failed_and_what_they_count_as():
+    (comparison,) = findings_of(half_diverged(dataset="digits")).comparisons
+    sentence = budget_sentences.at_every_budget(comparison)
+    assert sentence.startswith("Tuning: which arm is ahead depends on the budget in 1 of 1 cells")
+    assert sentence.endswith("; 6 of 24 configurations failed and count as chance, 10% with 10 classes.")
+    full = tuning_budget.curves_in_full([comparison])
+    assert full[["failed", "failed_acc"]].drop_duplicates().to_numpy().tolist() == [[6, 0.1]]
+    (comparison,) = findings_of(half_diverged("pruned")).comparisons
+    assert "failed" not in budget_sentences.at_every_budget(comparison)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "outcome", "levels", "expected"),
+    [
+        ("random", "diverged", {"dataset": "digits"}, "exchangeable, as random search draws them"),
+        ("grid", "diverged", {"dataset": "digits"}, "as if part of the grid were drawn at random"),
+        ("tpe", "diverged", {"dataset": "digits"}, "tends to overstate what each arm would have reached"),
+        ("tpe", "diverged", {"dataset": "digits"}, "failed count as chance, 10% with 10 classes"),
+        ("tpe", "diverged", {}, "failed count as the lowest accuracy of both arms where the number of classes is"),
+        ("tpe", "pruned", {}, "Pruned ones count as the lowest accuracy of their arm"),
+        ("tpe", "pruned", {}, "fresh seeds of what one search chose, and does not cover other searches"),
+        ("tpe", "pruned", {}, "rests on one search (tune.seed=10000)"),
+    ],
+)
+def test_the_page_says_what_the_curve_assumes(tmp_path, sampler, outcome, levels, expected):
+    page.write(findings_of(half_diverged(outcome, **levels), sampler), [], [], tmp_path)
+    assert expected in " ".join((tmp_path / "index.html").read_text().split())
 
 
 def test_pruned_and_failed_configurations_are_spent_and_cannot_be_chosen():
