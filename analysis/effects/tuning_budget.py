@@ -11,11 +11,12 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ablate.core.levels import Level, show
 from ablate.stats.arrays import Floats
+from ablate.stats.expected_best import expected_best
 from ablate.stats.multiple_testing import CONFIDENCE
+from analysis.effects.chance import classes_of
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import equal
 from analysis.effects.matched import MarginRow
@@ -25,6 +26,25 @@ from analysis.sources.runs import Runs
 RESAMPLES = 1000
 """Bootstrap resamples of each arm's configurations."""
 
+WITHOUT_OUTCOME = ("running", "interrupted")
+"""Configurations of which nothing is known yet, and which do not count."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How the configurations of a cell's two arms count that were not trained to the end.
+
+    tried: configurations of both arms. failed: those of them that diverged, ran out of memory, were lost, or ended in
+    an error, or without an accuracy. failed_acc: what they count at: chance, or where the number of `classes` is
+    unknown (None) the lowest accuracy of both arms. pruned: those that count at the lowest accuracy of their own arm.
+    """
+
+    tried: int
+    failed: int
+    failed_acc: float
+    classes: int | None
+    pruned: int
+
 
 @dataclass(frozen=True)
 class BudgetCurve:
@@ -33,6 +53,7 @@ class BudgetCurve:
     row: the margin of the configurations chosen from all that were tried, from fresh seeds.
     budgets: 1, 2, ... configurations.
     margin_pp, low_pp, high_pp: (len(budgets),) the margin with its 95% interval, in percentage points.
+    counted: how configurations count that were not trained to the end.
     """
 
     row: MarginRow
@@ -40,6 +61,7 @@ class BudgetCurve:
     margin_pp: Floats
     low_pp: Floats
     high_pp: Floats
+    counted: Counted
 
     @property
     def holds(self) -> bool:
@@ -90,63 +112,33 @@ def spent(runs: Runs) -> pd.DataFrame:
 
 
 def curves(runs: Runs, contrast: Contrast, rows: Sequence[MarginRow]) -> list[BudgetCurve]:
-    """Return the margin over the tuning budget for each row in which both arms have two configurations done or more."""
+    """Return the margin over the tuning budget for each row in which both arms have a configuration that is done.
+
+    Both have two or more in all, whatever became of them.
+    """
     if runs.tried is None:
         return []
     by_loss = runs.metadata.get("tune", {}).get("metric") == "valid_loss"
+    ended = runs.tried[~runs.tried["outcome"].isin(WITHOUT_OUTCOME)]
     budget_curves = []
     for row in rows:
-        arms = [
-            _ordered(_of(runs.tried, row.levels | {contrast.factor: level}), by_loss=by_loss)
-            for level in (contrast.first, contrast.second)
-        ]
-        if any(np.isfinite(arm).sum() < 2 for arm in arms):
+        arms = [_of(ended, row.levels | {contrast.factor: level}) for level in (contrast.first, contrast.second)]
+        if any(len(arm) < 2 or not _came_through(arm).any() for arm in arms):
             continue
-        budget_curves.append(_curve(row, *arms))
+        counted = _counted(pd.concat(arms))
+        ordered = [_ordered(arm, counted.failed_acc, by_loss=by_loss) for arm in arms]
+        budget_curves.append(_curve(row, ordered[0], ordered[1], counted))
     return budget_curves
 
 
-def expected_best(ordered: Floats, most: int) -> Floats:
-    """Return the accuracy that tuning is expected to end with at budgets of 1, 2, ... `most` configurations.
-
-    It is the mean over all subsets of that size of the configurations tried. Each subset counts with the configuration
-    that would be chosen from it; a subset in which none is done does not count.
-
-    Args:
-        ordered: (..., n) accuracies of the configurations, in the order in which they would be chosen; NaN, at the end,
-            for those that could not be chosen.
-        most: the largest budget, at most n.
-
-    Returns:
-        (..., most) accuracies.
-
-    >>> expected_best(np.array([0.9, 0.6, 0.3]), 3).round(2).tolist()
-    [0.6, 0.8, 0.9]
-
-    Source: Dodge et al. (2019), Show your work; without replacement as in Tang et al. (2020), Showing your work doesn't
-    always work, and with the accuracy on the test set of what the validation set chose.
-    """
-    n = ordered.shape[-1]
-    index, budget = np.arange(n), np.arange(1, most + 1)
-    # a subset of k has index j as its first if all others come after it: with probability C(n-1-j, k-1) / C(n, k)
-    left = (n - 1 - index)[:, None]
-    with np.errstate(divide="ignore"):
-        log = _log_choose(left, budget[None, :] - 1) - _log_choose(n, budget)[None, :]
-    weights = np.where(left >= budget[None, :] - 1, np.exp(log), 0.0)
-    available = np.isfinite(ordered)
-    with np.errstate(invalid="ignore"):
-        return np.asarray((np.where(available, ordered, 0.0) @ weights) / (available.astype(float) @ weights))
-
-
-def _curve(row: MarginRow, first: Floats, second: Floats) -> BudgetCurve:
+def _curve(row: MarginRow, first: Floats, second: Floats, counted: Counted) -> BudgetCurve:
     most = min(len(first), len(second))
     rng = np.random.default_rng(0)
     best = expected_best(first, most) - expected_best(second, most)
     first_drawn, second_drawn = (_resampled(arm, rng) for arm in (first, second))
     drawn_pp = 100 * (expected_best(first_drawn, most) - expected_best(second_drawn, most))
-    drawn_pp = drawn_pp[np.isfinite(drawn_pp).all(axis=1)]  # without draws in which an arm has nothing to choose
     low, high = np.quantile(drawn_pp, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    return BudgetCurve(row, range(1, most + 1), 100 * best, low, high)
+    return BudgetCurve(row, range(1, most + 1), 100 * best, low, high, counted)
 
 
 def _resampled(ordered: Floats, rng: np.random.Generator) -> Floats:
@@ -154,12 +146,31 @@ def _resampled(ordered: Floats, rng: np.random.Generator) -> Floats:
     return ordered[np.sort(rng.integers(0, len(ordered), (RESAMPLES, len(ordered))), axis=1)]
 
 
-def _ordered(tried: pd.DataFrame, *, by_loss: bool) -> Floats:
-    """Return (n,) test accuracies in the order in which they would be chosen; NaN for what could not be chosen."""
-    done = tried[tried["outcome"] == "done"]
+def _came_through(tried: pd.DataFrame) -> pd.Series[bool]:
+    """Return whether each configuration was trained to the end and has an accuracy."""
+    return (tried["outcome"] == "done") & tried["acc"].notna()
+
+
+def _counted(tried: pd.DataFrame) -> Counted:
+    """Return how the configurations of both arms count that were not trained to the end."""
+    came_through, pruned = _came_through(tried), tried["outcome"] == "pruned"
+    classes = classes_of(tried)
+    failed_acc = 1 / classes if classes else float(tried.loc[came_through, "acc"].min())
+    return Counted(len(tried), int((~came_through & ~pruned).sum()), failed_acc, classes, int(pruned.sum()))
+
+
+def _ordered(tried: pd.DataFrame, failed_acc: float, *, by_loss: bool) -> Floats:
+    """Return (n,) test accuracies in the order in which they would be chosen.
+
+    Pruned configurations come after those done, and count at the lowest accuracy of these: they lagged behind, and what
+    they would have reached is unknown. To leave them out would count them at the mean. Failed ones come last.
+    """
+    came_through, pruned = _came_through(tried), tried["outcome"] == "pruned"
+    done = tried[came_through]
     keys = ["valid_loss", "number"] if by_loss else ["worse", "valid_loss", "number"]
     ordered = done.assign(worse=-done["valid_acc"]).sort_values(keys)["acc"].to_numpy(dtype=float)
-    return np.concatenate([ordered, np.full(len(tried) - len(done), np.nan)])
+    failed = (~came_through & ~pruned).sum()
+    return np.concatenate([ordered, np.full(pruned.sum(), ordered.min()), np.full(failed, failed_acc)])
 
 
 def _of(frame: pd.DataFrame, levels: Mapping[str, Level]) -> pd.DataFrame:
@@ -170,13 +181,6 @@ def _of(frame: pd.DataFrame, levels: Mapping[str, Level]) -> pd.DataFrame:
             column = frame[key].astype(object)
             keep &= column.isna() | column.map(lambda value, level=level: equal(value, level))
     return frame[keep]
-
-
-def _log_choose(n: int | NDArray[np.int_], k: NDArray[np.int_]) -> Floats:
-    """Return the natural logarithm of the binomial coefficient, n over k."""
-    from scipy.special import gammaln
-
-    return np.asarray(gammaln(np.asarray(n) + 1.0) - gammaln(np.asarray(k) + 1.0) - gammaln(np.maximum(n - k, 0) + 1.0))
 
 
 def spent_in_full(runs: Runs) -> pd.DataFrame:
@@ -218,7 +222,7 @@ def curves_in_full(comparisons: Sequence[Tuned]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"contrast": str(comparison.contrast), **curve.row.levels, "budget": budget, "margin_pp": mean}
-            | {"low_pp": low, "high_pp": high}
+            | {"low_pp": low, "high_pp": high, "failed": curve.counted.failed, "failed_acc": curve.counted.failed_acc}
             for comparison in comparisons
             for curve in comparison.budgets
             for budget, mean, low, high in zip(curve.budgets, curve.margin_pp, curve.low_pp, curve.high_pp, strict=True)
@@ -239,7 +243,8 @@ def settings_in_words(runs: Runs) -> str:
     ]
     measure = {"valid_acc": "validation accuracy", "valid_loss": "validation loss"}[settings["metric"]]
     return (
-        f"Each cell had the same budget, {budget} of {how}{pruner}, and chose by {measure}. To choose from: {spaces}."
+        f"Each cell had the same budget, {budget} of {how}{pruner}, and chose by {measure}. To choose from: {spaces}. "
+        f"A cell's choice rests on one search (tune.seed={settings['seed']}); another might have chosen otherwise."
     )
 
 

@@ -18,7 +18,7 @@ from analysis.effects.matched import MarginRow, split_constants
 from analysis.findings import Comparison, Findings
 from analysis.formats import ABSENT, shown, signed
 from analysis.paper import claims, replications, rulings
-from analysis.rendering import cost_tables, design_sentences, design_tables, report_json, tables
+from analysis.rendering import budget_sentences, cost_tables, design_sentences, design_tables, report_json, tables
 
 MOST_ROWS = 200
 """The most rows that a table has on the page; its CSV has all of them."""
@@ -73,6 +73,7 @@ def write(findings: Findings, lines: Sequence[str], warned: Sequence[str], folde
         knows_inference="weight_bytes" in runs.frame,
         tuned=_head(tuning_budget.spent_shown(runs)) if runs.choices else None,
         spaces=tuning_budget.settings_in_words(runs),
+        budget_assumptions=budget_sentences.assumptions(findings),
         texts=[*factors(runs), *TEXTS],
         figures={drawn.name: drawn for drawn in plots.save_all(findings, folder)},
         diverged=rulings.diverged(runs) if findings.rulings else "",

@@ -15,7 +15,7 @@ from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict, seeds_in_words
 from analysis.findings import Comparison, Findings
 from analysis.formats import interval, levels_in_words, shown, signed
-from analysis.rendering import dependence_sentences, design_sentences, uncertainty
+from analysis.rendering import budget_sentences, dependence_sentences, design_sentences, uncertainty
 from analysis.rendering.tables import cell_names
 
 MOST_NAMES = 4
@@ -31,7 +31,7 @@ def sentences(findings: Findings) -> list[str]:
         for line in (
             _verdicts(comparison, findings),
             uncertainty.failures(comparison),
-            _at_every_budget(comparison),
+            budget_sentences.at_every_budget(comparison),
             dependence_sentences.sentences(comparison, findings),
         )
     ]
@@ -93,32 +93,6 @@ def _verdicts(comparison: Comparison, findings: Findings) -> str:
         undecided = "all undecided" if counted["undecided"] == tested else f"undecided in {counted['undecided']}"
         parts.append(f"{undecided}{_needed(comparison.verdicts)}")
     return f"{first} against {second}, {tested} cells: {', '.join(parts)}.{none}"
-
-
-def _at_every_budget(comparison: Comparison) -> str:
-    """Return whether the better arm is the same at every tuning budget, as a sentence."""
-    if not comparison.budgets:
-        return ""
-    most = max(curve.budgets[-1] for curve in comparison.budgets)
-    turned = [curve for curve in comparison.budgets if not curve.holds]
-    if not turned:
-        number = len(comparison.budgets)
-        where = f"in all {number} cells" if number > 2 else "in both cells" if number == 2 else "here"
-        return f"Tuning: {where} the same arm is ahead at every budget from 1 to {most} configurations."
-    parts = []
-    for curve in turned[:MOST_NAMES]:
-        at = curve.turns_at
-        how = (
-            "by fresh seeds the other arm is ahead"
-            if at is None
-            else f"up to {at} of {curve.budgets[-1]} configurations"
-        )
-        parts.append(f"{levels_in_words(curve.row.levels)} ({how})")
-    more = f" and {len(turned) - MOST_NAMES} more" if len(turned) > MOST_NAMES else ""
-    return (
-        f"Tuning: which arm is ahead depends on the budget in {len(turned)} of {len(comparison.budgets)} cells: "
-        f"{'; '.join(parts)}{more}."
-    )
 
 
 def _nuisance(findings: Findings) -> str:

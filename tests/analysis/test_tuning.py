@@ -1,105 +1,16 @@
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from ablate.driver import session
-from analysis.effects import tuning_budget
-from analysis.effects.contrasts import Contrast
-from analysis.effects.matched import margins
-from analysis.sources.runs import Choice, Runs
 from tests.tuning.test_tuner import HERE, OPTIMA, SPACE, Fake
 
 LINE = ["-m", "norm=bn,srelu", "bits=1,32", "tune=random", "tune.trials=6", *SPACE, *HERE]
 TRACKED = [word for word in LINE if word != "track=off"]
-
-
-def by_brute_force(ordered, budget):
-    """Every subset of that size in which one was done; the first of it is what would be chosen."""
-    chosen = [
-        next((ordered[index] for index in subset if np.isfinite(ordered[index])), None)
-        for subset in itertools.combinations(range(len(ordered)), budget)
-    ]
-    return np.mean([acc for acc in chosen if acc is not None])
-
-
-@pytest.mark.parametrize("failed", [0, 1, 3])
-def test_the_expected_best_is_the_mean_over_all_subsets(failed):
-    ordered = np.concatenate([np.random.default_rng(failed).random(7), np.full(failed, np.nan)])
-    expected_best = tuning_budget.expected_best(ordered, len(ordered))
-    assert expected_best == pytest.approx([by_brute_force(ordered, budget) for budget in range(1, len(ordered) + 1)])
-
-
-def test_with_all_of_the_budget_it_is_what_was_chosen_and_with_one_the_mean():
-    ordered = np.array([0.7, 0.9, 0.2])
-    assert tuning_budget.expected_best(ordered, 3)[[0, -1]] == pytest.approx([0.6, 0.7])
-
-
-def trial(norm, seed, acc, lr, **more):
-    row = {"norm": norm, "seed": seed, "outcome": "done", "acc": acc, "recipe.lr": lr, "run_id": f"{norm}{seed}{lr}"}
-    return {**row, "code_version": "1", "machine": "", **more}
-
-
-def tried_at(norm, acc, lr, **more):
-    return trial(norm, 10_000, acc, lr, **({"valid_acc": acc, "valid_loss": 1 - acc} | more))
-
-
-def study(tried, finals):
-    choices = [Choice({"norm": norm}, {"recipe.lr": 0.1}, {}) for norm in ("bn", "srelu")]
-    metadata = {"tune": {"metric": "valid_acc", "space": {"recipe.lr": "0.1, 0.2"}}}
-    frame = pd.DataFrame(tried).assign(number=range(len(tried)), epochs=3, wall_s=7.2)
-    return Runs(
-        "s", pd.DataFrame(finals), ["norm"], derived=["recipe.lr"], metadata=metadata, tried=frame, choices=choices
-    )
-
-
-FINALS = [trial(norm, seed, acc + 0.01 * seed, 0.1) for norm, acc in (("bn", 0.8), ("srelu", 0.7)) for seed in range(3)]
-
-
-def test_a_conclusion_that_turns_with_the_budget_is_told_so():
-    bn = [tried_at("bn", acc, acc) for acc in (0.75, 0.74, 0.73, 0.72)]
-    srelu = [tried_at("srelu", acc, acc) for acc in (0.9, 0.6, 0.4, 0.2)]
-    runs = study(bn + srelu, FINALS)
-    contrast = Contrast("norm", "bn", "srelu")
-    (curve,) = tuning_budget.curves(runs, contrast, margins(runs, contrast))
-    assert curve.margin_pp[0] == pytest.approx(100 * (0.735 - 0.525))
-    assert curve.margin_pp[-1] == pytest.approx(100 * (0.75 - 0.9))
-    assert not curve.holds
-    assert curve.turns_at == 2
-    assert (curve.low_pp <= curve.margin_pp).all()
-    assert (curve.margin_pp <= curve.high_pp).all()
-
-
-def test_a_conclusion_that_stands_at_every_budget_holds_unless_the_fresh_seeds_deny_it():
-    tried = [tried_at(norm, acc + more, acc) for norm, more in (("bn", 0.1), ("srelu", 0)) for acc in (0.5, 0.6, 0.7)]
-    contrast = Contrast("norm", "bn", "srelu")
-    for finals, holds in ((FINALS, True), ([{**final, "acc": 1 - final["acc"]} for final in FINALS], False)):
-        runs = study(tried, finals)
-        (curve,) = tuning_budget.curves(runs, contrast, margins(runs, contrast))
-        assert curve.holds is holds
-
-
-def test_choosing_is_by_validation_and_what_counts_is_the_test():
-    tried = [tried_at("bn", 0.9, 0.1, valid_acc=0.5), tried_at("bn", 0.6, 0.2, valid_acc=0.8)]
-    tried += [tried_at("srelu", 0.5, lr) for lr in (0.1, 0.2)]
-    contrast = Contrast("norm", "bn", "srelu")
-    runs = study(tried, FINALS)
-    (curve,) = tuning_budget.curves(runs, contrast, margins(runs, contrast))
-    assert curve.margin_pp[-1] == pytest.approx(10)
-
-
-def test_pruned_and_failed_configurations_are_spent_and_cannot_be_chosen():
-    tried = [tried_at(norm, acc, acc) for norm in ("bn", "srelu") for acc in (0.1, 0.5, 0.6)]
-    tried[1]["outcome"], tried[4]["outcome"] = "pruned", "diverged"
-    table = tuning_budget.spent(study(tried, FINALS))
-    assert table[["tried", "done", "pruned", "diverged"]].to_numpy().tolist() == [[3, 2, 1, 0], [3, 2, 0, 1]]
-    assert table["epochs"].tolist() == [9, 9]
-    assert table["hours"].tolist() == pytest.approx([0.006, 0.006])
 
 
 @pytest.fixture
