@@ -45,6 +45,8 @@ def wait_for_an_epoch(process):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # two Rays are started, one after the other
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_once_it_stops_with_checkpoints_and_the_same_line_goes_on(line, sent, status):
     process = begin(line)
