@@ -129,8 +129,10 @@ def _sentence(effect: DesignEffect, verdict: Verdict, findings: Findings) -> str
     low, high = mirrored(*ends) if turned else ends
     inside = [f"95% interval {interval(low, high)}"] if low is not None else []
     inside += [f"by less than {findings.within}"] * verdict.small
+    inside += ["where both trained"] * verdict.both_trained
     if verdict.word == "undecided":
-        inside.append(verdict.why or seeds_in_words(verdict.more_seeds))
+        why = verdict.why.format(first="the level", second="the reference")
+        inside.append(why or seeds_in_words(verdict.more_seeds))
     return f"{_change(effect, findings)}, {size}" + (f" ({'; '.join(inside)})" if inside else "")
 
 

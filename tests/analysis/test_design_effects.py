@@ -130,12 +130,15 @@ def test_the_sentences_say_which_parts_matter_which_are_equivalent_and_which_und
     assert any(line.startswith("Undecided: ") for line in sentences.sentences(findings_of(noisy)))
 
 
-def test_a_failed_trial_leaves_its_seed_out_and_never_speaks_for_its_level():
+def test_a_failed_trial_leaves_its_seed_out_and_the_verdict_says_of_what_it_is():
     findings = findings_of(study(around(REFERENCE, CHANGED), "one_factor", base=REFERENCE, failed=[(2, 1)]))
     row = effects(findings)["bits", "32", "1"]
     assert (row.margin.n, row.planned, row.failed) == (3, 4, (1, 0))
     assert row.notes == ["bits=32: 1 diverged", "reference: 1 done without a partner of the same seed"]
-    assert findings.design.verdicts[1].word == "undecided"
+    assert (findings.design.verdicts[1].word, findings.design.verdicts[1].both_trained) == ("first better", True)
+    assert any(
+        "bits 32 in place of 1, " in line and "where both trained" in line for line in sentences.sentences(findings)
+    )
     table = design_tables.shown(findings.design, findings)
     assert table["n"].tolist() == ["4", "3 of 4", "4"]
 
