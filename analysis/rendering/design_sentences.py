@@ -131,7 +131,7 @@ def _sentence(effect: DesignEffect, verdict: Verdict, findings: Findings) -> str
     inside += [f"by less than {findings.within}"] * verdict.small
     inside += ["where both trained"] * verdict.both_trained
     if verdict.word == "undecided":
-        why = verdict.why.format(first="the level", second="the reference")
+        why = verdict.why.format(first=effect.first, second=effect.second)
         inside.append(why or seeds_in_words(verdict.more_seeds))
     return f"{_change(effect, findings)}, {size}" + (f" ({'; '.join(inside)})" if inside else "")
 
