@@ -92,12 +92,14 @@ class Dependence:
     order: the largest number of moderators of an effect; interactions of more were not computed.
     incomplete: the smallest sets of moderators for which there is no complete block of cells, at two levels of each.
     moderators: those in question that vary.
+    varying: the number of all moderators that vary.
     """
 
     effects: Sequence[Effect]
     order: int
     incomplete: Sequence[tuple[str, ...]]
     moderators: Sequence[str]
+    varying: int
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def dependences(
 
 def _differences(
     arm: str, rows: Sequence[MarginRow], frame: pd.DataFrame, seeds: Sequence[int], of: Collection[str] | None
-) -> tuple[list[Difference], list[CellContrast], tuple[int, list[tuple[str, ...]], list[str]]]:
+) -> tuple[list[Difference], list[CellContrast], tuple[int, list[tuple[str, ...]], list[str], int]]:
     """Return an arm's differences, the contrasts that they are, and the other fields of its `Dependence`."""
     moderators = list(rows[0].levels) if rows else []
     levels = [levels_with_margins(frame, rows, moderator) for moderator in moderators]
@@ -175,7 +177,8 @@ def _differences(
     incomplete: list[tuple[int, ...]] = [(index,) for index in varying if (index,) not in compared]
     incomplete += [chosen for chosen in grid.incomplete if len(chosen) > 1 and in_question & {*chosen}]
     names = [tuple(moderators[index] for index in chosen) for chosen in incomplete]
-    return differences, contrasts, (grid.order, names, [moderators[index] for index in varying])
+    of_all = sum(len(of_moderator) > 1 for of_moderator in levels)
+    return differences, contrasts, (grid.order, names, [moderators[index] for index in varying], of_all)
 
 
 def _diverged(rows: Sequence[MarginRow], pairs: Sequence[Pair]) -> int:

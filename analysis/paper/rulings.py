@@ -6,9 +6,7 @@ Source: McDonnell, Mostafa, Wang and van Schaik (2019), arXiv 1907.06916.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from ablate.core.levels import Level
@@ -17,9 +15,9 @@ from analysis import formats
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import levels_of
 from analysis.effects.interaction import difference, levels_with_margins
-from analysis.effects.matched import MarginRow, margins, split_constants
-from analysis.paper import cheaper, dependence, ruling, small_batches
-from analysis.paper.decisions import Advantage, falls, greater, no_consistent_advantage
+from analysis.effects.matched import MarginRow, margins
+from analysis.paper import advantage, cheaper, dependence, ruling, small_batches
+from analysis.paper.decisions import falls, greater
 from analysis.paper.ruling import Ruling
 from analysis.sources.runs import Runs
 
@@ -31,20 +29,6 @@ INTERACTION, SMALL_BATCH, RESIDUAL = (
 
 Rows = Mapping[str, Sequence[MarginRow]]
 """Batch-norm arm -> its margins over shifted ReLU, one row per cell."""
-
-
-@dataclass(frozen=True)
-class _ArmCell:
-    """A batch-norm arm in one cell: its margin over shifted ReLU, and the cell in words."""
-
-    arm: str
-    row: MarginRow
-    name: str
-
-    @property
-    def values_pp(self) -> list[float]:
-        """The (n,) margins, one per seed, in percentage points."""
-        return [*self.row.by_seed.values()]
 
 
 def rulings(runs: Runs, negligible_pp: float = EQUIVALENCE_PP) -> list[Ruling]:
@@ -74,58 +58,7 @@ def diverged(runs: Runs) -> str:
 
 
 def _advantage(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
-    claim = "Batch norm does not consistently give a significant advantage."
-    cells = [
-        _ArmCell(arm, row, ", ".join(f"{key} {formats.shown(level)}" for key, level in varied.levels.items()))
-        for arm, of_arm in rows.items()
-        for row, varied in zip(of_arm, split_constants(of_arm)[0], strict=True)
-        if row.margin or any(row.diverged)
-    ]
-    if not any(cell.row.margin for cell in cells):
-        return Ruling(1, claim, "not tested", "No cell has a seed that is done in both arms.", INTERACTION)
-    advantage = no_consistent_advantage(
-        [cell.values_pp for cell in cells], [cell.row.diverged for cell in cells], negligible_pp=negligible_pp
-    )
-    reason = _advantage_in_words(cells, advantage, list(rows), negligible_pp)
-    tests = pd.DataFrame(
-        {
-            "arm": cell.arm,
-            "cell": cell.name or "all trials",
-            "margin (pp)": formats.signed(float(np.mean(cell.values_pp))) if cell.values_pp else formats.ABSENT,
-            "95% interval": ruling.interval(cell.values_pp),
-            "n": len(cell.values_pp),
-            "p, against 0": formats.p_value(p_margin),
-            f"p, below {negligible_pp:g}": formats.p_value(p_small),
-        }
-        for cell, p_margin, p_small in zip(cells, advantage.p_margin, advantage.p_small, strict=True)
-    )
-    return Ruling(1, claim, advantage.word, reason, tests=tests)
-
-
-def _advantage_in_words(
-    cells: Sequence[_ArmCell], advantage: Advantage, arms: Sequence[str], negligible_pp: float
-) -> str:
-    """Return in how many cells each arm is better than shifted ReLU, and how that was tested."""
-    lines = []
-    for arm in arms:
-        shows = [
-            (better, small)
-            for cell, p, better, small in zip(cells, advantage.p_margin, advantage.better, advantage.small, strict=True)
-            if cell.arm == arm and p is not None
-        ]
-        if not shows:
-            continue
-        lines.append(
-            f"{arm} is significantly better than {SHIFTED} in {sum(better for better, _ in shows)} of {len(shows)} "
-            f"cells, shown to be less than {negligible_pp:g} points better in {sum(small for _, small in shows)}, "
-            f"neither in {shows.count((False, False))}."
-        )
-    untested = sum(p is None for p in advantage.p_margin)
-    lines += [f"Without a test: {untested}, for want of two seeds that differ."] * bool(untested)
-    lines.append(
-        f"Paired t over seeds, two-sided against 0 and one-sided against {negligible_pp:g}, Holm over the cells."
-    )
-    return " ".join(lines)
+    return advantage.rule(runs, rows, SHIFTED, negligible_pp, INTERACTION)
 
 
 def _dependence(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
