@@ -38,3 +38,19 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """
     adjusted = holms([np.nan if p is None else p for p in p_values])
     return [None if np.isnan(p) else float(p) for p in adjusted]
+
+
+def at_least_p(p_values: Sequence[float | None], count: int) -> float:
+    """Return the p value of at least so many of the null hypotheses being false, however the tests go together.
+
+    Args:
+        p_values: one per test; None stands for no test, and counts as 1.
+        count: from 1, as in Bonferroni's test of any, to their number, as in the intersection-union test of all.
+
+    >>> at_least_p([0.01, 0.02, 0.04], 1), at_least_p([0.01, 0.02, 0.04], 2), at_least_p([0.01, 0.02, None], 3)
+    (0.03, 0.04, 1.0)
+
+    Source: Benjamini and Heller (2008), Screening for partial conjunction hypotheses, Bonferroni's version.
+    """
+    ordered = sorted(1.0 if p is None else p for p in p_values)
+    return min(1.0, (len(ordered) - count + 1) * ordered[count - 1])

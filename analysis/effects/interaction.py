@@ -43,14 +43,14 @@ class Difference:
         the other; the first half has an even number of levels that are references.
     by_seed: (n,) percentage points, one per seed: the mean over the blocks of cells that the seed has in full.
     cells: the number of those blocks, one for each combination of levels of the other factors.
-    diverged: the number of trials, of either arm, that diverged in cells at these levels.
+    failed: the number of trials, of either arm, that failed in cells at these levels.
     """
 
     arm: str
     pairs: tuple[Pair, ...]
     by_seed: Floats
     cells: int
-    diverged: int
+    failed: int
 
     @property
     def moderators(self) -> tuple[str, ...]:
@@ -92,12 +92,14 @@ class Dependence:
     order: the largest number of moderators of an effect; interactions of more were not computed.
     incomplete: the smallest sets of moderators for which there is no complete block of cells, at two levels of each.
     moderators: those in question that vary.
+    varying: the number of all moderators that vary.
     """
 
     effects: Sequence[Effect]
     order: int
     incomplete: Sequence[tuple[str, ...]]
     moderators: Sequence[str]
+    varying: int
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def dependences(
 
 def _differences(
     arm: str, rows: Sequence[MarginRow], frame: pd.DataFrame, seeds: Sequence[int], of: Collection[str] | None
-) -> tuple[list[Difference], list[CellContrast], tuple[int, list[tuple[str, ...]], list[str]]]:
+) -> tuple[list[Difference], list[CellContrast], tuple[int, list[tuple[str, ...]], list[str], int]]:
     """Return an arm's differences, the contrasts that they are, and the other fields of its `Dependence`."""
     moderators = list(rows[0].levels) if rows else []
     levels = [levels_with_margins(frame, rows, moderator) for moderator in moderators]
@@ -169,17 +171,18 @@ def _differences(
             for factor, (low, high) in zip(contrast.factors, contrast.pairs, strict=True)
         )
         by_seed = contrast.by_seed[~np.isnan(contrast.by_seed)]
-        differences.append(Difference(arm, pairs, by_seed, contrast.blocks, _diverged(rows, pairs)))
+        differences.append(Difference(arm, pairs, by_seed, contrast.blocks, _failed(rows, pairs)))
     varying = [index for index in sorted(in_question) if len(levels[index]) > 1]
     compared = {contrast.factors for contrast in contrasts}
     incomplete: list[tuple[int, ...]] = [(index,) for index in varying if (index,) not in compared]
     incomplete += [chosen for chosen in grid.incomplete if len(chosen) > 1 and in_question & {*chosen}]
     names = [tuple(moderators[index] for index in chosen) for chosen in incomplete]
-    return differences, contrasts, (grid.order, names, [moderators[index] for index in varying])
+    of_all = sum(len(of_moderator) > 1 for of_moderator in levels)
+    return differences, contrasts, (grid.order, names, [moderators[index] for index in varying], of_all)
 
 
-def _diverged(rows: Sequence[MarginRow], pairs: Sequence[Pair]) -> int:
-    """Return how many trials diverged in the cells at these levels."""
+def _failed(rows: Sequence[MarginRow], pairs: Sequence[Pair]) -> int:
+    """Return how many trials failed in the cells at these levels."""
     return sum(
         sum(row.failed)
         for row in rows
@@ -239,12 +242,12 @@ def difference(arm: str, rows: Sequence[MarginRow], moderator: str, level: Level
         for seed in seeds:
             differences[seed].append(row.by_seed[seed] - reference_row.by_seed[seed])
     by_seed = np.round([np.mean(differences[seed]) for seed in sorted(differences)], 9)
-    diverged = sum(sum(row.failed) for pair in matched for row in pair)
-    return Difference(arm, (Pair(moderator, level, reference),), by_seed, cells, diverged)
+    failed = sum(sum(row.failed) for pair in matched for row in pair)
+    return Difference(arm, (Pair(moderator, level, reference),), by_seed, cells, failed)
 
 
 def levels_with_margins(frame: pd.DataFrame, rows: Sequence[MarginRow], moderator: str) -> list[Level]:
-    """Return the moderator's levels at which there is a margin, or could be one had no trial diverged.
+    """Return the moderator's levels at which there is a margin, or could be one had no trial failed.
 
     They come in the order of `levels_of`: numbers by size.
     """

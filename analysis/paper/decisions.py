@@ -10,8 +10,11 @@ import numpy as np
 
 from ablate.stats.arrays import Floats, Values
 from ablate.stats.interactions import range_test
-from ablate.stats.multiple_testing import ALPHA, holm
+from ablate.stats.multiple_testing import ALPHA, at_least_p, holm
 from ablate.stats.paired import EQUIVALENCE_PP, t_interval, t_test
+
+LEAST_SHARE = 4
+"""An advantage is not consistent if it is negligible in one of so many cells, or more."""
 
 Word = Literal["confirmed", "denied", "in part", "undecided", "not tested"]
 
@@ -31,14 +34,20 @@ class Decision:
 
 @dataclass(frozen=True)
 class Advantage:
-    """A word, and for each cell the tests that it rests on.
+    """A word, the p values of both answers, and for each cell its own tests.
 
-    p_margin, p_small: the p values of "there is a margin" and of "it is negligible", adjusted by Holm.
-    better, small: whether the cell shows that the first arm is better, and that its margin is negligible.
+    p_every: that the first arm is better in every informative cell.
+    p_share: that its margin is negligible in `needed` of them or more.
+    p_better, p_small: of each cell, that the arm is better, and that its margin is negligible; adjusted by Holm over
+        the informative cells. None for the other cells and without a test.
+    better, small: whether the cell by itself shows that.
     """
 
     word: Word
-    p_margin: Sequence[float | None]
+    p_every: float
+    p_share: float
+    needed: int
+    p_better: Sequence[float | None]
     p_small: Sequence[float | None]
     better: Sequence[bool]
     small: Sequence[bool]
@@ -46,33 +55,57 @@ class Advantage:
 
 def no_consistent_advantage(
     cells_pp: Sequence[Values],
-    diverged: Sequence[tuple[int, int]] | None = None,
+    failed: Sequence[tuple[int, int]] | None = None,
+    informative: Sequence[bool] | None = None,
     *,
     negligible_pp: float = EQUIVALENCE_PP,
 ) -> Advantage:
     """Decide whether the first arm has no consistent advantage.
 
-    The claim is denied if the first arm is significantly better in every cell. It is confirmed if in any cell its
-    margin is shown to be negligible. The tests are a two-sided paired t against 0 and a one-sided t against
-    `negligible_pp` in each cell, with Holm over the cells. Diverged trials speak against what the others show: a cell
-    in which trials of the first arm diverged does not show that it is better, and one in which trials of the second
-    arm diverged does not show that the margin is small.
+    The claim is confirmed if the first arm's margin is shown to be negligible in a quarter of the informative cells or
+    more. Otherwise it is denied if the arm is shown to be better in every one of them. The tests in each cell are a
+    one-sided paired t below `negligible_pp` and above 0. A quarter of the cells is tested as a partial conjunction; to
+    be better in every cell, all of these must hold, so that none is adjusted. Diverged trials speak against what the
+    others show: a cell in which trials of the first arm failed does not show that it is better, and one in which
+    trials of the second arm failed does not show that the margin is small.
 
     Args:
         cells_pp: for each cell (n,) margins, one per seed, in percentage points; n differs between cells.
-        diverged: for each cell, how many trials of the first and of the second arm diverged.
+        failed: for each cell, how many trials of the first and of the second arm failed.
+        informative: for each cell, whether it can show anything; None for all.
         negligible_pp: a margin below this counts as none, in percentage points.
+
+    Source: all of them, Berger (1982); a number of them, Benjamini and Heller (2008).
     """
-    diverged = diverged or [(0, 0)] * len(cells_pp)
-    p_margin = holm([t_test(cell) for cell in cells_pp])
-    p_small = holm([t_test(cell, negligible_pp, "less") for cell in cells_pp])
-    better = [
-        p is not None and p < ALPHA and bool(np.mean(cell) > 0) and not first
-        for p, cell, (first, _) in zip(p_margin, cells_pp, diverged, strict=True)
+    failed = failed or [(0, 0)] * len(cells_pp)
+    informative = [True] * len(cells_pp) if informative is None else informative
+    of_better = [
+        t_test(cell, alternative="greater") if counts else None
+        for cell, counts in zip(cells_pp, informative, strict=True)
     ]
-    small = [p is not None and p < ALPHA and not second for p, (_, second) in zip(p_small, diverged, strict=True)]
-    word: Word = "denied" if better and all(better) else "confirmed" if any(small) else "undecided"
-    return Advantage(word, p_margin, p_small, better, small)
+    of_small = [
+        t_test(cell, negligible_pp, "less") if counts else None
+        for cell, counts in zip(cells_pp, informative, strict=True)
+    ]
+    stands = [
+        (None if first else p_better, None if second else p_small)
+        for p_better, p_small, (first, second), counts in zip(of_better, of_small, failed, informative, strict=True)
+        if counts
+    ]
+    needed = max(1, -(-len(stands) // LEAST_SHARE))
+    p_every = at_least_p([p for p, _ in stands], len(stands)) if stands else 1.0
+    p_share = at_least_p([p for _, p in stands], needed) if stands else 1.0
+    p_better, p_small = holm(of_better), holm(of_small)
+    return Advantage(
+        "confirmed" if p_share < ALPHA else "denied" if p_every < ALPHA else "undecided",
+        p_every,
+        p_share,
+        needed,
+        p_better,
+        p_small,
+        [p is not None and p < ALPHA and not first for p, (first, _) in zip(p_better, failed, strict=True)],
+        [p is not None and p < ALPHA and not second for p, (_, second) in zip(p_small, failed, strict=True)],
+    )
 
 
 def depends(

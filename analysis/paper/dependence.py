@@ -101,11 +101,13 @@ def _listed(effects: Sequence[Effect]) -> list[Effect]:
 
 
 def _left_out(of_arms: Sequence[Dependence]) -> list[str]:
-    """Return a sentence on the factors that no complete block of cells compares, if there are any."""
+    """Return a sentence on what is not tested: for want of complete blocks of cells, or because it is too much."""
     names = list(dict.fromkeys(" x ".join(key) for of_arm in of_arms for key in of_arm.incomplete))
     more = f" and {len(names) - MOST_SENTENCES} more" if len(names) > MOST_SENTENCES else ""
     text = f"Left out, for want of cells that agree in all else: {', '.join(names[:MOST_SENTENCES])}{more}."
-    return [text] * bool(names)
+    order, most = (min(of_arm.order for of_arm in of_arms), max(of_arm.varying for of_arm in of_arms))
+    many = f"Interactions of more than {order} factors are too many to be tested."
+    return [text] * bool(names) + [many] * (not names and 0 < order < most)
 
 
 def _method(effects: Sequence[Effect], decision: Decision) -> str:

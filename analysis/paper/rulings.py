@@ -6,9 +6,7 @@ Source: McDonnell, Mostafa, Wang and van Schaik (2019), arXiv 1907.06916.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from ablate.core.levels import Level
@@ -17,10 +15,11 @@ from analysis import formats
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import levels_of
 from analysis.effects.interaction import difference, levels_with_margins
-from analysis.effects.matched import MarginRow, margins, split_constants
-from analysis.paper import cheaper, dependence, ruling, small_batches
-from analysis.paper.decisions import Advantage, falls, greater, no_consistent_advantage
+from analysis.effects.matched import MarginRow, margins
+from analysis.paper import advantage, cheaper, dependence, ruling, small_batches
+from analysis.paper.decisions import falls, greater
 from analysis.paper.ruling import Ruling
+from analysis.sources.outcomes import is_failed
 from analysis.sources.runs import Runs
 
 BATCH_NORMS, SHIFTED = ("bn", "bn_fixed"), "srelu"
@@ -31,20 +30,6 @@ INTERACTION, SMALL_BATCH, RESIDUAL = (
 
 Rows = Mapping[str, Sequence[MarginRow]]
 """Batch-norm arm -> its margins over shifted ReLU, one row per cell."""
-
-
-@dataclass(frozen=True)
-class _ArmCell:
-    """A batch-norm arm in one cell: its margin over shifted ReLU, and the cell in words."""
-
-    arm: str
-    row: MarginRow
-    name: str
-
-    @property
-    def values_pp(self) -> list[float]:
-        """The (n,) margins, one per seed, in percentage points."""
-        return [*self.row.by_seed.values()]
 
 
 def rulings(runs: Runs, negligible_pp: float = EQUIVALENCE_PP) -> list[Ruling]:
@@ -64,68 +49,17 @@ def batch_norms(runs: Runs) -> list[str]:
     return [arm for arm in BATCH_NORMS if arm in norms] if SHIFTED in norms else []
 
 
-def diverged(runs: Runs) -> str:
-    """Return how many trials of each of the claims' arms diverged; empty when none did."""
+def failed(runs: Runs) -> str:
+    """Return how many trials of each of the claims' arms failed; empty when none did."""
     parts = []
     for arm in (*batch_norms(runs), SHIFTED):
-        count, ended = _diverged(runs.frame, norm=arm)
+        count, ended = _failed(runs.frame, norm=arm)
         parts += [f"{count} of {ended} {arm}"] * bool(count)
     return ", ".join(parts)
 
 
 def _advantage(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
-    claim = "Batch norm does not consistently give a significant advantage."
-    cells = [
-        _ArmCell(arm, row, ", ".join(f"{key} {formats.shown(level)}" for key, level in varied.levels.items()))
-        for arm, of_arm in rows.items()
-        for row, varied in zip(of_arm, split_constants(of_arm)[0], strict=True)
-        if row.margin or any(row.failed)
-    ]
-    if not any(cell.row.margin for cell in cells):
-        return Ruling(1, claim, "not tested", "No cell has a seed that is done in both arms.", INTERACTION)
-    advantage = no_consistent_advantage(
-        [cell.values_pp for cell in cells], [cell.row.failed for cell in cells], negligible_pp=negligible_pp
-    )
-    reason = _advantage_in_words(cells, advantage, list(rows), negligible_pp)
-    tests = pd.DataFrame(
-        {
-            "arm": cell.arm,
-            "cell": cell.name or "all trials",
-            "margin (pp)": formats.signed(float(np.mean(cell.values_pp))) if cell.values_pp else formats.ABSENT,
-            "95% interval": ruling.interval(cell.values_pp),
-            "n": len(cell.values_pp),
-            "p, against 0": formats.p_value(p_margin),
-            f"p, below {negligible_pp:g}": formats.p_value(p_small),
-        }
-        for cell, p_margin, p_small in zip(cells, advantage.p_margin, advantage.p_small, strict=True)
-    )
-    return Ruling(1, claim, advantage.word, reason, tests=tests)
-
-
-def _advantage_in_words(
-    cells: Sequence[_ArmCell], advantage: Advantage, arms: Sequence[str], negligible_pp: float
-) -> str:
-    """Return in how many cells each arm is better than shifted ReLU, and how that was tested."""
-    lines = []
-    for arm in arms:
-        shows = [
-            (better, small)
-            for cell, p, better, small in zip(cells, advantage.p_margin, advantage.better, advantage.small, strict=True)
-            if cell.arm == arm and p is not None
-        ]
-        if not shows:
-            continue
-        lines.append(
-            f"{arm} is significantly better than {SHIFTED} in {sum(better for better, _ in shows)} of {len(shows)} "
-            f"cells, shown to be less than {negligible_pp:g} points better in {sum(small for _, small in shows)}, "
-            f"neither in {shows.count((False, False))}."
-        )
-    untested = sum(p is None for p in advantage.p_margin)
-    lines += [f"Without a test: {untested}, for want of two seeds that differ."] * bool(untested)
-    lines.append(
-        f"Paired t over seeds, two-sided against 0 and one-sided against {negligible_pp:g}, Holm over the cells."
-    )
-    return " ".join(lines)
+    return advantage.rule(runs, rows, SHIFTED, negligible_pp, INTERACTION)
 
 
 def _dependence(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
@@ -163,7 +97,7 @@ def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         few = small_batches.VERY_SMALL
         return Ruling(4, claim, "not tested", f"No batches of {few} or fewer beside larger ones.", SMALL_BATCH)
     key = small_batches.KEY
-    failing = [at_size for at_size in measured if _diverged(runs.frame, norm=at_size.arm, **{key: at_size.size})[0]]
+    failing = [at_size for at_size in measured if _failed(runs.frame, norm=at_size.arm, **{key: at_size.size})[0]]
     failures = [
         [
             small_batches.failures(runs, {"norm": at_size.arm, key: at_size.size}, {"norm": arm, key: size})
@@ -175,7 +109,7 @@ def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         [at_size.own_pp for at_size in measured],
         [at_size.margin_pp for at_size in measured],
         [max(own.p, against_other.p) for own, against_other in failures],
-        complete=not any(at_size.diverged for at_size in measured),
+        complete=not any(at_size.failed for at_size in measured),
         negligible_pp=negligible_pp,
     )
     own_p_values, failure_p_values = decision.p_values[: len(measured)], decision.p_values[len(measured) :]
@@ -209,7 +143,7 @@ def _residual(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         return Ruling(5, claim, "not tested", "No plain networks beside residual ones.", RESIDUAL)
     decision = greater(
         [measured.by_seed for measured in differences],
-        complete=not any(measured.diverged for measured in differences),
+        complete=not any(measured.failed for measured in differences),
         negligible_pp=negligible_pp,
     )
     lines = [*ruling.strongest(differences, decision, [measured.arm for measured in differences]).values()]
@@ -217,8 +151,8 @@ def _residual(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     return Ruling(5, claim, decision.word, " ".join(lines), tests=ruling.table(differences, decision.p_values))
 
 
-def _diverged(frame: pd.DataFrame, **levels: Level) -> tuple[int, int]:
-    """Return how many trials at these levels diverged, and how many ended by themselves, diverged or done."""
+def _failed(frame: pd.DataFrame, **levels: Level) -> tuple[int, int]:
+    """Return how many trials at these levels failed, and how many are done or failed."""
     outcomes = frame[(frame[list(levels)] == pd.Series(levels)).all(axis=1)]["outcome"]
-    count = int((outcomes == "diverged").sum())
+    count = int(outcomes.map(is_failed).sum())
     return count, count + int((outcomes == "done").sum())

@@ -19,6 +19,7 @@ from analysis.effects.factors import factors, levels_of
 from analysis.effects.matched import MarginRow, margins
 from analysis.effects.trial_rows import trials_of
 from analysis.paper import ruling
+from analysis.sources.outcomes import is_failed
 from analysis.sources.runs import Runs
 
 KEY = "recipe.batch_size"
@@ -36,7 +37,7 @@ class AtSize:
     size: images in a batch. largest: images in the study's largest batch.
     own_pp: (n,) the arm's accuracy at this size minus its own at `largest`, in percentage points, one per seed.
     margin_pp: (n,) the arm's accuracy at this size minus the other arm's at this size.
-    diverged: the number of trials that diverged: of either arm at this size, or of this arm at the largest.
+    failed: the number of trials that failed: of either arm at this size, or of this arm at the largest.
     """
 
     arm: str
@@ -45,14 +46,14 @@ class AtSize:
     largest: int | float
     own_pp: Floats
     margin_pp: Floats
-    diverged: int
+    failed: int
 
 
 @dataclass(frozen=True)
 class Failures:
-    """Trials of two conditions that agree in all but the condition, and how many of them diverged.
+    """Trials of two conditions that agree in all but the condition, and how many of them failed.
 
-    first, second: how many diverged in each condition, of how many that ended by themselves, diverged or done.
+    first, second: how many failed in each condition, of how many that are done or failed.
     excess_by_seed: (n,) what `ablate.stats.failures.fails_more` takes.
     """
 
@@ -81,9 +82,9 @@ def failures(runs: Runs, first: Mapping[str, Level], second: Mapping[str, Level]
         trials = trials_of(runs.frame[(runs.frame[list(levels)] == pd.Series(levels)).all(axis=1)], keys)
         outcomes: dict[tuple[int, str], list[bool]] = defaultdict(list)
         for trial in trials:
-            if trial.outcome in ("diverged", "done"):
+            if trial.has_ended:
                 cell = repr([trial.levels.get(key) for key in keys])
-                outcomes[trial.seed, cell].append(trial.outcome == "diverged")
+                outcomes[trial.seed, cell].append(trial.is_failed)
         by_cell.append(outcomes)
     excess: dict[int, int] = {}
     for seed, cell in by_cell[0].keys() & by_cell[1].keys():
@@ -116,8 +117,8 @@ def at_sizes(runs: Runs, arm: str, other: str, rows: Iterable[MarginRow]) -> lis
             continue
         own = [row for row in margins(runs, Contrast(KEY, size, sizes[-1])) if row.levels.get("norm") == arm]
         against_other = [row for row in rows if row.levels[KEY] == size]
-        diverged = sum(sum(row.failed) for row in (*own, *against_other))
-        measured.append(AtSize(arm, other, size, sizes[-1], _by_seed(own), _by_seed(against_other), diverged))
+        failed = sum(sum(row.failed) for row in (*own, *against_other))
+        measured.append(AtSize(arm, other, size, sizes[-1], _by_seed(own), _by_seed(against_other), failed))
     return measured
 
 
@@ -154,7 +155,7 @@ def _sentence(at_size: AtSize, p: float | None) -> str:
 
 
 def failures_in_words(at_size: AtSize, own: Failures, against_other: Failures, p: float | None) -> str:
-    """Return how many trials of both arms diverged, and the tests, as a sentence; `p` is adjusted."""
+    """Return how many trials of both arms failed, and the tests, as a sentence; `p` is adjusted."""
     seeds = sum(1 for excess in own.excess_by_seed if excess > 0)
     few = f" {seeds} seeds cannot show it; {FEWEST_SEEDS} can." if 0 < seeds < FEWEST_SEEDS else ""
     return (
@@ -194,7 +195,7 @@ def by_arm(runs: Runs, key: str) -> pd.DataFrame:
                     key: formats.shown(level),
                     "norm": norm,
                     "n": len(acc_pct),
-                    "diverged": int((trials["outcome"] == "diverged").sum()),
+                    "failed": int(trials["outcome"].map(is_failed).sum()),
                     "test accuracy (%)": f"{acc_pct.mean():.2f}" if len(acc_pct) else formats.ABSENT,
                 }
             )

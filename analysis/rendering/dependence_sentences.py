@@ -72,7 +72,7 @@ def _untested(dependence: Dependence) -> list[str]:
         names = [" x ".join(key) for key in dependence.incomplete]
         more = f" and {len(names) - MOST_TOGETHER} more" if len(names) > MOST_TOGETHER else ""
         lines.append(f"Left out, for want of cells that agree in all else: {', '.join(names[:MOST_TOGETHER])}{more}.")
-    if 0 < dependence.order < len(dependence.moderators) and not dependence.incomplete:
+    if 0 < dependence.order < dependence.varying and not dependence.incomplete:
         lines.append(f"Interactions of more than {dependence.order} factors are too many to be tested.")
     return lines
 

@@ -76,7 +76,7 @@ def write(findings: Findings, lines: Sequence[str], warned: Sequence[str], folde
         budget_assumptions=budget_sentences.assumptions(findings),
         texts=[*factors(runs), *TEXTS],
         figures={drawn.name: drawn for drawn in plots.save_all(findings, folder)},
-        diverged=rulings.diverged(runs) if findings.rulings else "",
+        failed=rulings.failed(runs) if findings.rulings else "",
         reproduced=claims.reproduced,
         further_run=replications.in_words,
         replication_rules=replications.RULES,

@@ -94,7 +94,7 @@ def _effect(comparison: Comparison, effect: Effect) -> dict[str, object]:
         "high_pp": effect.high_pp,
         "by_seed_pp": difference.by_seed.tolist(),
         "cells": difference.cells,
-        "diverged": difference.diverged,
+        "failed": difference.failed,
         "p_adjusted": effect.p,
     }
 

@@ -137,7 +137,7 @@ def _square(axes: Axes, x: int, y: int, value: float, rows: Sequence[MarginRow],
     if np.isnan(value):
         hatched = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", edgecolor="#909090", linewidth=0)
         axes.add_patch(hatched)
-        what = "diverged" if any(sum(row.failed) for row in rows) else "none"
+        what = "failed" if any(sum(row.failed) for row in rows) else "none"
         axes.text(x, y, what, ha="center", va="center", fontsize=7)
         return
     dark = abs(value) > 0.6 * most

@@ -35,13 +35,40 @@ def test_an_advantage_names_which_cells_show_what():
     advantage = no_consistent_advantage([CLEAR, NONE, WIDE, [1.0]])
     assert advantage.better == [True, False, False, False]
     assert advantage.small == [False, True, False, False]
-    assert advantage.p_margin[3] is None
+    assert advantage.p_better[3] is None
 
 
 def test_an_advantage_is_adjusted_over_the_cells():
     cell = [1.0, 1.5, 2.4]
-    alone = no_consistent_advantage([cell]).p_margin[0]
-    assert no_consistent_advantage([cell, cell, cell]).p_margin[0] == pytest.approx(3 * alone)
+    alone = no_consistent_advantage([cell]).p_better[0]
+    assert no_consistent_advantage([cell, cell, cell]).p_better[0] == pytest.approx(3 * alone)
+
+
+def test_an_advantage_in_every_cell_is_not_adjusted_since_all_must_hold():
+    cell = [1.0, 1.5, 2.4]
+    alone = no_consistent_advantage([cell])
+    assert (alone.word, no_consistent_advantage([cell] * 12).word) == ("denied", "denied")
+    assert no_consistent_advantage([cell] * 12).p_every == alone.p_every == alone.p_better[0]
+    assert no_consistent_advantage([*[cell] * 11, WIDE]).word == "undecided"
+
+
+def test_one_negligible_cell_of_twelve_does_not_confirm_but_a_quarter_of_them_does():
+    assert no_consistent_advantage([*[CLEAR] * 11, NONE]).word == "undecided"
+    assert no_consistent_advantage([*[CLEAR] * 10, NONE, NONE]).word == "undecided"
+    assert no_consistent_advantage([*[CLEAR] * 9, *[[-2.0, -2.1, -1.9]] * 3]).word == "confirmed"
+    assert no_consistent_advantage([*[CLEAR] * 3, NONE]).word == "confirmed"
+
+
+def test_margins_that_are_shown_to_be_above_0_but_negligible_are_no_advantage():
+    assert no_consistent_advantage([[0.1, 0.11, 0.09], [0.2, 0.21, 0.19]]).word == "confirmed"
+
+
+def test_cells_that_can_show_nothing_count_for_neither_answer():
+    cells = [*[CLEAR] * 3, *[[-2.0, -2.1, -1.9]] * 9]
+    assert no_consistent_advantage(cells).word == "confirmed"
+    assert no_consistent_advantage(cells, None, [True] * 3 + [False] * 9).word == "denied"
+    nothing = no_consistent_advantage([NONE], None, [False])
+    assert (nothing.word, nothing.p_better, nothing.small) == ("undecided", [None], [False])
 
 
 def test_what_diverged_is_not_read_as_a_small_margin_or_an_advantage():

@@ -5,6 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
+from ablate.stats.interactions import cell_contrasts
+from analysis.effects import interaction
 from analysis.effects.contrasts import Contrast
 from analysis.effects.interaction import difference
 from analysis.effects.matched import margins
@@ -141,7 +143,51 @@ def test_claim_1_names_cells_without_a_test():
     ruling = ruling_on(1, study(bn(lambda bits: 2), bits=[1, 32], noise_pp=0))
     assert ruling.word == "undecided"
     assert "Without a test: 2, for want of two seeds that differ." in ruling.reason
-    assert ruling.tests["p, against 0"].tolist() == ["–", "–"]
+    assert ruling.tests["p, above 0"].tolist() == ["–", "–"]
+
+
+def test_claim_1_is_denied_by_twelve_clear_cells_of_three_seeds():
+    ruling = ruling_on(1, study(bn(lambda width: 2), width=[*range(1, 13)], seeds=3, noise_pp=0.15))
+    assert ruling.word == "denied"
+    assert "Better in every cell: shown (p = 0.0" in ruling.reason
+    assert "Negligible in 3 of 12 or more: not shown (p = 1.000, partial conjunction)." in ruling.reason
+    assert "else denied if batch norm is shown to be better in every one of them." in ruling.reason
+
+
+def test_a_cell_at_the_ceiling_does_not_confirm_claim_1_and_is_named():
+    def over(arm, seed, width):
+        return 19.7 - seed if width == 12 else 5 * (arm == "bn")
+
+    ruling = ruling_on(1, study(over, width=[*range(1, 13)], noise_pp=0.1))
+    assert ruling.word == "denied"
+    assert "bn is significantly better than srelu in 11 of 11 cells" in ruling.reason
+    assert "Both arms are at the ceiling, so that nothing can show, in: width 12." in ruling.reason
+    assert ruling.tests[""].tolist() == [""] * 11 + ["at the ceiling"]
+
+
+@pytest.mark.parametrize(("dataset", "silent"), [("cifar10", "at chance"), ("mine", "")])
+def test_a_cell_at_chance_says_nothing_where_the_classes_are_known(dataset, silent):
+    def over(arm, seed, bits, dataset):
+        return -70 - seed if bits == 1 else 5 * (arm == "bn")
+
+    ruling = ruling_on(1, study(over, bits=[1, 32], dataset=[dataset]))
+    assert ruling.tests[""].tolist() == [silent, ""]
+    assert ruling.word == ("denied" if silent else "confirmed")
+
+
+def test_a_cell_near_the_ceiling_in_one_arm_alone_can_show_something():
+    def over(arm, seed):
+        return (19.8 if arm == "bn" else 19.0) - seed
+
+    assert ruling_on(1, study(over)).word == "denied"
+    assert ruling_on(1, study(over)).tests[""].tolist() == [""]
+
+
+def test_a_cell_where_a_trial_diverged_is_not_silent():
+    def over(arm, seed):
+        return "diverged" if (arm, seed) == ("bn", 0) else 19.8 - seed
+
+    assert ruling_on(1, study(over)).tests[""].tolist() == [""]
 
 
 def test_a_cell_in_which_every_trial_of_batch_norm_diverged_is_no_advantage():
@@ -155,7 +201,7 @@ def test_a_cell_in_which_every_trial_of_batch_norm_diverged_is_no_advantage():
 
 
 def test_both_batch_norms_are_tested_and_named():
-    margin = {"bn": 2, "bn_fixed": 0, "srelu": 0}
+    margin = {"bn": 2, "bn_fixed": -1, "srelu": 0}
     ruling = ruling_on(1, study(lambda arm, seed: margin[arm], arms=tuple(margin)))
     assert ruling.word == "confirmed"
     assert ruling.tests["arm"].tolist() == ["bn", "bn_fixed"]
@@ -226,6 +272,12 @@ def test_claim_2_names_what_no_complete_block_of_cells_compares():
     gone = (runs.frame["bits"] == 32) & (runs.frame["width"] == 4)
     ruling = ruling_on(2, rows_without(runs, gone))
     assert "Left out, for want of cells that agree in all else: bits x width." in ruling.reason
+
+
+def test_claim_2_says_which_interactions_are_too_many(monkeypatch):
+    monkeypatch.setattr(interaction, "cell_contrasts", lambda cells: cell_contrasts(cells, most=2))
+    ruling = ruling_on(2, study(bn(lambda bits, width: 1), bits=[1, 32], width=[1, 4]))
+    assert "Interactions of more than 1 factors are too many to be tested." in ruling.reason
 
 
 def test_claim_2_compares_cells_that_agree_in_all_other_factors():
@@ -435,7 +487,7 @@ def test_a_few_that_diverged_keep_claim_4_from_being_denied():
     ruling = ruling_on(4, runs)
     assert ruling.word == "undecided"
     assert "1 of 4 bn, against 0 of 4 at 125, and 0 of 4 srelu at 1" in ruling.reason
-    assert rulings.diverged(runs) == "1 of 12 bn"
+    assert rulings.failed(runs) == "1 of 12 bn"
 
 
 # Claim 5: skip connections.
