@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.core import container
+from ablate.core.errors import UsageError
 from ablate.dispatch import ray_private
 
 SETTINGS = {
@@ -21,6 +22,9 @@ SETTINGS = {
     "RAY_task_oom_retries": "0",  # we try the trial again ourselves, once, alone
 }
 
+
+STARTS = 3
+"""How often Ray is started where it does not come up in the half minute that it gives itself."""
 
 BESIDE_OBJECT_STORE = 0.7
 """The share of memory that tasks may ask for; Ray's object store takes up to 30%."""
@@ -54,7 +58,7 @@ def started() -> Iterator[Any]:
 
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error", **_limits())
+        _init(ray)
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)  # in place of the one that ray.init sets
         yield ray
@@ -62,6 +66,27 @@ def started() -> Iterator[Any]:
         ray.shutdown()
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def _init(ray: Any) -> None:
+    """Start Ray's processes, again where they were too slow: on a busy machine they give each other up.
+
+    Raises:
+        UsageError: they were too slow each time.
+    """
+    for _ in range(STARTS):
+        try:
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error", **_limits())
+        except Exception as error:
+            if not ray_private.is_slow_start(error):
+                raise
+            ray.shutdown()
+        else:
+            return
+    raise UsageError(
+        f"dispatch=ray: Ray did not come up, {STARTS} times; allowed: to say it again when this machine is less busy, "
+        "or dispatch=in_process"
+    )
 
 
 def _limits() -> dict[str, int]:

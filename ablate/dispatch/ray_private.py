@@ -66,6 +66,11 @@ def alive_machines(host: str, port: int, token: str | None, timeout_s: float) ->
     return [node.node_manager_address for node in reply.node_info_list if node.state == node.ALIVE]
 
 
+def is_slow_start(error: Exception) -> bool:
+    """Return whether `ray.init` gave up on processes that did not come up in time: an Exception, known by its text."""
+    return type(error) is Exception and "timed out during startup" in str(error)
+
+
 def memory_option(memory_bytes: int) -> dict[str, int]:
     """Return the argument of `ray.init` that sets how many bytes of memory tasks may ask for.
 

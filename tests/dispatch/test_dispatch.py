@@ -11,7 +11,7 @@ import pytest
 from ablate.core import container, hardware
 from ablate.core.errors import DiskFull, Stopped, UsageError
 from ablate.core.events import Done, Failed, Notice
-from ablate.dispatch import RayOptions, Slot, in_process, on_ray
+from ablate.dispatch import RayOptions, Slot, embedded_ray, in_process, on_ray
 from ablate.dispatch.capacity import Machine, Machines
 from ablate.dispatch.embedded_ray import private_ray
 from ablate.store import event_log, run_directory
@@ -127,6 +127,29 @@ def test_embedded_ray_hands_out_what_the_container_allows(tmp_path, monkeypatch)
         resources = ray.cluster_resources()
     assert resources["CPU"] == hardware.slots(1, 0, 1) == 1
     assert resources["memory"] == pytest.approx(0.7 * 2**30, rel=0.01)
+
+
+class SlowRay:
+    """A Ray whose processes are too slow the first `times` times."""
+
+    def __init__(self, times):
+        self.times, self.starts, self.shutdowns = times, 0, 0
+
+    def init(self, **options):
+        self.starts += 1
+        if self.starts <= self.times:
+            raise Exception("The current node timed out during startup. This could happen because ...")
+
+    def shutdown(self):
+        self.shutdowns += 1
+
+
+def test_a_ray_that_comes_up_too_slowly_is_started_again():
+    ray = SlowRay(2)
+    embedded_ray._init(ray)
+    assert (ray.starts, ray.shutdowns) == (3, 2)
+    with pytest.raises(UsageError, match="dispatch=ray: Ray did not come up, 3 times; allowed: to say it again when"):
+        embedded_ray._init(SlowRay(3))
 
 
 @pytest.mark.ray(shared=True)
