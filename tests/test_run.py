@@ -180,6 +180,8 @@ def test_the_code_version_names_the_commit():
 
 
 @pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_killed_worker_costs_no_trial(folder):
     """A real study on Ray; one worker is killed with SIGKILL once it has trained for an epoch."""
     line = "-m bits=1,32 seeds=2 dataset=synthetic dataset.train_items=2000 recipe.epochs=4"
@@ -204,7 +206,7 @@ def test_a_killed_worker_costs_no_trial(folder):
 
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
-    out, _ = process.communicate(timeout=150)
+    out, _ = process.communicate(timeout=350)
     killer.join()
     assert killed.is_set()
     assert process.returncode == 0, out
