@@ -95,7 +95,7 @@ def test_cells_without_a_margin_are_marked_and_not_dropped():
     assert "no margin" in drawn(margins.margins(findings.comparisons[0], findings))
     findings = make_findings(width=[1, 4], bits=[1, 32], drop=[1])
     assert "×: no seed is done in both arms" in drawn(margins.margins(findings.comparisons[0], findings))
-    assert "diverged" in drawn(factors.heat_map(findings.comparisons[0], findings))
+    assert "failed" in drawn(factors.heat_map(findings.comparisons[0], findings))
 
 
 def test_one_cell_and_one_seed_are_drawn(tmp_path):

@@ -103,7 +103,7 @@ def test_a_cell_in_which_nothing_came_through_stands_in_the_table_of_what_was_sp
     assert say("ablate.run", *line)[0] == 1
     assert say("analysis.report")[0] == 0
     report = json.loads(Path("reports/digits-norm-tuned/report.json").read_text())
-    assert [(row["norm"], row["tried"], row["done"], row["failed"]) for row in report["tuning"]] == [
+    assert [(row["norm"], row["tried"], row["done"], row["diverged"]) for row in report["tuning"]] == [
         ("bn", 2, 2, 0),
         ("srelu", 2, 0, 2),
     ]
