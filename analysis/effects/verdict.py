@@ -182,7 +182,8 @@ def _verdict(
         word = "equivalent"
     why = _spoken_against(word, margin, failures)
     if word == "undecided" and margin.most_seeds is not None:
-        why = f"{margin.n} seeds do not decide"
+        on_these = margin.p_seeds is not None and margin.p_seeds < ALPHA
+        why = "decided on these test images, not for others" if on_these else f"{margin.n} seeds do not decide"
     if why:
         return Verdict("undecided", p_difference=p_difference, p_equivalence=p_equivalence, why=why)
     small = word.endswith("better") and p_equivalence < ALPHA

@@ -111,3 +111,11 @@ def test_the_seeds_that_would_decide_do_so_in_four_studies_of_five():
     n = 3 + more_seeds(1.0, 0.8, 3, 0.5)
     decided = [verdicts([cell(*rng.normal(1.0, 0.8, n))], 0.5)[0].word != "undecided" for _ in range(400)]
     assert np.mean(decided) == pytest.approx(0.8, abs=0.07)
+
+
+def test_seeds_that_decide_on_a_small_test_set_alone_are_said_to():
+    """Seeds added until they decided: the driver stopped, and the test set keeps the verdict open."""
+    accs = [0.9 + pp / 100 for pp in (2.0, 2.1, 1.9, 2.0, 2.05)]
+    on_few = margin(accs, [0.9] * 5, test_set=TestSet(3.0, 20), most_seeds=20)
+    assert words(on_few) == ["undecided: decided on these test images, not for others"]
+    assert words(margin(accs, [0.9] * 5, test_set=TestSet(0.01, 10**6), most_seeds=20)) == ["bn better"]
