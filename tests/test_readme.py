@@ -32,6 +32,8 @@ def typed(line: str) -> str:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_an_arm_of_ones_own_is_a_function_and_a_yaml_file(folder):
     (line,) = re.findall(r"^python (-m ablate.run --config-dir.*)$", README, re.MULTILINE)
     Path("my_arms.py").write_text(block("python"))
@@ -42,6 +44,8 @@ def test_an_arm_of_ones_own_is_a_function_and_a_yaml_file(folder):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_network_and_a_data_set_of_ones_own_are_code_and_a_yaml_file(folder):
     for text in re.findall(r"```(?:python|yaml)\n(.*?)```", PARTS, re.DOTALL):
         file = Path(text.partition("\n")[0].removeprefix("# "))

@@ -245,13 +245,13 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_study_in_an_object_store_survives_a_kill_and_goes_on_from_any_machine(folder, s3, undisturbed):
     url = buckets.fresh_url("s3")
     there = f"storage={url}"
     with started(*LINE, "track=off", there) as driver:
         killed = kill_a_worker(url)
-        assert driver.wait(240) == 0, Path("told.txt").read_text()
+        assert driver.wait(400) == 0, Path("told.txt").read_text()
     assert "its worker process died; it is tried again" in Path("told.txt").read_text()
     assert results("runs") == undisturbed
     assert f"{killed}/claims/000002.json" in Objects(url).names()
