@@ -87,7 +87,7 @@ class Findings:
     requested. comparisons: empty if nothing varies or nothing is matched. gaps: the most bits minus fewer, if the bits
     vary and are not a contrast themselves. importance: each factor's importance for the accuracy; empty if there is a
     design. rulings: on the paper's claims, if the study has its arms. claims: the printed numbers. histories: None for
-    papers.
+    papers. equivalence_pp: the smallest difference of interest; 0 where there is none, so that nothing is equivalent.
     """
 
     runs: Runs
@@ -114,7 +114,7 @@ class Findings:
     @property
     def within(self) -> str:
         """The smallest difference of interest, in words."""
-        return f"{self.equivalence_pp:g} points" if self.runs.measure.points else f"{self.equivalence_pp:g}"
+        return f"{self.equivalence_pp:g}{self.runs.measure.in_points}"
 
 
 def find(
@@ -125,17 +125,19 @@ def find(
     right: Right | None = None,
     histories: Histories | None = None,
     by_design: bool = True,
+    on_claims: bool = False,
 ) -> Findings:
-    """Compute margins, verdicts and interactions and, for our own studies, rulings on the papers' claims.
+    """Compute margins, verdicts and interactions and, where they are asked for, rulings on the paper's claims.
 
     Args:
         runs: the study.
         contrasts: the pairs of levels to compare.
-        equivalence_pp: the smallest difference of interest.
+        equivalence_pp: the smallest difference of interest; 0 for none.
         right: for the trials whose predictions are stored.
         histories: the values that the first runs recorded at each epoch.
         by_design: whether the effects that the study's design is meant to estimate come first, if it has a design. The
             contrasts then keep only their matched pairs; a design that changes one factor at a time replaces them.
+        on_claims: whether to rule on the paper's claims, and to compare with the printed numbers.
 
     Raises:
         UsageError: the runs are a paper's or made elsewhere, and no two of them can be compared.
@@ -157,8 +159,8 @@ def find(
         _comparisons(runs, contrasts, rows, margin_verdicts),
         [replace(gap, rows=[row for row in gap.rows if row.margin]) for gap in gaps] if design else gaps,
         () if design else accuracy_importance(runs.frame, factors(runs)),
-        rulings.rulings(runs, equivalence_pp) if runs.ours else (),
-        claims.claims(runs) if runs.ours else (),
+        rulings.rulings(runs, equivalence_pp) if on_claims else (),
+        claims.claims(runs) if on_claims else (),
         histories,
         replace(design, verdicts=design_verdicts) if design else None,
     )

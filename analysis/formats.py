@@ -35,7 +35,7 @@ def levels_in_words(levels: Mapping[str, Level]) -> str:
     return ", ".join(parts) or "all trials"
 
 
-def interval(low_pp: float | None, high_pp: float | None) -> str:
+def interval(low_pp: float | None, high_pp: float | None, decimals: int = 2) -> str:
     """Return both ends with their signs; a dash if there is no interval.
 
     >>> interval(-0.5, 1.25), interval(None, None)
@@ -43,7 +43,7 @@ def interval(low_pp: float | None, high_pp: float | None) -> str:
     """
     if low_pp is None or high_pp is None:
         return ABSENT
-    return f"{signed(low_pp)} to {signed(high_pp)}"
+    return f"{signed(low_pp, decimals)} to {signed(high_pp, decimals)}"
 
 
 def mirrored(low_pp: float | None, high_pp: float | None) -> tuple[float | None, float | None]:
@@ -64,9 +64,9 @@ def p_value(p: float | None) -> str:
     return ABSENT if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def signed(value_pp: float) -> str:
-    """Return a value with two decimals and its sign; zero is never negative."""
-    return f"{round(value_pp, 2) + 0.0:+.2f}"
+def signed(value_pp: float, decimals: int = 2) -> str:
+    """Return a value with its sign; zero is never negative."""
+    return f"{round(value_pp, decimals) + 0.0:+.{decimals}f}"
 
 
 def p_is(p: float | None) -> str:

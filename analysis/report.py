@@ -25,6 +25,7 @@ from analysis.findings import Histories, find
 from analysis.rendering import page, sentences, tables, terminal
 from analysis.sources import others, predictions, published, studies
 from analysis.sources.history import history
+from analysis.sources.measure import Unit
 from analysis.sources.outcomes import with_collapsed
 from analysis.sources.runs import Runs
 
@@ -58,6 +59,9 @@ class ReportConfig:
     factors: list[str] | None = None
     seed: str = MISSING
     lower_is_better: bool | None = None
+    unit: Unit | None = None
+    equivalence: float | None = None
+    claims: bool | None = None
     collapsed_below: float | None = None
     out: str = MISSING
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
@@ -85,10 +89,11 @@ def report(typed: app.Composed) -> int:
     findings = find(
         runs,
         chosen,
-        equivalence_pp=options.contrast.equivalence_pp or _equivalence_pp(runs),
+        equivalence_pp=_equivalence_pp(options, runs),
         right={run_id: predicted.right for run_id, predicted in known.items()},
         histories=_histories(client, runs) if client and runs.ours else None,
         by_design=factor is None and levels is None,
+        on_claims=_on_claims(options, runs),
     )
     folder = Path(options.out, re.sub(r"[^\w.+-]", "_", runs.study))
     try:
@@ -122,20 +127,43 @@ def _collapsed_below(options: ReportConfig, runs: Runs) -> float | None:
     return below
 
 
-def _equivalence_pp(runs: Runs) -> float:
-    """Return the smallest difference of interest that the study was run with, else the usual one."""
+def _equivalence_pp(options: ReportConfig, runs: Runs) -> float:
+    """Return the smallest difference of interest: as typed, as the study was run with, or the usual one.
+
+    A metric without a unit has none unless it is typed: 0. What is half a point of accuracy may be all of a loss.
+    """
+    typed = options.equivalence or options.contrast.equivalence_pp
+    if typed is not None:
+        return typed
+    if not runs.measure.points:
+        return 0.0
     return float(runs.metadata.get("seeds", {}).get("within_pp", EQUIVALENCE_PP))
+
+
+def _on_claims(options: ReportConfig, runs: Runs) -> bool:
+    """Return whether to rule on the paper's claims: as typed, or where the study is a preset of a paper.
+
+    Raises:
+        UsageError: it is asked for of runs that are not ablate's, or of another metric than the test accuracy.
+    """
+    if options.claims and not runs.ours:
+        raise UsageError("claims=true: allowed for the test accuracy of a study that ablate.run made")
+    return runs.ours and ("paper" in runs.metadata if options.claims is None else options.claims)
 
 
 def _options(config: Config) -> ReportConfig:
     contrast = ContrastConfig(**{key.name: config["contrast"][key.name] for key in fields(ContrastConfig)})
     nested = {"source": Source[config["source"]], "contrast": contrast, "track": TrackConfig(config["track"]["uri"])}
+    nested |= {"unit": Unit[config["unit"]] if config["unit"] else None}
     options = ReportConfig(**{**config, **nested})
     if not options.out:
         raise UsageError("out=: allowed: a folder, or a name for a new one")
-    within = contrast.equivalence_pp
-    if within is not None and not (math.isfinite(within) and within > 0):
-        raise UsageError(f"contrast.equivalence_pp={within}: allowed: the smallest difference of interest, above 0")
+    typed = {"equivalence": options.equivalence, "contrast.equivalence_pp": contrast.equivalence_pp}
+    for key, within in typed.items():
+        if within is not None and not (math.isfinite(within) and within > 0):
+            raise UsageError(f"{key}={within}: allowed: the smallest difference of interest, above 0")
+    if None not in typed.values():
+        raise UsageError("equivalence= and contrast.equivalence_pp= are the same; allowed: one of them")
     return options
 
 
@@ -153,7 +181,9 @@ def _runs(options: ReportConfig) -> tuple[Any, Runs]:
             raise UsageError(
                 f"factors={options.factors}: allowed for runs that ablate did not make; a study has its own factors"
             )
-        return client, studies.read(client, study, options.metric, lower_is_better=bool(options.lower_is_better))
+        return client, studies.read(
+            client, study, options.metric, unit=options.unit, lower_is_better=bool(options.lower_is_better)
+        )
     if not (options.metric and options.factors):
         raise UsageError(f"study={study}: ablate did not make it; it needs {others.what_there_is(client, study)}")
     return client, others.from_mlflow(client, study, _requested(options))
@@ -168,6 +198,8 @@ def _check_source(options: ReportConfig) -> None:
         if value is not None and key not in taken[source]:
             raise UsageError(f"{key}={value}: source={source} takes no {key}; allowed: {', '.join(taken[source])}")
     metric = options.metric or ""
+    if options.unit and not metric:
+        raise UsageError(f"unit={options.unit.name}: allowed with metric=")
     if options.lower_is_better is None and re.search("loss|err", metric.lower()):
         raise UsageError(f"metric={metric}: is less of it better? allowed: lower_is_better=true or false")
     missing = [key for key in taken["csv"] if not typed[key]] if source == "csv" else []
@@ -179,7 +211,11 @@ def _check_source(options: ReportConfig) -> None:
 
 def _requested(options: ReportConfig) -> others.RunsRequest:
     return others.RunsRequest(
-        options.metric or "", options.factors or [], options.seed, lower_is_better=bool(options.lower_is_better)
+        options.metric or "",
+        options.factors or [],
+        options.seed,
+        lower_is_better=bool(options.lower_is_better),
+        unit=options.unit,
     )
 
 

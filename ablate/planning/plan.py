@@ -142,7 +142,9 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         trials=[] if tuning else trials,
         derived=sorted(derived - factory.drawn.keys()),
         contrast=preset.contrast,
-        metadata=({"design": design} if design else {}) | adaptive.metadata(tuning, tuned, factory.drawn, auto),
+        metadata=({"design": design} if design else {})
+        | ({"paper": preset.paper} if preset.paper else {})
+        | adaptive.metadata(tuning, tuned, factory.drawn, auto),
     )
     configs = {cell: combination.config for cell, combination in cells.items()}
     return Plan(study, Settings.of(config), configs, factory, seeds, tuning, tuned, auto)

@@ -8,6 +8,7 @@ common      words that every line has
 smoke       words that replace a line's own under scale=smoke: one line for all grids, or one a grid
 follows     keys that the lines set differently because of a factor, and that are no factors themselves
 contrast    what the report compares: a factor and two levels
+paper       the paper whose study it is; the report then rules on the claims of arXiv 1907.06916
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ablate.core.errors import UsageError
 from ablate.core.levels import Level
 from ablate.planning.typed_selection import is_list_of_text
 
-KEYS = ("grids", "common", "smoke", "follows", "contrast")
+KEYS = ("grids", "common", "smoke", "follows", "contrast", "paper")
 
 NOT_IN_A_LINE = ("preset", "scale", "study", "mode", "retry", "runs", "dispatch", "track")
 
@@ -36,12 +37,14 @@ class Preset:
         name: of the study; None without a preset.
         follows: keys that differ between the lines because of a factor, and that are no factors themselves.
         contrast: the factor and the levels that the report compares; None where the file names none.
+        paper: the paper whose study it is; None where the file names none.
     """
 
     lines: Sequence[Sequence[str]]
     name: str | None = None
     follows: Sequence[str] = ()
     contrast: tuple[str, Sequence[Level]] | None = None
+    paper: str | None = None
 
 
 def read(name: str, values: object, typed: Sequence[str], *, smoke: bool) -> Preset:
@@ -68,6 +71,7 @@ def read(name: str, values: object, typed: Sequence[str], *, smoke: bool) -> Pre
         f"{name}-smoke" if smoke else name,
         tuple(file.get("follows") or ()),
         (contrast["factor"], contrast["levels"]) if contrast else None,
+        file.get("paper"),
     )
 
 
@@ -82,6 +86,8 @@ def _checked(name: str, values: object) -> Config:
         raise UsageError(f"{where} grids: allowed: a list of lines as typed after -m")
     if not isinstance(values.get("common") or "", str):
         raise UsageError(f"{where} common: allowed: a line as typed after -m")
+    if not isinstance(values.get("paper", ""), str):
+        raise UsageError(f"{where} paper={values['paper']}: allowed: its name, as arXiv 1907.06916")
     follows = values.get("follows")
     if follows is not None and not is_list_of_text(follows):
         raise UsageError(f"{where} follows={follows}: allowed: a list of keys, [recipe.epochs]")

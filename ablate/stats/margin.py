@@ -171,7 +171,8 @@ def differences_pp(first: Sequence[float], second: Sequence[float], items: int |
         raise ValueError(f"margin: arms of shape {a.shape} and {b.shape}; allowed: two of the same length, 1 or more")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("margin: an arm holds NaN or infinity; allowed: finite numbers")
-    return without_rounding(100 * (a - b), items)
+    largest_pp = 100 * float(max(np.abs(a).max(), np.abs(b).max()))
+    return without_rounding(100 * (a - b), items, largest_pp)
 
 
 def _number(value: Floats) -> float | None:

@@ -16,6 +16,9 @@ from ablate.stats.paired import EQUIVALENCE_PP, t_interval, t_test
 LEAST_SHARE = 4
 """An advantage is not consistent if it is negligible in one of so many cells, or more."""
 
+CHEAPER = 0.95
+"""The smallest ratio of interest: a cost is less where it is this many times the other one, or fewer."""
+
 Word = Literal["confirmed", "denied", "in part", "undecided", "not tested"]
 
 
@@ -195,24 +198,24 @@ def falls(
 
 
 def holm_of(log_ratios: Sequence[Values]) -> list[float | None]:
-    """Return the p value of a two-sided one-sample t against 0 for each line's (n,) log ratios, with Holm over them."""
-    return holm([t_test(of_line) for of_line in log_ratios])
+    """Return the p value of each line's (n,) log ratios, with Holm over them: a two-sided t against that of CHEAPER."""
+    return holm([t_test(of_line, float(np.log(CHEAPER))) for of_line in log_ratios])
 
 
 def sign_of(log_ratios: Values, p: float | None) -> Word:
-    """Return "confirmed" if the adjusted p value shows the mean log ratio to be below 0, "denied" if above."""
+    """Return "confirmed" if the adjusted p value shows the mean ratio to be below CHEAPER, "denied" if above."""
     if p is None or p >= ALPHA:
         return "undecided"
-    return "confirmed" if np.mean(log_ratios) < 0 else "denied"
+    return "confirmed" if np.mean(log_ratios) < np.log(CHEAPER) else "denied"
 
 
 def fewer(log_ratios: Values) -> Word:
-    """Return "confirmed" if a count is fewer in every cell, "denied" if it is in none. Counts need no test.
+    """Return "confirmed" if CHEAPER holds of a count in every cell, "denied" if in none. Counts need no test.
 
     Args:
         log_ratios: (cells,) natural logarithms of an arm's count over the other arm's.
     """
-    below = [value < -1e-9 for value in log_ratios]
+    below = [value <= np.log(CHEAPER) + 1e-9 for value in log_ratios]
     return "confirmed" if all(below) else "undecided" if any(below) else "denied"
 
 

@@ -17,7 +17,7 @@ from analysis.effects.factors import levels_of
 from analysis.effects.interaction import difference, levels_with_margins
 from analysis.effects.matched import MarginRow, margins
 from analysis.paper import advantage, cheaper, dependence, ruling, small_batches
-from analysis.paper.decisions import falls, greater
+from analysis.paper.decisions import CHEAPER, falls, greater
 from analysis.paper.ruling import Ruling
 from analysis.sources.outcomes import is_failed
 from analysis.sources.runs import Runs
@@ -75,6 +75,7 @@ def _cheaper(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     missing = cheaper.not_measured(results)
     lines = [cheaper.sentence(result, SHIFTED) for result in results]
     lines += [f"Not measured: {', '.join(missing)}."] * bool(missing)
+    lines.append(f"Cheaper is {CHEAPER:g} times or less.")
     if any(result.line.timed for result in results):
         lines.append(ruling.method(cheaper.decided(results), "two-sided", cheaper.TIMES))
         lines.append("Times are by the clock, so that other work on the machine counts. Counts need no test.")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from analysis.effects.interaction import Dependence, Effect
 from analysis.findings import Comparison, Findings
-from analysis.formats import interval, p_is, shown
+from analysis.formats import p_is, shown
+from analysis.sources.measure import Measure
 
 MOST_TOGETHER = 3
 """The interactions that sentences name; the others are counted."""
@@ -17,15 +18,15 @@ def sentences(comparison: Comparison, findings: Findings) -> str:
     dependence = comparison.dependence
     if dependence is None:
         return ""
-    points = " points" if findings.runs.measure.points else ""
+    measure = findings.runs.measure
     strongest: dict[tuple[str, ...], Effect] = {}
     for effect in sorted(dependence.effects, key=_p):
         strongest.setdefault(effect.difference.moderators, effect)
     alone = {key[0]: effect for key, effect in strongest.items() if len(key) == 1}
     varying = [key for key in dependence.moderators if key in alone]
-    lines = [f"The margin depends on {key}: {_alone(alone[key], points)}." for key in varying if alone[key].shown]
+    lines = [f"The margin depends on {key}: {_alone(alone[key], measure)}." for key in varying if alone[key].shown]
     together = [effect for key, effect in strongest.items() if len(key) > 1 and effect.shown]
-    lines += [_together(effect, points) for effect in together[:MOST_TOGETHER]]
+    lines += [_together(effect, measure) for effect in together[:MOST_TOGETHER]]
     if len(together) > MOST_TOGETHER:
         lines.append(f"It depends on {len(together) - MOST_TOGETHER} more sets of factors together.")
     named = {key for key in varying if alone[key].shown} | {key for e in together for key in e.difference.moderators}
@@ -36,32 +37,31 @@ def sentences(comparison: Comparison, findings: Findings) -> str:
     return " ".join([*lines, *_untested(dependence)])
 
 
-def _alone(effect: Effect, points: str) -> str:
+def _alone(effect: Effect, measure: Measure) -> str:
     (pair,) = effect.difference.pairs
     side = "above" if (effect.mean_pp or 0.0) > 0 else "below"
-    return (
-        f"at {shown(pair.level)} it is {_size(effect, points)} {side} that at {shown(pair.reference)} {_tested(effect)}"
-    )
+    other, tested = shown(pair.reference), _tested(effect, measure)
+    return f"at {shown(pair.level)} it is {_size(effect, measure)} {side} that at {other} {tested}"
 
 
-def _together(effect: Effect, points: str) -> str:
+def _together(effect: Effect, measure: Measure) -> str:
     pairs = effect.difference.pairs
     side = "above" if (effect.mean_pp or 0.0) > 0 else "below"
     levels = ", ".join(shown(pair.level) for pair in pairs)
     references = ", ".join(shown(pair.reference) for pair in pairs)
     return (
         f"The margin depends on {effect.difference.moderator} together: at ({levels}), and where an even number of "
-        f"these change to ({references}), it is {_size(effect, points)} {side} that where an odd number do "
-        f"{_tested(effect)}."
+        f"these change to ({references}), it is {_size(effect, measure)} {side} that where an odd number do "
+        f"{_tested(effect, measure)}."
     )
 
 
-def _size(effect: Effect, points: str) -> str:
-    return f"{abs(effect.mean_pp or 0.0):.2f}{points}"
+def _size(effect: Effect, measure: Measure) -> str:
+    return f"{measure.size(effect.mean_pp or 0.0)}{measure.in_points}"
 
 
-def _tested(effect: Effect) -> str:
-    spread = interval(effect.low_pp, effect.high_pp)
+def _tested(effect: Effect, measure: Measure) -> str:
+    spread = measure.interval(effect.low_pp, effect.high_pp)
     return f"(95% interval {spread}, n = {len(effect.difference.by_seed)}, adjusted {p_is(effect.p)})"
 
 

@@ -7,7 +7,7 @@ from analysis.effects.design_effects import DesignEffect, DesignEffects, in_word
 from analysis.effects.one_factor import ALL_PARTS
 from analysis.effects.verdict import Verdict, seeds_in_words
 from analysis.findings import Findings
-from analysis.formats import interval, mirrored, signed
+from analysis.formats import mirrored
 from analysis.rendering import design_tables
 
 MOST_NAMES = 6
@@ -60,7 +60,7 @@ def base_in_words(design: DesignEffects, findings: Findings) -> str:
     named = "bare cell" if design.kind == "add_one_in" else "reference"
     levels = ", ".join(f"{key} {in_words(level)}" for key, level in design.base.items())
     measure = findings.runs.measure
-    acc = "" if design.base_acc is None else f"; {measure.name} {100 * design.base_acc:.2f}{measure.unit}"
+    acc = "" if design.base_acc is None else f"; {measure.name} {measure.figure(design.base_acc)}{measure.unit}"
     return f"{named}: {levels}{acc}"
 
 
@@ -127,7 +127,7 @@ def _sentence(effect: DesignEffect, verdict: Verdict, findings: Findings) -> str
     size, turned = _size_in_words(margin, findings)
     ends = margin.low_pp, margin.high_pp
     low, high = mirrored(*ends) if turned else ends
-    inside = [f"95% interval {interval(low, high)}"] if low is not None else []
+    inside = [f"95% interval {findings.runs.measure.interval(low, high)}"] if low is not None else []
     inside += [f"by less than {findings.within}"] * verdict.small
     inside += ["where both trained"] * verdict.both_trained
     if verdict.word == "undecided":
@@ -141,13 +141,13 @@ def _size_in_words(margin: Margin, findings: Findings) -> tuple[str, bool]:
 
     In designs that leave parts out or add them, an accuracy is "lost" or "gained".
     """
-    points = " points" if findings.runs.measure.points else ""
+    measure = findings.runs.measure
     kind = findings.design.kind if findings.design else ""
-    if findings.runs.measure.lower_is_better or kind not in ("leave_one_out", "add_one_in"):
-        return f"{signed(margin.mean_pp)}{points}", False
+    if measure.lower_is_better or kind not in ("leave_one_out", "add_one_in"):
+        return f"{measure.margin(margin.mean_pp)}{measure.in_points}", False
     turned = margin.mean_pp < 0
     word = "lost" if (kind == "leave_one_out") != turned else "gained"
-    return f"{abs(margin.mean_pp):.2f}{points} {word}", turned
+    return f"{measure.size(margin.mean_pp)}{measure.in_points} {word}", turned
 
 
 def _change(effect: DesignEffect, findings: Findings) -> str:

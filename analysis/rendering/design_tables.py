@@ -11,7 +11,7 @@ from analysis.effects.design_effects import Alias, DesignEffect, DesignEffects
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import in_words
 from analysis.findings import Findings
-from analysis.formats import ABSENT, interval, signed
+from analysis.formats import ABSENT
 from analysis.rendering import tables
 
 LEAST_ALIAS = 0.1
@@ -27,7 +27,7 @@ HEADINGS = {
 
 
 def shown(design: DesignEffects, findings: Findings) -> pd.DataFrame:
-    """Return one row per effect, first level minus second, with two decimals."""
+    """Return one row per effect, first level minus second."""
     measure, in_words_of_each = findings.runs.measure, verdicts(design, findings)
     heading, first, second = HEADINGS.get(design.kind, ("effect", "", ""))
     if measure.lower_is_better:
@@ -37,8 +37,8 @@ def shown(design: DesignEffects, findings: Findings) -> pd.DataFrame:
         row, margin = effect.row, effect.row.margin
         sides = (
             {
-                measure.of(first, measure.unit): tables.percent(row.first_acc),
-                measure.of(second, measure.unit): tables.percent(row.second_acc),
+                measure.of(first, measure.unit): measure.figure(row.first_acc),
+                measure.of(second, measure.unit): measure.figure(row.second_acc),
             }
             if design.around
             else {}
@@ -47,8 +47,8 @@ def shown(design: DesignEffects, findings: Findings) -> pd.DataFrame:
             {"factor": effect.factor, "levels": levels(effect)}
             | sides
             | {
-                measure.of(heading, measure.points): signed(margin.mean_pp) if margin else ABSENT,
-                "95% interval": interval(margin.low_pp, margin.high_pp) if margin else ABSENT,
+                measure.of(heading, measure.points): measure.margin(margin.mean_pp if margin else None),
+                "95% interval": measure.interval(margin.low_pp, margin.high_pp) if margin else ABSENT,
                 "n": tables.n_of(row),
             }
             | ({} if design.around else {"aliases": aliases(effect.aliases)})

@@ -104,7 +104,7 @@ def _errors(findings: Findings) -> list[tuple[str, Table]]:
         for comparison in findings.comparisons
         if comparison.knows_test_set
     ]
-    return [(title, _head(tables.errors(rows))) for title, rows in parts]
+    return [(title, _head(tables.errors(rows, findings.runs.measure))) for title, rows in parts]
 
 
 def _margins(comparison: Comparison, findings: Findings, name: str = "margin") -> Table:

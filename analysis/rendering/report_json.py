@@ -24,7 +24,7 @@ def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
         "factors": list(runs.factors),
         "confidence": CONFIDENCE,
         "alpha": ALPHA,
-        "equivalence_pp": findings.equivalence_pp,
+        "equivalence_pp": findings.equivalence_pp or None,
         "summary": sentences,
         "warnings": warned,
         "outcomes": runs.frame["outcome"].value_counts().to_dict(),

@@ -14,7 +14,7 @@ from analysis.effects.factors import factors
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict, seeds_in_words
 from analysis.findings import Comparison, Findings
-from analysis.formats import interval, levels_in_words, shown, signed
+from analysis.formats import levels_in_words, shown
 from analysis.rendering import budget_sentences, dependence_sentences, design_sentences, uncertainty
 from analysis.rendering.tables import cell_names
 
@@ -63,9 +63,10 @@ def warnings(findings: Findings, left_out: str) -> list[str]:
             "Only trials that agree in all of these are paired."
         )
     if "seeds" in findings.runs.metadata:
+        claims = " and on claims" if findings.rulings else ""
         lines.append(
             "Seeds were added until margins were decided. The verdicts and intervals of margins and gaps allow for "
-            "that; the tests on other factors and on claims do not: they take each cell's number of seeds as fixed."
+            f"that; the tests on other factors{claims} do not: they take each cell's number of seeds as fixed."
         )
     lines += findings.design.notes if findings.design else []
     return [*lines, *_edges(findings), *findings.runs.notes, *([left_out] if left_out else [])]
@@ -80,13 +81,13 @@ def _verdicts(comparison: Comparison, findings: Findings) -> str:
     none = f" In {counted['no margin']} more no seed is done in both arms." if counted["no margin"] else ""
     if tested == 1:
         return f"{_only(comparison, findings)}.{none}"
-    parts = []
+    parts, measure = [], findings.runs.measure
     for word, text in (("first better", f"{first} is better"), ("second better", f"{second} is better")):
         sizes = [row.margin.mean_pp for row, verdict in _cells(comparison) if verdict.word == word and row.margin]
         if sizes:
             span = sorted(map(abs, sizes))
-            spread = f"{span[0]:.2f}" if len(span) == 1 else f"{span[0]:.2f} to {span[-1]:.2f}"
-            parts.append(f"{text} in {len(sizes)} (by {spread}{_points(findings)})")
+            ends = [measure.size(size) for size in dict.fromkeys((span[0], span[-1]))]
+            parts.append(f"{text} in {len(sizes)} (by {' to '.join(ends)}{measure.in_points})")
     if counted["equivalent"]:
         parts.append(f"they are equivalent within {findings.within} in {counted['equivalent']}")
     if counted["undecided"]:
@@ -143,10 +144,13 @@ def _only(comparison: Comparison, findings: Findings) -> str:
     index = next(index for index, row in enumerate(comparison.rows) if row.margin)
     margin = comparison.rows[index].margin
     assert margin is not None
-    bounds = interval(margin.low_pp, margin.high_pp)
+    measure = findings.runs.measure
+    bounds = measure.interval(margin.low_pp, margin.high_pp)
     spread = f", 95% interval {bounds}" if margin.low_pp is not None else ""
     words = verdicts(comparison, findings)[index]
-    return f"{comparison.contrast}: {signed(margin.mean_pp)}{_points(findings)}{spread}, n = {margin.n}: {words}"
+    return (
+        f"{comparison.contrast}: {measure.margin(margin.mean_pp)}{measure.in_points}{spread}, n = {margin.n}: {words}"
+    )
 
 
 def _needed(verdicts: Sequence[Verdict]) -> str:
@@ -175,8 +179,9 @@ def _not_done(findings: Findings) -> str:
 
 def _importance(findings: Findings) -> str:
     """Return the factors that are shown to move the accuracy, with the levels that differ most."""
+    measure = findings.runs.measure
     parts = [
-        f"{importance.factor} ({abs(importance.mean_pp):.2f}{_points(findings)} "
+        f"{importance.factor} ({measure.size(importance.mean_pp)}{measure.in_points} "
         f"between {shown(importance.level)} and {shown(importance.reference)})"
         for importance in findings.importance
         if importance.low_pp is not None and importance.high_pp is not None
@@ -184,12 +189,8 @@ def _importance(findings: Findings) -> str:
     ]
     if not parts or len(findings.importance) < 2:
         return ""
-    return f"Shown to move the {findings.runs.measure.name}, the largest first: {', then '.join(parts[:3])}."
+    return f"Shown to move the {measure.name}, the largest first: {', then '.join(parts[:3])}."
 
 
 def _cells(comparison: Comparison) -> list[tuple[MarginRow, Verdict]]:
     return list(zip(comparison.rows, comparison.verdicts, strict=True))
-
-
-def _points(findings: Findings) -> str:
-    return " points" if findings.runs.measure.points else ""

@@ -16,7 +16,8 @@ from analysis.effects.factors import cells, factors, level_positions
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict, in_words
 from analysis.findings import Comparison, Findings
-from analysis.formats import ABSENT, interval, p_value, shown, signed
+from analysis.formats import ABSENT, p_value, shown
+from analysis.sources.measure import Measure
 from analysis.sources.runs import Runs
 
 MOST_INTERACTIONS = 20
@@ -32,8 +33,8 @@ def accuracies(runs: Runs) -> pd.DataFrame:
             | {
                 "n": len(acc),
                 "not done": _not_done(cell),
-                measure.of(measure.name, measure.unit): f"{100 * acc.mean():.2f}" if len(acc) else ABSENT,
-                "sd": f"{100 * acc.std():.2f}" if len(acc) > 1 else ABSENT,
+                measure.of(measure.name, measure.unit): measure.figure(acc.mean() if len(acc) else None),
+                "sd": measure.figure(acc.std() if len(acc) > 1 else None),
             }
         )
     return pd.DataFrame(rows)
@@ -83,16 +84,16 @@ def cell_names(runs: Runs) -> pd.Series:
 
 
 def margins(comparison: Comparison, findings: Findings, name: str = "margin") -> pd.DataFrame:
-    """Return the margins of a contrast for people, with two decimals; without a column of verdicts if it has none."""
+    """Return the margins of a contrast for people; without a column of verdicts if it has none."""
     measure, first, second = findings.runs.measure, show(comparison.contrast.first), show(comparison.contrast.second)
     in_words_of_each = verdicts(comparison, findings)
     return pd.DataFrame(
         {key: shown(level) for key, level in row.levels.items()}
         | {
-            measure.of(first, measure.unit): percent(row.first_acc),
-            measure.of(second, measure.unit): percent(row.second_acc),
-            measure.of(name, measure.points): signed(row.margin.mean_pp) if row.margin else ABSENT,
-            "95% interval": interval(row.margin.low_pp, row.margin.high_pp) if row.margin else ABSENT,
+            measure.of(first, measure.unit): measure.figure(row.first_acc),
+            measure.of(second, measure.unit): measure.figure(row.second_acc),
+            measure.of(name, measure.points): measure.margin(row.margin.mean_pp if row.margin else None),
+            "95% interval": measure.interval(row.margin.low_pp, row.margin.high_pp) if row.margin else ABSENT,
             "n": n_of(row),
         }
         | ({"verdict": in_words_of_each[index]} if in_words_of_each and not findings.published else {})
@@ -107,13 +108,13 @@ def verdicts(comparison: Comparison, findings: Findings) -> list[str]:
     return [in_words(verdict, first, second, findings.within) for verdict in comparison.verdicts]
 
 
-def errors(rows: Sequence[MarginRow]) -> pd.DataFrame:
+def errors(rows: Sequence[MarginRow], measure: Measure) -> pd.DataFrame:
     """Return the two standard errors of each margin: between seeds, and of the test set."""
     return pd.DataFrame(
         {key: shown(level) for key, level in row.levels.items()}
         | {
-            "seeds, se": _plain(row.margin.seed_se_pp),
-            "test set, se": _plain(row.margin.test_set.se_pp if row.margin.test_set else None),
+            "seeds, se": measure.size(row.margin.seed_se_pp),
+            "test set, se": measure.size(row.margin.test_set.se_pp if row.margin.test_set else None),
             "test images": f"{row.margin.test_set.items:,}" if row.margin.test_set else ABSENT,
             "larger": larger_error(row.margin) or ABSENT,
         }
@@ -199,7 +200,7 @@ def effects(comparison: Comparison, findings: Findings) -> pd.DataFrame:
 
     Every pair of levels of one factor has a row; so have the `MOST_INTERACTIONS` interactions of the smallest p values.
     """
-    points = findings.runs.measure.points
+    measure = findings.runs.measure
     alone = [effect for effect in comparison.effects if len(effect.difference.pairs) == 1]
     together = [effect for effect in comparison.effects if len(effect.difference.pairs) > 1]
     together = sorted(together, key=lambda effect: 1.0 if effect.p is None else effect.p)[:MOST_INTERACTIONS]
@@ -207,8 +208,8 @@ def effects(comparison: Comparison, findings: Findings) -> pd.DataFrame:
         {
             "factor": effect.difference.moderator,
             "levels": effect.difference.in_words,
-            findings.runs.measure.of("margin differs by", points): _signed(effect.mean_pp),
-            "95% interval": interval(effect.low_pp, effect.high_pp),
+            measure.of("margin differs by", measure.points): measure.margin(effect.mean_pp),
+            "95% interval": measure.interval(effect.low_pp, effect.high_pp),
             "n": len(effect.difference.by_seed),
             "cells": effect.difference.cells,
             "p (adjusted)": p_value(effect.p),
@@ -227,11 +228,6 @@ def footnotes(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return marked.rename(columns={"notes": ""}), [f"{letters[note]}: {note}" for note in notes]
 
 
-def percent(acc: float | None) -> str:
-    """Return an accuracy in [0, 1] in percent with two decimals; a dash if there is none."""
-    return f"{100 * acc:.2f}" if acc is not None else ABSENT
-
-
 def n_of(row: MarginRow) -> str:
     """Return the number of pairs of seeds, and of how many if some are missing.
 
@@ -239,11 +235,3 @@ def n_of(row: MarginRow) -> str:
     """
     n = row.margin.n if row.margin else 0
     return str(n) if n == row.planned else f"{n} of {row.planned}"
-
-
-def _plain(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.2f}"
-
-
-def _signed(value: float | None) -> str:
-    return ABSENT if value is None else signed(value)

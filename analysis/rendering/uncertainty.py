@@ -62,7 +62,8 @@ def test_set(findings: Findings) -> str:
     if same:
         text += f". In {same} {cell}{'s' * (same != 1)} all seeds differ by the same; "
         text += "the spread is then taken from test-set sampling"
-    return f"{text}. Tests of other factors and of claims are about these images."
+    claims = " and of claims" if findings.rulings else ""
+    return f"{text}. Tests of other factors{claims} are about these images."
 
 
 def _only_on_these_images(row: MarginRow, verdict: Verdict) -> bool:

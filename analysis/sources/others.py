@@ -13,8 +13,9 @@ import pandas as pd
 from ablate.core.errors import UsageError
 from ablate.core.levels import show
 from ablate.tracking.encoding import level
+from analysis.sources.measure import Unit, measured
 from analysis.sources.outcomes import outcome
-from analysis.sources.runs import BOOKKEEPING, Runs, measured
+from analysis.sources.runs import BOOKKEEPING, Runs
 from analysis.sources.studies import experiment_of, pages
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class RunsRequest:
     factors: Sequence[str]
     seed: str = "seed"
     lower_is_better: bool = False
+    unit: Unit | None = None
 
 
 def from_csv(path: Path, request: RunsRequest) -> Runs:
@@ -163,8 +165,11 @@ def _row(run: Run, request: RunsRequest) -> dict[str, Any]:
 
 def _runs(study: str, frame: pd.DataFrame, request: RunsRequest, notes: Sequence[str]) -> Runs:
     frame = _without_repeats(frame, request)
-    measure, acc = measured(
-        request.metric, frame["value"].where(frame["outcome"] == "done"), lower_is_better=request.lower_is_better
+    measure, acc, note = measured(
+        request.metric,
+        frame["value"].where(frame["outcome"] == "done"),
+        unit=request.unit,
+        lower_is_better=request.lower_is_better,
     )
     numbered = frame["seed"].map(lambda seed: isinstance(seed, int | float)).all()
     frame = frame.assign(
@@ -174,7 +179,9 @@ def _runs(study: str, frame: pd.DataFrame, request: RunsRequest, notes: Sequence
         reason="",
         machine="",
     ).drop(columns="value")
-    return Runs(study, frame, list(request.factors), measure=measure, kind="others", notes=notes)
+    return Runs(
+        study, frame, list(request.factors), measure=measure, kind="others", notes=[*notes, *filter(None, [note])]
+    )
 
 
 def _without_repeats(frame: pd.DataFrame, request: RunsRequest) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ablate.core.levels import Level
 from ablate.core.study import PREFERRED
+from analysis.sources.measure import TEST_ACCURACY, Measure
 
 OTHER_OPS = ("norm_ops", "activation_ops", "scale_ops", "add_ops", "pool_ops")
 """Operations on an image beside the convolutions' multiply-adds."""
@@ -31,40 +32,6 @@ BOOKKEEPING = (
     *("acc", "items", "acc_multicrop", "epochs", "artifacts", *COSTS),
 )
 """Columns that describe a row; all others are keys of its config, or factors of a paper."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """The name and the units of the figure in column `acc`, as reports show them.
-
-    `unit` follows a figure and `points` a margin; numbers stand alone where they are empty. `acc` holds a hundredth of
-    the number that is shown: 0.98 is 98%.
-    """
-
-    name: str = "test accuracy"
-    unit: str = "%"
-    points: str = "pp"
-    lower_is_better: bool = False
-
-    def of(self, what: str, unit: str) -> str:
-        """Return a heading with its unit.
-
-        >>> Measure().of("margin", Measure().points), Measure("loss", "", "").of("margin", "")
-        ('margin (pp)', 'margin')
-        """
-        return f"{what} ({unit})" if unit else what
-
-
-def measured(name: str, values: pd.Series[float], *, lower_is_better: bool = False) -> tuple[Measure, pd.Series[float]]:
-    """Return how a metric is shown, and its values as `acc`. Values that all lie in [0, 1] are shown in percent.
-
-    >>> measured("auc", pd.Series([0.5, 0.9]))[0].points, measured("loss", pd.Series([0.5, 1.9]))[0].points
-    ('pp', '')
-    """
-    known = values.dropna()
-    if len(known) and known.between(0, 1).all() and "loss" not in name.lower():
-        return Measure(name, lower_is_better=lower_is_better), values
-    return Measure(name, "", "", lower_is_better), values / 100
 
 
 @dataclass(frozen=True)
@@ -118,7 +85,7 @@ class Runs:
     tried: pd.DataFrame | None = None
     choices: Sequence[Choice] = ()
     parent_run_id: str | None = None
-    measure: Measure = Measure()
+    measure: Measure = TEST_ACCURACY
     notes: Sequence[str] = ()
     kind: Literal["ours", "printed", "others"] = "ours"
 

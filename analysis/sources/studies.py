@@ -24,7 +24,8 @@ from ablate.tracking.record import (
     requested_at,
     requested_by,
 )
-from analysis.sources.runs import COSTS, Choice, Runs, measured
+from analysis.sources.measure import Unit, measured
+from analysis.sources.runs import COSTS, Choice, Runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -34,7 +35,12 @@ TEST_ACC = "test_acc"
 
 
 def read(
-    client: MlflowClient, study: str | None = None, metric: str | None = None, *, lower_is_better: bool = False
+    client: MlflowClient,
+    study: str | None = None,
+    metric: str | None = None,
+    *,
+    unit: Unit | None = None,
+    lower_is_better: bool = False,
 ) -> Runs:
     """Return the trials of a study in MLflow; of the study that was requested last when `study` is None.
 
@@ -70,8 +76,12 @@ def read(
     )
     if metric in (None, TEST_ACC):
         return runs
-    measure, acc = measured(metric, frame["acc"], lower_is_better=lower_is_better)  # the papers speak of test accuracy
-    return replace(runs, frame=frame.assign(acc=acc), measure=measure, parent_run_id=None, kind="others")
+    if unit is None and metric.endswith("_acc"):
+        unit = Unit.fraction  # as trials record every accuracy
+    measure, acc, note = measured(metric, frame["acc"], unit=unit, lower_is_better=lower_is_better)
+    frame, notes = frame.assign(acc=acc), [*runs.notes, *filter(None, [note])]
+    # "others": the papers speak of test accuracy
+    return replace(runs, frame=frame, measure=measure, notes=notes, parent_run_id=None, kind="others")
 
 
 def _parent(client: MlflowClient, study: str | None) -> tuple[str, Run]:

@@ -17,7 +17,7 @@ from ablate.stats.multiple_testing import holm
 from analysis.effects import contrasts
 from analysis.findings import find
 from analysis.rendering import design_sentences, design_tables, page, sentences, terminal
-from analysis.sources.runs import Measure
+from analysis.sources.measure import Measure
 from tests.support.frames import rows
 
 REFERENCE = {"norm": "bn", "bits": 1, "width": 1}

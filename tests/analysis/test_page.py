@@ -13,7 +13,8 @@ import pytest
 from analysis.effects import contrasts
 from analysis.findings import find
 from analysis.rendering import page, sentences
-from analysis.sources.runs import Measure, Runs
+from analysis.sources.measure import Measure
+from analysis.sources.runs import Runs
 from tests.support.frames import rows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -25,10 +25,12 @@ GAPS = {
 GOLDEN = {("cifar10", 32): 0.96, ("cifar10", 1): -0.27, ("cifar100", 32): 3.65, ("cifar100", 1): 3.42}
 
 
-def make_study(run, folder, name="mine", seeds=3, factors=("norm", "bits"), contrast=None):
+def make_study(run, folder, name="mine", seeds=3, factors=("norm", "bits"), contrast=None, metadata=None):
     levels = {"norm": ["bn", "srelu"], "bits": [1, 32]}
     trials = [make_trial(seed, norm=n, bits=b) for n in levels["norm"] for b in levels["bits"] for seed in range(seeds)]
-    study = Study(name, {factor: levels[factor] for factor in factors}, trials, contrast=contrast)
+    study = Study(
+        name, {factor: levels[factor] for factor in factors}, trials, contrast=contrast, metadata=metadata or {}
+    )
     tracker = Tracker("sqlite:///mlflow.db", study, store=FolderStore(folder / "runs"))
     for trial in trials:
         for event in run_directory.attempt(run, trial, folder / "runs"):
@@ -82,7 +84,6 @@ def test_a_report_holds_page_tables_and_figures(folder, say):
     assert names == {
         "index.html",
         "report.json",
-        "claims.csv",
         *(f"{table}.{kind}" for table in ("margins", "gaps", "accuracies") for kind in ("csv", "md", "tex")),
         *(
             f"{figure}.{kind}"
@@ -111,9 +112,10 @@ def restarts_twice(config, directory):
     yield done(0.9 + config["seed"] / 100 + (config["norm"] == "bn") * (5 + config["seed"]) / 1000)
 
 
-def test_a_study_of_the_papers_arms_rules_on_each_claim(folder, say):
-    make_study(restarts_twice, folder)
-    status, out, err = say("analysis.report")
+@pytest.mark.parametrize(("metadata", "words"), [({"paper": "arXiv 1907.06916"}, ()), (None, ("claims=true",))])
+def test_a_study_of_the_papers_rules_on_each_claim(folder, say, metadata, words):
+    make_study(restarts_twice, folder, metadata=metadata)
+    status, out, err = say("analysis.report", *words)
     assert (status, err) == (0, "")
     assert "Claim 3, training speed: confirmed. Shifted ReLU is cheaper in speed" in out
     assert "Claim 4, not tested. Batch norm is problematic" in out
@@ -122,6 +124,15 @@ def test_a_study_of_the_papers_arms_rules_on_each_claim(folder, say):
     assert "<code>python -m ablate.run -m preset=sb_small_batch</code> tests it." in page
     assert "No trial of this study has the data, network and recipe of a number that the papers printed." in page
     assert "52 printed numbers without a trial here" in page
+    assert "The claims of arXiv 1907.06916" in page
+
+
+@pytest.mark.parametrize(("metadata", "words"), [({"paper": "arXiv 1907.06916"}, ("claims=false",)), (None, ())])
+def test_under_another_study_the_papers_claims_do_not_appear(folder, say, metadata, words):
+    make_study(restarts_twice, folder, metadata=metadata)
+    _, out, _ = say("analysis.report", *words)
+    page = Path("reports/mine/index.html").read_text().partition("<body>")[2]
+    assert not re.search("[Cc]laim|1907.06916", out + page)
 
 
 def test_test_accuracy_at_restarts_is_drawn_where_runs_have_several(folder, say):

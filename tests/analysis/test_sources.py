@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -58,6 +59,42 @@ def test_a_metric_that_is_no_share_is_shown_as_it_is_and_less_may_be_better(fold
     assert "bn better" in out
     assert margins("runs")[0]["margin_pp"] == pytest.approx(-1.001)
     assert "pp" not in out
+
+
+SMALL = [
+    f"{norm},{seed},{0.002 + (norm == 'gn') * 0.0003 + seed / 1e5 + (norm == 'gn') * seed / 1e6}"
+    for norm in ("bn", "gn")
+    for seed in range(3)
+]
+
+
+@pytest.mark.parametrize(("words", "word"), [((), "bn better"), (("equivalence=0.001",), "bn better, by less than")])
+def test_a_loss_has_its_own_digits_and_no_smallest_difference_but_the_one_typed(folder, say, words, word):
+    write(*SMALL, head="norm,seed,mse")
+    line = ["source=csv", "path=runs.csv", "metric=mse", "factors=[norm]", "lower_is_better=true", *words]
+    status, out, err = say("analysis.report", *line)
+    assert (status, err) == (0, "")
+    assert word in out
+    assert "norm: bn minus gn: -0.00030, 95% interval -0.00030 to -0.00030" in " ".join(out.split())
+    assert "mse is shown as it is (unit=plain)" in " ".join(out.split())
+    above_figures = Path("reports/runs/index.html").read_text().partition("</style>")[2].partition("<figure")[0]
+    assert ("one-sided tests against 0.001" in above_figures) == bool(words)
+    assert not re.search(r"points\b|0\.5 |\bpp\b", above_figures)
+    report = json.loads(Path("reports/runs/report.json").read_text())
+    assert report["equivalence_pp"] == (0.001 if words else None)
+
+
+def test_an_error_rate_in_percent_is_not_multiplied_by_100(folder, say):
+    rows = [f"{norm},{seed},{0.3 + (norm == 'gn') * 0.1 + seed / 100}" for norm in ("bn", "gn") for seed in range(3)]
+    write(*rows, head="norm,seed,err")
+    line = ["source=csv", "path=runs.csv", "metric=err", "factors=[norm]", "lower_is_better=true"]
+    status, _, err = say("analysis.report", *line)
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith("metric=err: its values lie between 0.3 and 0.42; are they percent? allowed: unit=percent, ")
+    assert say("analysis.report", *line, "unit=percent")[0] == 0
+    assert margins("runs")[0]["margin_pp"] == pytest.approx(-0.1)
+    assert say("analysis.report", *line, "unit=fraction")[0] == 0
+    assert margins("runs")[0]["margin_pp"] == pytest.approx(-10)
 
 
 def test_a_diverged_row_is_named_and_not_dropped(folder, say):

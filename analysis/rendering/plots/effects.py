@@ -55,7 +55,7 @@ def _footing(design: DesignEffects, findings: Findings, left_out: int) -> list[s
     better = BETTER.get(design.kind, "the first level is better")
     lines = [
         f"effect, first level minus second ({unit})",
-        f"{side} of 0: {better}; grey: within {findings.within} of 0",
+        f"{side} of 0: {better}" + (f"; grey: within {findings.within} of 0" if findings.equivalence_pp else ""),
     ]
     return [*lines, *[f"{left_out} smaller ones are in effects.csv"] * bool(left_out)]
 

@@ -16,7 +16,7 @@ from analysis.effects.factors import levels_of
 from analysis.effects.interaction import Importance
 from analysis.effects.matched import MarginRow
 from analysis.findings import Comparison, Findings
-from analysis.formats import mirrored, shown, signed
+from analysis.formats import mirrored, shown
 from analysis.rendering.plots.style import INK, WIDTH, legend_point, look, points
 
 
@@ -26,7 +26,7 @@ def gaps(findings: Findings) -> Figure | None:
     Source: [WR] figure 1.
     """
     rows = [(gap, row) for gap in findings.gaps for row in gap.rows if row.margin]
-    if not rows:
+    if not rows or not findings.runs.measure.points:
         return None
     key = "norm" if "norm" in rows[0][1].levels else next(iter(rows[0][1].levels), None)
     names = list(dict.fromkeys(_series(gap, row, key, findings) for gap, row in rows))
@@ -51,6 +51,7 @@ def heat_map(comparison: Comparison, findings: Findings) -> Figure | None:
 
     None with fewer than two factors.
     """
+    measure = findings.runs.measure
     frame = findings.runs.frame
     keys = [key for key in (comparison.rows[0].levels if comparison.rows else ()) if len(levels_of(frame, key)) > 1]
     if len(keys) < 2 or not comparison.has_margin:
@@ -68,7 +69,7 @@ def heat_map(comparison: Comparison, findings: Findings) -> Figure | None:
         figure, axes = plt.subplots(figsize=size, layout="constrained")
         drawn = axes.imshow(means, cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto")
         for (y, x), value in np.ndenumerate(means):
-            _square(axes, x, y, value, rows_at.get((ys[y], xs[x]), []), most)
+            _square(axes, (x, y), measure.margin(value), rows_at.get((ys[y], xs[x]), []), dark=abs(value) > 0.6 * most)
         axes.set_xticks(range(len(xs)), xs)
         axes.set_yticks(range(len(ys)), ys)
         axes.grid(visible=False)
@@ -132,14 +133,14 @@ def _mean(rows: Sequence[MarginRow]) -> float:
     return float(np.mean(values)) if values else np.nan
 
 
-def _square(axes: Axes, x: int, y: int, value: float, rows: Sequence[MarginRow], most: float) -> None:
+def _square(axes: Axes, at: tuple[int, int], margin: str, rows: Sequence[MarginRow], *, dark: bool) -> None:
+    """Write a square's margin and its number of seeds, in white where the square is dark."""
     n = sum(row.margin.n for row in rows if row.margin)
-    if np.isnan(value):
-        hatched = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch="////", edgecolor="#909090", linewidth=0)
-        axes.add_patch(hatched)
+    if not n:
+        corner = (at[0] - 0.5, at[1] - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", edgecolor="#909090", linewidth=0))
         what = "failed" if any(sum(row.failed) for row in rows) else "none"
-        axes.text(x, y, what, ha="center", va="center", fontsize=7)
+        axes.text(*at, what, ha="center", va="center", fontsize=7)
         return
-    dark = abs(value) > 0.6 * most
-    text = f"{signed(value)}\nn {n}".replace("-", "−")
-    axes.text(x, y, text, ha="center", va="center", fontsize=7, color="#ffffff" if dark else "#202020")
+    text = f"{margin}\nn {n}".replace("-", "−")
+    axes.text(*at, text, ha="center", va="center", fontsize=7, color="#ffffff" if dark else "#202020")

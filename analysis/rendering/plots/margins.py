@@ -190,7 +190,8 @@ def _axis(contrast: Contrast, findings: Findings) -> str:
 
 def _direction(contrast: Contrast, findings: Findings, side: str = "above") -> str:
     better = contrast.second if findings.runs.measure.lower_is_better else contrast.first
-    return f"{side} 0: {show(better)} is better; grey: within {findings.within} of 0"
+    grey = f"; grey: within {findings.within} of 0" if findings.equivalence_pp else ""
+    return f"{side} 0: {show(better)} is better{grey}"
 
 
 def _footing(rows: Sequence[MarginRow], roles: Roles, contrast: Contrast, findings: Findings, panels: int) -> list[str]:

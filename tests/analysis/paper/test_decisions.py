@@ -170,24 +170,26 @@ def faster(log_ratios):
     [
         ([[0.70, 0.72, 0.71]], ["confirmed"]),
         ([[1.70, 1.72, 1.71]], ["denied"]),
+        ([[0.990, 0.991, 0.992]], ["denied"]),
+        ([[0.940, 0.960, 0.950]], ["undecided"]),
         ([[0.70, 1.72, 1.0]], ["undecided"]),
         ([[0.70, 0.72, 0.71], [1.70, 1.72, 1.71]], ["confirmed", "denied"]),
         ([[0.7]], ["undecided"]),
     ],
 )
-def test_an_arm_is_faster_where_its_mean_log_ratio_is_shown_to_be_below_0(ratios, words):
+def test_an_arm_is_faster_where_its_mean_ratio_is_shown_to_be_below_the_smallest_of_interest(ratios, words):
     assert faster([np.log(values) for values in ratios]) == words
 
 
 def test_times_are_adjusted_for_their_number():
-    values = np.log([0.91, 0.97, 0.95, 0.96])
+    values = np.log([0.86, 0.92, 0.90, 0.91])
     assert faster([values]) == ["confirmed"]
     assert faster([values, values]) == ["undecided", "undecided"]
 
 
 @pytest.mark.parametrize(
     ("ratios", "word"),
-    [([0.9, 0.999], "confirmed"), ([0.9, 1.0], "undecided"), ([1.0, 1.0], "denied"), ([1.2], "denied")],
+    [([0.9, 0.95], "confirmed"), ([0.9, 0.995], "undecided"), ([0.995, 1.0], "denied"), ([1.2], "denied")],
 )
 def test_a_count_is_fewer_where_it_is_in_every_cell(ratios, word):
     assert fewer(np.log(ratios)) == word
