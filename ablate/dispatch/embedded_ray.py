@@ -50,7 +50,11 @@ def private_ray(log: Path) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def started() -> Iterator[Any]:
-    """Start Ray, yield its module, and shut it down at the end; it prints to stdout and stderr."""
+    """Start Ray, yield its module, and shut it down at the end; it prints to stdout and stderr.
+
+    Its processes have SIGTERM blocked. Batch systems send it to every process of a job, and a raylet that reacts to it
+    takes its workers along before they have written a checkpoint.
+    """
     own = {**SETTINGS, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token()}
     before = {key: os.environ.get(key) for key in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     os.environ.update(own)  # before the import
@@ -59,6 +63,7 @@ def started() -> Iterator[Any]:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         _init(ray)
+        ray_private.without_sigterm(ray)
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)  # in place of the one that ray.init sets
         yield ray
@@ -75,6 +80,7 @@ def _init(ray: Any) -> None:
         UsageError: they were too slow each time.
     """
     for _ in range(STARTS):
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # Ray's processes inherit it
         try:
             ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error", **_limits())
         except Exception as error:
@@ -83,6 +89,8 @@ def _init(ray: Any) -> None:
             ray.shutdown()
         else:
             return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     raise UsageError(
         f"dispatch=ray: Ray did not come up, {STARTS} times; allowed: to say it again when this machine is less busy, "
         "or dispatch=in_process"

@@ -120,11 +120,20 @@ def test_embedded_ray_listens_on_loopback_only(tmp_path):
 
 
 @pytest.mark.ray
-def test_embedded_ray_hands_out_what_the_container_allows(tmp_path, monkeypatch):
+def test_embedded_ray_hands_out_what_the_container_allows_outlives_sigterm_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(container, "cpus", lambda: 1)
     monkeypatch.setattr(container, "memory_bytes", lambda: 2**30)
     with private_ray(tmp_path / "ray.log") as ray:
         resources = ray.cluster_resources()
+        import psutil  # Ray brings it along
+
+        processes = [process for process in psutil.Process().children(recursive=True) if process.is_running()]
+        for process in processes:
+            process.terminate()  # as a batch system does, which sends SIGTERM to all of a job
+        assert ray.get(ray.remote(lambda: 5).remote()) == 5
+    psutil.wait_procs(processes, timeout=5)
+    assert processes
+    assert not [process for process in processes if process.is_running() and process.status() != "zombie"]
     assert resources["CPU"] == hardware.slots(1, 0, 1) == 1
     assert resources["memory"] == pytest.approx(0.7 * 2**30, rel=0.01)
 

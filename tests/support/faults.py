@@ -29,7 +29,7 @@ from tests.support.fakes import TIMES
 
 LINE = ["-m", "norm=bn,gn", "bits=1,32", "seeds=3", "checkpoint.every=1"]
 TRIALS = 12
-SHORT = ["-m", "bits=1,32", "seeds=2", "depth=8", "width=1", "recipe.epochs=4", "checkpoint.every=1"]
+SHORT = ["-m", "bits=1,32", "seeds=2", "depth=8", "width=1", "recipe.epochs=4", "checkpoint.every=1", "cost=false"]
 SHORT_TRIALS = 4
 FRESH_S, LATER_S = 4.0, 20.0
 """The first kills fall in this many seconds of a fresh folder, the others in so many after the line was said."""
