@@ -23,6 +23,7 @@ from analysis.effects.interaction import (
     dependences,
     margin_importance,
 )
+from analysis.effects.level_margins import LevelMargin, level_margins
 from analysis.effects.matched import MarginRow, margins
 from analysis.effects.tuning_budget import BudgetCurve
 from analysis.effects.verdict import Failures, Verdict, verdicts
@@ -39,6 +40,7 @@ class Comparison:
     """A contrast with its margins, a verdict for each, and how the margin depends on the other factors.
 
     dependence: None where it was not asked for, as of papers.
+    levels: the margin at each level of each factor; empty for papers, and where nothing else varies.
     budgets: in a tuned study, the margin as a function of the tuning budget, for the cells in which both arms were
     tuned.
     """
@@ -48,6 +50,7 @@ class Comparison:
     verdicts: Sequence[Verdict]
     dependence: Dependence | None = None
     importance: Sequence[Importance] = ()
+    levels: Sequence[LevelMargin] = ()
     budgets: Sequence[BudgetCurve] = ()
 
     @property
@@ -217,6 +220,7 @@ def _comparisons(
             [next(all_verdicts) for _ in in_contrast],
             dependence,
             margin_importance(in_contrast, runs.frame),
+            () if runs.kind == "printed" else level_margins(in_contrast, runs.frame),
             tuning_budget.curves(runs, contrast, in_contrast),
         )
         for contrast, in_contrast, dependence in zip(contrasts, rows, of_arms, strict=True)

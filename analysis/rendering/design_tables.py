@@ -108,7 +108,8 @@ def in_full(design: DesignEffects, findings: Findings) -> pd.DataFrame:
 def record(design: DesignEffects, findings: Findings, index: int) -> dict[str, object]:
     """Return one effect at full precision: a row of effects.csv."""
     effect, words = design.effects[index], verdicts(design, findings)[index]
-    numbers = {"effect_pp" if key == "margin_pp" else key: value for key, value in tables.numbers(effect.row).items()}
+    in_row = tables.numbers(effect.row, lower_is_better=findings.runs.measure.lower_is_better)
+    numbers = {"effect_pp" if key == "margin_pp" else key: value for key, value in in_row.items()}
     return (
         {"design": design.kind, "factor": effect.factor, "first": effect.first, "second": effect.second}
         | numbers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,12 +18,20 @@ from analysis.effects.matched import MarginRow, split_constants
 from analysis.findings import Comparison, Findings
 from analysis.formats import ABSENT, shown, signed
 from analysis.paper import claims, replications, rulings
-from analysis.rendering import budget_sentences, cost_tables, design_sentences, design_tables, report_json, tables
+from analysis.rendering import (
+    budget_sentences,
+    cost_tables,
+    design_sentences,
+    design_tables,
+    level_tables,
+    report_json,
+    tables,
+)
 
 MOST_ROWS = 200
 """The most rows that a table has on the page; its CSV has all of them."""
 
-TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger", "chosen", "aliases")
+TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger", "chosen", "aliases", "level")
 """Columns of words, beside the factors; they are aligned on the left."""
 
 
@@ -64,6 +72,8 @@ def write(findings: Findings, lines: Sequence[str], warned: Sequence[str], folde
             for comparison in findings.comparisons
             if comparison.effects
         ],
+        by_level=_of_each(level_tables.by_level, findings),
+        how_often=_of_each(level_tables.how_often, findings),
         errors=_errors(findings),
         gaps=[(gap, _margins(gap, findings, "gap")) for gap in findings.gaps],
         accuracies=_head(tables.accuracies(runs)),
@@ -105,6 +115,17 @@ def _errors(findings: Findings) -> list[tuple[str, Table]]:
         if comparison.knows_test_set
     ]
     return [(title, _head(tables.errors(rows, findings.runs.measure))) for title, rows in parts]
+
+
+def _of_each(table: Callable[[Comparison, Findings], pd.DataFrame], findings: Findings) -> list[tuple[str, str, Table]]:
+    """Return a table of each contrast, where it has rows, with its title and the ending of its figures' names."""
+    comparisons = [] if findings.published else findings.comparisons
+    parts = [(index, comparison, table(comparison, findings)) for index, comparison in enumerate(comparisons, 1)]
+    return [
+        (str(comparison.contrast), f"-{index}" if index > 1 else "", _head(shown))
+        for index, comparison, shown in parts
+        if len(shown)
+    ]
 
 
 def _margins(comparison: Comparison, findings: Findings, name: str = "margin") -> Table:
@@ -155,6 +176,9 @@ def _write_tables(findings: Findings, folder: Path) -> None:
             (str(comparison.contrast), tables.margins(comparison, findings)) for comparison in findings.comparisons
         ]
         _write(folder, "margins", tables.margins_in_full(findings.comparisons, findings), parts)
+    if any(comparison.levels for comparison in findings.comparisons):
+        parts = [(str(of.contrast), level_tables.by_level(of, findings)) for of in findings.comparisons if of.levels]
+        _write(folder, "levels", level_tables.by_level_in_full(findings.comparisons), parts)
     if findings.gaps:
         parts = [(str(gap.contrast), tables.margins(gap, findings, "gap")) for gap in findings.gaps]
         _write(folder, "gaps", tables.margins_in_full(findings.gaps, findings), parts)

@@ -12,7 +12,7 @@ from analysis.effects import tuning_budget
 from analysis.effects.interaction import Effect, Importance
 from analysis.findings import Comparison, Findings
 from analysis.paper import claims
-from analysis.rendering import cost_tables, design_tables, tables
+from analysis.rendering import cost_tables, design_tables, level_tables, tables
 
 
 def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
@@ -34,6 +34,7 @@ def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
         "interactions": [
             _effect(comparison, effect) for comparison in findings.comparisons for effect in comparison.effects
         ],
+        "level_margins": _records(level_tables.by_level_in_full(findings.comparisons)),
         "margin_importance": [
             _importance(importance) | {"contrast": str(comparison.contrast)}
             for comparison in findings.comparisons

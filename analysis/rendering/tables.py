@@ -12,6 +12,7 @@ import pandas as pd
 from ablate.core.levels import Level, show
 from ablate.stats.margin import Margin
 from ablate.stats.paired import bca_interval
+from ablate.stats.superiority import superiority
 from analysis.effects.factors import cells, factors, level_positions
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict, in_words
@@ -139,7 +140,7 @@ def margins_in_full(comparisons: Sequence[Comparison], findings: Findings) -> pd
             "first": comparison.contrast.first,
             "second": comparison.contrast.second,
         }
-        | numbers(row)
+        | numbers(row, lower_is_better=findings.runs.measure.lower_is_better)
         | (judged(comparison.verdicts[index], words[index]) if words else {})
         | {
             "notes": "; ".join(row.notes),
@@ -153,9 +154,9 @@ def margins_in_full(comparisons: Sequence[Comparison], findings: Findings) -> pd
     )
 
 
-def numbers(row: MarginRow) -> dict[str, object]:
+def numbers(row: MarginRow, *, lower_is_better: bool) -> dict[str, object]:
     """Return the numbers of a margin at full precision, for a CSV or JSON."""
-    margin = row.margin
+    margin, wins = row.margin, superiority([*row.by_seed.values()], lower_is_better=lower_is_better)
     bca = bca_interval([*row.by_seed.values()]) or (None, None)
     return {
         "first_acc": row.first_acc,
@@ -169,6 +170,9 @@ def numbers(row: MarginRow) -> dict[str, object]:
         "seed_se_pp": margin.seed_se_pp if margin else None,
         "test_set_se_pp": margin.test_set.se_pp if margin and margin.test_set else None,
         "test_items": margin.test_set.items if margin and margin.test_set else None,
+        "p_first_better": wins.probability if wins else None,
+        "p_first_better_low": wins.low if wins else None,
+        "p_first_better_high": wins.high if wins else None,
         "first_failed": row.failed[0],
         "first_ended": row.ended[0],
         "second_failed": row.failed[1],

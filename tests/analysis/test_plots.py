@@ -180,7 +180,7 @@ def test_the_band_of_a_curve_is_the_range_over_seeds():
 def test_on_the_page_figures_have_the_pages_colours_and_unique_ids(tmp_path):
     findings = make_findings(width=[1, 4], bits=[1, 32])
     svgs = [figure.svg for figure in plots.save_all(findings, tmp_path)]
-    assert len(svgs) == 4
+    assert len(svgs) == 5
     ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in svgs]
     assert sum(map(len, ids)) == len(set().union(*ids))
     for svg, own_ids in zip(svgs, ids, strict=True):

@@ -84,10 +84,10 @@ def test_a_report_holds_page_tables_and_figures(folder, say):
     assert names == {
         "index.html",
         "report.json",
-        *(f"{table}.{kind}" for table in ("margins", "gaps", "accuracies") for kind in ("csv", "md", "tex")),
+        *(f"{table}.{kind}" for table in ("margins", "levels", "gaps", "accuracies") for kind in ("csv", "md", "tex")),
         *(
             f"{figure}.{kind}"
-            for figure in ("margins", "gaps", "importance", "curves")
+            for figure in ("margins", "levels", "gaps", "importance", "curves")
             for kind in ("svg", "png", "pdf")
         ),
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from analysis.findings import Findings
-from analysis.rendering.plots import budgets, costs, effects, epochs, factors, margins
+from analysis.rendering.plots import budgets, costs, effects, epochs, factors, levels, margins
 from analysis.rendering.plots.style import save
 
 
@@ -35,6 +35,8 @@ def _figures(findings: Findings) -> dict[str, Figure | None]:
     for index, comparison in enumerate(findings.comparisons):
         if comparison.has_margin:
             figures[f"margins{f'-{index + 1}' * (index > 0)}"] = margins.margins(comparison, findings)
+        if not findings.published:
+            figures[f"levels{f'-{index + 1}' * (index > 0)}"] = levels.levels(comparison, findings)
         figures[f"budgets{f'-{index + 1}' * (index > 0)}"] = budgets.budgets(comparison, findings)
     figures["gaps"] = factors.gaps(findings)
     if findings.comparisons and not findings.published:

@@ -11,7 +11,7 @@ from analysis.effects.design_effects import DesignEffect, DesignEffects
 from analysis.findings import Findings
 from analysis.rendering.design_tables import levels, size_pp
 from analysis.rendering.plots.margins import LABEL_WIDTH, MOST_LINES, band
-from analysis.rendering.plots.style import INK, WIDTH, look, points
+from analysis.rendering.plots.style import INK, WIDTH, look, points, seed_dots
 
 BETTER = {
     "one_factor": "the level is better than the reference",
@@ -35,6 +35,7 @@ def effects(design: DesignEffects, findings: Findings) -> Figure:
                 axes.plot([0], [position], "x", color=INK, markersize=7)
                 axes.annotate("no seed in both arms", (0, position), (8, -3), textcoords="offset points", fontsize=8)
                 continue
+            seed_dots(axes, position, [*effect.row.by_seed.values()], upright=False)
             points(
                 axes,
                 [position],

@@ -20,7 +20,7 @@ from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow, split_constants
 from analysis.findings import Comparison, Findings
 from analysis.formats import levels_in_words, shown
-from analysis.rendering.plots.style import INK, WIDTH, colour, legend_point, look, points
+from analysis.rendering.plots.style import INK, WIDTH, colour, legend_point, look, points, seed_dots
 
 SIZE = dict.fromkeys(("depth", "width")).keys()
 """The factors that make a network's size, in the order in which it is named."""
@@ -40,6 +40,7 @@ class Point:
     mean_pp: float | None
     low_pp: float | None
     high_pp: float | None
+    by_seed: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,12 @@ def lines(rows: Sequence[MarginRow], contrast: Contrast, findings: Findings) -> 
                 axes.annotate("no margin", (0, position), (8, -3), textcoords="offset points", fontsize=8)
                 continue
             estimate = (row.margin.mean_pp, row.margin.low_pp, row.margin.high_pp)
+            seed_dots(axes, position, [*row.by_seed.values()], upright=False)
             points(axes, [position], [estimate], 0 if estimate[0] >= 0 else 1, upright=False)
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel(f"{_axis(contrast, findings)}\n{_direction(contrast, findings, 'right of')}", fontsize=8)
+        axes.set_xlabel(f"{axis_label(contrast, findings)}\n{direction(contrast, findings, 'right of')}", fontsize=8)
     return figure
 
 
@@ -98,7 +100,7 @@ def by_size(rows: Sequence[MarginRow], contrast: Contrast, findings: Findings) -
             axes.set_title(panel)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
-        figure.supylabel(_axis(contrast, findings), fontsize=8)
+        figure.supylabel(axis_label(contrast, findings), fontsize=8)
         figure.supxlabel(
             "\n".join(_footing(rows, roles, contrast, findings, len(_ordered(drawn, "panel")))), fontsize=8
         )
@@ -151,10 +153,10 @@ def _point(position: tuple[str, str, str], rows: Sequence[MarginRow]) -> Point:
     if not by_seed:
         return Point(*position, None, None, None)
     if len(rows) == 1 and (margin := rows[0].margin):
-        return Point(*position, margin.mean_pp, margin.low_pp, margin.high_pp)
+        return Point(*position, margin.mean_pp, margin.low_pp, margin.high_pp, [*rows[0].by_seed.values()])
     means = [float(np.mean(values)) for values in by_seed.values()]
     low, high = t_interval(means) or (None, None)
-    return Point(*position, float(np.mean(means)), low, high)
+    return Point(*position, float(np.mean(means)), low, high, means)
 
 
 def _panel(axes: Axes, drawn: Sequence[Point], xs: Sequence[str], hues: Sequence[str], within: float) -> None:
@@ -166,6 +168,8 @@ def _panel(axes: Axes, drawn: Sequence[Point], xs: Sequence[str], hues: Sequence
         for point in of_hue:
             at[point.mean_pp is None].append(xs.index(point.x) + shift[index])
         estimates = [(point.mean_pp, point.low_pp, point.high_pp) for point in of_hue if point.mean_pp is not None]
+        for point in of_hue:
+            seed_dots(axes, xs.index(point.x) + shift[index], point.by_seed, upright=True)
         if estimates:
             points(axes, at[False], estimates, index, upright=True)
         low = [0.03] * len(at[True])
@@ -183,12 +187,14 @@ def band(axes: Axes, within: float, *, upright: bool) -> None:
     line(0, color=INK, linewidth=0.9)
 
 
-def _axis(contrast: Contrast, findings: Findings) -> str:
+def axis_label(contrast: Contrast, findings: Findings) -> str:
+    """Return what the axis of margins shows, with its unit."""
     unit = "points" if findings.runs.measure.points else findings.runs.measure.name
     return f"margin, {show(contrast.first)} minus {show(contrast.second)} ({unit})"
 
 
-def _direction(contrast: Contrast, findings: Findings, side: str = "above") -> str:
+def direction(contrast: Contrast, findings: Findings, side: str = "above") -> str:
+    """Return on which side of 0 which arm is better, and what the grey band is."""
     better = contrast.second if findings.runs.measure.lower_is_better else contrast.first
     grey = f"; grey: within {findings.within} of 0" if findings.equivalence_pp else ""
     return f"{side} 0: {show(better)} is better{grey}"
@@ -197,7 +203,7 @@ def _direction(contrast: Contrast, findings: Findings, side: str = "above") -> s
 def _footing(rows: Sequence[MarginRow], roles: Roles, contrast: Contrast, findings: Findings, panels: int) -> list[str]:
     sized = findings.runs.ours and roles.x and set(roles.x) <= SIZE
     x_label = "network size: " + "-".join(roles.x) if sized else ", ".join(roles.x)
-    lines = [x_label, _direction(contrast, findings)]
+    lines = [x_label, direction(contrast, findings)]
     if roles.averaged:
         lines.append(f"mean over {', '.join(roles.averaged)}")
     if any(row.margin is None for row in rows):

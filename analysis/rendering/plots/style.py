@@ -119,6 +119,15 @@ def points(axes: Axes, at: Sequence[float], estimates: Sequence[Estimate], index
             axes.plot(*xy, marker(index), color=colour(index), markerfacecolor=face, markersize=5.5)
 
 
+def seed_dots(axes: Axes, at: float, values: Sequence[float], *, upright: bool) -> None:
+    """Draw each seed's value as a small dot, beside the estimate at the same position; nothing for a single seed."""
+    if len(values) < 2:
+        return
+    where = [at + (0.09 if upright else -0.24)] * len(values)
+    xy = (where, values) if upright else (values, where)
+    axes.plot(*xy, "o", color=INK, alpha=0.6, markersize=2.6, markeredgewidth=0, zorder=3)
+
+
 def legend_point(index: int, label: str) -> Line2D:
     """Return a legend's handle for `points`."""
     return Line2D([], [], color=colour(index), marker=marker(index), linewidth=1.8, markersize=5.5, label=label)
