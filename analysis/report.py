@@ -18,12 +18,11 @@ from omegaconf import MISSING
 from ablate.cli import app
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
-from ablate.stats.paired import EQUIVALENCE_PP
 from ablate.tracking.client import connect_to_existing
 from analysis.effects import contrasts
 from analysis.findings import Histories, find
 from analysis.rendering import page, sentences, tables, terminal
-from analysis.sources import others, predictions, published, studies
+from analysis.sources import others, predictions, published, registered, studies
 from analysis.sources.history import history
 from analysis.sources.measure import Unit
 from analysis.sources.outcomes import with_collapsed
@@ -84,6 +83,11 @@ def report(typed: app.Composed) -> int:
     known = predictions.read(client, runs.frame) if client and runs.ours else {}
     classes = {run_id: predicted.classes for run_id, predicted in known.items()}
     runs = replace(runs, frame=with_collapsed(runs.frame, classes, _collapsed_below(options, runs)))
+    typed_bounds = {
+        "equivalence_pp": options.equivalence or options.contrast.equivalence_pp,
+        "collapsed_below": options.collapsed_below,
+    }
+    runs = replace(runs, notes=[*runs.notes, *registered.later(runs, typed_bounds)])
     factor, levels = options.contrast.factor, options.contrast.levels
     chosen = contrasts.choose_contrasts(runs, factor, levels)
     findings = find(
@@ -112,14 +116,14 @@ def report(typed: app.Composed) -> int:
 
 
 def _collapsed_below(options: ReportConfig, runs: Runs) -> float | None:
-    """Return the accuracy in [0, 1] below which a run counts as failed; None for near chance, where that is known.
+    """Return the accuracy in [0, 1] below which a run counts as failed, as typed or registered; None for near chance.
 
     Raises:
         UsageError: a limit is typed that is none, or the metric is no share.
     """
     below = options.collapsed_below
     if below is None:
-        return None
+        return registered.collapsed_below(runs)
     if not 0 < below < 1:
         raise UsageError(f"collapsed_below={below:g}: allowed: an accuracy between 0 and 1, as 0.19")
     if not runs.measure.points or runs.measure.lower_is_better:
@@ -130,14 +134,10 @@ def _collapsed_below(options: ReportConfig, runs: Runs) -> float | None:
 def _equivalence_pp(options: ReportConfig, runs: Runs) -> float:
     """Return the smallest difference of interest: as typed, as the study was run with, or the usual one.
 
-    A metric without a unit has none unless it is typed: 0. What is half a point of accuracy may be all of a loss.
+    A metric without a unit has none unless it is typed.
     """
     typed = options.equivalence or options.contrast.equivalence_pp
-    if typed is not None:
-        return typed
-    if not runs.measure.points:
-        return 0.0
-    return float(runs.metadata.get("seeds", {}).get("within_pp", EQUIVALENCE_PP))
+    return registered.equivalence_pp(runs) if typed is None else typed
 
 
 def _on_claims(options: ReportConfig, runs: Runs) -> bool:

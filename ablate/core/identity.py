@@ -24,6 +24,7 @@ FOR_A_STUDY = (
     "nuisance",
     "max_seeds",
     "equivalence_pp",
+    "collapsed_below",
 )
 """Keys that mean nothing to a single trial."""
 

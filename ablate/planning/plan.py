@@ -30,6 +30,9 @@ from ablate.planning.settings import Settings
 from ablate.planning.trial_factory import TrialFactory
 from ablate.planning.tuning import TunedCell, Tuning
 
+REGISTERED = ("equivalence_pp", "collapsed_below")
+"""Keys that a study registers before its first trial: chosen after a look at the results, they would bend verdicts."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -144,6 +147,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         contrast=preset.contrast,
         metadata=({"design": design} if design else {})
         | ({"paper": preset.paper} if preset.paper else {})
+        | {"registered": {key: config[key] for key in REGISTERED}}
         | adaptive.metadata(tuning, tuned, factory.drawn, auto),
     )
     configs = {cell: combination.config for cell, combination in cells.items()}

@@ -104,6 +104,7 @@ class Schema:
     seeds: int | str = MISSING
     max_seeds: int = MISSING
     equivalence_pp: float = MISSING
+    collapsed_below: float | None = None
     where: str | None = None
     when: dict[str, Any] = field(default_factory=dict)
     zip: list[Any] = field(default_factory=list)
@@ -151,6 +152,7 @@ _ALLOWED: Mapping[str, _Range] = {
     "seeds": (lambda value: value == "auto" or _FROM_1_TO_10_000[0](value), f"{_FROM_1_TO_10_000[1]}, or auto"),
     "max_seeds": _number(FIRST_SEEDS, 10_000),
     "equivalence_pp": _number(0, above=True),
+    "collapsed_below": _number(0, 1, above=True),
     "tune.trials": _number(1),
     "tune.epochs": _number(1),
     "seed": _number(0),

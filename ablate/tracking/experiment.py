@@ -25,6 +25,7 @@ from ablate.tracking.record import (
     Origin,
     StudyRecord,
     TrialRecord,
+    as_registered,
     is_of_request,
     metadata_tags,
     of_kind,
@@ -222,6 +223,7 @@ class Experiment:
         if not parents:
             return str(self.client.create_run(self.experiment_id, run_name=self.study.name, tags=tags).info.run_id)
         run_id = str(parents[0].info.run_id)
+        tags = as_registered(tags, parents[0].data.tags)
         for tag in parents[0].data.tags.keys() - tags.keys():
             if is_of_request(tag):
                 self.client.delete_tag(run_id, tag)
