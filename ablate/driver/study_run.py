@@ -19,6 +19,8 @@ from ablate.driver import interrupts, preflight, tables
 from ablate.driver.session import Session, SessionResult
 from ablate.driver.terminal import Terminal
 from ablate.driver.trial_source import TrialSource, is_to_do
+from ablate.planning import detectable
+from ablate.planning.estimates import Expectations
 from ablate.planning.plan import Plan
 from ablate.planning.settings import Settings
 from ablate.store import opening, run_directory
@@ -46,6 +48,7 @@ def run_study(planned: Plan, *, single: bool) -> int:
     for warning in checked.warnings:
         terminal.warn(warning)
     if planned.settings.mode == "plan":
+        expectations = Expectations(Path(planned.settings.runs).absolute())
         tables.show_plan(
             terminal.console,
             planned.study,
@@ -53,7 +56,8 @@ def run_study(planned: Plan, *, single: bool) -> int:
             checked.to_do,
             planned.configs,
             planned.coming,
-            planned.notes,
+            [*planned.notes, *([] if single else detectable.notes(planned, expectations))],
+            expectations,
         )
         return 0
     return _run(planned, checked, terminal, single=single)

@@ -37,8 +37,9 @@ def show_plan(
     outcomes: Outcomes,
     to_do: Sequence[Trial],
     configs: Mapping[Cell, Config],
-    coming: Mapping[Cell, int] | None = None,
-    notes: Sequence[str] = (),
+    coming: Mapping[Cell, int],
+    notes: Sequence[str],
+    expectations: Expectations,
 ) -> None:
     """Show the cells with their trials done, failed and to do, what these cost, then each trial to do by name.
 
@@ -49,9 +50,9 @@ def show_plan(
         to_do: the trials that would run.
         configs: one resolved config for each cell.
         coming: the number of trials of each cell that follow from results, and are to run too.
-        notes: lines that say how these follow.
+        notes: lines that say how these follow, and what the study can show.
+        expectations: of their seconds and memory.
     """
-    coming = coming or {}
     waiting = collections.Counter(trial.cell for trial in to_do)
     trials_of = study.cells
     table = _cells_table(study, "done", "failed", "to do")
@@ -70,7 +71,7 @@ def show_plan(
     if not total:
         _line(console, "Nothing to do: every trial has its outcome.")
         return
-    _expected(console, total, configs)
+    _expected(console, total, configs, expectations)
     work_of = {cell: training_multiply_adds(configs[cell]) for cell in total}
     unknown = sum(trials for cell, trials in total.items() if work_of[cell] is None)
     work = sum((work_of[cell] or 0) * trials for cell, trials in total.items())
@@ -166,13 +167,17 @@ def _title(console: Console, study: Study, cells: int, trials: int) -> None:
     _line(console, f"study {study.name}: {counted(cells, 'cell')}, {counted(trials, 'trial')}")
 
 
-def _expected(console: Console, waiting: collections.Counter[Cell], config_of: Mapping[Cell, Config]) -> None:
+def _expected(
+    console: Console,
+    waiting: collections.Counter[Cell],
+    config_of: Mapping[Cell, Config],
+    expectations: Expectations,
+) -> None:
     """Show the hours and the disk space to expect, and the cells that are larger than this machine's memory."""
     first = next(iter(config_of.values()))
     settings = Settings.of(first)
     runs, slots = Path(settings.runs).absolute(), settings.dispatch.slots_here
     memory = hardware.memory_bytes(hardware.kind_of_device(settings.dispatch.gpus_per_trial))
-    expectations = Expectations(runs)
     seconds = [(expectations.seconds(config_of[cell]), trials) for cell, trials in waiting.items()]
     known = [(each, trials) for each, trials in seconds if each is not None]
     parts = []

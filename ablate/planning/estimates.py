@@ -7,7 +7,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +70,11 @@ class Expectations:
         measured = self._past.kinds and self._past.peak_bytes.get((_cell(config), kind))
         return measured or training_bytes(config)
 
+    def test_accs_pct(self, configs: Sequence[Config]) -> dict[str, list[float]]:
+        """Return the test accuracies in percent, by cell, of the finished trials on the data sets of these configs."""
+        wanted = {config["dataset"].get("_target_") for config in configs}
+        return {cell: accs for cell, (target, accs) in self._past.test_accs_pct.items() if target in wanted}
+
     @functools.cached_property
     def _past(self) -> _Past:
         return _Past(self.runs)
@@ -86,13 +91,14 @@ class _Past:
     """Measurements of the finished trials in a runs folder.
 
     `seconds` and `peak_bytes` are by (cell, kind of device); `kinds` are seconds per multiply-add, by kind of device
-    and then by profile.
+    and then by profile; `test_accs_pct` are by cell, with the data set's target.
     """
 
     def __init__(self, runs: Path) -> None:
         self.seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.peak_bytes: dict[tuple[str, str], int] = {}
         self.kinds: dict[str, dict[tuple[Any, ...], list[float]]] = defaultdict(dict)
+        self.test_accs_pct: dict[str, tuple[str, list[float]]] = {}
         known: dict[str, _PastTrial | None] = {}
         for text, metrics, kind in history.finished_trials(runs):
             if text not in known:
@@ -101,6 +107,8 @@ class _Past:
             if trial is None:
                 continue
             cell, profile, work = trial
+            if "test_acc" in metrics:
+                self.test_accs_pct.setdefault(cell, (profile[1], []))[1].append(100 * metrics["test_acc"])
             if math.isfinite(metrics.get("wall_s", math.nan)):
                 self.seconds[cell, kind].append(metrics["wall_s"])
                 if work:

@@ -108,6 +108,32 @@ def more_seeds(
     return int(seeds[decided[0]] - n) if len(decided) else None
 
 
+def detectable_pp(sd_pp: float, n: int, differences: int = 1) -> float:
+    """Return the margin that n seeds show to differ from 0 with a chance of 80%, in percentage points.
+
+    Args:
+        sd_pp: the standard deviation of a seed's margin.
+        n: the seeds, 2 or more.
+        differences: the tests that share the level (Holm's first step).
+
+    >>> round(detectable_pp(1.0, 10), 2), round(detectable_pp(1.0, 3), 2)
+    (1.0, 3.26)
+
+    Source: power of the t test by the noncentral t distribution.
+    """
+    from scipy import optimize, stats
+
+    critical = float(stats.t.isf(ALPHA / differences / 2, n - 1))
+
+    def lacks(shift: float) -> float:
+        return POWER - float(np.nan_to_num(stats.nct.sf(critical, n - 1, shift), nan=1.0))
+
+    most = critical
+    while lacks(most) > 0:
+        most *= 2
+    return float(optimize.brentq(lacks, 0.0, most) * sd_pp / np.sqrt(n))
+
+
 def _powers(
     mean_pp: float, se: np.ndarray, df: np.ndarray, equivalence_pp: float, differences: int, equivalences: int
 ) -> np.ndarray:

@@ -12,7 +12,7 @@ from ablate.stats.multiple_testing import ALPHA, holm
 from ablate.stats.population import items_alone_pp
 from ablate.stats.power import MoreSeeds, more_seeds_range
 
-Word = Literal["first better", "second better", "equivalent", "undecided", "no margin"]
+Word = Literal["first better", "second better", "equivalent", "undecided", "not testable", "no margin"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Verdict:
     alone: the cell's own interval excludes 0, and only the adjustment keeps it undecided.
     both_trained: trials failed, so that the word is about the seeds for which both arms trained.
     more_seeds: how many more seeds would decide; None if no number is known.
-    why: any other reason for which it is undecided.
+    why: any other reason for which it is undecided, or the reason why it is not testable.
     """
 
     word: Word
@@ -128,6 +128,8 @@ def in_words(verdict: Verdict, first: str, second: str, within: str) -> str:
     where = " where both trained" if verdict.both_trained else ""
     if verdict.word == "equivalent":
         return f"equivalent within {within}{where}"
+    if verdict.word == "not testable":
+        return f"not testable: {verdict.why}"
     if verdict.word != "undecided":
         better = first if verdict.word == "first better" else second
         return f"{better} better{where}" + (f", by less than {within}" if verdict.small else "")
@@ -173,7 +175,7 @@ def _verdict(
     if margin is None:
         return Verdict("no margin")
     if p_difference is None or p_equivalence is None:
-        return Verdict("undecided", why=_untested(margin))
+        return Verdict("not testable", why=_untested(margin))
     first_better = (margin.mean_pp > 0) != lower_is_better
     word: Word = "undecided"
     if p_difference < ALPHA:

@@ -31,6 +31,11 @@ def sentences(comparison: Comparison, findings: Findings) -> str:
         lines.append(f"It depends on {len(together) - MOST_TOGETHER} more sets of factors together.")
     named = {key for key in varying if alone[key].shown} | {key for e in together for key in e.difference.moderators}
     others = [key for key in varying if key not in named]
+    untested = [key for key in others if alone[key].p is None]
+    others = [key for key in others if key not in untested]
+    if untested:
+        why = "with one seed or without a spread between seeds"
+        lines.append(f"Whether the margin depends on {_or(untested)} is not testable, {why}.")
     if others:
         tested_together = any(len(key) > 1 and {*key} & {*others} for key in strongest)
         lines.append(f"The margin is not shown to depend on {_or(others)}{', alone or together' * tested_together}.")

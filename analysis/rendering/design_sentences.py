@@ -45,6 +45,7 @@ def sentences(findings: Findings) -> list[str]:
         for word, of_word in (
             (f"Equivalent within {findings.within}", _with_word(judged, "equivalent")),
             ("Undecided", _with_word(judged, "undecided")),
+            ("Not testable", _with_word(judged, "not testable")),
             ("No seed in both arms", _with_word(judged, "no margin")),
         )
         if of_word
@@ -104,6 +105,8 @@ def _opening(design: DesignEffects, findings: Findings) -> str:
 
 def _matters(judged: list[Judged], design: DesignEffects, findings: Findings) -> str:
     better = [pair for pair in judged if pair[1].word.endswith("better")]
+    if all(verdict.word in ("not testable", "no margin") for _, verdict in judged):
+        return "Whether a part matters is not testable."
     if not better:
         return "No part is shown to matter."
     return f"Shown to matter, the most first: {_listed(better, findings)}."
@@ -130,7 +133,7 @@ def _sentence(effect: DesignEffect, verdict: Verdict, findings: Findings) -> str
     inside = [f"95% interval {findings.runs.measure.interval(low, high)}"] if low is not None else []
     inside += [f"by less than {findings.within}"] * verdict.small
     inside += ["where both trained"] * verdict.both_trained
-    if verdict.word == "undecided":
+    if verdict.word in ("undecided", "not testable"):
         why = verdict.why.format(first=effect.first, second=effect.second)
         inside.append(why or seeds_in_words(verdict.more_seeds))
     return f"{_change(effect, findings)}, {size}" + (f" ({'; '.join(inside)})" if inside else "")

@@ -90,6 +90,8 @@ def _verdicts(comparison: Comparison, findings: Findings) -> str:
             parts.append(f"{text} in {len(sizes)} (by {' to '.join(ends)}{measure.in_points})")
     if counted["equivalent"]:
         parts.append(f"they are equivalent within {findings.within} in {counted['equivalent']}")
+    if counted["not testable"]:
+        parts.append(_not_testable(comparison.verdicts, among=tested))
     if counted["undecided"]:
         undecided = "all undecided" if counted["undecided"] == tested else f"undecided in {counted['undecided']}"
         parts.append(f"{undecided}{_needed(comparison.verdicts)}")
@@ -151,6 +153,13 @@ def _only(comparison: Comparison, findings: Findings) -> str:
     return (
         f"{comparison.contrast}: {measure.margin(margin.mean_pp)}{measure.in_points}{spread}, n = {margin.n}: {words}"
     )
+
+
+def _not_testable(verdicts: Sequence[Verdict], among: int) -> str:
+    """Return in how many of so many cells nothing can be tested, and why; there is at least one."""
+    whys = Counter(verdict.why for verdict in verdicts if verdict.word == "not testable")
+    where = "not testable" if whys.total() == among else f"not testable in {whys.total()}"
+    return f"{where} ({'; '.join(whys)})"
 
 
 def _needed(verdicts: Sequence[Verdict]) -> str:

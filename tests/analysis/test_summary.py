@@ -98,6 +98,16 @@ def test_a_sentence_names_what_a_grid_with_holes_cannot_compare():
     assert "else: width x bits." in text
 
 
+def test_with_one_seed_nothing_is_undecided_or_not_shown_but_not_testable():
+    text = " ".join(sentences_of(study(lambda bits: 1.0, seeds=1)))
+    assert text.startswith(
+        "bn against srelu, 2 cells: not testable (one seed, no interval). Whether the margin depends on bits is not "
+        "testable, with one seed or without a spread between seeds."
+    )
+    assert "not shown" not in text
+    assert "undecided" not in text
+
+
 def test_a_sentence_gives_the_uncertainty_from_the_test_set():
     runs = study(lambda bits: 1.0, noise_pp=0.02)
     rng = np.random.default_rng(0)

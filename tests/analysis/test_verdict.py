@@ -31,7 +31,7 @@ def test_each_verdict_in_words():
     assert words(SMALL) == ["bn better, by less than 0.5 points"]
     assert words(NONE) == ["equivalent within 0.5 points"]
     assert words(OPEN) == ["undecided: some 9 to 110 more seeds would decide"]
-    assert words(cell(1.0)) == ["undecided: one seed, no interval"]
+    assert words(cell(1.0)) == ["not testable: one seed, no interval"]
     assert words(None) == ["no margin"]
 
 
@@ -51,7 +51,7 @@ def test_identical_differences_give_no_verdict_by_themselves():
     same = cell(1.5, 1.5, 1.5)
     assert (same.low_pp, same.p_difference) == (None, None)
     assert words(same) == [
-        "undecided: all 3 seeds differ by the same, and no predictions are stored to take the spread from"
+        "not testable: all 3 seeds differ by the same, and no predictions are stored to take the spread from"
     ]
     coarse, fine = TestSet(0.8, 360), TestSet(0.05, 100_000)
     assert words(cell(1.5, 1.5, 1.5, test_set=coarse)) == [
