@@ -15,6 +15,7 @@ from analysis.effects import main_effects, one_factor, tuning_budget
 from analysis.effects.contrasts import Contrast
 from analysis.effects.design_effects import AROUND, FEW_CELLS, DesignEffects
 from analysis.effects.factors import factors, levels_of
+from analysis.effects.hypotheses import TestedHypothesis, decided_hypotheses
 from analysis.effects.interaction import (
     Dependence,
     Effect,
@@ -90,7 +91,8 @@ class Findings:
     requested. comparisons: empty if nothing varies or nothing is matched. gaps: the most bits minus fewer, if the bits
     vary and are not a contrast themselves. importance: each factor's importance for the accuracy; empty if there is a
     design. rulings: on the paper's claims, if the study has its arms. claims: the printed numbers. histories: None for
-    papers. equivalence_pp: the smallest difference of interest; 0 where there is none, so that nothing is equivalent.
+    papers. hypotheses: what the study stated beforehand, decided. equivalence_pp: the smallest difference of interest;
+    0 where there is none, so that nothing is equivalent.
     """
 
     runs: Runs
@@ -102,6 +104,7 @@ class Findings:
     claims: Sequence[claims.Claim] = ()
     histories: Histories | None = None
     design: DesignEffects | None = None
+    hypotheses: Sequence[TestedHypothesis] = ()
 
     @property
     def tested(self) -> int:
@@ -129,6 +132,7 @@ def find(
     histories: Histories | None = None,
     by_design: bool = True,
     on_claims: bool = False,
+    hypotheses: Sequence[str] = (),
 ) -> Findings:
     """Compute margins, verdicts and interactions and, where they are asked for, rulings on the paper's claims.
 
@@ -141,6 +145,7 @@ def find(
         by_design: whether the effects that the study's design is meant to estimate come first, if it has a design. The
             contrasts then keep only their matched pairs; a design that changes one factor at a time replaces them.
         on_claims: whether to rule on the paper's claims, and to compare with the printed numbers.
+        hypotheses: what the study stated beforehand.
 
     Raises:
         UsageError: the runs are a paper's or made elsewhere, and no two of them can be compared.
@@ -166,6 +171,7 @@ def find(
         claims.claims(runs) if on_claims else (),
         histories,
         replace(design, verdicts=design_verdicts) if design else None,
+        decided_hypotheses(runs, hypotheses, equivalence_pp=equivalence_pp, right=right),
     )
 
 

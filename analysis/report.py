@@ -98,6 +98,7 @@ def report(typed: app.Composed) -> int:
         histories=_histories(client, runs) if client and runs.ours else None,
         by_design=factor is None and levels is None,
         on_claims=_on_claims(options, runs),
+        hypotheses=registered.hypotheses(runs),
     )
     folder = Path(options.out, re.sub(r"[^\w.+-]", "_", runs.study))
     try:

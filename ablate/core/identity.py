@@ -25,6 +25,7 @@ FOR_A_STUDY = (
     "max_seeds",
     "equivalence_pp",
     "collapsed_below",
+    "hypotheses",
 )
 """Keys that mean nothing to a single trial."""
 

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from ablate.cli.app import Composed
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
+from ablate.core.hypotheses import parse
 from ablate.core.identity import FOR_A_STUDY, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
 from ablate.core.study import Cell, Study, Trial
@@ -147,11 +149,18 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         contrast=preset.contrast,
         metadata=({"design": design} if design else {})
         | ({"paper": preset.paper} if preset.paper else {})
-        | {"registered": {key: config[key] for key in REGISTERED}}
+        | {"registered": _registered(config, preset, levels)}
         | adaptive.metadata(tuning, tuned, factory.drawn, auto),
     )
     configs = {cell: combination.config for cell, combination in cells.items()}
     return Plan(study, Settings.of(config), configs, factory, seeds, tuning, tuned, auto)
+
+
+def _registered(config: Config, preset: Preset, levels: Mapping[str, Sequence[Level]]) -> dict[str, Any]:
+    """Return what the study says before its first trial; raise UsageError for a hypothesis that it cannot decide."""
+    hypotheses = [*preset.hypotheses, *config["hypotheses"]]
+    stated = [parse(text, levels).text for text in hypotheses]
+    return {key: config[key] for key in REGISTERED} | ({"hypotheses": stated} if stated else {})
 
 
 def _cells(grids: Sequence[Grid], factors: Sequence[str], preset: Preset) -> dict[Cell, Combination]:

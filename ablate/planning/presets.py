@@ -8,6 +8,7 @@ common      words that every line has
 smoke       words that replace a line's own under scale=smoke: one line for all grids, or one a grid
 follows     keys that the lines set differently because of a factor, and that are no factors themselves
 contrast    what the report compares: a factor and two levels
+hypotheses  what the study states beforehand, in the form of hypotheses= on a line
 paper       the paper whose study it is; the report then rules on the claims of arXiv 1907.06916
 """
 
@@ -23,7 +24,7 @@ from ablate.core.errors import UsageError
 from ablate.core.levels import Level
 from ablate.planning.typed_selection import is_list_of_text
 
-KEYS = ("grids", "common", "smoke", "follows", "contrast", "paper")
+KEYS = ("grids", "common", "smoke", "follows", "contrast", "paper", "hypotheses")
 
 NOT_IN_A_LINE = ("preset", "scale", "study", "mode", "retry", "runs", "dispatch", "track")
 
@@ -38,6 +39,7 @@ class Preset:
         follows: keys that differ between the lines because of a factor, and that are no factors themselves.
         contrast: the factor and the levels that the report compares; None where the file names none.
         paper: the paper whose study it is; None where the file names none.
+        hypotheses: as `ablate.core.hypotheses` reads them.
     """
 
     lines: Sequence[Sequence[str]]
@@ -45,6 +47,7 @@ class Preset:
     follows: Sequence[str] = ()
     contrast: tuple[str, Sequence[Level]] | None = None
     paper: str | None = None
+    hypotheses: Sequence[str] = ()
 
 
 def read(name: str, values: object, typed: Sequence[str], *, smoke: bool) -> Preset:
@@ -72,6 +75,7 @@ def read(name: str, values: object, typed: Sequence[str], *, smoke: bool) -> Pre
         tuple(file.get("follows") or ()),
         (contrast["factor"], contrast["levels"]) if contrast else None,
         file.get("paper"),
+        tuple(file.get("hypotheses") or ()),
     )
 
 
@@ -86,6 +90,8 @@ def _checked(name: str, values: object) -> Config:
         raise UsageError(f"{where} grids: allowed: a list of lines as typed after -m")
     if not isinstance(values.get("common") or "", str):
         raise UsageError(f"{where} common: allowed: a line as typed after -m")
+    if not is_list_of_text(values.get("hypotheses", ["none"])):
+        raise UsageError(f"{where} hypotheses={values['hypotheses']}: allowed: a list of sentences")
     if not isinstance(values.get("paper", ""), str):
         raise UsageError(f"{where} paper={values['paper']}: allowed: its name, as arXiv 1907.06916")
     follows = values.get("follows")

@@ -105,6 +105,7 @@ class Schema:
     max_seeds: int = MISSING
     equivalence_pp: float = MISSING
     collapsed_below: float | None = None
+    hypotheses: list[Any] = field(default_factory=list)
     where: str | None = None
     when: dict[str, Any] = field(default_factory=dict)
     zip: list[Any] = field(default_factory=list)

@@ -26,14 +26,16 @@ class TestSet:
     residual_se_pp: float = 0.0
 
 
-def error_of_test_set(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> TestSet:
+def error_of_test_set(
+    first: Sequence[NDArray[np.bool_] | Floats], second: Sequence[NDArray[np.bool_] | Floats]
+) -> TestSet:
     """Return how much the mean margin would vary over other test sets of the same size, the trained networks fixed.
 
     Each item's difference is averaged over the seeds. Two items are added, one that only the first arm gets right and
     one that only the second does, so that a small test set without any disagreement does not look certain.
 
     Args:
-        first: for each seed, (items,) whether the first arm is right.
+        first: for each seed, (items,) whether the first arm is right; of several cells, in which share of them.
         second: for each seed, (items,) the same for the second.
 
     >>> right, wrong = np.ones(98, bool), np.zeros(98, bool)
@@ -45,7 +47,7 @@ def error_of_test_set(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArr
     binomial proportions based on paired data.
     """
     differences = np.stack(
-        [right_first.astype(float) - right_second for right_first, right_second in zip(first, second, strict=True)]
+        [np.asarray(right_first, float) - right_second for right_first, right_second in zip(first, second, strict=True)]
     )
     return replace(item_error(differences.mean(axis=0)), residual_se_pp=_residual_se_pp(differences))
 

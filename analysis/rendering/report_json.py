@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablate.stats.multiple_testing import ALPHA, CONFIDENCE
 from analysis.effects import tuning_budget
+from analysis.effects.hypotheses import TestedHypothesis
 from analysis.effects.interaction import Effect, Importance
 from analysis.findings import Comparison, Findings
 from analysis.paper import claims
@@ -29,6 +30,7 @@ def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
         "warnings": warned,
         "outcomes": runs.frame["outcome"].value_counts().to_dict(),
         "code_versions": sorted(set(runs.frame["code_version"])),
+        "hypotheses": [_hypothesis(tested) for tested in findings.hypotheses],
         "design": _design(findings),
         "margins": _records(tables.margins_in_full(findings.comparisons, findings)),
         "interactions": [
@@ -54,6 +56,23 @@ def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
         "printed": _records(claims.in_full(findings.claims)) if findings.claims else [],
     }
     return json.dumps(everything, indent=1, default=_plain, allow_nan=False) + "\n"
+
+
+def _hypothesis(tested: TestedHypothesis) -> dict[str, object]:
+    margin = tested.margin
+    return {
+        "hypothesis": tested.text,
+        "verdict": tested.word,
+        "why": tested.why,
+        "margin_pp": margin.mean_pp if margin else None,
+        "low_pp": margin.low_pp if margin else None,
+        "high_pp": margin.high_pp if margin else None,
+        "n": margin.n if margin else 0,
+        "cells": tested.cells,
+        "failed": tested.failed,
+        "p_confirm_holm": tested.p_confirm,
+        "p_deny_holm": tested.p_deny,
+    }
 
 
 def _design(findings: Findings) -> dict[str, object] | None:

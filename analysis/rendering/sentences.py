@@ -15,7 +15,13 @@ from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict, seeds_in_words
 from analysis.findings import Comparison, Findings
 from analysis.formats import levels_in_words, shown
-from analysis.rendering import budget_sentences, dependence_sentences, design_sentences, uncertainty
+from analysis.rendering import (
+    budget_sentences,
+    dependence_sentences,
+    design_sentences,
+    hypothesis_sentences,
+    uncertainty,
+)
 from analysis.rendering.tables import cell_names
 
 MOST_NAMES = 4
@@ -38,6 +44,7 @@ def sentences(findings: Findings) -> list[str]:
     return [
         line
         for line in (
+            *hypothesis_sentences.sentences(findings),
             *design_sentences.sentences(findings),
             *of_comparisons,
             _nuisance(findings),

@@ -35,6 +35,8 @@ def later(runs: Runs, typed: dict[str, float | None]) -> list[str]:
     registered, requested = _registered(runs), runs.metadata.get("registered_later", {})
     lines = []
     for key, value in registered.items():
+        if key == "hypotheses":
+            continue
         first = "near chance" if value is None else f"{value:g}"
         if typed.get(key) is not None and typed[key] != value:
             lines.append(
@@ -44,7 +46,16 @@ def later(runs: Runs, typed: dict[str, float | None]) -> list[str]:
             lines.append(
                 f"A later request said {key}={requested[key]}; verdicts use what the study registered first, {first}."
             )
+    stated = hypotheses(runs)
+    after = [repr(text) for text in requested.get("hypotheses", ()) if text not in stated]
+    if after:
+        lines.append(f"Stated after the study was first requested, so not decided here: {', '.join(after)}.")
     return lines
+
+
+def hypotheses(runs: Runs) -> list[str]:
+    """Return what the study said beforehand that its trials would show."""
+    return list(_registered(runs).get("hypotheses", ()))
 
 
 def _registered(runs: Runs) -> dict[str, Any]:
