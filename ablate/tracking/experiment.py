@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -25,7 +25,6 @@ from ablate.tracking.record import (
     Origin,
     StudyRecord,
     TrialRecord,
-    as_registered,
     is_of_request,
     metadata_tags,
     of_kind,
@@ -67,6 +66,18 @@ def status_of(outcome: Outcome) -> str:
 
 def ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def as_registered(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request's metadata with what the study registered at its first request; a later word stands beside it.
+
+    >>> as_registered({"registered": 2}, {"registered": 1}), as_registered({"registered": 2}, {})
+    ({'registered': 1, 'registered_later': 2}, {'registered': 2})
+    """
+    first, now = before.get("registered"), metadata.get("registered")
+    if first is None or now is None or first == now:
+        return dict(metadata)
+    return {**metadata, "registered": first, "registered_later": now}
 
 
 class Experiment:
@@ -223,7 +234,8 @@ class Experiment:
         if not parents:
             return str(self.client.create_run(self.experiment_id, run_name=self.study.name, tags=tags).info.run_id)
         run_id = str(parents[0].info.run_id)
-        tags = as_registered(tags, parents[0].data.tags)
+        before = StudyRecord.from_tags(parents[0].data.tags).metadata
+        tags |= metadata_tags(as_registered(self.study.metadata, before))
         for tag in parents[0].data.tags.keys() - tags.keys():
             if is_of_request(tag):
                 self.client.delete_tag(run_id, tag)

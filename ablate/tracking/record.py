@@ -52,7 +52,6 @@ _CONTRAST = "contrast"
 _FACTOR = "factor."
 _DERIVED = "derived."
 _METADATA = "terms."
-_REGISTERED = f"{_METADATA}registered"
 
 Kind = Literal["study", "trial", "tuning"]
 
@@ -268,19 +267,6 @@ def metadata_tags(metadata: Mapping[str, Any]) -> dict[str, str]:
 def is_of_request(tag: str) -> bool:
     """Return whether a parent run's tag belongs to one request alone: the next request deletes it or writes it anew."""
     return tag.startswith((_METADATA, CONTINUED))
-
-
-def as_registered(tags: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags of a request, with what the study registered at its first one; a later word stands beside it.
-
-    Args:
-        tags: those of this request.
-        before: those that the study's parent run has.
-    """
-    first, now = before.get(_REGISTERED), tags.get(_REGISTERED)
-    if first is None or now is None or first == now:
-        return dict(tags)
-    return {**tags, _REGISTERED: first, f"{_REGISTERED}_later": now}
 
 
 def requested_at(tags: Mapping[str, str]) -> float:

@@ -151,12 +151,12 @@ class _Sample:
         return word, ""
 
     def _above(self, bound_pp: float) -> float | None:
-        return self._one_sided(self.margin(bound_pp, sign=self.sign), above=True)
+        return self._side(self.margin(bound_pp, sign=self.sign), above=True)
 
     def _below(self, bound_pp: float) -> float | None:
-        return self._one_sided(self.margin(bound_pp, sign=self.sign), above=False)
+        return self._side(self.margin(bound_pp, sign=self.sign), above=False)
 
-    def _one_sided(self, shifted: Margin | None, *, above: bool) -> float | None:
+    def _side(self, shifted: Margin | None, *, above: bool) -> float | None:
         """Return the one-sided p value; after repeated looks the two-sided one, which is too large, not too small."""
         if shifted is None or shifted.p_difference is None:
             return None

@@ -115,8 +115,8 @@ def test_a_cell_that_never_trained_leaves_it_undecided_and_failures_speak():
 
 
 def test_one_seed_and_levels_without_a_trial_are_not_testable():
-    one, absent = decided(study(lambda bits, width: 1.0, seeds=1), "bn better than srelu", "bn better than gn")
-    assert (one.word, one.why) == ("not testable", "1 seed done in all of its cells")
+    single, absent = decided(study(lambda bits, width: 1.0, seeds=1), "bn better than srelu", "bn better than gn")
+    assert (single.word, single.why) == ("not testable", "1 seed done in all of its cells")
     assert (absent.word, absent.why) == ("not testable", "no trial has its levels")
 
 
@@ -147,9 +147,9 @@ def test_at_the_bound_it_is_confirmed_in_5_percent(text):
 
 
 def test_the_report_decides_them_first_and_calls_the_rest_exploratory(folder, say):
-    said = {"equivalence_pp": 0.5, "collapsed_below": None, "hypotheses": ["bn better than srelu at bits=32"]}
-    make_study(well, folder, metadata={"registered": said})
-    later = {**said, "hypotheses": ["srelu better than bn"]}
+    first = {"equivalence_pp": 0.5, "collapsed_below": None, "hypotheses": ["bn better than srelu at bits=32"]}
+    make_study(well, folder, metadata={"registered": first})
+    later = {**first, "hypotheses": ["srelu better than bn"]}
     make_study(well, folder, metadata={"registered": later})
     status, _, err = say("analysis.report")
     assert (status, err) == (0, "")

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
-from ablate.tracking.record import as_registered
 from tests.analysis.test_report import make_study
 from tests.support.fakes import well
 
@@ -57,13 +54,6 @@ def test_a_registered_limit_makes_runs_below_it_fail(folder, say):
     make_study(well, folder, metadata=registered(collapsed_below=0.915))
     say("analysis.report")
     assert report()["outcomes"]["collapsed"] > 0
-
-
-@pytest.mark.parametrize("before", [{}, {"terms.registered": "1"}])
-def test_the_first_word_stays(before):
-    assert as_registered({"a": "1"}, before) == {"a": "1"}
-    tags = as_registered({"terms.registered": "2"}, before)
-    assert tags == ({"terms.registered": "1", "terms.registered_later": "2"} if before else {"terms.registered": "2"})
 
 
 def test_a_line_registers_its_bounds(planned):
