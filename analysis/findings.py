@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ablate.core.errors import UsageError
 from ablate.core.levels import show
+from ablate.stats.moderated import moderated
 from analysis.effects import main_effects, one_factor, tuning_budget
 from analysis.effects.contrasts import Contrast
 from analysis.effects.design_effects import AROUND, FEW_CELLS, DesignEffects
@@ -156,7 +157,7 @@ def find(
         contrasts, rows = _matched(contrasts, rows) if not design.around else ((), [])
     elif not runs.ours:
         _check_paired(runs, contrasts, rows)
-    rows = [_of_papers(runs, in_contrast) for in_contrast in rows]
+    rows = [_moderated(_of_papers(runs, in_contrast), equivalence_pp) for in_contrast in rows]
     design_rows = [effect.row for effect in design.effects] if design else []
     judged = _judged(runs, [*design_rows, *(row for in_contrast in rows for row in in_contrast)], equivalence_pp)
     design_verdicts, margin_verdicts = judged[: len(design_rows)], judged[len(design_rows) :]
@@ -218,7 +219,7 @@ def _comparisons(
 ) -> list[Comparison]:
     all_verdicts = iter(judged)
     arms = [(str(contrast), in_contrast) for contrast, in_contrast in zip(contrasts, rows, strict=True)]
-    of_arms = [None] * len(arms) if runs.kind == "printed" else dependences(arms, runs.frame)
+    of_arms = [None] * len(arms) if runs.kind == "printed" else dependences(arms, runs.frame, stopping=runs.stopping)
     return [
         Comparison(
             contrast,
@@ -226,7 +227,7 @@ def _comparisons(
             [next(all_verdicts) for _ in in_contrast],
             dependence,
             margin_importance(in_contrast, runs.frame),
-            () if runs.kind == "printed" else level_margins(in_contrast, runs.frame),
+            () if runs.kind == "printed" else level_margins(in_contrast, runs.frame, runs.stopping),
             tuning_budget.curves(runs, contrast, in_contrast),
         )
         for contrast, in_contrast, dependence in zip(contrasts, rows, of_arms, strict=True)
@@ -250,6 +251,13 @@ def _gaps(runs: Runs, contrasts: Sequence[Contrast], equivalence_pp: float, righ
 def _of_papers(runs: Runs, rows: list[MarginRow]) -> list[MarginRow]:
     """Return the rows; for a paper only those with a margin, since it may have printed a number for one arm alone."""
     return [row for row in rows if row.margin] if runs.kind == "printed" else rows
+
+
+def _moderated(rows: Sequence[MarginRow], equivalence_pp: float) -> list[MarginRow]:
+    """Return the rows, where there are many cells with the spread of each drawn towards that of all."""
+    known = [row.margin for row in rows if row.margin]
+    drawn = iter(moderated(known, [list(row.by_seed.values()) for row in rows if row.margin], equivalence_pp))
+    return [replace(row, margin=next(drawn)) if row.margin else row for row in rows]
 
 
 def _check_paired(runs: Runs, contrasts: Sequence[Contrast], rows: Sequence[Sequence[MarginRow]]) -> None:

@@ -26,7 +26,7 @@ TIMES = 3
 def main() -> None:
     first_step()
     steps = [first_step() for _ in range(TIMES)]
-    command = "import torch, hydra.utils; from ablate import train"
+    command = "import torch, hydra.utils; from ablate.training import loop"
     began = time.time()
     subprocess.run([sys.executable, "-c", command], env=environment(), check=True)
     importing = time.time() - began

@@ -86,7 +86,7 @@ class Session:
             StorageUnavailable: the object store has not answered for minutes.
         """
         to_do, completed = self._sorted_by_state(self.source.begin())
-        self._save_manifest()
+        self._save_manifest(had_results=bool(completed))
         self.tracker = self._open_tracker(completed)
         patience_s = 0.0  # Ctrl-C does not wait for an MLflow that does not answer
         try:
@@ -153,9 +153,10 @@ class Session:
         if self.tracker:
             self.tracker.grow(self.source.study, completed)
 
-    def _save_manifest(self) -> None:
+    def _save_manifest(self, *, had_results: bool = False) -> None:
         uri = self.uri and urls.absolute(self.uri)
-        manifest.save(self.source.study, self.store.runs, uri, self.tags, self.store.url)
+        study, store = self.source.study, self.store
+        manifest.save(study, store.runs, uri, self.tags, store.url, had_results=had_results)
 
     def _open_tracker(self, completed: Sequence[Trial]) -> Tracker | None:
         if self.uri is None:

@@ -31,17 +31,18 @@ def pairs(
     if contrast is None:
         return []
     factor, (first, *others) = contrast
-    alike: dict[str, list[Cell]] = {}
+    alike: dict[str, dict[str, list[Cell]]] = {}  # the other factors' levels -> this one's level -> cells
     for cell in cells:
         rest = [level for level in cell.levels if level[0] != factor and not level[0].startswith(f"{factor}.")]
-        alike.setdefault(repr(rest), []).append(cell)
+        at_level = repr(dict(cell.levels)[factor])  # as text, since true is not 1
+        alike.setdefault(repr(rest), {}).setdefault(at_level, []).append(cell)
     return [
         (cell, other)
         for level in others
         for group in alike.values()
-        for cell in group
-        for other in group
-        if _has(cell, factor, first) and _has(other, factor, level) and _match(cell, other, factor)
+        for cell in group.get(repr(first), ())
+        for other in group.get(repr(level), ())
+        if _match(cell, other, factor)
     ]
 
 
@@ -56,11 +57,6 @@ def _usual(factors: Mapping[str, Sequence[Level]]) -> tuple[str, Sequence[Level]
     name, levels = next(iter(varied.items()))
     numbers = [level for level in levels if isinstance(level, int | float)]
     return name, [*sorted(numbers), *(level for level in levels if level not in numbers)]
-
-
-def _has(cell: Cell, factor: str, level: Level) -> bool:
-    """Return whether the cell is at that level; true is not 1."""
-    return repr(dict(cell.levels)[factor]) == repr(level)
 
 
 def _match(cell: Cell, other: Cell, factor: str) -> bool:

@@ -150,6 +150,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
         metadata=({"design": design} if design else {})
         | ({"paper": preset.paper} if preset.paper else {})
         | {"registered": _registered(config, preset, levels)}
+        | ({} if auto else {"seed_count": max(seeds.values())})
         | adaptive.metadata(tuning, tuned, factory.drawn, auto),
     )
     configs = {cell: combination.config for cell, combination in cells.items()}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ablate.stats.arrays import Floats
 from ablate.stats.paired import equivalence_tests, t_tests
+from ablate.stats.stopping import FIXED, Stopping
 
 MOST_CONTRASTS = 2000
 """Interactions of an order are left out if there would be more contrasts than this with them."""
@@ -89,7 +90,7 @@ def cell_contrasts(cells: Mapping[Cell, Floats], most: int = MOST_CONTRASTS) -> 
     return CellContrasts(contrasts, order, incomplete)
 
 
-def adjusted_p(by_seed: Floats, orders: Sequence[int]) -> Floats:
+def adjusted_p(by_seed: Floats, orders: Sequence[int], stopping: Stopping = FIXED) -> Floats:
     """Return the p values of contrasts being 0, adjusted for all of them together.
 
     Each is a two-sided one-sample t test over seeds, adjusted by Holm with weights: half of the level is for contrasts
@@ -100,6 +101,8 @@ def adjusted_p(by_seed: Floats, orders: Sequence[int]) -> Floats:
     Args:
         by_seed: (..., n, m) values of m contrasts; NaN where a seed has none.
         orders: (m,) how many factors each contrast compares.
+        stopping: how the seeds stopped being added. Where their number was not fixed, the values are (n, m), and the
+            tests over seeds are sequential ones.
 
     Returns:
         (..., m), NaN for a contrast without two seeds that differ.
@@ -107,7 +110,7 @@ def adjusted_p(by_seed: Floats, orders: Sequence[int]) -> Floats:
     Source: Holm (1979), A simple sequentially rejective multiple test procedure, section 4.
     """
     samples = np.asarray(by_seed, dtype=float)
-    p_values = _t_tests(samples)
+    p_values = _t_tests(samples) if stopping.is_fixed else _sequential_tests(samples, stopping)
     tested = ~np.isnan(p_values)
     weights = _weights(tested, np.asarray(orders, dtype=int))
     weighted = np.where(tested, p_values, 0.0) / weights
@@ -201,6 +204,12 @@ def _weights(tested: NDArray[np.bool_], orders: NDArray[np.int_]) -> Floats:
         rest = rest - share
         weights = np.where(orders == order, (share / np.maximum(count, 1))[..., None], weights)
     return np.where(tested, weights, 1.0)
+
+
+def _sequential_tests(samples: Floats, stopping: Stopping) -> Floats:
+    """Return (m,) p values of (n, m) values, without those that are NaN; NaN for fewer than two that differ."""
+    tested = [stopping.test(values[~np.isnan(values)]) for values in samples.T]
+    return np.array([np.nan if p is None else p for p in tested])
 
 
 def _t_tests(samples: Floats) -> Floats:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ablate.stats import population, sequential
+from ablate.stats import population
 from ablate.stats.arrays import Floats
 from ablate.stats.finite_test_set import TestSet
 from ablate.stats.multiple_testing import CONFIDENCE
 from ablate.stats.paired import EQUIVALENCE_PP, equivalence_tests, t_interval, t_test
 from ablate.stats.rounding import without_rounding
+from ablate.stats.stopping import FIXED, Stopping
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class Margin:
     `sd_pp` is the standard deviation over seeds; None with one seed. `p_difference` is the p value of a margin of 0,
     `p_equivalence` that of a margin as large as the smallest difference of interest. `p_seeds` is the p value of a
     margin of 0 on these very test items, by the seeds alone. `test_set` is None where no predictions are known;
-    interval and p values are then about the test items of the study, too. `most_seeds`: see `margin`.
+    interval and p values are then about the test items of the study, too. `fixed` is whether the number of seeds was.
+
+    `moderated_sd_pp` is the standard deviation that the tests use in its place, where it is drawn towards that of all
+    cells, and `prior_df` how many degrees of freedom that adds: see `ablate.stats.moderated`.
     """
 
     n: int
@@ -38,7 +42,9 @@ class Margin:
     p_equivalence: float | None = None
     p_seeds: float | None = None
     test_set: TestSet | None = None
-    most_seeds: int | None = None
+    fixed: bool = True
+    moderated_sd_pp: float | None = None
+    prior_df: float = 0.0
 
     @property
     def seed_se_pp(self) -> float | None:
@@ -57,7 +63,7 @@ def margin(
     *,
     equivalence_pp: float = EQUIVALENCE_PP,
     test_set: TestSet | None = None,
-    most_seeds: int | None = None,
+    stopping: Stopping = FIXED,
     items: int | None = None,
 ) -> Margin:
     """Return the mean paired difference in accuracy, first arm minus second, in percentage points.
@@ -75,9 +81,8 @@ def margin(
         second: (n,) the same seeds, every other factor at the same level.
         equivalence_pp: the smallest difference of interest.
         test_set: what `error_of_test_set` returns for the two arms.
-        most_seeds: the most seeds, where they were added one by one until they decided. The interval and the tests are
-            then those of `ablate.stats.sequential`, which hold under looking each time. None where the number of seeds
-            was fixed.
+        stopping: how the study came to its number of seeds. Where that was not fixed, the interval and the tests over
+            seeds are those of `ablate.stats.sequential`, which hold under looking each time.
         items: the size of the test set, if every accuracy is a count of its items.
 
     Raises:
@@ -90,7 +95,7 @@ def margin(
     Source: paired t, Student (1908); two one-sided tests, Schuirmann (1987).
     """
     pp = differences_pp(first, second, items)
-    over_seeds = _over_seeds(pp, equivalence_pp, test_set, most_seeds)
+    over_seeds = _over_seeds(pp, equivalence_pp, test_set, stopping)
     if test_set is None or len(pp) < 2:
         return over_seeds
     over_both = _over_seeds_and_items(pp, equivalence_pp, test_set)
@@ -103,12 +108,12 @@ def margin(
     )
 
 
-def _over_seeds(pp: Floats, equivalence_pp: float, test_set: TestSet | None, most_seeds: int | None) -> Margin:
+def _over_seeds(pp: Floats, equivalence_pp: float, test_set: TestSet | None, stopping: Stopping) -> Margin:
     """Return the margin on the study's own test items."""
     least = test_set.se_pp if test_set else None
     sd_pp = None if len(pp) == 1 else float(np.std(pp, ddof=1)) if np.ptp(pp) > 0 else 0.0
-    if most_seeds is not None:
-        return _sequential(pp, sd_pp, equivalence_pp, test_set, most_seeds)
+    if not stopping.is_fixed:
+        return _sequential(pp, sd_pp, equivalence_pp, test_set, stopping)
     low_pp, high_pp = t_interval(pp, least_se=least) or (None, None)
     p_difference = t_test(pp, least_se=least)
     return Margin(
@@ -124,22 +129,23 @@ def _over_seeds(pp: Floats, equivalence_pp: float, test_set: TestSet | None, mos
     )
 
 
-def _sequential(pp: Floats, sd_pp: float | None, equivalence_pp: float, test_set: TestSet | None, most: int) -> Margin:
-    """Return the margin over seeds that were added until they decided. With too few for a look, the p values are 1."""
-    most = max(most, len(pp))
-    low_pp, high_pp = (_number(end) for end in sequential.interval(pp, most))
-    p_difference = float(sequential.difference_p(pp, most))
+def _sequential(
+    pp: Floats, sd_pp: float | None, equivalence_pp: float, test_set: TestSet | None, stopping: Stopping
+) -> Margin:
+    """Return the margin over seeds that were added after a look. With too few for a look, the p values are 1."""
+    p_difference = stopping.test(pp)
+    low_pp, high_pp = stopping.interval(pp) or (None, None)
     return Margin(
         n=len(pp),
         mean_pp=float(np.mean(pp)),
         sd_pp=sd_pp,
         low_pp=low_pp,
         high_pp=high_pp,
-        p_difference=p_difference,
-        p_equivalence=float(sequential.equivalence_p(pp, equivalence_pp, most)),
-        p_seeds=p_difference,
+        p_difference=1.0 if p_difference is None else p_difference,
+        p_equivalence=stopping.equivalence_test(pp, equivalence_pp),
+        p_seeds=1.0 if p_difference is None else p_difference,
         test_set=test_set,
-        most_seeds=most,
+        fixed=False,
     )
 
 

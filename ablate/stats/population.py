@@ -29,10 +29,16 @@ def error(values: Values, test_se: Floats | float, residual_se: Floats | float, 
     """
     samples = np.asarray(values, dtype=float)
     n = samples.shape[-1]
-    of_seeds = np.var(samples, ddof=1, axis=-1) / n
+    return crossed(np.var(samples, ddof=1, axis=-1) / n, n - 1, test_se, residual_se, items)
+
+
+def crossed(
+    of_seeds: Floats | float, seeds_df: Floats | float, test_se: Floats | float, residual_se: Floats | float, items: int
+) -> tuple[Floats, Floats]:
+    """Return the same, given the (...) variances of the means over seeds and their degrees of freedom."""
     of_items, of_both = np.square(test_se), np.square(residual_se)
-    variance = np.maximum.reduce([of_seeds + of_items - of_both, of_seeds, of_items])
-    spread = of_seeds**2 / (n - 1) + of_items**2 / (items - 1) + of_both**2 / ((n - 1) * (items - 1))
+    variance = np.maximum.reduce([of_seeds + of_items - of_both, np.asarray(of_seeds), of_items])
+    spread = np.square(of_seeds) / seeds_df + of_items**2 / (items - 1) + of_both**2 / (seeds_df * (items - 1))
     return np.sqrt(variance), np.maximum(variance**2 / spread, 1)
 
 

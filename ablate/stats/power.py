@@ -13,6 +13,9 @@ POWER = 0.8
 
 MOST_SEEDS = 1000
 
+_KNOWN_DF = 1e4
+"""With so many degrees of freedom the spread is known."""
+
 RANGE = 0.8
 """The confidence of the range of the spread from which the range of seeds follows."""
 
@@ -38,6 +41,7 @@ def more_seeds_range(
     items_se_pp: float = 0.0,
     differences: int = 1,
     equivalences: int = 1,
+    prior_df: float = 0.0,
 ) -> MoreSeeds:
     """Return how many more seeds decide, from the smallest to the largest spread that so few seeds leave open.
 
@@ -50,7 +54,8 @@ def more_seeds_range(
     from scipy import stats
 
     tails = (1 - RANGE) / 2, (1 + RANGE) / 2
-    spreads = [sd_pp * float(np.sqrt((n - 1) / stats.chi2.isf(tail, n - 1))) for tail in tails]
+    df = n - 1 + prior_df
+    spreads = [sd_pp * float(np.sqrt(df / stats.chi2.isf(tail, df))) if df < _KNOWN_DF else sd_pp for tail in tails]
     fewest, most = (
         more_seeds(
             mean_pp,
@@ -60,6 +65,7 @@ def more_seeds_range(
             items_se_pp=items_se_pp,
             differences=differences,
             equivalences=equivalences,
+            prior_df=prior_df,
         )
         for spread in spreads
     )
@@ -78,6 +84,7 @@ def more_seeds(
     items_se_pp: float = 0.0,
     differences: int = 1,
     equivalences: int = 1,
+    prior_df: float = 0.0,
 ) -> int | None:
     """Return how many more seeds decide a margin with a chance of 80%, if the mean and spread so far are the true ones.
 
@@ -92,6 +99,7 @@ def more_seeds(
         items_se_pp: the standard error that comes from the test set, and that seeds do not take away.
         differences: the tests of a difference that share the level, this one included (Holm).
         equivalences: the same for the tests of equivalence.
+        prior_df: the degrees of freedom that the spread of other cells adds: see `ablate.stats.moderated`.
 
     >>> more_seeds(1.0, 0.8, 3, 0.5), more_seeds(0.0, 0.3, 3, 0.5), more_seeds(1.0, 0.8, 3, 0.5, items_se_pp=0.8)
     (5, 2, None)
@@ -102,7 +110,9 @@ def more_seeds(
     seeds = np.arange(n + 1, n + 1 + MOST_SEEDS)
     of_seeds = sd_pp / np.sqrt(seeds)
     se = np.hypot(of_seeds, items_se_pp)
-    df = (seeds - 1) * (se / np.maximum(of_seeds, 1e-12)) ** 4 if items_se_pp else seeds - 1
+    df = seeds - 1 + prior_df
+    if items_se_pp:
+        df = df * (se / np.maximum(of_seeds, 1e-12)) ** 4
     powers = _powers(mean_pp, se, np.minimum(df, 1e6), equivalence_pp, differences, equivalences)
     decided = np.flatnonzero(powers >= POWER)
     return int(seeds[decided[0]] - n) if len(decided) else None

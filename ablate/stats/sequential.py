@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ablate.stats.arrays import Floats, Values
 from ablate.stats.highest_score import check_looks, critical_score, p_value, shape
 from ablate.stats.multiple_testing import ALPHA, CONFIDENCE, holms
+from ablate.stats.paired import Alternative
 
 FIRST = 3
 
@@ -57,6 +58,23 @@ def difference_p(values: Values, last: int, *, first: int = FIRST) -> Floats:
     (0.002, 0.043)
     """
     return p_value(_highest(values, (0.0,), first, last, two_sided=True)[0], first, last, True)
+
+
+def one_sample_p(
+    values: Values, mean: float, last: int, alternative: Alternative = "two-sided", *, first: int = FIRST
+) -> Floats:
+    """Return the p value of a mean of `mean`, against that alternative, valid at any look.
+
+    The other arguments and the errors are those of `difference_p`.
+
+    >>> values = [1.1, 1.3, 0.8, 1.0]
+    >>> float(one_sample_p(values, 0.5, 4, "greater", first=4).round(3)), float(one_sample_p(values, 0.5, 4, "less"))
+    (0.006, 1.0)
+    """
+    off = np.asarray(values, dtype=float) - mean
+    if alternative == "two-sided":
+        return difference_p(off, last, first=first)
+    return p_value(_highest(-off if alternative == "less" else off, (0.0,), first, last)[0], first, last, False)
 
 
 def equivalence_p(values: Values, within_pp: float, last: int, *, first: int = FIRST) -> Floats:

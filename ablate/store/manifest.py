@@ -16,6 +16,7 @@ from typing import Any, NotRequired, TypedDict
 
 from filelock import FileLock
 
+from ablate.core import requests
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import OUTSIDE_IDENTITY, at_current_paths, at_first_paths, flatten
@@ -60,9 +61,24 @@ def folder(runs: Path) -> Path:
 
 
 def save(
-    study: Study, runs: Path, uri: str | None, tags: Mapping[str, str] | None = None, storage: str | None = None
+    study: Study,
+    runs: Path,
+    uri: str | None,
+    tags: Mapping[str, str] | None = None,
+    storage: str | None = None,
+    *,
+    had_results: bool = False,
 ) -> None:
-    """Write down the trials that the study requests, beside those that were requested under its name before."""
+    """Write down the trials that the study requests, beside those that were requested under its name before.
+
+    Args:
+        study: as this line requests it.
+        runs: the runs folder.
+        uri: the address of MLflow; None for the one of the last request.
+        tags: what its runs are tagged with.
+        storage: the URL of its run directories; None where they are in the folder.
+        had_results: whether a trial had its result before this line.
+    """
     folder(runs).mkdir(parents=True, exist_ok=True)
     path = folder(runs) / f"{study.name}.json"
     with FileLock(folder(runs) / f"{study.name}.lock"):
@@ -80,7 +96,7 @@ def save(
             "factors": factors,
             "derived": list(study.derived),
             "contrast": contrast,
-            "terms": dict(study.metadata),
+            "terms": requests.merged(study.metadata, before.study.metadata if before else {}, had_results=had_results),
             **_packed(list(trials.values())),
         }
         temporary = path.with_suffix(".tmp")

@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from ablate.core import provenance
+from ablate.core import provenance, requests
 from ablate.core.events import Done, Outcome, Started
 from ablate.core.study import Study, Trial
 from ablate.core.urls import SQLITE
@@ -66,18 +66,6 @@ def status_of(outcome: Outcome) -> str:
 
 def ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def as_registered(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a request's metadata with what the study registered at its first request; a later word stands beside it.
-
-    >>> as_registered({"registered": 2}, {"registered": 1}), as_registered({"registered": 2}, {})
-    ({'registered': 1, 'registered_later': 2}, {'registered': 2})
-    """
-    first, now = before.get("registered"), metadata.get("registered")
-    if first is None or now is None or first == now:
-        return dict(metadata)
-    return {**metadata, "registered": first, "registered_later": now}
 
 
 class Experiment:
@@ -235,7 +223,8 @@ class Experiment:
             return str(self.client.create_run(self.experiment_id, run_name=self.study.name, tags=tags).info.run_id)
         run_id = str(parents[0].info.run_id)
         before = StudyRecord.from_tags(parents[0].data.tags).metadata
-        tags |= metadata_tags(as_registered(self.study.metadata, before))
+        done = next(self._search(f"{EVERY_TRIAL} and attributes.status = 'FINISHED'"), None)
+        tags |= metadata_tags(requests.merged(self.study.metadata, before, had_results=done is not None))
         for tag in parents[0].data.tags.keys() - tags.keys():
             if is_of_request(tag):
                 self.client.delete_tag(run_id, tag)

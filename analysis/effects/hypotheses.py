@@ -91,7 +91,6 @@ class _Sample:
         self.at = [row for row in rows if _agrees(row, hypothesis.at)]
         self.against = [row for row in rows if _agrees(row, hypothesis.against)] if hypothesis.against else []
         self.rows = [*self.at, *self.against]
-        self.most_seeds: int | None = runs.metadata.get("seeds", {}).get("most")
         self.seeds = _seeds_of_all(self.rows)
         values = _means(self.at, self.seeds)
         if self.against:
@@ -110,15 +109,14 @@ class _Sample:
             other,
             equivalence_pp=equivalence_pp,
             test_set=self.test_set,
-            most_seeds=self.most_seeds,
+            stopping=self.runs.stopping,
         )
 
     def p_values(self, equivalence_pp: float) -> tuple[float | None, float | None]:
         """Return the p values of the hypothesis and of its opposite, each one-sided."""
         by = self.hypothesis.by
         if self.hypothesis.kind != "equivalent":
-            above = self._above(by or 0.0)
-            return above, None if above is None else 1 - above
+            return self._above(by or 0.0), self._below(by or 0.0)
         within = by if by is not None else equivalence_pp
         near = self.margin(equivalence_pp=within, sign=self.sign)
         if near is None or near.p_equivalence is None:
@@ -160,9 +158,10 @@ class _Sample:
         """Return the one-sided p value; after repeated looks the two-sided one, which is too large, not too small."""
         if shifted is None or shifted.p_difference is None:
             return None
-        share = 1.0 if self.most_seeds is not None else 0.5
         agrees = (shifted.mean_pp > 0) == above
-        return share * shifted.p_difference if agrees else 1 - share * shifted.p_difference
+        if not shifted.fixed:
+            return shifted.p_difference if agrees else 1.0
+        return shifted.p_difference / 2 if agrees else 1 - shifted.p_difference / 2
 
     def _test_set(self, right: Right) -> TestSet | None:
         """Return the test set's share of the error; None unless all predictions are known, on the same items."""

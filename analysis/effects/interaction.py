@@ -20,6 +20,7 @@ from ablate.stats.arrays import Floats
 from ablate.stats.interactions import CellContrast, adjusted_p, cell_contrasts
 from ablate.stats.multiple_testing import ALPHA, CONFIDENCE
 from ablate.stats.paired import t_interval
+from ablate.stats.stopping import FIXED, Stopping
 from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow
 from analysis.formats import shown
@@ -44,6 +45,7 @@ class Difference:
     by_seed: (n,) percentage points, one per seed: the mean over the blocks of cells that the seed has in full.
     cells: the number of those blocks, one for each combination of levels of the other factors.
     failed: the number of trials, of either arm, that failed in cells at these levels.
+    stopping: how the study came to its number of seeds.
     """
 
     arm: str
@@ -51,6 +53,12 @@ class Difference:
     by_seed: Floats
     cells: int
     failed: int
+    stopping: Stopping = FIXED
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval for the mean over seeds; None where there is none."""
+        return self.stopping.interval(self.by_seed)
 
     @property
     def moderators(self) -> tuple[str, ...]:
@@ -127,7 +135,11 @@ def effects(arms: Sequence[tuple[str, Sequence[MarginRow]]], frame: pd.DataFrame
 
 
 def dependences(
-    arms: Sequence[tuple[str, Sequence[MarginRow]]], frame: pd.DataFrame, of: Collection[str] | None = None
+    arms: Sequence[tuple[str, Sequence[MarginRow]]],
+    frame: pd.DataFrame,
+    of: Collection[str] | None = None,
+    *,
+    stopping: Stopping = FIXED,
 ) -> list[Dependence]:
     """Return how the margin of each arm depends on its moderators; p values are adjusted over all arms together.
 
@@ -135,12 +147,16 @@ def dependences(
         arms: for each contrast its name and its margins.
         frame: the study's trials, for the order of levels.
         of: the moderators in question; effects without any of them are left out. None for all.
+        stopping: how the study came to its number of seeds. Where that was not fixed, only the seeds count that every
+            cell has: which cells have the others depends on what they showed.
     """
-    seeds = sorted({seed for _, rows in arms for row in rows for seed in row.by_seed})
-    per_arm = [_differences(arm, rows, frame, seeds, of) for arm, rows in arms]
+    of_cells = [set(row.by_seed) for _, rows in arms for row in rows if row.by_seed]
+    seeds = sorted((set.union if stopping.is_fixed else set.intersection)(*of_cells)) if of_cells else []
+    per_arm = [_differences(arm, rows, frame, seeds, of, stopping) for arm, rows in arms]
     all_contrasts = [contrast for _, contrasts, _ in per_arm for contrast in contrasts]
     by_seed = np.array([contrast.by_seed for contrast in all_contrasts]).reshape(len(all_contrasts), len(seeds)).T
-    p_values = iter(adjusted_p(by_seed, [len(contrast.factors) for contrast in all_contrasts]).tolist())
+    orders = [len(contrast.factors) for contrast in all_contrasts]
+    p_values = iter(adjusted_p(by_seed, orders, stopping).tolist())
     return [
         Dependence([_effect(measured, next(p_values)) for measured in measured_in_arm], *rest)
         for measured_in_arm, _, rest in per_arm
@@ -148,7 +164,12 @@ def dependences(
 
 
 def _differences(
-    arm: str, rows: Sequence[MarginRow], frame: pd.DataFrame, seeds: Sequence[int], of: Collection[str] | None
+    arm: str,
+    rows: Sequence[MarginRow],
+    frame: pd.DataFrame,
+    seeds: Sequence[int],
+    of: Collection[str] | None,
+    stopping: Stopping,
 ) -> tuple[list[Difference], list[CellContrast], tuple[int, list[tuple[str, ...]], list[str], int]]:
     """Return an arm's differences, the contrasts that they are, and the other fields of its `Dependence`."""
     moderators = list(rows[0].levels) if rows else []
@@ -171,7 +192,7 @@ def _differences(
             for factor, (low, high) in zip(contrast.factors, contrast.pairs, strict=True)
         )
         by_seed = contrast.by_seed[~np.isnan(contrast.by_seed)]
-        differences.append(Difference(arm, pairs, by_seed, contrast.blocks, _failed(rows, pairs)))
+        differences.append(Difference(arm, pairs, by_seed, contrast.blocks, _failed(rows, pairs), stopping))
     varying = [index for index in sorted(in_question) if len(levels[index]) > 1]
     compared = {contrast.factors for contrast in contrasts}
     incomplete: list[tuple[int, ...]] = [(index,) for index in varying if (index,) not in compared]
@@ -223,7 +244,15 @@ def accuracy_importance(frame: pd.DataFrame, keys: Sequence[str]) -> list[Import
     return sorted(ranked, key=lambda importance: -abs(importance.mean_pp))
 
 
-def difference(arm: str, rows: Sequence[MarginRow], moderator: str, level: Level, reference: Level) -> Difference:
+def difference(
+    arm: str,
+    rows: Sequence[MarginRow],
+    moderator: str,
+    level: Level,
+    reference: Level,
+    *,
+    stopping: Stopping = FIXED,
+) -> Difference:
     """Return the rows' margins at `level` minus those at `reference`, all other factors matched.
 
     The rows are what `matched.margins` returns for the arm, with the moderator among their levels.
@@ -243,7 +272,7 @@ def difference(arm: str, rows: Sequence[MarginRow], moderator: str, level: Level
             differences[seed].append(row.by_seed[seed] - reference_row.by_seed[seed])
     by_seed = np.round([np.mean(differences[seed]) for seed in sorted(differences)], 9)
     failed = sum(sum(row.failed) for pair in matched for row in pair)
-    return Difference(arm, (Pair(moderator, level, reference),), by_seed, cells, failed)
+    return Difference(arm, (Pair(moderator, level, reference),), by_seed, cells, failed, stopping)
 
 
 def levels_with_margins(frame: pd.DataFrame, rows: Sequence[MarginRow], moderator: str) -> list[Level]:
@@ -256,8 +285,9 @@ def levels_with_margins(frame: pd.DataFrame, rows: Sequence[MarginRow], moderato
 
 
 def _effect(measured: Difference, p: float) -> Effect:
-    low, high = t_interval(measured.by_seed) or (None, None)
-    return Effect(measured, float(np.mean(measured.by_seed)), low, high, None if np.isnan(p) else p)
+    low, high = measured.interval or (None, None)
+    mean = float(np.mean(measured.by_seed)) if len(measured.by_seed) else None
+    return Effect(measured, mean, low, high, None if np.isnan(p) else p)
 
 
 def _pairs(levels: Sequence[Level]) -> list[tuple[Level, Level]]:

@@ -195,7 +195,7 @@ def _row(
             [0.0] * len(values),
             equivalence_pp=equivalence_pp,
             test_set=_test_set(trials, estimates, right),
-            most_seeds=runs.metadata.get("seeds", {}).get("most"),
+            stopping=runs.stopping,
         )
         if values
         else None

@@ -14,6 +14,7 @@ from ablate.core.levels import Level, show
 from ablate.stats.finite_test_set import TestSet, error_of_test_set
 from ablate.stats.margin import Margin, differences_pp, margin
 from ablate.stats.paired import EQUIVALENCE_PP
+from ablate.stats.stopping import Stopping
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, level_positions
 from analysis.effects.trial_rows import Arms, TrialRow, trials_of
@@ -100,7 +101,7 @@ def margins(
                 unmatched,
                 equivalence_pp=equivalence_pp,
                 right=right or {},
-                most_seeds=runs.metadata.get("seeds", {}).get("most"),
+                stopping=runs.stopping,
             )
             rows.append(row)
     return _in_order(rows, frame)
@@ -122,7 +123,7 @@ def margin_row(
     *,
     equivalence_pp: float,
     right: Right,
-    most_seeds: int | None,
+    stopping: Stopping,
 ) -> MarginRow:
     """Pair two arms' trials by seed, and return their margin.
 
@@ -133,7 +134,7 @@ def margin_row(
         unmatched: keys in which the arms may differ; a note says where they do.
         equivalence_pp: the smallest difference of interest, in percentage points.
         right: which test items the trials got right, where that is known.
-        most_seeds: as in `ablate.stats.margin.margin`.
+        stopping: as in `ablate.stats.margin.margin`.
     """
     by_seed = [{trial.seed: trial for trial in arm if trial.is_done} for arm in arms]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
@@ -153,7 +154,7 @@ def margin_row(
             second_accs,
             equivalence_pp=equivalence_pp,
             test_set=test_set,
-            most_seeds=most_seeds,
+            stopping=stopping,
             items=items,
         ),
         first_acc=float(np.mean(first_accs)),

@@ -100,6 +100,7 @@ def verdicts(
                 items_se_pp=items_se_pp,
                 differences=differences,
                 equivalences=equivalences,
+                prior_df=margin.prior_df,
             )
             alone = margin.p_difference is not None and margin.p_difference < ALPHA
             verdict = replace(verdict, alone=alone, more_seeds=more)
@@ -183,7 +184,7 @@ def _verdict(
     elif p_equivalence < ALPHA:
         word = "equivalent"
     why = _spoken_against(word, margin, failures)
-    if word == "undecided" and margin.most_seeds is not None:
+    if word == "undecided" and not margin.fixed:
         on_these = margin.p_seeds is not None and margin.p_seeds < ALPHA
         why = "decided on these test images, not for others" if on_these else f"{margin.n} seeds do not decide"
     if why:
@@ -222,4 +223,4 @@ def _spread(margin: Margin) -> float:
     """Return the standard deviation over seeds that the tests rest on, in percentage points."""
     if margin.identical and margin.test_set:
         return float(margin.test_set.se_pp * margin.n**0.5)
-    return margin.sd_pp or 0.0
+    return margin.sd_pp or 0.0 if margin.moderated_sd_pp is None else margin.moderated_sd_pp

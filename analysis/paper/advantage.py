@@ -12,6 +12,7 @@ import yaml
 from ablate import CONF
 from ablate.core.levels import Level, is_number
 from ablate.stats.multiple_testing import ALPHA
+from ablate.stats.stopping import Stopping
 from analysis import formats
 from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow, split_constants
@@ -79,13 +80,14 @@ def rule(
         [cell.row.failed for cell in cells],
         [not cell.silent for cell in cells],
         negligible_pp=negligible_pp,
+        stopping=runs.stopping,
     )
     tests = pd.DataFrame(
         {
             "arm": cell.arm,
             "cell": cell.name or "all trials",
             "margin (pp)": formats.signed(float(np.mean(cell.values_pp))) if cell.values_pp else formats.ABSENT,
-            "95% interval": ruling.interval(cell.values_pp),
+            "95% interval": ruling.interval(cell.values_pp, runs.stopping),
             "n": len(cell.values_pp),
             "p, above 0": formats.p_value(p_better),
             f"p, below {negligible_pp:g}": formats.p_value(p_small),
@@ -93,7 +95,7 @@ def rule(
         }
         for cell, p_better, p_small in zip(cells, advantage.p_better, advantage.p_small, strict=True)
     )
-    reason = _in_words(cells, advantage, shifted, negligible_pp)
+    reason = _in_words(cells, advantage, shifted, negligible_pp, runs.stopping)
     return Ruling(1, CLAIM, advantage.word, reason, tests=tests)
 
 
@@ -136,7 +138,9 @@ def _name(levels: Mapping[str, Level]) -> str:
     return ", ".join(f"{key} {formats.shown(level)}" for key, level in levels.items())
 
 
-def _in_words(cells: Sequence[ArmCell], advantage: Advantage, shifted: str, negligible_pp: float) -> str:
+def _in_words(
+    cells: Sequence[ArmCell], advantage: Advantage, shifted: str, negligible_pp: float, stopping: Stopping
+) -> str:
     """Return in how many cells each arm is better than shifted ReLU, how that was tested, and by which rule."""
     lines = []
     for arm in dict.fromkeys(cell.arm for cell in cells):
@@ -163,8 +167,9 @@ def _in_words(cells: Sequence[ArmCell], advantage: Advantage, shifted: str, negl
             f"Negligible in {advantage.needed} of {informative} or more: {share} ({formats.p_is(advantage.p_share)}, "
             "partial conjunction)."
         )
+    test = "Paired t" if stopping.is_fixed else f"Sequential test ({stopping.in_words})"
     lines.append(
-        f"{RULE} Paired t over seeds, one-sided; what is said of single cells is adjusted by Holm over the cells."
+        f"{RULE} {test} over seeds, one-sided; what is said of single cells is adjusted by Holm over the cells."
     )
     return " ".join(lines)
 

@@ -13,7 +13,7 @@ from ablate.core.levels import Level
 from ablate.stats.paired import EQUIVALENCE_PP
 from analysis import formats
 from analysis.effects.contrasts import Contrast
-from analysis.effects.factors import levels_of
+from analysis.effects.factors import factors, levels_of
 from analysis.effects.interaction import difference, levels_with_margins
 from analysis.effects.matched import MarginRow, margins
 from analysis.paper import advantage, cheaper, dependence, ruling, small_batches
@@ -36,11 +36,24 @@ def rulings(runs: Runs, negligible_pp: float = EQUIVALENCE_PP) -> list[Ruling]:
     """Return what the study says to each of the five claims, in order.
 
     The list is empty for a study without both a batch-norm arm and shifted ReLU. A margin, or a difference of margins,
-    below `negligible_pp` counts as none.
+    below `negligible_pp` counts as none. Where the number of seeds was not fixed, what compares cells is tested on the
+    seeds that all cells have: which cells have the others depends on what they showed.
     """
-    rows = {arm: margins(runs, Contrast("norm", arm, SHIFTED)) for arm in batch_norms(runs)}
-    judges = (_advantage, _dependence, _cheaper, _small_batches, _residual) if rows else ()
-    return [judge(runs, rows, negligible_pp) for judge in judges]
+    if not batch_norms(runs):
+        return []
+    rows, complete = _rows(runs), runs if runs.stopping.is_fixed else runs.at_common_seeds(factors(runs))
+    complete_rows = rows if complete is runs else _rows(complete)
+    return [
+        _advantage(runs, rows, negligible_pp),
+        _dependence(complete, complete_rows, negligible_pp),
+        _cheaper(runs, rows, negligible_pp),
+        _small_batches(complete, complete_rows, negligible_pp),
+        _residual(complete, complete_rows, negligible_pp),
+    ]
+
+
+def _rows(runs: Runs) -> Rows:
+    return {arm: margins(runs, Contrast("norm", arm, SHIFTED)) for arm in batch_norms(runs)}
 
 
 def batch_norms(runs: Runs) -> list[str]:
@@ -112,6 +125,7 @@ def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         [max(own.p, against_other.p) for own, against_other in failures],
         complete=not any(at_size.failed for at_size in measured),
         negligible_pp=negligible_pp,
+        stopping=runs.stopping,
     )
     own_p_values, failure_p_values = decision.p_values[: len(measured)], decision.p_values[len(measured) :]
     shown = [index for index in range(len(measured)) if decision.significant[index]]
@@ -136,7 +150,7 @@ def _residual(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Residual connections may have lessened batch norm's importance."
     key = "model.residual"
     differences = [
-        difference(arm, of_arm, key, False, True)
+        difference(arm, of_arm, key, False, True, stopping=runs.stopping)
         for arm, of_arm in rows.items()
         if levels_with_margins(runs.frame, of_arm, key) == [False, True]
     ]
@@ -146,6 +160,7 @@ def _residual(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         [measured.by_seed for measured in differences],
         complete=not any(measured.failed for measured in differences),
         negligible_pp=negligible_pp,
+        stopping=runs.stopping,
     )
     lines = [*ruling.strongest(differences, decision, [measured.arm for measured in differences]).values()]
     lines.append(ruling.method(decision, "one-sided"))

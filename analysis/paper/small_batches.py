@@ -13,6 +13,7 @@ import pandas as pd
 from ablate.core.levels import Level, is_number
 from ablate.stats.arrays import Floats
 from ablate.stats.failures import fails_more
+from ablate.stats.stopping import FIXED, Stopping
 from analysis import formats
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, levels_of
@@ -38,6 +39,7 @@ class AtSize:
     own_pp: (n,) the arm's accuracy at this size minus its own at `largest`, in percentage points, one per seed.
     margin_pp: (n,) the arm's accuracy at this size minus the other arm's at this size.
     failed: the number of trials that failed: of either arm at this size, or of this arm at the largest.
+    stopping: how the study came to its number of seeds.
     """
 
     arm: str
@@ -47,6 +49,7 @@ class AtSize:
     own_pp: Floats
     margin_pp: Floats
     failed: int
+    stopping: Stopping = FIXED
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ def at_sizes(runs: Runs, arm: str, other: str, rows: Iterable[MarginRow]) -> lis
         own = [row for row in margins(runs, Contrast(KEY, size, sizes[-1])) if row.levels.get("norm") == arm]
         against_other = [row for row in rows if row.levels[KEY] == size]
         failed = sum(sum(row.failed) for row in (*own, *against_other))
-        measured.append(AtSize(arm, other, size, sizes[-1], _by_seed(own), _by_seed(against_other), failed))
+        values = _by_seed(own), _by_seed(against_other)
+        measured.append(AtSize(arm, other, size, sizes[-1], *values, failed, runs.stopping))
     return measured
 
 
@@ -148,8 +152,8 @@ def _sentence(at_size: AtSize, p: float | None) -> str:
     arm, other, size, largest = at_size.arm, at_size.other, at_size.size, at_size.largest
     if not len(at_size.own_pp) or not len(at_size.margin_pp):
         return f"No seed of {arm} is done both at batches of {size} and of {largest}, and in {other}."
-    below_own = f"{_side(at_size.own_pp)} itself at {largest} ({_spread(at_size.own_pp)})"
-    below_other = f"{_side(at_size.margin_pp)} {other} ({_spread(at_size.margin_pp)})"
+    below_own = f"{_side(at_size.own_pp)} itself at {largest} ({_spread(at_size.own_pp, at_size.stopping)})"
+    below_other = f"{_side(at_size.margin_pp)} {other} ({_spread(at_size.margin_pp, at_size.stopping)})"
     text = f"At batches of {size} {arm} is {below_own}, and {below_other}"
     return f"{text}: no test." if p is None else f"{text}; both below: {formats.p_is(p)}."
 
@@ -173,9 +177,9 @@ def table(measured: Iterable[AtSize], p_values: Iterable[float | None]) -> pd.Da
             "arm": at_size.arm,
             "batch": formats.shown(at_size.size),
             f"minus itself at {at_size.largest} (pp)": _mean(at_size.own_pp),
-            "95% interval": ruling.interval(at_size.own_pp),
+            "95% interval": ruling.interval(at_size.own_pp, at_size.stopping),
             f"minus {at_size.other} (pp)": _mean(at_size.margin_pp),
-            "its 95% interval": ruling.interval(at_size.margin_pp),
+            "its 95% interval": ruling.interval(at_size.margin_pp, at_size.stopping),
             "n": min(len(at_size.own_pp), len(at_size.margin_pp)),
             "p": formats.p_value(p),
         }
@@ -219,6 +223,6 @@ def _side(values_pp: Floats) -> str:
     return f"{abs(mean):.2f} points {'above' if mean >= 0 else 'below'}"
 
 
-def _spread(values_pp: Floats) -> str:
-    spread = ruling.interval(values_pp).replace("-", "−")
+def _spread(values_pp: Floats, stopping: Stopping) -> str:
+    spread = ruling.interval(values_pp, stopping).replace("-", "−")
     return f"95% interval {spread}, n = {len(values_pp)}" if spread != formats.ABSENT else f"n = {len(values_pp)}"

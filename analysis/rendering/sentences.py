@@ -52,6 +52,7 @@ def sentences(findings: Findings) -> list[str]:
             _not_done(findings),
             _importance(findings),
             uncertainty.test_set(findings),
+            uncertainty.many_cells(findings),
         )
         if line
     ]
@@ -69,12 +70,7 @@ def warnings(findings: Findings, left_out: str) -> list[str]:
             f"Trials differ in more than the factors: {', '.join(unswept)}. "
             "Only trials that agree in all of these are paired."
         )
-    if "seeds" in findings.runs.metadata:
-        claims = " and on claims" if findings.rulings else ""
-        lines.append(
-            "Seeds were added until margins were decided. The verdicts and intervals of margins and gaps allow for "
-            f"that; the tests on other factors{claims} do not: they take each cell's number of seeds as fixed."
-        )
+    lines += [uncertainty.seeds_added(findings)] * (not findings.runs.stopping.is_fixed)
     lines += findings.design.notes if findings.design else []
     return [*lines, *_edges(findings), *findings.runs.notes, *([left_out] if left_out else [])]
 

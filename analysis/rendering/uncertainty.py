@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from ablate.core.levels import show
 from ablate.stats.failures import failures_differ, share_interval
 from ablate.stats.multiple_testing import ALPHA
+from ablate.stats.stopping import LATER_LEVEL
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict
 from analysis.findings import Comparison, Findings
 from analysis.formats import p_is
 from analysis.rendering.tables import larger_error
+
+MOST_SHOWN_DF = 1000
 
 
 def failures(comparison: Comparison) -> str:
@@ -64,6 +69,40 @@ def test_set(findings: Findings) -> str:
         text += "the spread is then taken from test-set sampling"
     claims = " and of claims" if findings.rulings else ""
     return f"{text}. Tests of other factors{claims} are about these images."
+
+
+def seeds_added(findings: Findings) -> str:
+    """Return how the study came to its number of seeds, and which statements allow for that."""
+    stopping = findings.runs.stopping
+    allow = (
+        "The verdicts, the intervals of margins and gaps and the tests of claims and of other factors allow for that; "
+        "what compares cells rests on the seeds that all of them have. Only the intervals of what moves accuracies and "
+        "margins take the number of seeds as fixed."
+    )
+    if stopping.most_seeds is not None:
+        return f"Seeds were added until margins were decided. {allow}"
+    return (
+        f"Seeds were added after a look at the results: {', then '.join(map(str, stopping.looks))} seeds. The first "
+        f"look had the usual level of 5%; all later ones share another {100 * LATER_LEVEL:g}%, by a sequential test, "
+        "so that following up a study until it shows something is wrong in at most 6%. seeds=auto plans for looking, "
+        f"and needs fewer seeds. {allow}"
+    )
+
+
+def many_cells(findings: Findings) -> str:
+    """Return whether the spread of cells was drawn towards that of all; empty if not."""
+    lines = []
+    for comparison in findings.comparisons:
+        of_cells = [row.margin for row in comparison.rows if row.margin and row.margin.moderated_sd_pp is not None]
+        if not of_cells:
+            continue
+        prior_df, seeds = float(np.median([margin.prior_df for margin in of_cells])), max(m.n for m in of_cells)
+        worth = f"worth {prior_df:.0f} more seeds" if prior_df < MOST_SHOWN_DF else "which makes it as good as known"
+        lines.append(
+            f"{comparison.contrast}: with {len(of_cells)} cells of {seeds} seeds the spread of each is drawn towards "
+            f"that of all, {worth} (moderated t, Smyth 2004)."
+        )
+    return " ".join(lines)
 
 
 def _only_on_these_images(row: MarginRow, verdict: Verdict) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pandas as pd
 
 from ablate.core.levels import Level
 from ablate.core.study import PREFERRED
+from ablate.stats.stopping import Stopping
 from analysis.sources.measure import TEST_ACCURACY, Measure
 
 OTHER_OPS = ("norm_ops", "activation_ops", "scale_ops", "add_ops", "pool_ops")
@@ -88,6 +89,19 @@ class Runs:
     measure: Measure = TEST_ACCURACY
     notes: Sequence[str] = ()
     kind: Literal["ours", "printed", "others"] = "ours"
+
+    @property
+    def stopping(self) -> Stopping:
+        """How the study came to its number of seeds."""
+        return Stopping(self.metadata.get("seeds", {}).get("most"), tuple(self.metadata.get("looks", ())))
+
+    def at_common_seeds(self, keys: Sequence[str]) -> Runs:
+        """Return the trials of the seeds that every combination of the keys' levels has."""
+        seeds_of: dict[str, set[int]] = {}
+        for levels, seed in zip(self.frame[list(keys)].to_dict("records"), self.frame["seed"], strict=True):
+            seeds_of.setdefault(repr(levels), set()).add(seed)
+        common = set.intersection(*seeds_of.values())
+        return replace(self, frame=self.frame[self.frame["seed"].isin(common)].reset_index(drop=True))
 
     @property
     def ours(self) -> bool:

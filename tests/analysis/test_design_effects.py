@@ -279,7 +279,7 @@ def test_failed_trials_may_mix_in_what_the_whole_fraction_keeps_apart():
 def test_seeds_that_were_added_until_they_decided_have_the_tests_that_hold_under_looking():
     for runs in (ONE_FACTOR, study(fraction(3, 1), "fractional", seeds=4, acc=lambda cell: 0.8)):
         auto = dataclasses.replace(runs, metadata={**runs.metadata, "seeds": {"most": 10, "within_pp": 0.5}})
-        assert {row.margin.most_seeds for row in effects(findings_of(auto)).values()} == {10}
+        assert {row.margin.fixed for row in effects(findings_of(auto)).values()} == {False}
 
 
 def test_plackett_and_burmans_twelve_runs_mix_in_a_third_of_each_interaction_of_two_others():
