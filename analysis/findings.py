@@ -17,14 +17,8 @@ from analysis.effects.contrasts import Contrast
 from analysis.effects.design_effects import AROUND, FEW_CELLS, DesignEffects
 from analysis.effects.factors import factors, levels_of
 from analysis.effects.hypotheses import TestedHypothesis, decided_hypotheses
-from analysis.effects.interaction import (
-    Dependence,
-    Effect,
-    Importance,
-    accuracy_importance,
-    dependences,
-    margin_importance,
-)
+from analysis.effects.importance import Importance, accuracy_importance, margin_importance
+from analysis.effects.interaction import Dependence, Effect, dependences
 from analysis.effects.level_margins import LevelMargin, level_margins
 from analysis.effects.matched import MarginRow, margins
 from analysis.effects.tuning_budget import BudgetCurve
@@ -219,7 +213,7 @@ def _comparisons(
 ) -> list[Comparison]:
     all_verdicts = iter(judged)
     arms = [(str(contrast), in_contrast) for contrast, in_contrast in zip(contrasts, rows, strict=True)]
-    of_arms = [None] * len(arms) if runs.kind == "printed" else dependences(arms, runs.frame, stopping=runs.stopping)
+    of_arms = [None] * len(arms) if runs.kind == "printed" else dependences(arms, runs.frame, seed_rule=runs.seed_rule)
     return [
         Comparison(
             contrast,
@@ -227,7 +221,7 @@ def _comparisons(
             [next(all_verdicts) for _ in in_contrast],
             dependence,
             margin_importance(in_contrast, runs.frame),
-            () if runs.kind == "printed" else level_margins(in_contrast, runs.frame, runs.stopping),
+            () if runs.kind == "printed" else level_margins(in_contrast, runs.frame, runs.seed_rule),
             tuning_budget.curves(runs, contrast, in_contrast),
         )
         for contrast, in_contrast, dependence in zip(contrasts, rows, of_arms, strict=True)

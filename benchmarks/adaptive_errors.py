@@ -44,8 +44,8 @@ def main() -> None:
         values = np.linspace(*sds, cells)[:, None] * noise(rng, (STUDIES, cells, LAST)) + margin
         wrong = [float((p < ALPHA).any(axis=-1).mean()) for p in _p_values(values, grid)]
         apart = values + DIFFERENCE_PP * (np.arange(cells) < grid[1])[:, None]
-        found = [float((p[:, 0] < ALPHA).mean()) for p in _p_values(apart, grid)]
-        pairs = [f"{each(before)} → {each(after)}" for before, after in (wrong, found)]
+        power = [float((p[:, 0] < ALPHA).mean()) for p in _p_values(apart, grid)]
+        pairs = [f"{each(before)} → {each(after)}" for before, after in (wrong, power)]
         rows.append([f"{grid[0]} x {grid[1]}", f"{margin:g}", spread, name, *pairs])
         if wrong[1] > MOST_ERRORS:
             missed.append(f"{grid}, margin {margin:g}, sd {spread}, {name}: wrong in {each(wrong[1])}%")

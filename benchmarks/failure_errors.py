@@ -37,7 +37,7 @@ CELLS, SEEDS = (1, 12), (2, 3, 4, 7, 10, 20)
 RATES = {"none": (0.0, 0.0), "one arm": (0.1, 0.0), "both arms": (0.1, 0.1)}
 SD_PP, COLLAPSE_PP, MARGIN_PP = 0.4, 87.0, 1.5
 NOISES: dict[str, Noise] = {"normal": normal, "t(3)": t3}
-MOST_ERRORS, LEAST_FOUND = 0.06 + 3 * (0.06 * 0.94 / STUDIES) ** 0.5, 0.95
+MOST_ERRORS, LEAST_POWER = 0.06 + 3 * (0.06 * 0.94 / STUDIES) ** 0.5, 0.95
 SHOWN_FAILURES = 2_000
 """Studies of which the test of the shares is simulated: it is exact, and slow."""
 
@@ -59,7 +59,7 @@ def main() -> None:
         errors = [after["better"], after["equivalent"], fails_more or 0.0]
         if max(errors) > MOST_ERRORS:
             missed.append(f"{cells} cells, {n} seeds, collapse in {where}, {name}: wrong in {each(max(errors))}%")
-        if (cells, n, where) == (1, 7, "both arms") and after["found"] < LEAST_FOUND:
+        if (cells, n, where) == (1, 7, "both arms") and after["found"] < LEAST_POWER:
             missed.append(f"{name}: found {each(after['found'])}%")
     print_table(["cells", "collapse in", "noise", "seeds", "better", "equivalent", "found", "fails more"], rows)
     print("\n" + "\n".join(missed or ["Every criterion holds."]))

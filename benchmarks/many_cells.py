@@ -37,7 +37,7 @@ CELLS = (FROM_CELLS, 144, 432)
 SEEDS = (2, 3, 4, 7, 10, 20)
 SD_PP, MARGIN_PP = 0.5, 2.0
 MOST_ERRORS = 0.06 + 3 * (0.06 * 0.94 / STUDIES) ** 0.5
-COVERS, LEAST_FOUND = (0.93, 0.97), 0.4
+COVERS, LEAST_POWER = (0.93, 0.97), 0.4
 
 
 def unequal_arms(rng: np.random.Generator, shape: Shape) -> Floats:
@@ -80,7 +80,7 @@ def _misses(rates: dict[str, float], cells: int, n: int) -> Iterator[str]:
     yield from (f"{key} in {each(rates[key])}%" for key in ("better", "equivalent") if rates[key] > MOST_ERRORS)
     if not COVERS[0] <= rates["covers"] <= COVERS[1]:
         yield f"covers {each(rates['covers'])}%"
-    if (cells, n) == (432, 3) and rates["found"] < LEAST_FOUND:
+    if (cells, n) == (432, 3) and rates["found"] < LEAST_POWER:
         yield f"found {each(rates['found'])}%"
 
 

@@ -65,6 +65,8 @@ ADDED_LATER: Mapping[str, Level] = {
     "recipe.micro_batch": None,
     "recipe.shards": 1,
     "norm.sync": False,
+    "resplit": False,
+    "bootstrap": "none",
 }
 """Dotted config key -> the value that was in effect before the key existed.
 

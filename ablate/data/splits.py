@@ -1,4 +1,4 @@
-"""The splits of a data set. They are fixed: the seed of a trial never moves an image from one split to another.
+"""The splits of a data set. They are fixed, unless `ablate.data.resampling` draws them for a trial's seed.
 
 Nothing here imports torch.
 """
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 SPLIT_SEED = 0
 
+Chosen = NDArray[np.bool_] | NDArray[np.int_]
+
 
 @dataclass(frozen=True)
 class Split:
@@ -31,9 +33,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def only(self, chosen: NDArray[np.bool_]) -> Split:
-        """Return the items where `chosen`, (n,), is true, in their own order."""
+    def only(self, chosen: Chosen) -> Split:
+        """Return the items where `chosen`, (n,), is true, in their own order; or those at these indices."""
         return Split(self.images[chosen], self.labels[chosen])
+
+    def joined(self, other: Split) -> Split:
+        """Return the items of both."""
+        return Split(np.concatenate([self.images, other.images]), np.concatenate([self.labels, other.labels]))
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,14 @@ class FileSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def only(self, chosen: NDArray[np.bool_]) -> FileSplit:
-        """Return the items where `chosen`, (n,), is true, in their own order."""
+    def only(self, chosen: Chosen) -> FileSplit:
+        """Return the items where `chosen`, (n,), is true, in their own order; or those at these indices."""
         return replace(self, paths=self.paths[chosen], labels=self.labels[chosen])
+
+    def joined(self, other: FileSplit) -> FileSplit:
+        """Return the items of both, which lie below the same root."""
+        paths, labels = [self.paths, other.paths], [self.labels, other.labels]
+        return replace(self, paths=np.concatenate(paths), labels=np.concatenate(labels))
 
     def name(self, item: int) -> str:
         """Return the item's path below the root."""
@@ -118,13 +129,13 @@ class ImageDataset(Protocol):
 AnySplit = TypeVar("AnySplit", Split, FileSplit)
 
 
-def set_aside(split: AnySplit, fraction: float) -> tuple[AnySplit, AnySplit]:
-    """Split off a fixed random `fraction` of the items, rounded up, in which every class has its share.
+def set_aside(split: AnySplit, fraction: float, seed: int | tuple[int, ...] = SPLIT_SEED) -> tuple[AnySplit, AnySplit]:
+    """Split off a random `fraction` of the items, rounded up, in which every class has its share.
 
     Return the remaining items and those set aside, both in the data set's own order. RandomState's streams are frozen
     for good (NEP 19); a Generator's may change between numpy versions.
     """
-    rng = np.random.RandomState(SPLIT_SEED)
+    rng = np.random.RandomState(seed)
     classes, counts = np.unique(split.labels, return_counts=True)
     shares = fraction * counts
     quotas = np.floor(shares).astype(int)

@@ -151,11 +151,13 @@ def _conclude(
         return stop.exit_status
     tables.show_outcomes(terminal.console, study, outcomes)
     if planned.tuning:
-        tried = {cell: list(local.outcomes(trials).values()) for cell, trials in source.tried.items()}
-        chosen = {cell: list(values.items()) for cell, values in source.chosen.items()}
-        tables.show_tuning(terminal.console, study, tried, chosen, source.edges)
-    for cell in source.without:
-        terminal.fail(f"{cell}: none of its configurations came through, so there is none to make margins of")
+        tried = {search: list(local.outcomes(trials).values()) for search, trials in source.tried.items()}
+        tables.show_tuning(terminal.console, study, tried, source.chosen, source.edges)
+    for cell, number in source.without:
+        of_search = f", search {number + 1}" if planned.tuning and planned.tuning.searches > 1 else ""
+        terminal.fail(
+            f"{cell}{of_search}: none of its configurations came through, so there is none to make margins of"
+        )
     if not result.has_run:
         terminal.console.print("Nothing to train: every trial had its outcome already.", highlight=False)
     if stop.is_requested:

@@ -21,6 +21,7 @@ from ablate.core.text import counted, duration, size
 from ablate.planning import estimates
 from ablate.planning.estimates import Expectations, training_multiply_adds
 from ablate.planning.settings import Settings
+from ablate.planning.tuning import Search
 
 SHOWN_CELLS = 100
 SHOWN_TRIALS = 300
@@ -113,33 +114,35 @@ def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
 def show_tuning(
     console: Console,
     study: Study,
-    tried: Mapping[Cell, Sequence[Outcome | None]],
-    chosen: Mapping[Cell, Sequence[tuple[str, Level]]],
-    edges: Mapping[Cell, Mapping[str, str]],
+    tried: Mapping[Search, Sequence[Outcome | None]],
+    chosen: Mapping[Search, Mapping[str, Level]],
+    edges: Mapping[Search, Mapping[str, str]],
 ) -> None:
-    """Show how many configurations each cell's tuning tried, how they ended, and what was chosen.
+    """Show how many configurations each search of a cell tried, how they ended, and what it chose.
 
     Args:
         console: where to print.
         study: the study that the cells are of.
-        tried: the outcomes of each cell's configurations.
-        chosen: the keys and values chosen for each cell; none for a cell in which no configuration succeeded.
-        edges: the chosen keys of each cell that lie at an end of their space -> "lowest" or "highest".
+        tried: the outcomes of each search's configurations.
+        chosen: the keys and values that each search chose; none where no configuration succeeded.
+        edges: the chosen keys of each search that lie at an end of their space -> "lowest" or "highest".
     """
     kinds = list(dict.fromkeys(_kind(end) for ends in tried.values() for end in ends))
-    table = _cells_table(study, "tried", *kinds)
+    several = any(search.number for search in tried)
+    table = _cells_table(study, *["search"] * several, "tried", *kinds)
     table.add_column("chosen", overflow="fold")
-    for cell, ends in itertools.islice(tried.items(), SHOWN_CELLS):
+    for search, ends in itertools.islice(tried.items(), SHOWN_CELLS):
         counts = collections.Counter(map(_kind, ends))
         values = ", ".join(
-            f"{key} {show(value)}" + (f" ({edges[cell][key]} allowed)" if key in edges.get(cell, {}) else "")
-            for key, value in chosen.get(cell, ())
+            f"{key} {show(value)}" + (f" ({edges[search][key]} allowed)" if key in edges.get(search, {}) else "")
+            for key, value in chosen.get(search, {}).items()
         )
-        levels = (show(level) for _, level in cell.levels)
-        table.add_row(*levels, str(len(ends)), *(str(counts[kind]) for kind in kinds), values or "none yet")
+        levels = [show(level) for _, level in search.cell.levels]
+        number = [str(search.number + 1)] * several
+        table.add_row(*levels, *number, str(len(ends)), *(str(counts[kind]) for kind in kinds), values or "none yet")
     _line(console, "tuning:")
     console.print(table)
-    _more(console, len(tried) - SHOWN_CELLS, "cell")
+    _more(console, len(tried) - SHOWN_CELLS, "row")
 
 
 def _kind(end: Outcome | None) -> str:

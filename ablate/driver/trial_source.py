@@ -12,6 +12,7 @@ from ablate.core.events import Done, Event, Failed, Outcome
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Study, Trial
 from ablate.planning.plan import Plan
+from ablate.planning.tuning import Search
 from ablate.store import run_directory
 from ablate.store.run_store import RunStore
 from ablate.tracking import trial_metadata
@@ -30,15 +31,15 @@ class TrialSource:
 
     Attributes:
         trials: trial_id -> every trial known so far.
-        chosen: the values that tuning chose for each cell.
-        without: the cells whose tuning ended without a configuration that succeeded.
+        chosen: the values that each search of tuning chose for its cell.
+        without: the searches that ended without a configuration that succeeded.
     """
 
     def __init__(self, planned: Plan, store: RunStore, slots: float) -> None:
         self.planned, self.store = planned, store
         self.trials: dict[str, Trial] = {trial.trial_id: trial for trial in planned.study.trials}
-        self.chosen: dict[Cell, dict[str, Level]] = {}
-        self.without: list[Cell] = []
+        self.chosen: dict[Search, dict[str, Level]] = {}
+        self.without: list[Search] = []
         self._seeds = _Seeds(planned) if planned.auto else None
         self._tuner: Any = None
         if planned.tuning:
@@ -73,21 +74,28 @@ class TrialSource:
         return dataclasses.replace(study, trials=[trial for trial in study.trials if not trial.tuning])
 
     @property
-    def tried(self) -> dict[Cell, list[Trial]]:
-        """The trials of each cell's tuning."""
-        by_cell: dict[Cell, list[Trial]] = {tuned.cell: [] for tuned in self.planned.tuned}
+    def tried(self) -> dict[Search, list[Trial]]:
+        """The trials of each search."""
+        by_search: dict[Search, list[Trial]] = {search: [] for search in self.searches}
         for trial in self.trials.values():
             if trial.tuning:
-                by_cell[trial.cell].append(trial)
-        return by_cell
+                assert self.planned.tuning is not None
+                by_search[Search(trial.cell, trial.seed - self.planned.tuning.seed)].append(trial)
+        return by_search
 
     @property
-    def edges(self) -> dict[Cell, dict[str, str]]:
+    def searches(self) -> list[Search]:
+        """The searches of the study's tuning, in the order of the design."""
+        numbers = range(self.planned.tuning.searches) if self.planned.tuning else ()
+        return [Search(tuned.cell, number) for tuned in self.planned.tuned for number in numbers]
+
+    @property
+    def edges(self) -> dict[Search, dict[str, str]]:
         """The chosen keys that lie at an end of their space -> which end: "lowest" or "highest"."""
         spaces = {tuned.cell: tuned.space for tuned in self.planned.tuned}
         return {
-            cell: {key: side for key, value in values.items() if (side := spaces[cell][key].edge(value))}
-            for cell, values in self.chosen.items()
+            search: {key: side for key, value in values.items() if (side := spaces[search.cell][key].edge(value))}
+            for search, values in self.chosen.items()
         }
 
     @property
@@ -96,7 +104,8 @@ class TrialSource:
         planned = self.planned
         budgets = [planned.tuning.budget(tuned) for tuned in planned.tuned] if planned.tuning else []
         seeds = sum(planned.seeds.values())
-        known = sum(int(budget) for budget in budgets if budget < math.inf) + seeds
+        searches = planned.tuning.searches if planned.tuning else 0
+        known = searches * sum(int(budget) for budget in budgets if budget < math.inf) + seeds
         return max(known, len(self.trials)), bool(planned.auto) or any(budget == math.inf for budget in budgets)
 
     def begin(self) -> list[Trial]:
@@ -131,15 +140,21 @@ class TrialSource:
         return new
 
     def _winners(self) -> list[Trial]:
-        """Return the trials of the cells whose tuning has ended since the last call."""
+        """Return the trials of the searches that have ended since the last call, at the seeds that they choose for."""
         trials: list[Trial] = []
-        for cell, values in self._tuner.choices():
+        for search, values in self._tuner.choices():
             if values is None:
-                self.without.append(cell)
+                self.without.append(search)
                 continue
-            self.chosen[cell] = dict(values)
-            trials += self.planned.factory.trials(cell, range(self.planned.seeds[cell]), values)
+            self.chosen[search] = dict(values)
+            cell, all_seeds = search.cell, range(self.planned.seeds[search.cell])
+            seeds = [seed for seed in all_seeds if self._search(cell, seed) == search]
+            trials += self.planned.factory.trials(cell, seeds, values)
         return trials
+
+    def _search(self, cell: Cell, seed: int) -> Search:
+        """Return the search that chooses for a seed that margins are made of."""
+        return Search(cell, self.planned.tuning.search_of(seed) if self.planned.tuning else 0)
 
     def _more_seeds(self) -> list[Trial]:
         assert self._seeds is not None
@@ -148,19 +163,21 @@ class TrialSource:
             if not trial.tuning:
                 requested.setdefault(trial.cell, set()).add(trial.seed)
         more = self._seeds.more(requested)
-        return [self.planned.factory.trial(cell, seed, self.chosen.get(cell)) for cell, seed in more]
+        make = self.planned.factory.trial
+        return [make(cell, seed, self.chosen.get(self._search(cell, seed))) for cell, seed in more]
 
     def _metadata(self) -> dict[str, Any]:
         """Return what a report must know of the trials so far: those tried, the values chosen, the values drawn."""
         edges = self.edges
         chosen: dict[int, trial_metadata.Chosen] = {
             position: {
-                "cell": dict(cell.levels),
-                "values": self.chosen.get(cell, {}),
-                "edges": edges.get(cell, {}),
+                "cell": dict(search.cell.levels),
+                "values": self.chosen.get(search, {}),
+                "edges": edges.get(search, {}),
+                "search": search.number,
             }
-            for position, cell in enumerate(self.planned.configs)
-            if cell in self.chosen or cell in self.without
+            for position, search in enumerate(self.searches)
+            if search in self.chosen or search in self.without
         }
         tried = {position: [trial.trial_id for trial in trials] for position, trials in enumerate(self.tried.values())}
         return trial_metadata.collect(chosen, tried, self._drawn())

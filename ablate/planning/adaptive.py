@@ -129,7 +129,7 @@ def tuned_cells(
         )
         for cell, combination in cells.items()
     ]
-    check(tuning, tuned, most_seeds(config))
+    check(tuning, tuned, most_seeds(config), first_seeds(config))
     return tuning.with_budget(tuned), tuned
 
 
@@ -194,10 +194,13 @@ def notes(
         budget = f"{tuning.trials} configurations" if tuning.trials else budget
         keys = {f"{key} {dimension}" for cell in tuned for key, dimension in cell.space.items()}
         prunes = f", pruned by {tuning.pruner}" if tuning.pruner != "none" else ""
+        is_single = tuning.searches == 1
+        who = "each cell" if is_single else f"each of {tuning.searches} searches of each cell"
+        at = f"seed {tuning.seed}" if is_single else f"seeds {tuning.seed} to {tuning.seed + tuning.searches - 1}"
+        then = "of what it chose" if is_single else "of what they chose, dealt to them in turn"
         lines.append(
-            f"tune={tuning.sampler}: each cell tries {budget} of {'; '.join(sorted(keys))}{prunes}, "
-            f"at seed {tuning.seed}, and chooses by {tuning.metric}. "
-            f"Then {text.counted(seeds, 'fresh seed')} of what it chose."
+            f"tune={tuning.sampler}: {who} tries {budget} of {'; '.join(sorted(keys))}{prunes}, "
+            f"at {at}, and chooses by {tuning.metric}. Then {text.counted(seeds, 'fresh seed')} {then}."
         )
     if drawn:
         keys = {f"{key} {dimension}" for key, dimension in drawn.items()}
@@ -224,7 +227,9 @@ def coming(tuning: Tuning | None, tuned: Sequence[TunedCell], seeds: Mapping[Cel
     if not tuning:
         return {}
     budgets = {cell.cell: tuning.budget(cell) for cell in tuned}
-    return {cell: seeds[cell] + (round(most) if most < math.inf else 0) for cell, most in budgets.items()}
+    return {
+        cell: seeds[cell] + (tuning.searches * round(most) if most < math.inf else 0) for cell, most in budgets.items()
+    }
 
 
 def _cells_without(key: str, cells: Mapping[Cell, Combination]) -> int:

@@ -62,3 +62,12 @@ def augment(config: Config) -> None:
             "recipe.augment=scale_crop_flip: for images of 224x224 pixels; "
             f"allowed with dataset.size={show(size)}: {allowed}"
         )
+
+
+def resplit(config: Config) -> None:
+    """Refuse to deal training and validation images anew where none are set aside for validation."""
+    if config["resplit"] and config["dataset"].get("valid_fraction") == 0:
+        raise UsageError(
+            "resplit=true: with dataset.valid_fraction=0 there are no validation images to deal anew; "
+            "allowed: a fraction above 0, or bootstrap=train"
+        )

@@ -28,7 +28,8 @@ def notes(planned: Plan, expected: Expectations) -> list[str]:
     The difference of two trials with the same seed is taken to spread as that of two with different seeds; pairing
     makes it smaller where a seed moves both arms alike.
     """
-    from ablate.stats.power import POWER, detectable_pp  # NumPy and SciPy, which no other line needs
+    from ablate.stats.moderated import FROM_CELLS  # NumPy and SciPy, which no other line needs
+    from ablate.stats.power import POWER, detectable_pp
 
     design = planned.study.metadata.get("design") or {}
     base = Cell(tuple(design["base"].items())) if design.get("base") else None
@@ -44,8 +45,11 @@ def notes(planned: Plan, expected: Expectations) -> list[str]:
     alone = detectable_pp(spread.sd_pp * math.sqrt(2), seeds)
     text = f"a margin of about {alone:.1f} points would be found in {100 * POWER:.0f}%"
     if len(compared) > 1:
-        among = detectable_pp(spread.sd_pp * math.sqrt(2), seeds, len(compared))
+        many = len(compared) >= FROM_CELLS and not planned.auto
+        df = (seeds - 1) * len(compared) if many else None
+        among = detectable_pp(spread.sd_pp * math.sqrt(2), seeds, len(compared), df)
         text += f" if it were alone, of about {among:.1f} as one of {len(compared)}"
+        text += ", if all spread alike" if many else ""
     most = "up to " if planned.auto else ""
     return [
         f"With {most}{seeds} seeds, and a spread between seeds of {spread.sd_pp:.2f} points as in "

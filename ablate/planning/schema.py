@@ -33,6 +33,7 @@ Precision = Enum("Precision", ["fp32", "tf32", "bf16", "fp16"])
 Executor = Enum("Executor", ["ray", "in_process", "cluster"])
 Sampler = Enum("Sampler", ["none", "tpe", "random", "grid"])
 Pruner = Enum("Pruner", ["none", "median", "hyperband"])
+Bootstrap = Enum("Bootstrap", ["none", "train"])
 Keep = Enum("Keep", ["none", "weights", "all"])
 
 
@@ -73,6 +74,7 @@ class TuneSchema:
     pruner: Pruner = Pruner.none
     seed: int = 10_000
     storage: str | None = None
+    searches: int = 1
     space: dict[str, Any] = field(default_factory=dict)
 
 
@@ -101,6 +103,8 @@ class Schema:
     bits: int = MISSING
     depth: int = MISSING
     width: int | float = MISSING
+    resplit: bool = MISSING
+    bootstrap: Bootstrap = MISSING
     seeds: int | str = MISSING
     max_seeds: int = MISSING
     equivalence_pp: float = MISSING
@@ -156,6 +160,7 @@ _ALLOWED: Mapping[str, _Range] = {
     "collapsed_below": _number(0, 1, above=True),
     "tune.trials": _number(1),
     "tune.epochs": _number(1),
+    "tune.searches": _number(1),
     "seed": _number(0),
     "recipe.epochs": _number(1),
     "recipe.batch_size": _number(1),
@@ -231,6 +236,7 @@ def check(config: Config) -> None:
     checks.micro_batch(config)
     checks.shards(config)
     checks.augment(config)
+    checks.resplit(config)
     CheckpointSettings.of(config["checkpoint"])
     _check_cluster(config["dispatch"], config["storage"])
     if config["tune"]["storage"] is not None:

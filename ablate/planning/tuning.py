@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
@@ -23,6 +24,13 @@ USUAL_TRIALS = 20
 Values = Mapping[str, Level]
 
 
+class Search(NamedTuple):
+    """One search for a cell's configuration."""
+
+    cell: Cell
+    number: int
+
+
 @dataclass(frozen=True)
 class Tuning:
     """How the cells of a study are tuned, the same for every cell.
@@ -35,6 +43,9 @@ class Tuning:
         pruner: none, median or hyperband.
         seed: of the trials that tuning tries; the seeds that margins are made of are others.
         storage: an Optuna database's address, or a file; None for one in the runs folder.
+        searches: how often each cell is tuned from the start, each time with the whole budget and a seed of its own.
+            The seeds that margins are made of are dealt to the searches in turn, so that the spread over seeds holds
+            that of the search.
     """
 
     sampler: str
@@ -44,6 +55,7 @@ class Tuning:
     pruner: str
     seed: int
     storage: str | None
+    searches: int = 1
 
     @classmethod
     def of(cls, tune: Config) -> Tuning:
@@ -58,6 +70,14 @@ class Tuning:
         if self.trials is not None or self.epochs is not None or self.sampler == "grid":
             return self
         return dataclasses.replace(self, trials=int(min(USUAL_TRIALS, *(cell.size for cell in cells))))
+
+    def of_search(self, number: int) -> Tuning:
+        """Return the tuning of one of the searches: its seed is the first one's plus its number."""
+        return dataclasses.replace(self, seed=self.seed + number)
+
+    def search_of(self, seed: int) -> int:
+        """Return the number of the search that chooses for a seed that margins are made of."""
+        return seed % self.searches
 
     @property
     def prunes(self) -> bool:
@@ -91,14 +111,22 @@ class TunedCell:
         return size(self.space)
 
 
-def check(tuning: Tuning, cells: Sequence[TunedCell], seeds: int) -> None:
+def check(tuning: Tuning, cells: Sequence[TunedCell], seeds: int, fewest: int) -> None:
     """Raise UsageError for a budget or a space that is impossible, or that cannot be the same for every cell.
 
     Args:
         tuning: what the line requests.
         cells: all of the study.
         seeds: margins are made of seeds 0 to `seeds` - 1 at most.
+        fewest: the seeds that a cell has at least.
     """
+    if tuning.searches > fewest:
+        raise UsageError(
+            f"tune.searches={tuning.searches}: the {fewest} seeds of a cell are dealt to its searches; "
+            f"allowed: up to {fewest}, or more seeds"
+        )
+    if tuning.searches > 1 and tuning.sampler == "grid" and tuning.trials is None and tuning.epochs is None:
+        raise UsageError(f"tune.searches={tuning.searches}: every search of a whole grid is the same; allowed: 1")
     if tuning.metric not in METRICS:
         is_of_test = "test" in tuning.metric
         on_test = ": validation images are to choose by, test images are for the report" if is_of_test else ""

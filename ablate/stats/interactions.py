@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ablate.stats.arrays import Floats
 from ablate.stats.paired import equivalence_tests, t_tests
-from ablate.stats.stopping import FIXED, Stopping
+from ablate.stats.seed_rule import FIXED, SeedRule
 
 MOST_CONTRASTS = 2000
 """Interactions of an order are left out if there would be more contrasts than this with them."""
@@ -90,7 +90,7 @@ def cell_contrasts(cells: Mapping[Cell, Floats], most: int = MOST_CONTRASTS) -> 
     return CellContrasts(contrasts, order, incomplete)
 
 
-def adjusted_p(by_seed: Floats, orders: Sequence[int], stopping: Stopping = FIXED) -> Floats:
+def adjusted_p(by_seed: Floats, orders: Sequence[int], seed_rule: SeedRule = FIXED) -> Floats:
     """Return the p values of contrasts being 0, adjusted for all of them together.
 
     Each is a two-sided one-sample t test over seeds, adjusted by Holm with weights: half of the level is for contrasts
@@ -101,7 +101,7 @@ def adjusted_p(by_seed: Floats, orders: Sequence[int], stopping: Stopping = FIXE
     Args:
         by_seed: (..., n, m) values of m contrasts; NaN where a seed has none.
         orders: (m,) how many factors each contrast compares.
-        stopping: how the seeds stopped being added. Where their number was not fixed, the values are (n, m), and the
+        seed_rule: how the seeds stopped being added. Where their number was not fixed, the values are (n, m), and the
             tests over seeds are sequential ones.
 
     Returns:
@@ -110,7 +110,7 @@ def adjusted_p(by_seed: Floats, orders: Sequence[int], stopping: Stopping = FIXE
     Source: Holm (1979), A simple sequentially rejective multiple test procedure, section 4.
     """
     samples = np.asarray(by_seed, dtype=float)
-    p_values = _t_tests(samples) if stopping.is_fixed else _sequential_tests(samples, stopping)
+    p_values = _t_tests(samples) if seed_rule.is_fixed else _sequential_tests(samples, seed_rule)
     tested = ~np.isnan(p_values)
     weights = _weights(tested, np.asarray(orders, dtype=int))
     weighted = np.where(tested, p_values, 0.0) / weights
@@ -206,9 +206,9 @@ def _weights(tested: NDArray[np.bool_], orders: NDArray[np.int_]) -> Floats:
     return np.where(tested, weights, 1.0)
 
 
-def _sequential_tests(samples: Floats, stopping: Stopping) -> Floats:
+def _sequential_tests(samples: Floats, seed_rule: SeedRule) -> Floats:
     """Return (m,) p values of (n, m) values, without those that are NaN; NaN for fewer than two that differ."""
-    tested = [stopping.test(values[~np.isnan(values)]) for values in samples.T]
+    tested = [seed_rule.test(values[~np.isnan(values)]) for values in samples.T]
     return np.array([np.nan if p is None else p for p in tested])
 
 

@@ -17,7 +17,7 @@ from ablate.stats.finite_test_set import TestSet
 from ablate.stats.multiple_testing import CONFIDENCE
 from ablate.stats.paired import EQUIVALENCE_PP, equivalence_tests, t_interval, t_test
 from ablate.stats.rounding import without_rounding
-from ablate.stats.stopping import FIXED, Stopping
+from ablate.stats.seed_rule import FIXED, SeedRule
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def margin(
     *,
     equivalence_pp: float = EQUIVALENCE_PP,
     test_set: TestSet | None = None,
-    stopping: Stopping = FIXED,
+    seed_rule: SeedRule = FIXED,
     items: int | None = None,
 ) -> Margin:
     """Return the mean paired difference in accuracy, first arm minus second, in percentage points.
@@ -81,7 +81,7 @@ def margin(
         second: (n,) the same seeds, every other factor at the same level.
         equivalence_pp: the smallest difference of interest.
         test_set: what `error_of_test_set` returns for the two arms.
-        stopping: how the study came to its number of seeds. Where that was not fixed, the interval and the tests over
+        seed_rule: how the study came to its number of seeds. Where that was not fixed, the interval and the tests over
             seeds are those of `ablate.stats.sequential`, which hold under looking each time.
         items: the size of the test set, if every accuracy is a count of its items.
 
@@ -95,7 +95,7 @@ def margin(
     Source: paired t, Student (1908); two one-sided tests, Schuirmann (1987).
     """
     pp = differences_pp(first, second, items)
-    over_seeds = _over_seeds(pp, equivalence_pp, test_set, stopping)
+    over_seeds = _over_seeds(pp, equivalence_pp, test_set, seed_rule)
     if test_set is None or len(pp) < 2:
         return over_seeds
     over_both = _over_seeds_and_items(pp, equivalence_pp, test_set)
@@ -108,12 +108,12 @@ def margin(
     )
 
 
-def _over_seeds(pp: Floats, equivalence_pp: float, test_set: TestSet | None, stopping: Stopping) -> Margin:
+def _over_seeds(pp: Floats, equivalence_pp: float, test_set: TestSet | None, seed_rule: SeedRule) -> Margin:
     """Return the margin on the study's own test items."""
     least = test_set.se_pp if test_set else None
     sd_pp = None if len(pp) == 1 else float(np.std(pp, ddof=1)) if np.ptp(pp) > 0 else 0.0
-    if not stopping.is_fixed:
-        return _sequential(pp, sd_pp, equivalence_pp, test_set, stopping)
+    if not seed_rule.is_fixed:
+        return _sequential(pp, sd_pp, equivalence_pp, test_set, seed_rule)
     low_pp, high_pp = t_interval(pp, least_se=least) or (None, None)
     p_difference = t_test(pp, least_se=least)
     return Margin(
@@ -130,11 +130,11 @@ def _over_seeds(pp: Floats, equivalence_pp: float, test_set: TestSet | None, sto
 
 
 def _sequential(
-    pp: Floats, sd_pp: float | None, equivalence_pp: float, test_set: TestSet | None, stopping: Stopping
+    pp: Floats, sd_pp: float | None, equivalence_pp: float, test_set: TestSet | None, seed_rule: SeedRule
 ) -> Margin:
     """Return the margin over seeds that were added after a look. With too few for a look, the p values are 1."""
-    p_difference = stopping.test(pp)
-    low_pp, high_pp = stopping.interval(pp) or (None, None)
+    p_difference = seed_rule.test(pp)
+    low_pp, high_pp = seed_rule.interval(pp) or (None, None)
     return Margin(
         n=len(pp),
         mean_pp=float(np.mean(pp)),
@@ -142,7 +142,7 @@ def _sequential(
         low_pp=low_pp,
         high_pp=high_pp,
         p_difference=1.0 if p_difference is None else p_difference,
-        p_equivalence=stopping.equivalence_test(pp, equivalence_pp),
+        p_equivalence=seed_rule.equivalence_test(pp, equivalence_pp),
         p_seeds=1.0 if p_difference is None else p_difference,
         test_set=test_set,
         fixed=False,

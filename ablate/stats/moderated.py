@@ -49,7 +49,8 @@ def common_spread(variances: Floats, df: Floats) -> tuple[Floats, Floats]:
     beyond = np.var(logs, ddof=1, axis=-1) - special.polygamma(1, df / 2).mean(axis=-1)
     half = _trigamma_inverse(np.where(beyond > 0, beyond, 1.0))
     varies = beyond > 0
-    common = np.exp(np.where(varies, mean + special.digamma(half) - np.log(half), mean))
+    shared = np.exp(mean + special.digamma(half) - np.log(half))
+    common = np.where(varies, shared, variances.mean(axis=-1))  # without variation the pooled one is exact
     return common, np.where(np.isnan(mean), np.nan, np.where(varies, 2 * half, np.inf))
 
 
@@ -60,7 +61,7 @@ def moderated_variances(variances: Floats, df: Floats) -> tuple[Floats, Floats]:
 
     >>> variances, df = moderated_variances(np.array([1.0, 1.1, 0.9, 1.0]), np.full(4, 2.0))
     >>> variances.round(2).tolist(), df.tolist()  # more alike than chance makes them: 4 cells of 2 degrees
-    ([1.62, 1.62, 1.62, 1.62], [8.0, 8.0, 8.0, 8.0])
+    ([1.0, 1.0, 1.0, 1.0], [8.0, 8.0, 8.0, 8.0])
     """
     common, prior_df = (value[..., None] for value in common_spread(variances, df))
     known = ~np.isnan(prior_df)

@@ -118,13 +118,14 @@ def more_seeds(
     return int(seeds[decided[0]] - n) if len(decided) else None
 
 
-def detectable_pp(sd_pp: float, n: int, differences: int = 1) -> float:
+def detectable_pp(sd_pp: float, n: int, differences: int = 1, df: float | None = None) -> float:
     """Return the margin that n seeds show to differ from 0 with a chance of 80%, in percentage points.
 
     Args:
         sd_pp: the standard deviation of a seed's margin.
         n: the seeds, 2 or more.
         differences: the tests that share the level (Holm's first step).
+        df: the degrees of freedom of the spread; None for n - 1, those of the seeds alone.
 
     >>> round(detectable_pp(1.0, 10), 2), round(detectable_pp(1.0, 3), 2)
     (1.0, 3.26)
@@ -133,10 +134,11 @@ def detectable_pp(sd_pp: float, n: int, differences: int = 1) -> float:
     """
     from scipy import optimize, stats
 
-    critical = float(stats.t.isf(ALPHA / differences / 2, n - 1))
+    df = n - 1 if df is None else df
+    critical = float(stats.t.isf(ALPHA / differences / 2, df))
 
     def lacks(shift: float) -> float:
-        return POWER - float(np.nan_to_num(stats.nct.sf(critical, n - 1, shift), nan=1.0))
+        return POWER - float(np.nan_to_num(stats.nct.sf(critical, df, shift), nan=1.0))
 
     most = critical
     while lacks(most) > 0:

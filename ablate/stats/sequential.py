@@ -60,7 +60,28 @@ def difference_p(values: Values, last: int, *, first: int = FIRST) -> Floats:
     return p_value(_highest(values, (0.0,), first, last, two_sided=True)[0], first, last, True)
 
 
-def one_sample_p(
+def p_by_look(values: Floats, last: int, within_pp: float | None = None, *, first: int = FIRST) -> Floats:
+    """Return the p value after each look, as `difference_p` gives it, or with `within_pp` `equivalence_p`.
+
+    Args:
+        values: (..., n) differences in points, all n there.
+        last: the most seeds that a row may get, fixed beforehand.
+        within_pp: the smallest difference of interest; None for p values of no difference.
+        first: the seeds at the first look.
+
+    Returns:
+        (..., n - first + 1) p values.
+    """
+    if within_pp is None:
+        highest = np.maximum.accumulate(_scores(values, (0.0,), first, last, two_sided=True)[0], axis=-1)
+    else:
+        sides = [np.maximum.accumulate(side, axis=-1) for side in _scores(values, (-within_pp, within_pp), first, last)]
+        highest = np.minimum(*sides)
+    by_look = [p_value(highest[..., look], first, last, within_pp is None) for look in range(highest.shape[-1])]
+    return np.stack(by_look, axis=-1)
+
+
+def mean_p(
     values: Values, mean: float, last: int, alternative: Alternative = "two-sided", *, first: int = FIRST
 ) -> Floats:
     """Return the p value of a mean of `mean`, against that alternative, valid at any look.
@@ -68,8 +89,8 @@ def one_sample_p(
     The other arguments and the errors are those of `difference_p`.
 
     >>> values = [1.1, 1.3, 0.8, 1.0]
-    >>> float(one_sample_p(values, 0.5, 4, "greater", first=4).round(3)), float(one_sample_p(values, 0.5, 4, "less"))
-    (0.006, 1.0)
+    >>> float(mean_p(values, 0.5, 4, "greater", first=4).round(3)), float(mean_p(values, 0.5, 4, "less"))
+    (0.007, 1.0)
     """
     off = np.asarray(values, dtype=float) - mean
     if alternative == "two-sided":

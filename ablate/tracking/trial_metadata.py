@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from ablate.core.levels import Level
 from ablate.tracking.encoding import below
@@ -17,11 +17,15 @@ MOST_ENTRIES = 100
 
 
 class Chosen(TypedDict):
-    """What tuning chose for a cell, as in `analysis.sources.runs.Choice`. `values` is empty where no trial finished."""
+    """What a search chose for a cell, as in `analysis.sources.runs.Choice`. `values` is empty where no trial finished.
+
+    Earlier releases, which had one search for each cell, wrote no `search`.
+    """
 
     cell: Mapping[str, Level]
     values: Mapping[str, Level]
     edges: Mapping[str, str]
+    search: NotRequired[int]
 
 
 def collect(
@@ -32,8 +36,8 @@ def collect(
     """Return the metadata that a study's trials bring, as the functions below read it.
 
     Args:
-        choices: by a cell's position in the design, what tuning chose for it.
-        tried_ids: by a tuned cell's position, the ids of the trials that tuning tried.
+        choices: by a search's position, what it chose: those of a cell after those of the cells before.
+        tried_ids: by a search's position, the ids of the trials that it tried.
         drawn_values: each seed with its nuisance factors' values, in the order of the seeds.
     """
     metadata: dict[str, Any] = {f"{_CHOSEN}{position}": entry for position, entry in choices.items()}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.text import first_line
+from ablate.data.resampling import resampled
 from ablate.store.run_directory import WEIGHTS
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def parts(
     from ablate.training.compute import Compute
 
     config_of_recipe: RecipeConfig = config["recipe"]
-    images = dataset(config) if load_dataset is None else load_dataset()
+    images = resampled(dataset(config) if load_dataset is None else load_dataset(), config)
     of_initial_weights, of_training = generators.from_seed(config["seed"], device)
     compute = Compute(device, config_of_recipe["precision"])
     partition = shards.BatchPartition(config_of_recipe["shards"], ranks)

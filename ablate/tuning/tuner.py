@@ -15,8 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from ablate.core.errors import UsageError
 from ablate.core.events import Epoch, Event, Failed, Outcome
-from ablate.core.study import Cell, Trial
-from ablate.planning.tuning import TunedCell, Tuning, Values
+from ablate.core.study import Trial
+from ablate.planning.tuning import Search, TunedCell, Tuning, Values
 from ablate.store import run_directory
 from ablate.store.run_store import RunStore
 from ablate.tuning.cell import CellTuning
@@ -60,55 +60,62 @@ class Tuner:
             ) from None
         try:
             storage = _storage(tuning.storage, runs / "studies" / f"{study}.optuna")
-            self.cells = {tuned.cell: CellTuning(storage, study, tuning, tuned) for tuned in cells}
+            self.searches = {
+                Search(tuned.cell, number): CellTuning(storage, study, tuning.of_search(number), tuned)
+                for tuned in cells
+                for number in range(tuning.searches)
+            }
         except BaseException:
             self._lock.release()
             raise
-        self._chosen: set[Cell] = set()
+        self._chosen: set[Search] = set()
 
     def close(self) -> None:
         self._lock.release()
 
     def begin(self) -> list[Trial]:
         """Return the trials that earlier drivers handed out, ended or not, and further ones."""
-        known = [trial for cell in self.cells.values() for trial in cell.taken_over]
+        known = [trial for search in self.searches.values() for trial in search.taken_over]
         return [*known, *self.more()]
 
     def more(self) -> list[Trial]:
-        """Return further configurations until `at_once` trials run or wait; every cell gets equally many."""
+        """Return further configurations until `at_once` trials run or wait; every search gets equally many."""
         trials: list[Trial] = []
-        while (unspent := [cell for cell in self.cells.values() if not cell.is_spent]) and self._room > 0:
-            trials.append(min(unspent, key=lambda cell: (len(cell.running), cell.started)).ask())
+        while (unspent := [search for search in self.searches.values() if not search.is_spent]) and self._room > 0:
+            trials.append(min(unspent, key=lambda search: (len(search.running), search.started)).ask())
         return trials
 
     def follow(self, trial: Trial, event: Event) -> None:
         """Take in an event of one of the tuning's trials; request a trial to stop where the pruner says so."""
-        cell = self.cells[trial.cell]
+        search = self._search(trial)
         if isinstance(event, Epoch):
-            reason = cell.report(trial, event)
+            reason = search.report(trial, event)
             if reason:
                 self.store.prune(trial, reason)
         elif outcome := run_directory.outcome_of(event):
             history = self.store.local.history(trial)  # whoever hands on an outcome has read it in the store
             epochs = [earlier for earlier in history if isinstance(earlier, Epoch)]
-            cell.tell(trial, outcome, epochs[-1] if epochs else None)
+            search.tell(trial, outcome, epochs[-1] if epochs else None)
 
-    def choices(self) -> Iterator[tuple[Cell, Values | None]]:
-        """Yield each cell whose tuning has ended since the last call, with its choice; None where no trial is done."""
-        for cell, tuning in self.cells.items():
-            if tuning.is_over and cell not in self._chosen:
-                self._chosen.add(cell)
-                yield cell, tuning.best()
+    def choices(self) -> Iterator[tuple[Search, Values | None]]:
+        """Yield each search that has ended since the last call, with its choice; None where no trial is done."""
+        for search, tuning in self.searches.items():
+            if tuning.is_over and search not in self._chosen:
+                self._chosen.add(search)
+                yield search, tuning.best()
 
     def is_over(self, trial: Trial, outcome: Outcome | None) -> bool:
         """Return whether a trial is not to be continued: its end was reported, or it was pruned and tuning prunes."""
-        if trial.trial_id not in self.cells[trial.cell].running:
+        if trial.trial_id not in self._search(trial).running:
             return True
         return isinstance(outcome, Failed) and outcome.kind == "pruned" and self.tuning.prunes
 
     @property
     def _room(self) -> float:
-        return self.at_once - sum(len(cell.running) for cell in self.cells.values())
+        return self.at_once - sum(len(search.running) for search in self.searches.values())
+
+    def _search(self, trial: Trial) -> CellTuning:
+        return self.searches[Search(trial.cell, trial.seed - self.tuning.seed)]
 
 
 class _Lock:

@@ -13,9 +13,9 @@ from analysis.sources.runs import BOOKKEEPING, Runs
 def factors(runs: Runs) -> list[str]:
     """Return the keys that distinguish cells: those varied on purpose, then any other with several values.
 
-    Three kinds of key are left out, since they distinguish nothing more: one that only follows a group's choice (as
-    norm.affine follows norm), a derived one that follows the factors (as norm.temperature follows the bits), and a
-    nuisance factor.
+    Four kinds of key are left out, since they distinguish nothing more: one that only follows a group's choice (as
+    norm.affine follows norm), a derived one that follows the factors (as norm.temperature follows the bits), a
+    nuisance factor, and one that each of several searches chose for its seeds.
     """
     frame = runs.frame
     columns = [str(column) for column in frame.columns]
@@ -25,7 +25,10 @@ def factors(runs: Runs) -> list[str]:
     typed = [key for key in runs.factors if key in frame]
     varied = list(typed)
     for key in columns:
-        if key in (*BOOKKEEPING, *runs.nuisance, *varied) or len(levels_of(frame, key, absent=True)) < 2:
+        if (
+            key in (*BOOKKEEPING, *runs.nuisance, *runs.searched, *varied)
+            or len(levels_of(frame, key, absent=True)) < 2
+        ):
             continue
         if key in runs.derived and _follows(frame, key, typed):
             continue

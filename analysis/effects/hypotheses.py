@@ -109,7 +109,7 @@ class _Sample:
             other,
             equivalence_pp=equivalence_pp,
             test_set=self.test_set,
-            stopping=self.runs.stopping,
+            seed_rule=self.runs.seed_rule,
         )
 
     def p_values(self, equivalence_pp: float) -> tuple[float | None, float | None]:

@@ -18,9 +18,8 @@ import pandas as pd
 from ablate.core.levels import Level
 from ablate.stats.arrays import Floats
 from ablate.stats.interactions import CellContrast, adjusted_p, cell_contrasts
-from ablate.stats.multiple_testing import ALPHA, CONFIDENCE
-from ablate.stats.paired import t_interval
-from ablate.stats.stopping import FIXED, Stopping
+from ablate.stats.multiple_testing import ALPHA
+from ablate.stats.seed_rule import FIXED, SeedRule
 from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow
 from analysis.formats import shown
@@ -45,7 +44,7 @@ class Difference:
     by_seed: (n,) percentage points, one per seed: the mean over the blocks of cells that the seed has in full.
     cells: the number of those blocks, one for each combination of levels of the other factors.
     failed: the number of trials, of either arm, that failed in cells at these levels.
-    stopping: how the study came to its number of seeds.
+    seed_rule: how the study came to its number of seeds.
     """
 
     arm: str
@@ -53,12 +52,12 @@ class Difference:
     by_seed: Floats
     cells: int
     failed: int
-    stopping: Stopping = FIXED
+    seed_rule: SeedRule = FIXED
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval for the mean over seeds; None where there is none."""
-        return self.stopping.interval(self.by_seed)
+        return self.seed_rule.interval(self.by_seed)
 
     @property
     def moderators(self) -> tuple[str, ...]:
@@ -110,25 +109,6 @@ class Dependence:
     varying: int
 
 
-@dataclass(frozen=True)
-class Importance:
-    """How far apart the two most different levels of a factor are.
-
-    mean_pp: the mean of the matched differences, in percentage points.
-    low_pp, high_pp: its interval, at 95% for all pairs of the factor's levels together (Bonferroni), since the largest
-        difference was picked; None with one seed.
-    n: the number of seeds.
-    """
-
-    factor: str
-    level: Level
-    reference: Level
-    mean_pp: float
-    low_pp: float | None
-    high_pp: float | None
-    n: int
-
-
 def effects(arms: Sequence[tuple[str, Sequence[MarginRow]]], frame: pd.DataFrame) -> list[Effect]:
     """Return the effects of every contrast, those of each contrast in turn. Arguments as in `dependences`."""
     return [effect for dependence in dependences(arms, frame) for effect in dependence.effects]
@@ -139,7 +119,7 @@ def dependences(
     frame: pd.DataFrame,
     of: Collection[str] | None = None,
     *,
-    stopping: Stopping = FIXED,
+    seed_rule: SeedRule = FIXED,
 ) -> list[Dependence]:
     """Return how the margin of each arm depends on its moderators; p values are adjusted over all arms together.
 
@@ -147,16 +127,16 @@ def dependences(
         arms: for each contrast its name and its margins.
         frame: the study's trials, for the order of levels.
         of: the moderators in question; effects without any of them are left out. None for all.
-        stopping: how the study came to its number of seeds. Where that was not fixed, only the seeds count that every
+        seed_rule: how the study came to its number of seeds. Where that was not fixed, only the seeds count that every
             cell has: which cells have the others depends on what they showed.
     """
     of_cells = [set(row.by_seed) for _, rows in arms for row in rows if row.by_seed]
-    seeds = sorted((set.union if stopping.is_fixed else set.intersection)(*of_cells)) if of_cells else []
-    per_arm = [_differences(arm, rows, frame, seeds, of, stopping) for arm, rows in arms]
+    seeds = sorted((set.union if seed_rule.is_fixed else set.intersection)(*of_cells)) if of_cells else []
+    per_arm = [_differences(arm, rows, frame, seeds, of, seed_rule) for arm, rows in arms]
     all_contrasts = [contrast for _, contrasts, _ in per_arm for contrast in contrasts]
     by_seed = np.array([contrast.by_seed for contrast in all_contrasts]).reshape(len(all_contrasts), len(seeds)).T
     orders = [len(contrast.factors) for contrast in all_contrasts]
-    p_values = iter(adjusted_p(by_seed, orders, stopping).tolist())
+    p_values = iter(adjusted_p(by_seed, orders, seed_rule).tolist())
     return [
         Dependence([_effect(measured, next(p_values)) for measured in measured_in_arm], *rest)
         for measured_in_arm, _, rest in per_arm
@@ -169,7 +149,7 @@ def _differences(
     frame: pd.DataFrame,
     seeds: Sequence[int],
     of: Collection[str] | None,
-    stopping: Stopping,
+    seed_rule: SeedRule,
 ) -> tuple[list[Difference], list[CellContrast], tuple[int, list[tuple[str, ...]], list[str], int]]:
     """Return an arm's differences, the contrasts that they are, and the other fields of its `Dependence`."""
     moderators = list(rows[0].levels) if rows else []
@@ -192,7 +172,7 @@ def _differences(
             for factor, (low, high) in zip(contrast.factors, contrast.pairs, strict=True)
         )
         by_seed = contrast.by_seed[~np.isnan(contrast.by_seed)]
-        differences.append(Difference(arm, pairs, by_seed, contrast.blocks, _failed(rows, pairs), stopping))
+        differences.append(Difference(arm, pairs, by_seed, contrast.blocks, _failed(rows, pairs), seed_rule))
     varying = [index for index in sorted(in_question) if len(levels[index]) > 1]
     compared = {contrast.factors for contrast in contrasts}
     incomplete: list[tuple[int, ...]] = [(index,) for index in varying if (index,) not in compared]
@@ -212,38 +192,6 @@ def _failed(rows: Sequence[MarginRow], pairs: Sequence[Pair]) -> int:
     )
 
 
-def margin_importance(rows: Sequence[MarginRow], frame: pd.DataFrame) -> list[Importance]:
-    """Return how far each moderator moves the margin, the one that moves it most first."""
-    ranked = []
-    for moderator in rows[0].levels if rows else ():
-        levels = levels_with_margins(frame, rows, moderator)
-        pairs = _pairs(levels)
-        by_seed = [difference("", rows, moderator, level, other).by_seed for level, other in pairs]
-        ranked += _largest(moderator, pairs, by_seed)
-    return sorted(ranked, key=lambda importance: -abs(importance.mean_pp))
-
-
-def accuracy_importance(frame: pd.DataFrame, keys: Sequence[str]) -> list[Importance]:
-    """Return how far each factor moves the accuracy, all others matched, the one that moves it most first.
-
-    Args:
-        frame: the study's trials.
-        keys: its factors.
-    """
-    done = frame[(frame["outcome"] == "done") & frame["acc"].notna()]
-    texts = done[list(keys)].astype(object).map(repr).assign(seed=done["seed"], acc=100 * done["acc"])
-    ranked = []
-    for factor in keys:
-        others = [key for key in keys if key != factor and not key.startswith(f"{factor}.")]
-        wide = texts.pivot_table(index=[*others, "seed"], columns=factor, values="acc", aggfunc="mean", observed=True)
-        levels = [level for level in levels_of(frame, factor) if repr(level) in wide]
-        pairs = _pairs(levels)
-        matched = [(wide[repr(level)] - wide[repr(other)]).dropna() for level, other in pairs]
-        by_seed = [values.groupby(level="seed").mean().round(9).to_numpy() for values in matched]
-        ranked += _largest(factor, pairs, by_seed)
-    return sorted(ranked, key=lambda importance: -abs(importance.mean_pp))
-
-
 def difference(
     arm: str,
     rows: Sequence[MarginRow],
@@ -251,7 +199,7 @@ def difference(
     level: Level,
     reference: Level,
     *,
-    stopping: Stopping = FIXED,
+    seed_rule: SeedRule = FIXED,
 ) -> Difference:
     """Return the rows' margins at `level` minus those at `reference`, all other factors matched.
 
@@ -272,7 +220,7 @@ def difference(
             differences[seed].append(row.by_seed[seed] - reference_row.by_seed[seed])
     by_seed = np.round([np.mean(differences[seed]) for seed in sorted(differences)], 9)
     failed = sum(sum(row.failed) for pair in matched for row in pair)
-    return Difference(arm, (Pair(moderator, level, reference),), by_seed, cells, failed, stopping)
+    return Difference(arm, (Pair(moderator, level, reference),), by_seed, cells, failed, seed_rule)
 
 
 def levels_with_margins(frame: pd.DataFrame, rows: Sequence[MarginRow], moderator: str) -> list[Level]:
@@ -288,18 +236,3 @@ def _effect(measured: Difference, p: float) -> Effect:
     low, high = measured.interval or (None, None)
     mean = float(np.mean(measured.by_seed)) if len(measured.by_seed) else None
     return Effect(measured, mean, low, high, None if np.isnan(p) else p)
-
-
-def _pairs(levels: Sequence[Level]) -> list[tuple[Level, Level]]:
-    """Return every two of the levels, each time the later one first."""
-    return [(level, other) for index, other in enumerate(levels) for level in levels[index + 1 :]]
-
-
-def _largest(factor: str, pairs: Sequence[tuple[Level, Level]], by_seed: Sequence[Floats]) -> list[Importance]:
-    """Return the importance of the two levels that differ most; empty where no pair of levels is matched."""
-    known = [(pair, values) for pair, values in zip(pairs, by_seed, strict=True) if len(values)]
-    if not known:
-        return []
-    (level, reference), values = max(known, key=lambda pair_and_values: abs(float(np.mean(pair_and_values[1]))))
-    low, high = t_interval(values, 1 - (1 - CONFIDENCE) / len(known)) or (None, None)
-    return [Importance(factor, level, reference, float(np.mean(values)), low, high, len(values))]

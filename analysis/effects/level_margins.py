@@ -10,7 +10,7 @@ import pandas as pd
 
 from ablate.core.levels import Level
 from ablate.stats.arrays import Floats
-from ablate.stats.stopping import FIXED, Stopping
+from ablate.stats.seed_rule import FIXED, SeedRule
 from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow
 
@@ -39,7 +39,7 @@ class LevelMargin:
         return float(np.mean(self.by_seed)) if len(self.by_seed) else None
 
 
-def level_margins(rows: Sequence[MarginRow], frame: pd.DataFrame, stopping: Stopping = FIXED) -> list[LevelMargin]:
+def level_margins(rows: Sequence[MarginRow], frame: pd.DataFrame, seed_rule: SeedRule = FIXED) -> list[LevelMargin]:
     """Return the margin at each level of each factor that varies among the rows, in the order of the rows' factors.
 
     Each seed gives one value, the mean over the cells at the level, so that cells that share a seed are not taken for
@@ -48,22 +48,22 @@ def level_margins(rows: Sequence[MarginRow], frame: pd.DataFrame, stopping: Stop
     Args:
         rows: a contrast's margins, one per cell.
         frame: one row per trial; it orders the levels.
-        stopping: how the study came to its number of seeds.
+        seed_rule: how the study came to its number of seeds.
     """
     margins = []
     for factor in rows[0].levels if rows else ():
         levels = [level for level in levels_of(frame, factor) if any(_is(row, factor, level) for row in rows)]
         if len(levels) > 1:
             at_levels = [[row for row in rows if _is(row, factor, level)] for level in levels]
-            margins += [_at(factor, level, at, stopping) for level, at in zip(levels, at_levels, strict=True)]
+            margins += [_at(factor, level, at, seed_rule) for level, at in zip(levels, at_levels, strict=True)]
     return margins
 
 
-def _at(factor: str, level: Level, rows: Sequence[MarginRow], stopping: Stopping) -> LevelMargin:
+def _at(factor: str, level: Level, rows: Sequence[MarginRow], seed_rule: SeedRule) -> LevelMargin:
     known = [row for row in rows if row.by_seed]
     seeds = sorted(set.intersection(*(set(row.by_seed) for row in known))) if known else []
     by_seed = np.round([np.mean([row.by_seed[seed] for row in known]) for seed in seeds], 9)
-    low_pp, high_pp = (stopping.interval(by_seed) if len(seeds) > 1 else None) or (None, None)
+    low_pp, high_pp = (seed_rule.interval(by_seed) if len(seeds) > 1 else None) or (None, None)
     planned = max(row.planned for row in rows)
     return LevelMargin(factor, level, by_seed, planned, len(known), len(rows) - len(known), low_pp, high_pp)
 

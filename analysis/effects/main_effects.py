@@ -195,7 +195,7 @@ def _row(
             [0.0] * len(values),
             equivalence_pp=equivalence_pp,
             test_set=_test_set(trials, estimates, right),
-            stopping=runs.stopping,
+            seed_rule=runs.seed_rule,
         )
         if values
         else None

@@ -14,7 +14,7 @@ from ablate.core.levels import Level, show
 from ablate.stats.finite_test_set import TestSet, error_of_test_set
 from ablate.stats.margin import Margin, differences_pp, margin
 from ablate.stats.paired import EQUIVALENCE_PP
-from ablate.stats.stopping import Stopping
+from ablate.stats.seed_rule import SeedRule
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, level_positions
 from analysis.effects.trial_rows import Arms, TrialRow, trials_of
@@ -83,7 +83,8 @@ def margins(
     arms = [trials_of(arm, [*shared, *own, *unmatched]) for arm in frames]
     by_cell = [_cells(arm, shared) for arm in arms]
     in_both = by_cell[0].keys() & by_cell[1].keys()
-    several = {key for cells in by_cell for cell in in_both for key in _several(cells[cell], unmatched)}
+    per_seed = [key for key in unmatched if key not in runs.searched]
+    several = {key for cells in by_cell for cell in in_both for key in _several(cells[cell], per_seed)}
     if several:
         shared += [key for key in unmatched if key in several]
         unmatched = [key for key in unmatched if key not in several]
@@ -101,7 +102,7 @@ def margins(
                 unmatched,
                 equivalence_pp=equivalence_pp,
                 right=right or {},
-                stopping=runs.stopping,
+                seed_rule=runs.seed_rule,
             )
             rows.append(row)
     return _in_order(rows, frame)
@@ -123,7 +124,7 @@ def margin_row(
     *,
     equivalence_pp: float,
     right: Right,
-    stopping: Stopping,
+    seed_rule: SeedRule,
 ) -> MarginRow:
     """Pair two arms' trials by seed, and return their margin.
 
@@ -134,7 +135,7 @@ def margin_row(
         unmatched: keys in which the arms may differ; a note says where they do.
         equivalence_pp: the smallest difference of interest, in percentage points.
         right: which test items the trials got right, where that is known.
-        stopping: as in `ablate.stats.margin.margin`.
+        seed_rule: as in `ablate.stats.margin.margin`.
     """
     by_seed = [{trial.seed: trial for trial in arm if trial.is_done} for arm in arms]
     seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
@@ -154,7 +155,7 @@ def margin_row(
             second_accs,
             equivalence_pp=equivalence_pp,
             test_set=test_set,
-            stopping=stopping,
+            seed_rule=seed_rule,
             items=items,
         ),
         first_acc=float(np.mean(first_accs)),

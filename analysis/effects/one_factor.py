@@ -89,7 +89,7 @@ def _effect(
         [key for key in cells.derived if not key.startswith(own)],
         equivalence_pp=equivalence_pp,
         right=right,
-        stopping=runs.stopping,
+        seed_rule=runs.seed_rule,
     )
     more = ", ".join(f"{key} {show(value)}" for key, value in extras.items())
     return DesignEffect(f"{factor} ({more})" if more else factor, first, second, row, zipped=len(changed[0].names) > 1)

@@ -91,17 +91,20 @@ def spent(runs: Runs) -> pd.DataFrame:
     """Return a row for each cell.
 
     A row holds how many configurations were tried, how they ended, their epochs and hours, what was chosen and its
-    validation accuracy.
+    validation accuracy. A cell that was searched several times has a row for each search.
     """
     assert runs.tried is not None
     kinds = [kind for kind in dict.fromkeys(runs.tried["outcome"]) if kind != "done"]
     rows = []
     for choice in runs.choices:
         in_cell = _of(runs.tried, choice.cell)
+        if runs.searches > 1:
+            in_cell = in_cell[in_cell["seed"] == runs.metadata["tune"]["seed"] + choice.search]
         counts = in_cell["outcome"].value_counts()
         chosen = _of(in_cell, choice.values)
         rows.append(
             dict(choice.cell)
+            | ({"search": choice.search + 1} if runs.searches > 1 else {})
             | {"tried": len(in_cell), "done": int(counts.get("done", 0))}
             | {kind: int(counts.get(kind, 0)) for kind in kinds}
             | {"epochs": int(in_cell["epochs"].sum()), "hours": in_cell["wall_s"].sum() / 3600}
@@ -127,12 +130,13 @@ def curves(runs: Runs, contrast: Contrast, rows: Sequence[MarginRow]) -> list[Bu
             continue
         counted = _counted(pd.concat(arms))
         ordered = [_ordered(arm, counted.failed_acc, by_loss=by_loss) for arm in arms]
-        budget_curves.append(_curve(row, ordered[0], ordered[1], counted))
+        budget_curves.append(_curve(row, ordered[0], ordered[1], counted, runs.searches))
     return budget_curves
 
 
-def _curve(row: MarginRow, first: Floats, second: Floats, counted: Counted) -> BudgetCurve:
-    most = min(len(first), len(second))
+def _curve(row: MarginRow, first: Floats, second: Floats, counted: Counted, searches: int) -> BudgetCurve:
+    """Return the curve up to the budget of one search, from the configurations of all."""
+    most = max(1, min(len(first), len(second)) // searches)
     rng = np.random.default_rng(0)
     best = expected_best(first, most) - expected_best(second, most)
     first_drawn, second_drawn = (_resampled(arm, rng) for arm in (first, second))
@@ -242,9 +246,16 @@ def settings_in_words(runs: Runs) -> str:
         settings["sampler"]
     ]
     measure = {"valid_acc": "validation accuracy", "valid_loss": "validation loss"}[settings["metric"]]
+    rests = (
+        f"A cell's choice rests on one search (tune.seed={settings['seed']}); another might have chosen otherwise, "
+        "which tune.searches=N would show."
+        if runs.searches == 1
+        else f"Each cell was searched {runs.searches} times from the start, and its seeds are dealt to the searches, "
+        "so that their spread holds that of the search."
+    )
     return (
         f"Each cell had the same budget, {budget} of {how}{pruner}, and chose by {measure}. To choose from: {spaces}. "
-        f"A cell's choice rests on one search (tune.seed={settings['seed']}); another might have chosen otherwise."
+        f"{rests}"
     )
 
 

@@ -12,7 +12,7 @@ import yaml
 from ablate import CONF
 from ablate.core.levels import Level, is_number
 from ablate.stats.multiple_testing import ALPHA
-from ablate.stats.stopping import Stopping
+from ablate.stats.seed_rule import SeedRule
 from analysis import formats
 from analysis.effects.factors import levels_of
 from analysis.effects.matched import MarginRow, split_constants
@@ -80,14 +80,14 @@ def rule(
         [cell.row.failed for cell in cells],
         [not cell.silent for cell in cells],
         negligible_pp=negligible_pp,
-        stopping=runs.stopping,
+        seed_rule=runs.seed_rule,
     )
     tests = pd.DataFrame(
         {
             "arm": cell.arm,
             "cell": cell.name or "all trials",
             "margin (pp)": formats.signed(float(np.mean(cell.values_pp))) if cell.values_pp else formats.ABSENT,
-            "95% interval": ruling.interval(cell.values_pp, runs.stopping),
+            "95% interval": ruling.interval(cell.values_pp, runs.seed_rule),
             "n": len(cell.values_pp),
             "p, above 0": formats.p_value(p_better),
             f"p, below {negligible_pp:g}": formats.p_value(p_small),
@@ -95,7 +95,7 @@ def rule(
         }
         for cell, p_better, p_small in zip(cells, advantage.p_better, advantage.p_small, strict=True)
     )
-    reason = _in_words(cells, advantage, shifted, negligible_pp, runs.stopping)
+    reason = _in_words(cells, advantage, shifted, negligible_pp, runs.seed_rule)
     return Ruling(1, CLAIM, advantage.word, reason, tests=tests)
 
 
@@ -139,7 +139,7 @@ def _name(levels: Mapping[str, Level]) -> str:
 
 
 def _in_words(
-    cells: Sequence[ArmCell], advantage: Advantage, shifted: str, negligible_pp: float, stopping: Stopping
+    cells: Sequence[ArmCell], advantage: Advantage, shifted: str, negligible_pp: float, seed_rule: SeedRule
 ) -> str:
     """Return in how many cells each arm is better than shifted ReLU, how that was tested, and by which rule."""
     lines = []
@@ -167,7 +167,7 @@ def _in_words(
             f"Negligible in {advantage.needed} of {informative} or more: {share} ({formats.p_is(advantage.p_share)}, "
             "partial conjunction)."
         )
-    test = "Paired t" if stopping.is_fixed else f"Sequential test ({stopping.in_words})"
+    test = "Paired t" if seed_rule.is_fixed else f"Sequential test ({seed_rule.in_words})"
     lines.append(
         f"{RULE} {test} over seeds, one-sided; what is said of single cells is adjusted by Holm over the cells."
     )

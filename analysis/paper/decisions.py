@@ -12,7 +12,7 @@ from ablate.stats.arrays import Floats, Values
 from ablate.stats.interactions import range_test
 from ablate.stats.multiple_testing import ALPHA, at_least_p, holm
 from ablate.stats.paired import EQUIVALENCE_PP, t_test
-from ablate.stats.stopping import FIXED, Stopping
+from ablate.stats.seed_rule import FIXED, SeedRule
 
 LEAST_SHARE = 4
 """An advantage is not consistent if it is negligible in one of so many cells, or more."""
@@ -29,7 +29,7 @@ class Decision:
 
     word: Word
     p_values: Sequence[float | None]
-    stopping: Stopping = FIXED
+    seed_rule: SeedRule = FIXED
 
     @property
     def significant(self) -> list[bool]:
@@ -64,7 +64,7 @@ def no_consistent_advantage(
     informative: Sequence[bool] | None = None,
     *,
     negligible_pp: float = EQUIVALENCE_PP,
-    stopping: Stopping = FIXED,
+    seed_rule: SeedRule = FIXED,
 ) -> Advantage:
     """Decide whether the first arm has no consistent advantage.
 
@@ -80,18 +80,18 @@ def no_consistent_advantage(
         failed: for each cell, how many trials of the first and of the second arm failed.
         informative: for each cell, whether it can show anything; None for all.
         negligible_pp: a margin below this counts as none, in percentage points.
-        stopping: how the study came to its number of seeds.
+        seed_rule: how the study came to its number of seeds.
 
     Source: all of them, Berger (1982); a number of them, Benjamini and Heller (2008).
     """
     failed = failed or [(0, 0)] * len(cells_pp)
     informative = [True] * len(cells_pp) if informative is None else informative
     of_better = [
-        stopping.test(cell, alternative="greater") if counts else None
+        seed_rule.test(cell, alternative="greater") if counts else None
         for cell, counts in zip(cells_pp, informative, strict=True)
     ]
     of_small = [
-        stopping.test(cell, negligible_pp, "less") if counts else None
+        seed_rule.test(cell, negligible_pp, "less") if counts else None
         for cell, counts in zip(cells_pp, informative, strict=True)
     ]
     stands = [
@@ -121,7 +121,7 @@ def depends(
     *,
     complete: bool = True,
     negligible_pp: float = EQUIVALENCE_PP,
-    stopping: Stopping = FIXED,
+    seed_rule: SeedRule = FIXED,
 ) -> Decision:
     """Decide whether the margin depends on something.
 
@@ -135,13 +135,13 @@ def depends(
             lacks the seed. Cells of different groups are not compared.
         complete: whether every cell has a margin and no trial failed. If not, the others may not deny the claim.
         negligible_pp: a difference below this counts as none, in percentage points.
-        stopping: how the study came to its number of seeds. Where that was not fixed, the claim is not denied.
+        seed_rule: how the study came to its number of seeds. Where that was not fixed, the claim is not denied.
 
     Source: TOST, Schuirmann (1987); all of it, Berger (1982).
     """
     compared = [group for group in groups_pp if group.shape[-1] > 1]
-    none = [stopping.is_fixed and range_test(group, negligible_pp) < ALPHA for group in compared]
-    return _decision(p_values, none, complete, stopping)
+    none = [seed_rule.is_fixed and range_test(group, negligible_pp) < ALPHA for group in compared]
+    return _decision(p_values, none, complete, seed_rule)
 
 
 def greater(
@@ -150,7 +150,7 @@ def greater(
     *,
     complete: bool = True,
     negligible_pp: float = EQUIVALENCE_PP,
-    stopping: Stopping = FIXED,
+    seed_rule: SeedRule = FIXED,
 ) -> Decision:
     """Decide whether any difference of margins is above 0.
 
@@ -163,11 +163,11 @@ def greater(
         further: p values of other tests of the same claim; in the decision they come last.
         complete: as in `depends`.
         negligible_pp: as in `depends`.
-        stopping: how the study came to its number of seeds.
+        seed_rule: how the study came to its number of seeds.
     """
-    p_values = holm([*(stopping.test(difference, alternative="greater") for difference in differences_pp), *further])
-    bounds = [stopping.interval(difference, 1 - 2 * ALPHA) for difference in differences_pp]
-    return _decision(p_values, [ends is not None and ends[1] < negligible_pp for ends in bounds], complete, stopping)
+    p_values = holm([*(seed_rule.test(difference, alternative="greater") for difference in differences_pp), *further])
+    bounds = [seed_rule.interval(difference, 1 - 2 * ALPHA) for difference in differences_pp]
+    return _decision(p_values, [ends is not None and ends[1] < negligible_pp for ends in bounds], complete, seed_rule)
 
 
 def falls(
@@ -177,7 +177,7 @@ def falls(
     *,
     complete: bool = True,
     negligible_pp: float = EQUIVALENCE_PP,
-    stopping: Stopping = FIXED,
+    seed_rule: SeedRule = FIXED,
 ) -> Decision:
     """Decide whether an arm falls in any condition, such as a very small batch size.
 
@@ -194,20 +194,20 @@ def falls(
         further: p values of other tests of the same claim; in the decision they come last.
         complete: as in `depends`.
         negligible_pp: as in `depends`.
-        stopping: how the study came to its number of seeds.
+        seed_rule: how the study came to its number of seeds.
 
     Source: both of two, Berger (1982).
     """
     pairs = [
-        (stopping.test(own, alternative="less"), stopping.test(margin, alternative="less"))
+        (seed_rule.test(own, alternative="less"), seed_rule.test(margin, alternative="less"))
         for own, margin in zip(own_pp, margins_pp, strict=True)
     ]
     both = [None if p_own is None or p_margin is None else max(p_own, p_margin) for p_own, p_margin in pairs]
     bounds = [
-        (stopping.interval(own), stopping.interval(margin)) for own, margin in zip(own_pp, margins_pp, strict=True)
+        (seed_rule.interval(own), seed_rule.interval(margin)) for own, margin in zip(own_pp, margins_pp, strict=True)
     ]
     none = [any(ends is not None and ends[0] > -negligible_pp for ends in pair) for pair in bounds]
-    return _decision(holm([*both, *further]), none, complete, stopping)
+    return _decision(holm([*both, *further]), none, complete, seed_rule)
 
 
 def holm_of(log_ratios: Sequence[Values]) -> list[float | None]:
@@ -233,8 +233,8 @@ def fewer(log_ratios: Values) -> Word:
 
 
 def _decision(
-    p_values: Sequence[float | None], none: Sequence[bool], complete: bool, stopping: Stopping = FIXED
+    p_values: Sequence[float | None], none: Sequence[bool], complete: bool, seed_rule: SeedRule = FIXED
 ) -> Decision:
     if any(p is not None and p < ALPHA for p in p_values):
-        return Decision("confirmed", p_values, stopping)
-    return Decision("denied" if none and all(none) and complete else "undecided", p_values, stopping)
+        return Decision("confirmed", p_values, seed_rule)
+    return Decision("denied" if none and all(none) and complete else "undecided", p_values, seed_rule)

@@ -33,7 +33,7 @@ def rule(runs: Runs, rows: Mapping[str, Sequence[MarginRow]], negligible_pp: flo
         negligible_pp: a difference below this counts as none, in percentage points.
         command: what to type to run a study that tests the claim.
     """
-    of_arms = dependences([*rows.items()], runs.frame, SIZE_AND_BITS, stopping=runs.stopping)
+    of_arms = dependences([*rows.items()], runs.frame, SIZE_AND_BITS, seed_rule=runs.seed_rule)
     varied = [key for key in SIZE_AND_BITS if any(key in of_arm.moderators for of_arm in of_arms)]
     unvaried = [key for key in SIZE_AND_BITS if key not in varied]
     not_varied = f"Not varied: {', '.join(unvaried)}."
@@ -45,7 +45,7 @@ def rule(runs: Runs, rows: Mapping[str, Sequence[MarginRow]], negligible_pp: flo
         [group for of_arm in rows.values() for group in groups(of_arm)],
         complete=all(_is_complete(row) for of_arm in rows.values() for row in of_arm),
         negligible_pp=negligible_pp,
-        stopping=runs.stopping,
+        seed_rule=runs.seed_rule,
     )
     differences = [effect.difference for effect in effects]
     strongest = ruling.strongest(differences, decision, [measured.moderator for measured in differences])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.stats.arrays import Values
-from ablate.stats.stopping import FIXED, Stopping
+from ablate.stats.seed_rule import FIXED, SeedRule
 from analysis import formats
 from analysis.effects.interaction import Difference
 from analysis.paper.decisions import Decision, Word
@@ -64,7 +64,7 @@ def method(decision: Decision, sides: str, of: str = "differences of margins", s
     if not tests:
         return "A test needs two seeds or more, and a spread between them."
     holm = f", Holm over {tests} tests{shares}" if tests > 1 else ""
-    test = "One-sample t" if decision.stopping.is_fixed else f"Sequential test ({decision.stopping.in_words})"
+    test = "One-sample t" if decision.seed_rule.is_fixed else f"Sequential test ({decision.seed_rule.in_words})"
     return f"{test} over seeds on {of}, {sides}{holm}."
 
 
@@ -81,9 +81,9 @@ def evidence(spread: str, n: int, p: float | None) -> str:
     return f"95% interval {spread}, n = {n}, {formats.p_is(p)}"
 
 
-def interval(values_pp: Values, stopping: Stopping = FIXED) -> str:
+def interval(values_pp: Values, seed_rule: SeedRule = FIXED) -> str:
     """Return the 95% interval of the mean of (n,) values in words, or a dash where there is none."""
-    bounds = stopping.interval(values_pp)
+    bounds = seed_rule.interval(values_pp)
     return formats.interval(*bounds) if bounds else formats.ABSENT
 
 
@@ -97,7 +97,7 @@ def table(differences: Sequence[Difference], p_values: Sequence[float | None]) -
             "difference (pp)": (
                 formats.signed(float(np.mean(difference.by_seed))) if len(difference.by_seed) else formats.ABSENT
             ),
-            "95% interval": interval(difference.by_seed, difference.stopping),
+            "95% interval": interval(difference.by_seed, difference.seed_rule),
             "n": len(difference.by_seed),
             "cells": difference.cells,
             "p": formats.p_value(p),
@@ -112,7 +112,7 @@ def _sentence(difference: Difference, p: float | None) -> str:
     if not n:
         return f"No seed of {difference.arm} has a margin at both {level} and {reference}."
     mean = round(float(np.mean(difference.by_seed)), 2)
-    spread = interval(difference.by_seed, difference.stopping).replace("-", "−")
+    spread = interval(difference.by_seed, difference.seed_rule).replace("-", "−")
     side = f"{abs(mean):.2f} points {'above' if mean >= 0 else 'below'}"
     numbers = evidence(spread, n, p)
     if len(difference.pairs) > 1:

@@ -41,7 +41,7 @@ def rulings(runs: Runs, negligible_pp: float = EQUIVALENCE_PP) -> list[Ruling]:
     """
     if not batch_norms(runs):
         return []
-    rows, complete = _rows(runs), runs if runs.stopping.is_fixed else runs.at_common_seeds(factors(runs))
+    rows, complete = _rows(runs), runs if runs.seed_rule.is_fixed else runs.at_common_seeds(factors(runs))
     complete_rows = rows if complete is runs else _rows(complete)
     return [
         _advantage(runs, rows, negligible_pp),
@@ -125,7 +125,7 @@ def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         [max(own.p, against_other.p) for own, against_other in failures],
         complete=not any(at_size.failed for at_size in measured),
         negligible_pp=negligible_pp,
-        stopping=runs.stopping,
+        seed_rule=runs.seed_rule,
     )
     own_p_values, failure_p_values = decision.p_values[: len(measured)], decision.p_values[len(measured) :]
     shown = [index for index in range(len(measured)) if decision.significant[index]]
@@ -150,7 +150,7 @@ def _residual(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     claim = "Residual connections may have lessened batch norm's importance."
     key = "model.residual"
     differences = [
-        difference(arm, of_arm, key, False, True, stopping=runs.stopping)
+        difference(arm, of_arm, key, False, True, seed_rule=runs.seed_rule)
         for arm, of_arm in rows.items()
         if levels_with_margins(runs.frame, of_arm, key) == [False, True]
     ]
@@ -160,7 +160,7 @@ def _residual(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         [measured.by_seed for measured in differences],
         complete=not any(measured.failed for measured in differences),
         negligible_pp=negligible_pp,
-        stopping=runs.stopping,
+        seed_rule=runs.seed_rule,
     )
     lines = [*ruling.strongest(differences, decision, [measured.arm for measured in differences]).values()]
     lines.append(ruling.method(decision, "one-sided"))

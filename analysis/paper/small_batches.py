@@ -13,7 +13,7 @@ import pandas as pd
 from ablate.core.levels import Level, is_number
 from ablate.stats.arrays import Floats
 from ablate.stats.failures import fails_more
-from ablate.stats.stopping import FIXED, Stopping
+from ablate.stats.seed_rule import FIXED, SeedRule
 from analysis import formats
 from analysis.effects.contrasts import Contrast
 from analysis.effects.factors import factors, levels_of
@@ -39,7 +39,7 @@ class AtSize:
     own_pp: (n,) the arm's accuracy at this size minus its own at `largest`, in percentage points, one per seed.
     margin_pp: (n,) the arm's accuracy at this size minus the other arm's at this size.
     failed: the number of trials that failed: of either arm at this size, or of this arm at the largest.
-    stopping: how the study came to its number of seeds.
+    seed_rule: how the study came to its number of seeds.
     """
 
     arm: str
@@ -49,7 +49,7 @@ class AtSize:
     own_pp: Floats
     margin_pp: Floats
     failed: int
-    stopping: Stopping = FIXED
+    seed_rule: SeedRule = FIXED
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def at_sizes(runs: Runs, arm: str, other: str, rows: Iterable[MarginRow]) -> lis
         against_other = [row for row in rows if row.levels[KEY] == size]
         failed = sum(sum(row.failed) for row in (*own, *against_other))
         values = _by_seed(own), _by_seed(against_other)
-        measured.append(AtSize(arm, other, size, sizes[-1], *values, failed, runs.stopping))
+        measured.append(AtSize(arm, other, size, sizes[-1], *values, failed, runs.seed_rule))
     return measured
 
 
@@ -152,8 +152,8 @@ def _sentence(at_size: AtSize, p: float | None) -> str:
     arm, other, size, largest = at_size.arm, at_size.other, at_size.size, at_size.largest
     if not len(at_size.own_pp) or not len(at_size.margin_pp):
         return f"No seed of {arm} is done both at batches of {size} and of {largest}, and in {other}."
-    below_own = f"{_side(at_size.own_pp)} itself at {largest} ({_spread(at_size.own_pp, at_size.stopping)})"
-    below_other = f"{_side(at_size.margin_pp)} {other} ({_spread(at_size.margin_pp, at_size.stopping)})"
+    below_own = f"{_side(at_size.own_pp)} itself at {largest} ({_spread(at_size.own_pp, at_size.seed_rule)})"
+    below_other = f"{_side(at_size.margin_pp)} {other} ({_spread(at_size.margin_pp, at_size.seed_rule)})"
     text = f"At batches of {size} {arm} is {below_own}, and {below_other}"
     return f"{text}: no test." if p is None else f"{text}; both below: {formats.p_is(p)}."
 
@@ -177,9 +177,9 @@ def table(measured: Iterable[AtSize], p_values: Iterable[float | None]) -> pd.Da
             "arm": at_size.arm,
             "batch": formats.shown(at_size.size),
             f"minus itself at {at_size.largest} (pp)": _mean(at_size.own_pp),
-            "95% interval": ruling.interval(at_size.own_pp, at_size.stopping),
+            "95% interval": ruling.interval(at_size.own_pp, at_size.seed_rule),
             f"minus {at_size.other} (pp)": _mean(at_size.margin_pp),
-            "its 95% interval": ruling.interval(at_size.margin_pp, at_size.stopping),
+            "its 95% interval": ruling.interval(at_size.margin_pp, at_size.seed_rule),
             "n": min(len(at_size.own_pp), len(at_size.margin_pp)),
             "p": formats.p_value(p),
         }
@@ -223,6 +223,6 @@ def _side(values_pp: Floats) -> str:
     return f"{abs(mean):.2f} points {'above' if mean >= 0 else 'below'}"
 
 
-def _spread(values_pp: Floats, stopping: Stopping) -> str:
-    spread = ruling.interval(values_pp, stopping).replace("-", "−")
+def _spread(values_pp: Floats, seed_rule: SeedRule) -> str:
+    spread = ruling.interval(values_pp, seed_rule).replace("-", "−")
     return f"95% interval {spread}, n = {len(values_pp)}" if spread != formats.ABSENT else f"n = {len(values_pp)}"

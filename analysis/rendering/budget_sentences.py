@@ -28,10 +28,13 @@ def assumptions(findings: Findings) -> list[str]:
     if not curves:
         return []
     exchangeable = EXCHANGEABLE.get(findings.runs.metadata.get("tune", {}).get("sampler", ""), "")
-    lines = [
-        exchangeable,
-        "The point's interval is of fresh seeds of what one search chose, and does not cover other searches.",
-    ]
+    searches = findings.runs.searches
+    of_searches = (
+        "what one search chose, and does not cover other searches"
+        if searches == 1
+        else f"what {searches} searches of each cell chose, and covers others"
+    )
+    lines = [exchangeable, f"The point's interval is of fresh seeds of {of_searches}."]
     if any(curve.counted.failed for curve in curves):
         lines.append(
             f"Configurations that failed count as {_counted_as(curves)}: it is what a search ends with that tries no "

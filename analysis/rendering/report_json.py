@@ -10,7 +10,8 @@ import pandas as pd
 from ablate.stats.multiple_testing import ALPHA, CONFIDENCE
 from analysis.effects import tuning_budget
 from analysis.effects.hypotheses import TestedHypothesis
-from analysis.effects.interaction import Effect, Importance
+from analysis.effects.importance import Importance
+from analysis.effects.interaction import Effect
 from analysis.findings import Comparison, Findings
 from analysis.paper import claims
 from analysis.rendering import cost_tables, design_tables, level_tables, tables

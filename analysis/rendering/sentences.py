@@ -53,6 +53,7 @@ def sentences(findings: Findings) -> list[str]:
             _importance(findings),
             uncertainty.test_set(findings),
             uncertainty.many_cells(findings),
+            uncertainty.drawn_data(findings),
         )
         if line
     ]
@@ -70,7 +71,7 @@ def warnings(findings: Findings, left_out: str) -> list[str]:
             f"Trials differ in more than the factors: {', '.join(unswept)}. "
             "Only trials that agree in all of these are paired."
         )
-    lines += [uncertainty.seeds_added(findings)] * (not findings.runs.stopping.is_fixed)
+    lines += [uncertainty.seeds_added(findings)] * (not findings.runs.seed_rule.is_fixed)
     lines += findings.design.notes if findings.design else []
     return [*lines, *_edges(findings), *findings.runs.notes, *([left_out] if left_out else [])]
 

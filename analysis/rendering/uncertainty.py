@@ -9,7 +9,7 @@ import numpy as np
 from ablate.core.levels import show
 from ablate.stats.failures import failures_differ, share_interval
 from ablate.stats.multiple_testing import ALPHA
-from ablate.stats.stopping import LATER_LEVEL
+from ablate.stats.seed_rule import LATER_LEVEL
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict
 from analysis.findings import Comparison, Findings
@@ -71,18 +71,37 @@ def test_set(findings: Findings) -> str:
     return f"{text}. Tests of other factors{claims} are about these images."
 
 
+def drawn_data(findings: Findings) -> str:
+    """Return whether the spread over seeds holds that of the training images; empty where no margin has one."""
+    frame = findings.runs.frame
+    rows = [row for comparison in findings.comparisons for row in comparison.rows]
+    if not findings.runs.ours or not any(row.margin and row.margin.n > 1 for row in rows):
+        return ""
+    ways = [
+        ("resplit", True, "dealt training and validation images anew"),
+        ("bootstrap", "train", "drew its training images with replacement"),
+    ]
+    drawn = [how for key, value, how in ways if key in frame and (frame[key] == value).all()]
+    if drawn:
+        return f"Each seed {' and '.join(drawn)}, so that its spread holds that of the data."
+    return (
+        "All seeds share their training images: what others would change, often more than a seed does, is left out. "
+        "With resplit=true or bootstrap=train each seed draws its own."
+    )
+
+
 def seeds_added(findings: Findings) -> str:
     """Return how the study came to its number of seeds, and which statements allow for that."""
-    stopping = findings.runs.stopping
+    seed_rule = findings.runs.seed_rule
     allow = (
         "The verdicts, the intervals of margins and gaps and the tests of claims and of other factors allow for that; "
         "what compares cells rests on the seeds that all of them have. Only the intervals of what moves accuracies and "
         "margins take the number of seeds as fixed."
     )
-    if stopping.most_seeds is not None:
+    if seed_rule.most_seeds is not None:
         return f"Seeds were added until margins were decided. {allow}"
     return (
-        f"Seeds were added after a look at the results: {', then '.join(map(str, stopping.looks))} seeds. The first "
+        f"Seeds were added after a look at the results: {', then '.join(map(str, seed_rule.looks))} seeds. The first "
         f"look had the usual level of 5%; all later ones share another {100 * LATER_LEVEL:g}%, by a sequential test, "
         "so that following up a study until it shows something is wrong in at most 6%. seeds=auto plans for looking, "
         f"and needs fewer seeds. {allow}"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ablate.core.levels import Level
 from ablate.core.study import PREFERRED
-from ablate.stats.stopping import Stopping
+from ablate.stats.seed_rule import SeedRule
 from analysis.sources.measure import TEST_ACCURACY, Measure
 
 OTHER_OPS = ("norm_ops", "activation_ops", "scale_ops", "add_ops", "pool_ops")
@@ -42,11 +42,13 @@ class Choice:
     cell: the cell's levels.
     values: the chosen value of each tuned key; empty where no trial of the tuning was done.
     edges: the keys whose value lies at an end of their range, with the end: lowest, or highest.
+    search: which of the cell's searches chose it, from 0: for the seeds whose remainder by their number that is.
     """
 
     cell: Mapping[str, Level]
     values: Mapping[str, Level]
     edges: Mapping[str, str]
+    search: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +93,19 @@ class Runs:
     kind: Literal["ours", "printed", "others"] = "ours"
 
     @property
-    def stopping(self) -> Stopping:
+    def searches(self) -> int:
+        """How often tuning searched each cell; 1 without tuning."""
+        return int(self.metadata.get("tune", {}).get("searches", 1))
+
+    @property
+    def searched(self) -> set[str]:
+        """The keys that differ between a cell's seeds, since several searches chose them."""
+        return {key for choice in self.choices for key in choice.values} if self.searches > 1 else set()
+
+    @property
+    def seed_rule(self) -> SeedRule:
         """How the study came to its number of seeds."""
-        return Stopping(self.metadata.get("seeds", {}).get("most"), tuple(self.metadata.get("looks", ())))
+        return SeedRule(self.metadata.get("seeds", {}).get("most"), tuple(self.metadata.get("looks", ())))
 
     def at_common_seeds(self, keys: Sequence[str]) -> Runs:
         """Return the trials of the seeds that every combination of the keys' levels has."""

@@ -54,7 +54,7 @@ def read(
     record = StudyRecord.from_tags(parent.data.tags)
     frame = _frame(client, study, parent.info.experiment_id, record, metric)
     choices = [Choice(**chosen) for chosen in record.chosen]
-    frame, not_chosen = _as_chosen(frame, choices)
+    frame, not_chosen = _as_chosen(frame, choices, int(record.request.get("tune", {}).get("searches", 1)))
     frame, drawn_otherwise = _as_drawn(frame, record.drawn)
     notes = []
     if not_chosen:
@@ -119,11 +119,11 @@ def _frame(
     return frame
 
 
-def _as_chosen(frame: pd.DataFrame, choices: Sequence[Choice]) -> tuple[pd.DataFrame, int]:
+def _as_chosen(frame: pd.DataFrame, choices: Sequence[Choice], searches: int) -> tuple[pd.DataFrame, int]:
     """Return the rows without those of values that tuning chose once and no longer does, and the number left out."""
     keep = pd.Series(True, index=frame.index)
     for choice in choices:
-        in_cell = _at(frame, choice.cell)
+        in_cell = _at(frame, choice.cell) & (frame["seed"] % searches == choice.search)
         keep &= ~in_cell | (_at(frame, choice.values) & bool(choice.values))
     return frame[keep].reset_index(drop=True), int((~keep).sum())
 

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from analysis.effects.contrasts import Contrast
-from analysis.effects.interaction import accuracy_importance, dependences, effects, margin_importance
+from analysis.effects.importance import accuracy_importance, margin_importance
+from analysis.effects.interaction import dependences, effects
 from analysis.effects.matched import margins
 from tests.support.frames import rows
 

@@ -6,7 +6,7 @@ import pytest
 from ablate.stats.finite_test_set import TestSet
 from ablate.stats.margin import Margin, margin
 from ablate.stats.power import more_seeds
-from ablate.stats.stopping import Stopping
+from ablate.stats.seed_rule import SeedRule
 from analysis.effects.verdict import Failures, in_words, verdicts
 
 
@@ -117,6 +117,6 @@ def test_the_seeds_that_would_decide_do_so_in_four_studies_of_five():
 def test_seeds_that_decide_on_a_small_test_set_alone_are_said_to():
     """Seeds added until they decided: the driver stopped, and the test set keeps the verdict open."""
     accs = [0.9 + pp / 100 for pp in (2.0, 2.1, 1.9, 2.0, 2.05)]
-    on_few = margin(accs, [0.9] * 5, test_set=TestSet(3.0, 20), stopping=Stopping(20))
+    on_few = margin(accs, [0.9] * 5, test_set=TestSet(3.0, 20), seed_rule=SeedRule(20))
     assert words(on_few) == ["undecided: decided on these test images, not for others"]
-    assert words(margin(accs, [0.9] * 5, test_set=TestSet(0.01, 10**6), stopping=Stopping(20))) == ["bn better"]
+    assert words(margin(accs, [0.9] * 5, test_set=TestSet(0.01, 10**6), seed_rule=SeedRule(20))) == ["bn better"]

@@ -10,7 +10,7 @@ from ablate.stats.finite_test_set import TestSet
 from ablate.stats.margin import margin
 from ablate.stats.moderated import FROM_CELLS, common_spread, moderated, moderated_variances
 from ablate.stats.multiple_testing import ALPHA, holms
-from ablate.stats.stopping import Stopping
+from ablate.stats.seed_rule import SeedRule
 
 
 def cells(count, n, truth_pp=0.0, sd_pp=0.5, seed=0, **options):
@@ -54,7 +54,7 @@ def test_432_cells_without_a_margin_are_called_better_in_5_percent_of_studies():
 def test_few_cells_and_seeds_added_by_results_stay_as_they_are():
     few, values = cells(FROM_CELLS - 1, 3)
     assert moderated(few, values, 0.5) == few
-    added, values = cells(FROM_CELLS, 3, stopping=Stopping(20))
+    added, values = cells(FROM_CELLS, 3, seed_rule=SeedRule(20))
     assert moderated(added, values, 0.5) == added
 
 

@@ -11,6 +11,7 @@ from ablate.stats.sequential import (
     equivalence_p,
     expected_seeds,
     interval,
+    p_by_look,
     play,
     undecided,
 )
@@ -262,3 +263,13 @@ def test_later_plans_ask_for_more_at_each_look():
     scores = [critical_score(0.95, 3, last) for last in (3, 5, 10, 20, 60)]
     assert scores == sorted(scores)
     assert scores[0] * (1 + 0.75 / 2) == pytest.approx(stats.norm.isf(0.025))
+
+
+@pytest.mark.parametrize("within_pp", [None, 0.5])
+def test_p_values_by_look_are_those_of_each_look_by_itself(within_pp):
+    values = np.random.default_rng(0).normal(0.3, 0.4, (5, 8))
+    by_look = p_by_look(values, 10, within_pp)
+    for look, n in enumerate(range(3, 9)):
+        seen = values[:, :n]
+        alone = difference_p(seen, 10) if within_pp is None else equivalence_p(seen, within_pp, 10)
+        assert np.allclose(by_look[:, look], alone)

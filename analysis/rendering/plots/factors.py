@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from ablate.core.levels import show
 from analysis.effects.factors import levels_of
-from analysis.effects.interaction import Importance
+from analysis.effects.importance import Importance
 from analysis.effects.matched import MarginRow
 from analysis.findings import Comparison, Findings
 from analysis.formats import mirrored, shown

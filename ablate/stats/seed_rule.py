@@ -27,7 +27,7 @@ one before, since the sequential test needs the most seeds to be fixed."""
 
 
 @dataclass(frozen=True)
-class Stopping:
+class SeedRule:
     """How a study came to its number of seeds.
 
     most_seeds: the most seeds that were planned, where they were added until they decided; None for a fixed number.
@@ -56,7 +56,7 @@ class Stopping:
         if len(values) < 2 or np.ptp(np.asarray(values, float)) == 0:
             return None
         last, factor = self.plan(len(values))
-        return min(1.0, factor * float(sequential.one_sample_p(values, mean, last, alternative)))
+        return min(1.0, factor * float(sequential.mean_p(values, mean, last, alternative)))
 
     def equivalence_test(self, values: Values, within: float) -> float:
         """Return the p value of a mean as large as `within`, for (n,) values of a number of seeds that is not fixed."""
@@ -81,4 +81,4 @@ class Stopping:
         return last, 0.05 / level
 
 
-FIXED = Stopping()
+FIXED = SeedRule()

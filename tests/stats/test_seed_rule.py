@@ -8,10 +8,10 @@ import pytest
 from ablate.stats import sequential
 from ablate.stats.multiple_testing import ALPHA
 from ablate.stats.paired import t_interval, t_test, t_tests
-from ablate.stats.stopping import FIXED, LATER_LEVEL, Stopping
+from ablate.stats.seed_rule import FIXED, LATER_LEVEL, SeedRule
 
 VALUES = [0.4, 0.6, 0.5, 0.55, 0.48]
-LOOKED = Stopping(looks=(3, 5))
+LOOKED = SeedRule(looks=(3, 5))
 
 
 @pytest.mark.parametrize("alternative", ["two-sided", "less", "greater"])
@@ -21,13 +21,13 @@ def test_a_fixed_number_of_seeds_has_students_test(alternative):
 
 
 def test_seeds_added_as_planned_have_the_sequential_test():
-    assert Stopping(20).test(VALUES) == float(sequential.difference_p(VALUES, 20))
-    assert Stopping(20).interval(VALUES) == tuple(map(float, sequential.interval(VALUES, 20)))
+    assert SeedRule(20).test(VALUES) == float(sequential.difference_p(VALUES, 20))
+    assert SeedRule(20).interval(VALUES) == tuple(map(float, sequential.interval(VALUES, 20)))
 
 
-@pytest.mark.parametrize("stopping", [Stopping(20), LOOKED])
-def test_one_side_says_more_than_both_and_the_wrong_one_says_nothing(stopping):
-    above, both, below = (stopping.test(VALUES, 0.0, side) for side in ("greater", "two-sided", "less"))
+@pytest.mark.parametrize("seed_rule", [SeedRule(20), LOOKED])
+def test_one_side_says_more_than_both_and_the_wrong_one_says_nothing(seed_rule):
+    above, both, below = (seed_rule.test(VALUES, 0.0, side) for side in ("greater", "two-sided", "less"))
     assert above < both < below == 1
 
 
@@ -53,6 +53,6 @@ def test_following_up_until_a_margin_shows_is_wrong_in_6_percent_and_was_in_more
 
 
 def test_without_a_spread_there_is_no_test_and_no_interval():
-    for stopping in (FIXED, Stopping(20), LOOKED):
-        assert stopping.test([1.0, 1.0, 1.0]) is None
-        assert stopping.interval([1.0, 1.0, 1.0]) is None
+    for seed_rule in (FIXED, SeedRule(20), LOOKED):
+        assert seed_rule.test([1.0, 1.0, 1.0]) is None
+        assert seed_rule.interval([1.0, 1.0, 1.0]) is None
