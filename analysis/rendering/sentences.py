@@ -72,6 +72,7 @@ def warnings(findings: Findings, left_out: str) -> list[str]:
             "Only trials that agree in all of these are paired."
         )
     lines += [uncertainty.seeds_added(findings)] * (not findings.runs.seed_rule.is_fixed)
+    lines += uncertainty.skewed(findings)
     lines += findings.design.notes if findings.design else []
     return [*lines, *_edges(findings), *findings.runs.notes, *([left_out] if left_out else [])]
 

@@ -10,6 +10,7 @@ from ablate.core.levels import show
 from ablate.stats.failures import failures_differ, share_interval
 from ablate.stats.multiple_testing import ALPHA
 from ablate.stats.seed_rule import LATER_LEVEL
+from ablate.stats.skewness import asymmetry_p
 from analysis.effects.matched import MarginRow
 from analysis.effects.verdict import Verdict
 from analysis.findings import Comparison, Findings
@@ -90,13 +91,27 @@ def drawn_data(findings: Findings) -> str:
     )
 
 
+def skewed(findings: Findings) -> list[str]:
+    """Return a warning for each contrast whose seeds look skewed, which the tests do not survive."""
+    lines = []
+    for comparison in findings.comparisons:
+        p = None if findings.published else asymmetry_p([[*row.by_seed.values()] for row in comparison.rows])
+        if p is not None and p < ALPHA:
+            lines.append(
+                f"{comparison.contrast}: the seeds' margins look skewed ({p_is(p)} for symmetry over the cells), as "
+                "where a few seeds fall far from the others. Intervals of few seeds then hold the true margin less "
+                "often than in 95%, and verdicts are wrong more often than in 5% (docs/errors.md)."
+            )
+    return lines
+
+
 def seeds_added(findings: Findings) -> str:
     """Return how the study came to its number of seeds, and which statements allow for that."""
     seed_rule = findings.runs.seed_rule
     allow = (
         "The verdicts, the intervals of margins and gaps and the tests of claims and of other factors allow for that; "
-        "what compares cells rests on the seeds that all of them have. Only the intervals of what moves accuracies and "
-        "margins take the number of seeds as fixed."
+        "what compares cells rests on the seeds that all of them have, and finds less than a fixed number would. Only "
+        "the intervals of what moves accuracies and margins take the number of seeds as fixed."
     )
     if seed_rule.most_seeds is not None:
         return f"Seeds were added until margins were decided. {allow}"

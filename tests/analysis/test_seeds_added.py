@@ -117,3 +117,30 @@ def test_many_cells_share_their_spread_and_the_report_says_so():
     assert line.startswith(
         "norm: bn minus srelu: with 72 cells of 3 seeds the spread of each is drawn towards that of all"
     )
+
+
+def test_the_report_says_whether_seeds_share_their_training_images():
+    runs = study(bn(lambda bits: 1), bits=[1, 32], seeds=3)
+    contrast = [Contrast("norm", "bn", "srelu")]
+    assert any(
+        line.startswith("All seeds share their training images: what others would change")
+        for line in sentences.sentences(find(runs, contrast, equivalence_pp=0.5))
+    )
+    drawn = dataclasses.replace(runs, frame=runs.frame.assign(resplit=True, bootstrap="train"))
+    assert (
+        "Each seed dealt training and validation images anew and drew its training images with replacement, "
+        "so that its spread holds that of the data."
+    ) in sentences.sentences(find(drawn, contrast, equivalence_pp=0.5))
+
+
+def test_skewed_seeds_are_warned_of_and_even_ones_are_not():
+    def drops(arm, seed, width, bits):
+        return -4.0 if arm == "srelu" and (seed + width + bits) % 8 == 0 else 0.0
+
+    contrast = [Contrast("norm", "bn", "srelu")]
+    levels = {"width": [1, 2, 3, 4], "bits": [1, 32]}
+    skewed = find(study(drops, seeds=8, noise_pp=0.3, **levels), contrast, equivalence_pp=0.5)
+    (line,) = [line for line in sentences.warnings(skewed, "") if "look skewed" in line]
+    assert line.startswith("norm: bn minus srelu: the seeds' margins look skewed (p ")
+    even = find(study(lambda arm, seed, **_: 0.0, seeds=8, noise_pp=0.3, **levels), contrast, equivalence_pp=0.5)
+    assert not any("look skewed" in line for line in sentences.warnings(even, ""))

@@ -64,6 +64,8 @@ def look(name: str = "") -> Iterator[None]:
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write `name`.svg, .png and .pdf into the folder, close the figure, and return its SVG for a page."""
     with look(name):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # what is laid out once fits every format
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
         figure.savefig(folder / f"{name}.png", dpi=160)
         figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
