@@ -250,7 +250,7 @@ def _of_papers(runs: Runs, rows: list[MarginRow]) -> list[MarginRow]:
 def _moderated(rows: Sequence[MarginRow], equivalence_pp: float) -> list[MarginRow]:
     """Return the rows, where there are many cells with the spread of each drawn towards that of all."""
     known = [row.margin for row in rows if row.margin]
-    drawn = iter(moderated(known, [list(row.by_seed.values()) for row in rows if row.margin], equivalence_pp))
+    drawn = iter(moderated(known, [row.by_seed for row in rows if row.margin], equivalence_pp))
     return [replace(row, margin=next(drawn)) if row.margin else row for row in rows]
 
 

@@ -2,10 +2,10 @@
 
     python benchmarks/many_cells.py
 
-Each setting has 70, 144 or 432 cells with 2 to 20 seeds, of a standard deviation of 0.5 points for a seed's margin.
-"Before" is Student's t in each cell, "after" the moderated t test (ablate/stats/moderated.py), both with Holm over the
-cells. The noise is normal or t(3), one arm three times as noisy as the other, shared in part by a seed's cells, or of a
-spread that differs from cell to cell by a factor of up to 4.
+Each setting has 70, 144 or 432 cells with 3 to 20 seeds, of a standard deviation of 0.5 points for a seed's margin.
+With 2 seeds nothing is moderated. "Before" is Student's t in each cell, "after" the moderated t test
+(ablate/stats/moderated.py), both with Holm over the cells. The noise is normal or t(3), one arm three times as noisy
+as the other, shared in part by a seed's cells, or of a spread that differs from cell to cell by a factor of up to 4.
 
 - better, equivalent: any cell of a study is wrongly called so; the true margin is 0, or 0.5 points, in all.
 - covers: the share of cells whose 95% interval holds the true margin.
@@ -34,7 +34,7 @@ from ablate.stats.paired import EQUIVALENCE_PP
 
 STUDIES, AT_ONCE = 6_000, 500
 CELLS = (FROM_CELLS, 144, 432)
-SEEDS = (2, 3, 4, 7, 10, 20)
+SEEDS = (3, 4, 7, 10, 20)
 SD_PP, MARGIN_PP = 0.5, 2.0
 MOST_ERRORS = 0.06 + 3 * (0.06 * 0.94 / STUDIES) ** 0.5
 COVERS, LEAST_POWER = (0.93, 0.97), 0.4
@@ -91,11 +91,12 @@ def _rates(cells: int, n: int, noise: Noise, rng: np.random.Generator) -> tuple[
         values = SD_PP * noise(rng, (AT_ONCE, cells, n))
         means, variances = values.mean(axis=-1), values.var(axis=-1, ddof=1)
         df = np.full(variances.shape, n - 1.0)
-        for tally, (variance, degrees) in zip(hits, ((variances, df), moderated_variances(variances, df)), strict=True):
+        after = moderated_variances(values)
+        for tally, (variance, degrees) in zip(hits, ((variances, df), after), strict=True):
             for key, hit in _outcomes(means, np.sqrt(variance / n), degrees):
                 tally.setdefault(key, []).append(float(hit.mean()))
-    before, after = ({key: float(np.mean(shares)) for key, shares in tally.items()} for tally in hits)
-    return before, after
+    before, now = ({key: float(np.mean(shares)) for key, shares in tally.items()} for tally in hits)
+    return before, now
 
 
 def _outcomes(means: Floats, se: Floats, df: Floats) -> Iterator[tuple[str, np.ndarray]]:

@@ -26,7 +26,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import product
 
 import numpy as np
 from bca_studies import bca_covers, bca_levels, resampled_means
@@ -44,7 +44,9 @@ from ablate.stats.paired import (
     t_intervals,
     t_tests,
 )
-from ablate.stats.power import POWER, more_seeds
+from ablate.stats.power import more_seeds
+from ablate.stats.seed_rule import later_look
+from ablate.stats.sequential import difference_p, equivalence_p
 
 STUDIES = 20_000
 AT_ONCE = 2_000
@@ -226,24 +228,25 @@ def print_skewed(rng: np.random.Generator) -> None:
 
 
 def print_power(rng: np.random.Generator) -> None:
-    """Print how often the seeds of `more_seeds` decide, the fewest that do in 80%, and what 3 seeds estimate."""
+    """Print how often the seeds of `more_seeds` decide, added after a look at 3, and what 3 seeds estimate."""
     rows = []
     for (mean_pp, sd_pp), m in product(TRUTHS, (1, 12)):
         more = more_seeds(mean_pp, sd_pp, 3, EQUIVALENCE_PP, differences=m, equivalences=m)
         assert more
         share = decided(mean_pp, sd_pp, 3 + more, m, rng)
-        fewest = next(n for n in count(4) if decided(mean_pp, sd_pp, n, m, rng) >= POWER)
         estimated = estimated_from_three(mean_pp, sd_pp, m, rng)
-        row = [f"{mean_pp:g}", f"{sd_pp:g}", f"{m}", f"{3 + more}", each(share), f"{fewest}"]
+        row = [f"{mean_pp:g}", f"{sd_pp:g}", f"{m}", f"{3 + more}", each(share)]
         rows.append([*row, *(f"{value:.0f}" for value in estimated)])
-    header = ["mean", "sd", "tests", "seeds", "% decided", "fewest for 80%"]
+    header = ["mean", "sd", "tests", "seeds", "% decided"]
     print_table([*header, "of 3 seeds' mean and sd: 10%", "median", "90%"], rows)
 
 
 def decided(mean_pp: float, sd_pp: float, n: int, m: int, rng: np.random.Generator) -> float:
-    """Return the share of studies of n seeds that show a difference or an equivalence at a level of 5% / m."""
-    pp = rng.normal(mean_pp, sd_pp, (STUDIES, n))
-    return float(np.mean((t_tests(pp) < ALPHA / m) | (equivalence_tests(pp, EQUIVALENCE_PP) < ALPHA / m)))
+    """Return the share of studies of n seeds, looked at before, that show a difference or an equivalence at 5% / m."""
+    pp = rng.normal(mean_pp, sd_pp, (AT_ONCE, n))
+    last, factor = later_look(n)
+    p_values = difference_p(pp, last), equivalence_p(pp, EQUIVALENCE_PP, last)
+    return float(np.mean(np.minimum(*p_values) * factor < ALPHA / m))
 
 
 def estimated_from_three(mean_pp: float, sd_pp: float, m: int, rng: np.random.Generator) -> Floats:

@@ -10,7 +10,8 @@ def merged(metadata: Mapping[str, Any], before: Mapping[str, Any], *, had_result
     """Return a request's metadata with what earlier requests of the study leave in it.
 
     What the study registered at its first request stays; a later word stands beside it. A request for more seeds after
-    results were there means that the study was looked at with fewer: `looks` holds the numbers of seeds.
+    results were there, `seeds=auto` included, means that the study was looked at with fewer: `looks` holds the numbers
+    of seeds. Seeds that were once added by results stay added by results.
 
     Args:
         metadata: of this request. Its `seed_count` is absent where seeds are added until they decide.
@@ -30,10 +31,33 @@ def merged(metadata: Mapping[str, Any], before: Mapping[str, Any], *, had_result
     first, now = before.get("registered"), metadata.get("registered")
     if first is not None and now is not None and first != now:
         kept |= {"registered": first, "registered_later": now}
-    seeds_before, seeds = before.get("seed_count"), metadata.get("seed_count")
+    if "seeds" in before:  # they were added by results, whatever this request says
+        most = max(before["seeds"]["most"], metadata.get("seeds", before["seeds"])["most"])
+        kept["seeds"] = {**before["seeds"], **metadata.get("seeds", {}), "most": most}
+    count_before, seeds = before.get("seed_count"), metadata.get("seed_count")
+    last = metadata["seeds"]["most"] if seeds is None and "seeds" in metadata else seeds
     looks = max(before.get("looks", []), metadata.get("looks", []), key=len)
-    if seeds_before and seeds and seeds > seeds_before and had_results:
-        looks = [*(looks or [seeds_before]), seeds]
-    if seeds_before or seeds:
-        kept["seed_count"] = max(seeds_before or 0, seeds or 0)
+    if count_before and last and last > max([count_before, *looks]) and had_results:
+        looks = [*(looks or [count_before]), last]
+    if count_before or seeds:
+        kept["seed_count"] = max(count_before or 0, seeds or 0)
     return kept | ({"looks": looks} if looks else {})
+
+
+def seeds_before(
+    metadata: Mapping[str, Any], cells_before: Mapping[str, int], cells_now: Mapping[str, int]
+) -> int | None:
+    """Return how many seeds a cell had before that has more now: of several such cells the one that had most.
+
+    Where none has, it is the `seed_count` of the metadata before, or where an earlier release wrote none, the most
+    seeds of any cell; None without a cell, and where seeds were added by results.
+
+    Args:
+        metadata: what the study has kept so far.
+        cells_before: cell -> the seeds that it was requested with so far.
+        cells_now: cell -> the seeds of this request.
+    """
+    if "seeds" in metadata:
+        return None
+    grown = [count for cell, count in cells_before.items() if count < cells_now.get(cell, 0)]
+    return max(grown) if grown else metadata.get("seed_count", max(cells_before.values(), default=None))

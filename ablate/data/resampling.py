@@ -24,7 +24,7 @@ _OF_SPLIT, _OF_BOOTSTRAP = 1, 2
 class ResampledDataset:
     """A data set whose splits are drawn for a seed; the rest is that of `images`.
 
-    resplit: whether training and validation images are dealt anew, as many of each class as before.
+    resplit: whether training and validation images are dealt anew, as many as before, every class with its share.
     bootstrap: whether as many training images as there are are then drawn with replacement.
     """
 

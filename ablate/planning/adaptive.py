@@ -197,7 +197,7 @@ def notes(
         is_single = tuning.searches == 1
         who = "each cell" if is_single else f"each of {tuning.searches} searches of each cell"
         at = f"seed {tuning.seed}" if is_single else f"seeds {tuning.seed} to {tuning.seed + tuning.searches - 1}"
-        then = "of what it chose" if is_single else "of what they chose, dealt to them in turn"
+        then = "of what it chose" if is_single else "of what they chose, one for each"
         lines.append(
             f"tune={tuning.sampler}: {who} tries {budget} of {'; '.join(sorted(keys))}{prunes}, "
             f"at {at}, and chooses by {tuning.metric}. Then {text.counted(seeds, 'fresh seed')} {then}."

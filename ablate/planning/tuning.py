@@ -43,9 +43,9 @@ class Tuning:
         pruner: none, median or hyperband.
         seed: of the trials that tuning tries; the seeds that margins are made of are others.
         storage: an Optuna database's address, or a file; None for one in the runs folder.
-        searches: how often each cell is tuned from the start, each time with the whole budget and a seed of its own.
-            The seeds that margins are made of are dealt to the searches in turn, so that the spread over seeds holds
-            that of the search.
+        searches: how often each cell is tuned from the start, each time with the whole budget and a seed of its own:
+            once for all seeds that margins are made of, or once for each of them, so that their spread holds that of
+            the search.
     """
 
     sampler: str
@@ -120,13 +120,12 @@ def check(tuning: Tuning, cells: Sequence[TunedCell], seeds: int, fewest: int) -
         seeds: margins are made of seeds 0 to `seeds` - 1 at most.
         fewest: the seeds that a cell has at least.
     """
-    if tuning.searches > fewest:
+    if tuning.searches > 1 and (fewest < seeds or tuning.searches != seeds):
+        typed = "seeds=auto" if fewest < seeds else f"seeds={seeds}"
         raise UsageError(
-            f"tune.searches={tuning.searches}: the {fewest} seeds of a cell are dealt to its searches; "
-            f"allowed: up to {fewest}, or more seeds"
+            f"tune.searches={tuning.searches} {typed}: seeds that share a search are not independent; allowed: "
+            "1, or a number of seeds and as many searches"
         )
-    if tuning.searches > 1 and tuning.sampler == "grid" and tuning.trials is None and tuning.epochs is None:
-        raise UsageError(f"tune.searches={tuning.searches}: every search of a whole grid is the same; allowed: 1")
     if tuning.metric not in METRICS:
         is_of_test = "test" in tuning.metric
         on_test = ": validation images are to choose by, test images are for the report" if is_of_test else ""

@@ -10,18 +10,22 @@ Held to its level by benchmarks/many_cells.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ablate.stats import population
-from ablate.stats.arrays import Floats, Values
+from ablate.stats.arrays import Floats
 from ablate.stats.margin import Margin
 from ablate.stats.multiple_testing import CONFIDENCE
 
-FROM_CELLS = 70
-"""The fewest cells that are moderated: with fewer, the common spread is not known well enough."""
+FROM_CELLS, FEWEST_SEEDS = 70, 3
+"""The fewest cells, and seeds of a cell, that are moderated: with fewer, the common spread is not known well enough."""
+
+_CAUTION = 3.0
+"""The prior's degrees of freedom count 1 - 3 / sqrt(cells) times: without it, cells of spreads from half to twice the
+usual one are wrong in 8% of studies of 70 cells (benchmarks/many_cells.py)."""
 
 _LEAST_OF_MEDIAN = 1e-5
 """A variance counts as no less than this part of the median one: the logarithm of 0 has no value."""
@@ -54,45 +58,71 @@ def common_spread(variances: Floats, df: Floats) -> tuple[Floats, Floats]:
     return common, np.where(np.isnan(mean), np.nan, np.where(varies, 2 * half, np.inf))
 
 
-def moderated_variances(variances: Floats, df: Floats) -> tuple[Floats, Floats]:
-    """Return (..., cells) variances drawn towards the common one, and their degrees of freedom.
+def moderated_variances(values: Floats) -> tuple[Floats, Floats]:
+    """Return the variances over seeds drawn towards the common one, and their degrees of freedom, (..., cells) each.
 
-    Where half of the variances or more are 0 they stay as they are. Arguments as in `common_spread`.
+    What the common variance is worth is taken lower than its estimate, the more so the fewer cells it rests on: cells
+    whose spreads differ otherwise than the method assumes would be drawn too far. And it cannot be worth more than the
+    noise that a seed's cells share allows, of which there is one value per seed, however many cells there are.
 
-    >>> variances, df = moderated_variances(np.array([1.0, 1.1, 0.9, 1.0]), np.full(4, 2.0))
-    >>> variances.round(2).tolist(), df.tolist()  # more alike than chance makes them: 4 cells of 2 degrees
-    ([1.0, 1.0, 1.0, 1.0], [8.0, 8.0, 8.0, 8.0])
+    Where half of the variances or more are 0 they stay as they are.
+
+    Args:
+        values: (..., cells, n) margins by seed; NaN where a cell lacks the seed.
+
+    >>> variances, df = moderated_variances(np.array([[1.0, 2.0, 3.0], [1.1, 3.1, 2.1], [3.0, 1.0, 2.0]] * 6))
+    >>> variances.round(2)[:3].tolist(), df.round(1)[:3].tolist()
+    ([1.0, 1.0, 1.0], [36.0, 36.0, 36.0])
     """
+    df = (~np.isnan(values)).sum(axis=-1) - 1.0
+    variances = np.nanvar(values, ddof=1, axis=-1)
     common, prior_df = (value[..., None] for value in common_spread(variances, df))
+    prior_df = prior_df * max(0.0, 1 - _CAUTION / values.shape[-2] ** 0.5)
     known = ~np.isnan(prior_df)
     finite = np.where(np.isfinite(prior_df), prior_df, 0.0)
     drawn = np.where(np.isinf(prior_df), common, (finite * common + df * variances) / (finite + df))
-    drawn_df = np.minimum(prior_df + df, df.sum(axis=-1, keepdims=True))
-    return np.where(known, drawn, variances), np.where(known, drawn_df, df)
+    most_df = np.maximum(np.minimum(df.sum(axis=-1), _df_of_shared_noise(values, variances))[..., None], df)
+    return np.where(known, drawn, variances), np.where(known, np.minimum(prior_df + df, most_df), df)
 
 
-def moderated(margins: Sequence[Margin], differences: Sequence[Values], equivalence_pp: float) -> list[Margin]:
+def _df_of_shared_noise(values: Floats, variances: Floats) -> Floats:
+    """Return (...) the degrees of freedom that the mean variance has if part of the noise is one for all cells.
+
+    With a share r of it, they are (n - 1) / r^2, however many cells there are. Arguments as in `moderated_variances`,
+    and (..., cells) the variances.
+    """
+    from scipy import stats
+
+    by_seed = np.nanmean(values - np.nanmean(values, axis=-1, keepdims=True), axis=-2)
+    seeds = values.shape[-1]
+    between = np.var(by_seed, ddof=1, axis=-1) * (seeds - 1) / stats.chi2.isf(0.5, seeds - 1)  # above its mean in half
+    share = between / np.maximum(variances.mean(axis=-1), between)
+    return np.asarray((seeds - 1) / np.maximum(share, 1e-6) ** 2)
+
+
+def moderated(margins: Sequence[Margin], by_seed: Sequence[Mapping[int, float]], equivalence_pp: float) -> list[Margin]:
     """Return the margins with intervals and p values by the moderated t test, where there are cells enough for it.
 
-    Only margins with a spread over a fixed number of seeds are moderated; the others stay as they are. Where the test
-    set's error is known, the result is about new seeds and new items, as in `ablate.stats.margin`.
+    Only margins with a spread over a fixed number of seeds, FEWEST_SEEDS or more, are moderated; the others stay as
+    they are. Where the test set's error is known, the result is about new seeds and new items, as in
+    `ablate.stats.margin`.
 
     Args:
         margins: one per cell.
-        differences: for each cell its (n,) differences in percentage points.
+        by_seed: for each cell its differences in percentage points, by seed.
         equivalence_pp: the smallest difference of interest.
     """
-    chosen = [index for index, margin in enumerate(margins) if margin.sd_pp is not None and margin.fixed]
+    chosen = [index for index, margin in enumerate(margins) if margin.fixed and margin.n >= FEWEST_SEEDS]
     result = list(margins)
     if len(chosen) < FROM_CELLS:
         return result
-    df = np.array([len(differences[index]) - 1.0 for index in chosen])
-    variances = np.array([np.var(np.asarray(differences[index], float), ddof=1) for index in chosen])
-    drawn, drawn_df = moderated_variances(variances, df)
-    if np.array_equal(drawn_df, df):
-        return result
-    for index, variance, degrees, own in zip(chosen, drawn.tolist(), drawn_df.tolist(), df.tolist(), strict=True):
-        result[index] = _moderated(margins[index], variance, degrees, degrees - own, equivalence_pp)
+    seeds = sorted({seed for index in chosen for seed in by_seed[index]})
+    values = np.array([[by_seed[index].get(seed, np.nan) for seed in seeds] for index in chosen])
+    variances, df = moderated_variances(values)
+    for index, variance, degrees in zip(chosen, variances.tolist(), df.tolist(), strict=True):
+        prior_df = degrees - (margins[index].n - 1)
+        if prior_df > 0:
+            result[index] = _moderated(margins[index], variance, degrees, prior_df, equivalence_pp)
     return result
 
 

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ablate.stats.arrays import Floats
+from ablate.stats.highest_score import critical_score, shape
 from ablate.stats.multiple_testing import ALPHA
+from ablate.stats.seed_rule import later_look
+from ablate.stats.sequential import FIRST
 
 POWER = 0.8
 """The chance with which the seeds decide."""
 
 MOST_SEEDS = 1000
+
+FEW_LOOKS = 20
+"""The last look that the levels of later looks are computed for; those of more looks are a little lower."""
 
 _KNOWN_DF = 1e4
 """With so many degrees of freedom the spread is known."""
@@ -49,7 +56,7 @@ def more_seeds_range(
     so far is taken to be the true one. Arguments as in `more_seeds`; n is 2 or more.
 
     >>> more_seeds_range(1.0, 0.8, 3, 0.5)
-    MoreSeeds(fewest=2, most=47, never=False)
+    MoreSeeds(fewest=7, most=140, never=False)
     """
     from scipy import stats
 
@@ -71,7 +78,8 @@ def more_seeds_range(
     )
     if not items_se_pp:
         return MoreSeeds(fewest, most)
-    at_best = _powers(mean_pp, np.array([items_se_pp]), np.array([1e6]), equivalence_pp, differences, equivalences)
+    levels = np.array([ALPHA / differences]), np.array([ALPHA / equivalences])
+    at_best = _powers(mean_pp, np.array([items_se_pp]), np.array([1e6]), equivalence_pp, *levels)
     return MoreSeeds(fewest, most, never=bool(at_best[0] < POWER))
 
 
@@ -88,8 +96,8 @@ def more_seeds(
 ) -> int | None:
     """Return how many more seeds decide a margin with a chance of 80%, if the mean and spread so far are the true ones.
 
-    A margin is decided when it is shown to differ from 0, or to be equivalent. None means that more than 1,000 more
-    seeds are needed.
+    A margin is decided when it is shown to differ from 0, or to be equivalent, by the test for seeds that were added
+    after a look: `ablate.stats.seed_rule`. None means that more than 1,000 more seeds are needed.
 
     Args:
         mean_pp: the mean so far.
@@ -102,7 +110,7 @@ def more_seeds(
         prior_df: the degrees of freedom that the spread of other cells adds: see `ablate.stats.moderated`.
 
     >>> more_seeds(1.0, 0.8, 3, 0.5), more_seeds(0.0, 0.3, 3, 0.5), more_seeds(1.0, 0.8, 3, 0.5, items_se_pp=0.8)
-    (5, 2, None)
+    (13, 8, None)
 
     Source: power of the t test by the noncentral t distribution; of two one-sided tests, Phillips (1990), by the
     shifted t.
@@ -113,7 +121,8 @@ def more_seeds(
     df = seeds - 1 + prior_df
     if items_se_pp:
         df = df * (se / np.maximum(of_seeds, 1e-12)) ** 4
-    powers = _powers(mean_pp, se, np.minimum(df, 1e6), equivalence_pp, differences, equivalences)
+    levels = _later_levels(n, differences), _later_levels(n, equivalences)
+    powers = _powers(mean_pp, se, np.minimum(df, 1e6), equivalence_pp, *levels)
     decided = np.flatnonzero(powers >= POWER)
     return int(seeds[decided[0]] - n) if len(decided) else None
 
@@ -146,14 +155,30 @@ def detectable_pp(sd_pp: float, n: int, differences: int = 1, df: float | None =
     return float(optimize.brentq(lacks, 0.0, most) * sd_pp / np.sqrt(n))
 
 
+def _later_levels(n: int, tests: int) -> Floats:
+    """Return the level of a t test that decides after n + 1, n + 2, ... seeds, as one of so many tests.
+
+    It is the two-sided level at that look. The one-sided test of equivalence has about the same.
+    """
+    from scipy import special
+
+    seeds = np.arange(n + 1, n + 1 + MOST_SEEDS)
+    levels = np.empty(MOST_SEEDS)
+    for factor in {later_look(int(last))[1] for last in seeds}:
+        at = np.array([later_look(int(last))[1] == factor for last in seeds])
+        score = critical_score(1 - ALPHA / tests / factor, FIRST, FEW_LOOKS)
+        levels[at] = 2 * special.ndtr(-score * shape(seeds[at]))
+    return levels
+
+
 def _powers(
-    mean_pp: float, se: np.ndarray, df: np.ndarray, equivalence_pp: float, differences: int, equivalences: int
-) -> np.ndarray:
-    """Return the chance of deciding with each of these standard errors and degrees of freedom."""
+    mean_pp: float, se: Floats, df: Floats, equivalence_pp: float, of_difference: Floats, of_equivalence: Floats
+) -> Floats:
+    """Return the chance of deciding with each of these standard errors, degrees of freedom and levels of the tests."""
     from scipy import stats
 
-    differs = stats.nct.sf(stats.t.isf(ALPHA / differences / 2, df), df, abs(mean_pp) / se)
-    critical = stats.t.isf(ALPHA / equivalences, df)
+    differs = stats.nct.sf(stats.t.isf(of_difference / 2, df), df, abs(mean_pp) / se)
+    critical = stats.t.isf(of_equivalence, df)
     near, far = (equivalence_pp - abs(mean_pp)) / se, (equivalence_pp + abs(mean_pp)) / se
     equivalent = stats.t.cdf(near - critical, df) + stats.t.cdf(far - critical, df) - 1
     return np.maximum(np.nan_to_num(differs, nan=1.0), equivalent)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ablate.stats import sequential
 from ablate.stats.arrays import Values
-from ablate.stats.multiple_testing import CONFIDENCE
+from ablate.stats.multiple_testing import ALPHA, CONFIDENCE
 from ablate.stats.paired import Alternative, t_interval, t_test
 
 LATER_LEVEL = 0.01
@@ -31,8 +31,8 @@ class SeedRule:
     """How a study came to its number of seeds.
 
     most_seeds: the most seeds that were planned, where they were added until they decided; None for a fixed number.
-    looks: the numbers of seeds at which the study was looked at, where more were added after the first look; empty
-        where none were.
+    looks: the numbers of seeds at which the study was looked at, where more were added after the first look, unplanned;
+        empty where none were. It counts before `most_seeds`.
     """
 
     most_seeds: int | None = None
@@ -45,9 +45,9 @@ class SeedRule:
     @property
     def in_words(self) -> str:
         """What is special about the number of seeds; empty where it was fixed."""
-        if self.most_seeds is not None:
-            return "seeds were added until margins were decided"
-        return f"seeds were added after a look, at {' and '.join(map(str, self.looks))} seeds" if self.looks else ""
+        if self.looks:
+            return f"seeds were added after a look, at {' and '.join(map(str, self.looks))} seeds"
+        return "" if self.is_fixed else "seeds were added until margins were decided"
 
     def test(self, values: Values, mean: float = 0.0, alternative: Alternative = "two-sided") -> float | None:
         """Return the p value of (n,) values, in the order of seeds, having this mean. None without a test."""
@@ -73,12 +73,17 @@ class SeedRule:
 
     def plan(self, n: int) -> tuple[int, float]:
         """Return the most seeds that the sequential test allows for, and by what to multiply its p values."""
-        if self.most_seeds is not None:
+        if self.most_seeds is not None and not self.looks:
             return max(self.most_seeds, n), 1.0
-        last, level = _STAGE_SEEDS, LATER_LEVEL * (1 - 1 / _STAGE_SHARE)
-        while last < n:
-            last, level = last * _STAGE_GROWTH, level / _STAGE_SHARE
-        return last, 0.05 / level
+        return later_look(n)
 
 
 FIXED = SeedRule()
+
+
+def later_look(n: int) -> tuple[int, float]:
+    """Return the same for a look with n seeds that was not planned, and was not the first."""
+    last, level = _STAGE_SEEDS, LATER_LEVEL * (1 - 1 / _STAGE_SHARE)
+    while last < n:
+        last, level = last * _STAGE_GROWTH, level / _STAGE_SHARE
+    return last, ALPHA / level

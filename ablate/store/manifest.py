@@ -6,6 +6,7 @@ runs/studies/<name>.lock     held while the manifest is read and written
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import time
@@ -96,7 +97,7 @@ def save(
             "factors": factors,
             "derived": list(study.derived),
             "contrast": contrast,
-            "terms": requests.merged(study.metadata, before.study.metadata if before else {}, had_results=had_results),
+            "terms": requests.merged(study.metadata, _kept(before, study), had_results=had_results),
             **_packed(list(trials.values())),
         }
         temporary = path.with_suffix(".tmp")
@@ -105,6 +106,20 @@ def save(
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def _kept(before: StoredStudy | None, study: Study) -> dict[str, Any]:
+    """Return the metadata of the earlier requests, with the number of seeds that a cell had which has more now."""
+    if before is None:
+        return {}
+    kept = dict(before.study.metadata)
+    count = requests.seeds_before(kept, _seeds_of(before.study), _seeds_of(study))
+    return kept | ({} if count is None else {"seed_count": count})
+
+
+def _seeds_of(study: Study) -> dict[str, int]:
+    """Return cell -> the number of seeds that margins are made of."""
+    return dict(collections.Counter(str(trial.cell) for trial in study.trials if not trial.tuning))
 
 
 def load(name: str, runs: Path) -> StoredStudy:

@@ -250,8 +250,8 @@ def settings_in_words(runs: Runs) -> str:
         f"A cell's choice rests on one search (tune.seed={settings['seed']}); another might have chosen otherwise, "
         "which tune.searches=N would show."
         if runs.searches == 1
-        else f"Each cell was searched {runs.searches} times from the start, and its seeds are dealt to the searches, "
-        "so that their spread holds that of the search."
+        else f"Each cell was searched {runs.searches} times from the start, once for each seed, so that their spread "
+        "holds that of the search."
     )
     return (
         f"Each cell had the same budget, {budget} of {how}{pruner}, and chose by {measure}. To choose from: {spaces}. "

@@ -221,6 +221,8 @@ def _spoken_against(word: Word, margin: Margin, failures: Failures) -> str:
 
 def _spread(margin: Margin) -> float:
     """Return the standard deviation over seeds that the tests rest on, in percentage points."""
+    if margin.moderated_sd_pp is not None:
+        return margin.moderated_sd_pp
     if margin.identical and margin.test_set:
         return float(margin.test_set.se_pp * margin.n**0.5)
-    return margin.sd_pp or 0.0 if margin.moderated_sd_pp is None else margin.moderated_sd_pp
+    return margin.sd_pp or 0.0

@@ -64,7 +64,7 @@ def test_set(findings: Findings) -> str:
     here = sum(_only_on_these_images(row, verdict) for row, verdict in judged)
     if here:
         text += f". On these very images seeds alone show a difference in {here} undecided {cell}{'s' * (here != 1)}"
-    same = sum(margin.identical for margin in known)
+    same = sum(margin.identical and margin.moderated_sd_pp is None for margin in known)
     if same:
         text += f". In {same} {cell}{'s' * (same != 1)} all seeds differ by the same; "
         text += "the spread is then taken from test-set sampling"
@@ -83,6 +83,8 @@ def drawn_data(findings: Findings) -> str:
         ("bootstrap", "train", "drew its training images with replacement"),
     ]
     drawn = [how for key, value, how in ways if key in frame and (frame[key] == value).all()]
+    if not drawn and any(key in frame and (frame[key] == value).any() for key, value, _ in ways):
+        return ""
     if drawn:
         return f"Each seed {' and '.join(drawn)}, so that its spread holds that of the data."
     return (
@@ -95,7 +97,7 @@ def skewed(findings: Findings) -> list[str]:
     """Return a warning for each contrast whose seeds look skewed, which the tests do not survive."""
     lines = []
     for comparison in findings.comparisons:
-        p = None if findings.published else asymmetry_p([[*row.by_seed.values()] for row in comparison.rows])
+        p = None if findings.published else asymmetry_p([row.by_seed for row in comparison.rows])
         if p is not None and p < ALPHA:
             lines.append(
                 f"{comparison.contrast}: the seeds' margins look skewed ({p_is(p)} for symmetry over the cells), as "
@@ -109,17 +111,18 @@ def seeds_added(findings: Findings) -> str:
     """Return how the study came to its number of seeds, and which statements allow for that."""
     seed_rule = findings.runs.seed_rule
     allow = (
-        "The verdicts, the intervals of margins and gaps and the tests of claims and of other factors allow for that; "
-        "what compares cells rests on the seeds that all of them have, and finds less than a fixed number would. Only "
-        "the intervals of what moves accuracies and margins take the number of seeds as fixed."
+        "The verdicts, the intervals of margins and gaps and the tests of other factors and of claims on accuracy "
+        "allow for that; what compares cells rests on the seeds that all of them have, and finds less than a fixed "
+        "number would. Only the intervals of what moves accuracies and margins, and the tests of costs and failures, "
+        "take it as fixed."
     )
-    if seed_rule.most_seeds is not None:
+    if not seed_rule.looks:
         return f"Seeds were added until margins were decided. {allow}"
     return (
         f"Seeds were added after a look at the results: {', then '.join(map(str, seed_rule.looks))} seeds. The first "
         f"look had the usual level of 5%; all later ones share another {100 * LATER_LEVEL:g}%, by a sequential test, "
-        "so that following up a study until it shows something is wrong in at most 6%. seeds=auto plans for looking, "
-        f"and needs fewer seeds. {allow}"
+        "so that following up a study until it shows something is wrong in at most 6%. seeds=auto from the start plans "
+        f"for looking, and needs fewer seeds. {allow}"
     )
 
 

@@ -31,7 +31,7 @@ def test_each_verdict_in_words():
     assert words(cell(-2.0, -2.1, -1.9)) == ["srelu better"]
     assert words(SMALL) == ["bn better, by less than 0.5 points"]
     assert words(NONE) == ["equivalent within 0.5 points"]
-    assert words(OPEN) == ["undecided: some 9 to 110 more seeds would decide"]
+    assert words(OPEN) == ["undecided: some 30 to 300 more seeds would decide"]
     assert words(cell(1.0)) == ["not testable: one seed, no interval"]
     assert words(None) == ["no margin"]
 
@@ -77,7 +77,7 @@ def test_identical_differences_of_zero_are_not_equivalence_on_a_small_test_set()
         (CLEARLY, (4, 0), 8, "undecided: bn better where both trained, but bn fails more often"),
         (CLEARLY, (0, 4), 8, "bn better where both trained"),
         (NONE, (0, 4), 8, "undecided: equivalent where both trained, but srelu fails more often"),
-        (OPEN, (0, 1), 5, "undecided: some 9 to 110 more seeds would decide"),
+        (OPEN, (0, 1), 5, "undecided: some 30 to 300 more seeds would decide"),
     ],
 )
 def test_failed_trials_make_two_parts(measured, failed, ended, expected):
@@ -108,10 +108,14 @@ def test_p_values_are_adjusted_over_the_cells_of_the_report():
 def test_the_seeds_that_would_decide_do_so_in_four_studies_of_five():
     rng = np.random.default_rng(0)
     (verdict,) = verdicts([Margin(3, 1.0, 0.8, -1, 3, 0.2, 0.7)], 0.5)
-    assert verdict.more_seeds.fewest < 5 < verdict.more_seeds.most
+    assert verdict.more_seeds.fewest < 13 < verdict.more_seeds.most
     n = 3 + more_seeds(1.0, 0.8, 3, 0.5)
-    decided = [verdicts([cell(*rng.normal(1.0, 0.8, n))], 0.5)[0].word != "undecided" for _ in range(400)]
-    assert np.mean(decided) == pytest.approx(0.8, abs=0.07)
+    looked = [
+        margin((0.9 + values / 100).tolist(), [0.9] * n, seed_rule=SeedRule(looks=(3, n)))
+        for values in rng.normal(1.0, 0.8, (400, n))
+    ]
+    decided = [verdicts([measured], 0.5)[0].word != "undecided" for measured in looked]
+    assert 0.78 <= np.mean(decided) <= 0.95  # some are decided at an earlier look
 
 
 def test_seeds_that_decide_on_a_small_test_set_alone_are_said_to():
