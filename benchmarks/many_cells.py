@@ -12,7 +12,7 @@ as the other, shared in part by a seed's cells, or of a spread that differs from
 - found: the share of cells that are called better, of those with a true margin of 2 points.
 
 The exit status is 1 if an error rate after is above 6% (plus three Monte-Carlo standard errors), if an interval after
-covers less than 93% or more than 97%, or if less than 40% of margins are found in 432 cells of 3 seeds. A run takes
+covers less than 93% or more than 97.5%, or if less than 40% of margins are found in 432 cells of 3 seeds, normal noise. A run takes
 about three minutes on one core.
 """
 
@@ -37,7 +37,7 @@ CELLS = (FROM_CELLS, 144, 432)
 SEEDS = (3, 4, 7, 10, 20)
 SD_PP, MARGIN_PP = 0.5, 2.0
 MOST_ERRORS = 0.06 + 3 * (0.06 * 0.94 / STUDIES) ** 0.5
-COVERS, LEAST_POWER = (0.93, 0.97), 0.4
+COVERS, LEAST_POWER = (0.93, 0.975), 0.4
 
 
 def unequal_arms(rng: np.random.Generator, shape: Shape) -> Floats:
@@ -70,17 +70,17 @@ def main() -> None:
     for cells, (name, noise), n in product(CELLS, NOISES.items(), SEEDS):
         rates = _rates(cells, n, noise, rng)
         rows.append([f"{cells}", f"{n}", name, *(f"{each(rates[0][key])} → {each(rates[1][key])}" for key in rates[0])])
-        missed += [f"{cells} cells, {n} seeds, {name}: {text}" for text in _misses(rates[1], cells, n)]
+        missed += [f"{cells} cells, {n} seeds, {name}: {text}" for text in _misses(rates[1], cells, n, name)]
     print_table(["cells", "seeds", "noise", "better", "equivalent", "covers", "found"], rows)
     print("\n" + "\n".join(missed or ["Every criterion holds."]))
     sys.exit(bool(missed))
 
 
-def _misses(rates: dict[str, float], cells: int, n: int) -> Iterator[str]:
+def _misses(rates: dict[str, float], cells: int, n: int, noise: str) -> Iterator[str]:
     yield from (f"{key} in {each(rates[key])}%" for key in ("better", "equivalent") if rates[key] > MOST_ERRORS)
     if not COVERS[0] <= rates["covers"] <= COVERS[1]:
         yield f"covers {each(rates['covers'])}%"
-    if (cells, n) == (432, 3) and rates["found"] < LEAST_POWER:
+    if (cells, n, noise) == (432, 3, "normal") and rates["found"] < LEAST_POWER:
         yield f"found {each(rates['found'])}%"
 
 
