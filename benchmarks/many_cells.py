@@ -12,8 +12,8 @@ as the other, shared in part by a seed's cells, or of a spread that differs from
 - found: the share of cells that are called better, of those with a true margin of 2 points.
 
 The exit status is 1 if an error rate after is above 6% (plus three Monte-Carlo standard errors), if an interval after
-covers less than 93% or more than 97.5%, or if less than 40% of margins are found in 432 cells of 3 seeds, normal noise. A run takes
-about three minutes on one core.
+covers less than 93% or more than 97.5%, or if less than 40% of margins are found in 432 cells of 3 seeds with normal
+noise. A run takes about eight minutes on one core.
 """
 
 from __future__ import annotations
