@@ -18,7 +18,8 @@ POWER = 0.8
 MOST_SEEDS = 1000
 
 FEW_LOOKS = 20
-"""The last look that the levels of later looks are computed for; those of more looks are a little lower."""
+"""The last look that the levels of later looks are computed for. Those of more looks are a little lower: beyond 20
+seeds the chance of deciding is some 70%, not 80%."""
 
 _KNOWN_DF = 1e4
 """With so many degrees of freedom the spread is known."""
