@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ablate.stats.arrays import Floats
 from ablate.stats.highest_score import critical_score, shape
@@ -16,6 +18,9 @@ POWER = 0.8
 """The chance with which the seeds decide."""
 
 MOST_SEEDS = 1000
+
+_COARSE = np.unique(np.geomspace(1, MOST_SEEDS, 60).round().astype(int))
+"""Numbers of further seeds that are looked at first, since a thousand of each cell take seconds of a large report."""
 
 FEW_LOOKS = 20
 """The last look that the levels of later looks are computed for. Those of more looks are a little lower: beyond 20
@@ -116,16 +121,23 @@ def more_seeds(
     Source: power of the t test by the noncentral t distribution; of two one-sided tests, Phillips (1990), by the
     shifted t.
     """
-    seeds = np.arange(n + 1, n + 1 + MOST_SEEDS)
-    of_seeds = sd_pp / np.sqrt(seeds)
-    se = np.hypot(of_seeds, items_se_pp)
-    df = seeds - 1 + prior_df
-    if items_se_pp:
-        df = df * (se / np.maximum(of_seeds, 1e-12)) ** 4
-    levels = _later_levels(n, differences), _later_levels(n, equivalences)
-    powers = _powers(mean_pp, se, np.minimum(df, 1e6), equivalence_pp, *levels)
-    decided = np.flatnonzero(powers >= POWER)
-    return int(seeds[decided[0]] - n) if len(decided) else None
+
+    def first_that_decide(more: NDArray[np.int_]) -> int | None:
+        """Return the index of the first of these numbers of further seeds that decide."""
+        of_seeds = sd_pp / np.sqrt(n + more)
+        se = np.hypot(of_seeds, items_se_pp)
+        df = n + more - 1 + prior_df
+        if items_se_pp:
+            df = df * (se / np.maximum(of_seeds, 1e-12)) ** 4
+        levels = [_later_levels(n, tests)[more - 1] for tests in (differences, equivalences)]
+        powers = _powers(mean_pp, se, np.minimum(df, 1e6), equivalence_pp, *levels)
+        return next(iter(np.flatnonzero(powers >= POWER).tolist()), None)
+
+    coarse = first_that_decide(_COARSE)
+    if not coarse:
+        return None if coarse is None else int(_COARSE[0])
+    between = np.arange(_COARSE[coarse - 1] + 1, _COARSE[coarse] + 1)
+    return int(between[first_that_decide(between) or 0])
 
 
 def detectable_pp(sd_pp: float, n: int, differences: int = 1, df: float | None = None) -> float:
@@ -156,6 +168,7 @@ def detectable_pp(sd_pp: float, n: int, differences: int = 1, df: float | None =
     return float(optimize.brentq(lacks, 0.0, most) * sd_pp / np.sqrt(n))
 
 
+@lru_cache
 def _later_levels(n: int, tests: int) -> Floats:
     """Return the level of a t test that decides after n + 1, n + 2, ... seeds, as one of so many tests.
 
@@ -164,12 +177,11 @@ def _later_levels(n: int, tests: int) -> Floats:
     from scipy import special
 
     seeds = np.arange(n + 1, n + 1 + MOST_SEEDS)
-    levels = np.empty(MOST_SEEDS)
-    for factor in {later_look(int(last))[1] for last in seeds}:
-        at = np.array([later_look(int(last))[1] == factor for last in seeds])
-        score = critical_score(1 - ALPHA / tests / factor, FIRST, FEW_LOOKS)
-        levels[at] = 2 * special.ndtr(-score * shape(seeds[at]))
-    return levels
+    factors = [later_look(int(last))[1] for last in seeds]
+    score = {factor: critical_score(1 - ALPHA / tests / factor, FIRST, FEW_LOOKS) for factor in set(factors)}
+    levels = 2 * special.ndtr(-np.array([score[factor] for factor in factors]) * shape(seeds))
+    levels.flags.writeable = False  # it is shared by all cells
+    return np.asarray(levels)
 
 
 def _powers(
