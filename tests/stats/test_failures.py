@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ablate.stats.failures import fails_more, failures_differ, share_interval, share_is_larger
 
@@ -43,3 +44,10 @@ def test_failures_that_differ_by_chance_alone_are_rarely_shown():
     rng = np.random.default_rng(2)
     failed = rng.random((2000, 2, 10)) < 0.3
     assert np.mean([failures_differ(first.astype(int) - second) < 0.05 for first, second in failed]) < 0.06
+
+
+@pytest.mark.parametrize(("failed", "ended"), [(0, 1), (1, 1), (0, 10), (3, 10), (10, 10), (499, 1000)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_interval_of_a_share_is_scipys_exact_one(failed, ended, confidence):
+    exact = stats.binomtest(failed, ended).proportion_ci(confidence_level=confidence, method="exact")
+    assert share_interval(failed, ended, confidence) == pytest.approx((exact.low, exact.high), abs=1e-9)
