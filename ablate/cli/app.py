@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 from ablate import CONF
 from ablate.cli.hydra_errors import error_line
+from ablate.core import garbage
 from ablate.core.errors import UsageError
 
 
@@ -36,6 +37,7 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
     returned, so that Hydra changes neither its errors nor its exit status. Unless `sweeps` is true, -m is refused. A
     user error becomes one line on stderr and exit status 2; HYDRA_FULL_ERROR=1 shows the stack instead.
     """
+    garbage.collect_seldom()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         sys.exit(command(_typed(config_name)))
     try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablate.core import garbage
 from ablate.core.config import Config
 from ablate.core.errors import Stopped
 from ablate.core.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
@@ -69,6 +70,8 @@ def run(
     """
     policy = policy or CheckpointPolicy()
     _stop_if_requested(directory, policy, ranks)
+    garbage.collect_as_usual()
+    warm()
     device = _prepare_torch(threads, device)
     from ablate.training.ranks import ALONE
 
@@ -85,14 +88,15 @@ def run(
 
 def warm() -> None:
     """Import what every trial needs: a worker process does so while the plan is made and data is read."""
-    import hydra.utils  # noqa: F401
-    import torch
+    with garbage.not_collecting():
+        import hydra.utils  # noqa: F401
+        import torch
 
-    from ablate.data import loader  # noqa: F401
-    from ablate.networks import wrn  # noqa: F401
-    from ablate.training import checkpoint, evaluation, loop  # noqa: F401
+        from ablate.data import loader  # noqa: F401
+        from ablate.networks import wrn  # noqa: F401
+        from ablate.training import checkpoint, evaluation, loop  # noqa: F401
 
-    torch.optim.SGD([torch.zeros(1)])  # the first optimizer imports half of torch
+        torch.optim.SGD([torch.zeros(1)])  # the first optimizer imports half of torch
 
 
 def _stop_if_requested(directory: Path, policy: CheckpointPolicy, ranks: Ranks | None) -> None:

@@ -69,15 +69,16 @@ def speed(runs: Runs) -> pd.DataFrame:
 
 def in_full(runs: Runs) -> pd.DataFrame:
     """Return all costs at full precision, in s, bytes and operations, with run ids."""
+    machine_of = dict(zip(runs.frame.index, runs.frame["machine"], strict=True))
     return pd.DataFrame(
-        levels
-        | {"n": len(acc), "acc": acc.mean() if len(acc) else None}
+        cell.levels
+        | {"n": len(cell.done), "acc": cell.mean}
         | medians
         | {
-            "machines": "; ".join(dict.fromkeys(cell.loc[acc.index, "machine"])),
-            "runs": " ".join(cell.loc[acc.index, "run_id"]),
+            "machines": "; ".join(dict.fromkeys(machine_of[trial] for trial in cell.done)),
+            "runs": " ".join(cell.run_ids),
         }
-        for (levels, cell, acc), medians in zip(cells_in_order(runs), _medians(runs), strict=True)
+        for cell, medians in zip(cells_in_order(runs), _medians(runs), strict=True)
     )
 
 
@@ -88,13 +89,11 @@ def _medians(runs: Runs) -> list[dict[str, float]]:
     All at once, since a cell at a time takes half a minute of a large report.
     """
     reported = [key for key in COSTS if key in runs.frame]
-    done = [acc.index for _, _, acc in cells_in_order(runs)]
-    cell_of = np.repeat(np.arange(len(done)), [len(index) for index in done])
-    trials = [trial for index in done for trial in index]
-    medians = runs.frame.loc[trials, reported].astype(float).groupby(cell_of).median()
-    return [
-        {str(key): value for key, value in row.items()} for row in medians.reindex(range(len(done))).to_dict("records")
-    ]
+    in_order = cells_in_order(runs)
+    cell_of = np.repeat(np.arange(len(in_order)), [len(cell.done) for cell in in_order])
+    trials = [trial for cell in in_order for trial in cell.done]
+    medians = runs.frame.loc[trials, reported].astype(float).groupby(cell_of).median().reindex(range(len(in_order)))
+    return [{str(key): value for key, value in row.items()} for row in medians.to_dict("records")]
 
 
 def _table(
@@ -104,10 +103,10 @@ def _table(
     if not reported:
         return pd.DataFrame()
     rows = []
-    for (levels, _, acc), medians in zip(cells_in_order(runs), _medians(runs), strict=True):
+    for cell, medians in zip(cells_in_order(runs), _medians(runs), strict=True):
         rows.append(
-            {key: shown(level) for key, level in levels.items()}
-            | {"n": str(len(acc))}
+            {key: shown(level) for key, level in cell.levels.items()}
+            | {"n": str(len(cell.done))}
             | {column.heading: _shown(sum(medians[key] for key in column.keys), column) for column in reported}
             | (last(medians) if last else {})
         )

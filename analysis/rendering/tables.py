@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from string import ascii_lowercase
 
 import pandas as pd
 
 from ablate.core.levels import Level, show
+from ablate.stats.arrays import Floats
 from ablate.stats.margin import Margin
 from ablate.stats.paired import bca_interval
 from ablate.stats.superiority import superiority
@@ -24,18 +26,45 @@ from analysis.sources.runs import Runs
 MOST_INTERACTIONS = 20
 
 
+@dataclass(frozen=True)
+class Cell:
+    """The trials of one cell of a study.
+
+    outcomes: of all its trials.
+    done: labels in the study's frame, of the trials that are done and have an accuracy.
+    accuracies: (len(done),) theirs, in [0, 1].
+    run_ids: theirs.
+    """
+
+    levels: dict[str, Level]
+    outcomes: Sequence[str]
+    done: Sequence[int]
+    accuracies: Floats
+    run_ids: Sequence[str]
+
+    @property
+    def mean(self) -> float | None:
+        """Return the mean accuracy, if any trial is done."""
+        return float(self.accuracies.mean()) if len(self.done) else None
+
+    @property
+    def sd(self) -> float | None:
+        """Return the standard deviation of the accuracy, if two trials are done."""
+        return float(self.accuracies.std(ddof=1)) if len(self.done) > 1 else None
+
+
 def accuracies(runs: Runs) -> pd.DataFrame:
     """Return the accuracy of every cell for people: one row per cell with n, trials not done, mean and sd."""
     measure = runs.measure
     rows = []
-    for levels, cell, acc in cells_in_order(runs):
+    for cell in cells_in_order(runs):
         rows.append(
-            {key: shown(level) for key, level in levels.items()}
+            {key: shown(level) for key, level in cell.levels.items()}
             | {
-                "n": len(acc),
+                "n": len(cell.done),
                 "not done": _not_done(cell),
-                measure.of(measure.name, measure.unit): measure.figure(acc.mean() if len(acc) else None),
-                "sd": measure.figure(acc.std() if len(acc) > 1 else None),
+                measure.of(measure.name, measure.unit): measure.figure(cell.mean),
+                "sd": measure.figure(cell.sd),
             }
         )
     return pd.DataFrame(rows)
@@ -44,33 +73,40 @@ def accuracies(runs: Runs) -> pd.DataFrame:
 def accuracies_in_full(runs: Runs) -> pd.DataFrame:
     """Return the accuracy of every cell at full precision with run ids; accuracies are in [0, 1]."""
     return pd.DataFrame(
-        levels
+        cell.levels
         | {
-            "n": len(acc),
-            "planned": len(cell),
+            "n": len(cell.done),
+            "planned": len(cell.outcomes),
             "not_done": _not_done(cell),
-            "mean_acc": acc.mean() if len(acc) else None,
-            "sd_acc": acc.std() if len(acc) > 1 else None,
-            "runs": " ".join(cell.loc[acc.index, "run_id"]),
+            "mean_acc": cell.mean,
+            "sd_acc": cell.sd,
+            "runs": " ".join(cell.run_ids),
         }
-        for levels, cell, acc in cells_in_order(runs)
+        for cell in cells_in_order(runs)
     )
 
 
 @lru_cache(maxsize=1)
-def cells_in_order(runs: Runs) -> list[tuple[dict[str, Level], pd.DataFrame, pd.Series]]:
-    """Return each cell's levels, its trials, and the accuracies of those done.
+def cells_in_order(runs: Runs) -> list[Cell]:
+    """Return the study's cells in the order of the design.
 
     Every table of a report needs them, so those of the latest study are cached.
     """
-    keys = factors(runs)
-    frame = runs.frame.sort_values(keys, key=lambda column: level_positions(runs.frame, column)) if keys else runs.frame
-    return [(levels, cell, cell.loc[cell["outcome"] == "done", "acc"].dropna()) for levels, cell in cells(frame, keys)]
+    keys, frame = factors(runs), runs.frame
+    if keys:
+        frame = frame.sort_values(keys, key=lambda column: level_positions(runs.frame, column))
+    in_order = []
+    for levels, trials in cells(frame[[*keys, "outcome", "acc", "run_id"]], keys):
+        done = trials[(trials["outcome"] == "done") & trials["acc"].notna()]
+        in_order.append(
+            Cell(levels, list(trials["outcome"]), list(done.index), done["acc"].to_numpy(float), list(done["run_id"]))
+        )
+    return in_order
 
 
-def _not_done(cell: pd.DataFrame) -> str:
+def _not_done(cell: Cell) -> str:
     """Return the number of trials of each outcome among those of a cell that are not done."""
-    counts = Counter(outcome for outcome in cell["outcome"] if outcome != "done")
+    counts = Counter(outcome for outcome in cell.outcomes if outcome != "done")
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ablate.core import provenance
+from ablate.core import garbage, provenance
 from ablate.core.errors import UsageError
 from ablate.core.identity import ADDED_LATER, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 TEST_ACC = "test_acc"
+
+Recorded = tuple["Run", TrialRecord]
+"""A trial's run in MLflow, and what its tags and params record."""
 
 
 def read(
@@ -104,11 +107,11 @@ def _frame(
     client: MlflowClient, study: str, experiment_id: str, record: StudyRecord, metric: str | None
 ) -> pd.DataFrame:
     """Return a row for each trial, in the order of the design."""
-    trials = _trials(client, experiment_id, "trial")
-    metrics = sorted({name for run in trials for name in run.data.metrics})
+    trials = [_recorded(run) for run in _trials(client, experiment_id, "trial")]
+    metrics = sorted({name for run, _ in trials for name in run.data.metrics})
     if metric is not None and trials and metric not in metrics:
         raise UsageError(f"metric={metric}: no trial of study {study} has it; allowed: {', '.join(metrics)}")
-    rows = [_row(run, metric or TEST_ACC) for run in _in_design_order(trials, record.factors)]
+    rows = [_row(trial, metric or TEST_ACC) for trial in _in_design_order(trials, record.factors)]
     if not rows:
         raise UsageError(f"study={study}: it has no trials yet")
     frame = pd.DataFrame(rows)
@@ -156,11 +159,10 @@ def _tried(client: MlflowClient, experiment_id: str, trial_ids: Sequence[str]) -
         return None
     wanted = set(trial_ids)
     rows: list[dict[str, Any]] = []
-    for run in _trials(client, experiment_id, "tuning"):
-        record = TrialRecord.from_tags(run.data.tags, run.data.params)
+    for run, record in map(_recorded, _trials(client, experiment_id, "tuning")):
         if record.trial_id in wanted:
             measures = {key: run.data.metrics.get(key, math.nan) for key in ("valid_acc", "valid_loss", "wall_s")}
-            rows.append(_row(run, TEST_ACC) | {"number": len(rows), "epochs": record.epochs or 0} | measures)
+            rows.append(_row((run, record), TEST_ACC) | {"number": len(rows), "epochs": record.epochs or 0} | measures)
     return pd.DataFrame(rows) if rows else None
 
 
@@ -203,14 +205,18 @@ def _trials(client: MlflowClient, experiment_id: str, kind: Kind) -> list[Run]:
     return pages(client.search_runs, [experiment_id], of_kind(kind), order_by=oldest_first)
 
 
-def _in_design_order(trials: Sequence[Run], factors: Mapping[str, Sequence[Level]]) -> list[Run]:
+def _recorded(run: Run) -> Recorded:
+    return run, TrialRecord.from_tags(run.data.tags, run.data.params)
+
+
+def _in_design_order(trials: Sequence[Recorded], factors: Mapping[str, Sequence[Level]]) -> list[Recorded]:
     """Return the trials in the order of the design, whatever the order in which they ran."""
     positions = {
         factor: {show(level): position for position, level in enumerate(levels)} for factor, levels in factors.items()
     }
 
-    def position_of(run: Run) -> tuple[int, ...]:
-        params = TrialRecord.from_tags(run.data.tags, run.data.params).params
+    def position_of(trial: Recorded) -> tuple[int, ...]:
+        params = trial[1].params
         at = (
             position.get(show(params[factor]), len(position)) if factor in params else len(position)
             for factor, position in positions.items()
@@ -225,16 +231,18 @@ def pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> list[A
     """Return all results of one of MLflow's searches, which come in pages."""
     results: list[Any] = []
     token = None
-    while True:
-        page = search(*arguments, **options, max_results=1000, page_token=token)
-        results += page
-        token = page.token
-        if not token:
-            return results
+    with garbage.not_collecting():  # SQLAlchemy makes millions of objects for 10,000 runs
+        while True:
+            page = search(*arguments, **options, max_results=1000, page_token=token)
+            results += page
+            token = page.token
+            if not token:
+                return results
 
 
-def _row(run: Run, metric: str) -> dict[str, Any]:
-    record, metrics = TrialRecord.from_tags(run.data.tags, run.data.params), run.data.metrics
+def _row(trial: Recorded, metric: str) -> dict[str, Any]:
+    run, record = trial
+    metrics = run.data.metrics
     machine = {"host": record.host, "device": record.device, "threads": record.threads}
     return {key: level for key, level in record.params.items() if key not in OUTSIDE_IDENTITY} | {
         "outcome": record.outcome or ("running" if run.info.status == "RUNNING" else "interrupted"),

@@ -66,13 +66,15 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     with look(name):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # what is laid out once fits every format
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
         figure.savefig(folder / f"{name}.png", dpi=160)
         figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None}, transparent=True)
     plt.close(figure)
-    return _for_the_page(text.getvalue(), name)
+    svg = text.getvalue()
+    on_white = re.sub(r"<svg[^>]*>", r'\g<0><rect width="100%" height="100%" fill="#ffffff"/>', svg, count=1)
+    (folder / f"{name}.svg").write_text(on_white, encoding="utf-8")
+    return _for_the_page(svg, name)
 
 
 def _for_the_page(svg: str, name: str) -> str:
