@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ablate.core import garbage
 from ablate.dispatch import embedded_ray
 from ablate.tracking import client
 from tests.support import buckets
@@ -16,6 +17,8 @@ from tests.support.fakes import make_trial
 
 MAKE_DATABASE = client._make_database
 start_ray = embedded_ray.started
+
+garbage.collect_seldom()
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
