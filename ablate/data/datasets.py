@@ -1,6 +1,6 @@
 """Data sets of small images, whole in memory: uint8 arrays that a trial moves to its device.
 
-Nothing here imports torch.
+Nothing here imports torch. `content`, in a trial's config, identifies files other than the published ones.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def synthetic(
     return _with_valid(train, test, valid_fraction, classes)
 
 
-def mnist(*, root: str | None, valid_fraction: float) -> Dataset:
+def mnist(*, root: str | None, valid_fraction: float, content: str | None = None) -> Dataset:
     """Load MNIST: 60,000 + 10,000 grey images of digits, 28x28. Source: LeCun, Cortes and Burges."""
     return _from_files("mnist", root, valid_fraction)
 
 
-def fashion_mnist(*, root: str | None, valid_fraction: float) -> Dataset:
+def fashion_mnist(*, root: str | None, valid_fraction: float, content: str | None = None) -> Dataset:
     """Load Fashion-MNIST: 60,000 + 10,000 grey images of clothing, 28x28, 10 classes.
 
     Source: Xiao, Rasul and Vollgraf, arXiv 1708.07747.
@@ -62,22 +62,22 @@ def fashion_mnist(*, root: str | None, valid_fraction: float) -> Dataset:
     return _from_files("fashion_mnist", root, valid_fraction)
 
 
-def cifar10(*, root: str | None, valid_fraction: float) -> Dataset:
+def cifar10(*, root: str | None, valid_fraction: float, content: str | None = None) -> Dataset:
     """Load CIFAR-10: 50,000 + 10,000 colour images, 32x32. Source: Krizhevsky (2009)."""
     return _from_files("cifar10", root, valid_fraction)
 
 
-def cifar100(*, root: str | None, valid_fraction: float) -> Dataset:
+def cifar100(*, root: str | None, valid_fraction: float, content: str | None = None) -> Dataset:
     """Load CIFAR-100: 50,000 + 10,000 colour images, 32x32, by their fine labels. Source: Krizhevsky (2009)."""
     return _from_files("cifar100", root, valid_fraction)
 
 
-def svhn(*, root: str | None, valid_fraction: float) -> Dataset:
+def svhn(*, root: str | None, valid_fraction: float, content: str | None = None) -> Dataset:
     """Load Street View House Numbers: 73,257 + 26,032 colour images, 32x32. Source: Netzer et al. (2011)."""
     return _from_files("svhn", root, valid_fraction)
 
 
-def imagenet32(*, root: str | None, valid_fraction: float) -> Dataset:
+def imagenet32(*, root: str | None, valid_fraction: float, content: str | None = None) -> Dataset:
     """Load ImageNet at 32x32: 1,281,167 + 50,000 colour images, 1000 classes. Source: arXiv 1707.08819."""
     return _from_files("imagenet32", root, valid_fraction)
 

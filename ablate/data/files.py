@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
-from ablate.data import formats
+from ablate.data import content, formats
 from ablate.data.formats import Items
 
 DOWNLOADS = "data"
@@ -32,6 +32,7 @@ class Source:
     roots: folders to look in when no root is given.
     torchvision: the class that downloads the files, and the arguments of each call; None where it cannot.
     remedy: another way to get the files; messages name it first.
+    md5: the MD5 of each file of the data set as published, unpacked; empty where nobody publishes them.
     """
 
     files: tuple[str, ...]
@@ -41,6 +42,7 @@ class Source:
     roots: tuple[str, ...] = (DOWNLOADS,)
     torchvision: tuple[str, Sequence[Mapping[str, str]]] | None = None
     remedy: str = ""
+    md5: Sequence[str] = ()
 
 
 def load(name: str, root: str | None) -> tuple[Items, Items]:
@@ -89,6 +91,24 @@ def prepare(config: Config) -> None:
         load(name, root)
 
 
+def identify(config: Config) -> str | None:
+    """Return what distinguishes these files from the published ones; None for those, and where no files are.
+
+    So a trial on the published data set has the same identity whether its files are here yet or not.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
+    name, root = _name_and_root(config)
+    folder = find(name, root)
+    if folder is None:
+        return None
+    groups = [(file, [str(formats.here(folder, file))]) for file in SOURCES[name].files]
+    hashes = list(content.group_hashes(folder, groups, formats.md5).values())
+    published = [content.joined([bytes.fromhex(md5)]) for md5 in SOURCES[name].md5]
+    return None if hashes == published else content.identifier(hashes)
+
+
 def _name_and_root(config: Config) -> tuple[str, str | None]:
     return config["dataset"]["_target_"].rpartition(".")[2], config["dataset"]["root"]
 
@@ -121,8 +141,15 @@ def _missing(name: str, root: str | None) -> str:
 
 _MNIST_FILES = tuple(f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1"))
 
+_MNIST_MD5 = (
+    "6bbc9ace898e44ae57da46a324031adb",
+    "a25bea736e30d166cdddb491f175f624",
+    "2646ac647ad5339dbf082846283269ea",
+    "27ae3e4e09519cfbb04c329615203637",
+)
+
 SOURCES: Mapping[str, Source] = {
-    "mnist": Source(_MNIST_FILES, ("MNIST/raw",), formats.mnist, 10, torchvision=("MNIST", ({},))),
+    "mnist": Source(_MNIST_FILES, ("MNIST/raw",), formats.mnist, 10, torchvision=("MNIST", ({},)), md5=_MNIST_MD5),
     "fashion_mnist": Source(
         _MNIST_FILES,
         ("FashionMNIST/raw",),
@@ -131,6 +158,12 @@ SOURCES: Mapping[str, Source] = {
         roots=("/usr/share/datasets/fashion-mnist", DOWNLOADS),
         torchvision=("FashionMNIST", ({},)),
         remedy="apt install dataset-fashion-mnist",
+        md5=(
+            "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "9018921c3c673c538a1fc5bad174d6f9",
+            "8181f5470baa50b63fa0f6fddb340f0a",
+            "15d484375f8d13e6eb1aabb0c3f46965",
+        ),
     ),
     "cifar10": Source(
         (*(f"data_batch_{batch}" for batch in range(1, 6)), "test_batch"),
@@ -138,9 +171,22 @@ SOURCES: Mapping[str, Source] = {
         formats.cifar10,
         10,
         torchvision=("CIFAR10", ({},)),
+        md5=(
+            "c99cafc152244af753f735de768cd75f",
+            "d4bba439e000b95fd0a9bffe97cbabec",
+            "54ebc095f3ab1f0389bbae665268c751",
+            "634d18415352ddfa80567beed471001a",
+            "482c414d41f54cd18b22e5b47cb7c3cb",
+            "40351d587109b95175f43aff81a1287e",
+        ),
     ),
     "cifar100": Source(
-        ("train", "test"), ("cifar-100-python",), formats.cifar100, 100, torchvision=("CIFAR100", ({},))
+        ("train", "test"),
+        ("cifar-100-python",),
+        formats.cifar100,
+        100,
+        torchvision=("CIFAR100", ({},)),
+        md5=("16019d7e3df5f24257cddd939b257f8d", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
     ),
     "svhn": Source(
         ("train_32x32.mat", "test_32x32.mat"),
@@ -148,6 +194,7 @@ SOURCES: Mapping[str, Source] = {
         formats.svhn,
         10,
         torchvision=("SVHN", ({"split": "train"}, {"split": "test"})),
+        md5=("e26dedcc434d2e4c54c9b2d4a06d8373", "eb5a983be6a315427106f1b164d9cef3"),
     ),
     "imagenet32": Source(
         (*(f"train_data_batch_{batch}.npz" for batch in range(1, 11)), "val_data.npz"),

@@ -6,13 +6,10 @@ Nothing here imports torch, and a split is read when it is first used.
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +17,7 @@ from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY
 from ablate.core.levels import show
-from ablate.data import files, images
+from ablate.data import content, files, images
 from ablate.data.splits import FileSplit, set_aside
 
 IMAGENET = f"{files.DOWNLOADS}/imagenet"
@@ -28,8 +25,6 @@ IMAGENET = f"{files.DOWNLOADS}/imagenet"
 
 SIDE, CROP = 256, 224
 """ImageNet's single crop, in pixels: an image's shorter side, and the square from its centre."""
-
-IMAGENET_CLASSES = 1000
 
 MOST_FILES_TO_READ_TWICE = 1000
 """More images are decoded by the trials alone, so that a damaged one is noticed only then."""
@@ -157,6 +152,21 @@ class FolderDataset:
             workers=self.workers,
         )
 
+    def content(self) -> list[tuple[str, int, str]]:
+        """Return the split, the label, and the hash of the images of each class folder that exists."""
+        labels, names = self._label_of, self._names
+        classes = [(part, name) for part in names for name in labels if name in names[part]]
+        groups = ((f"{part}/{name}", self._files(part, name)) for part, name in classes)
+        hashes = content.group_hashes(self.root, groups)
+        return [
+            ("train" if part == "train" else "test", labels[name], hashes[f"{part}/{name}"]) for part, name in classes
+        ]
+
+    def _files(self, part: str, name: str) -> list[str]:
+        """Return the paths of a class folder's images."""
+        folder = self.root / part / name
+        return [os.path.join(folder, file) for file in images.files(folder)]
+
     def _items(self, part: str) -> list[tuple[str, str]]:
         """Return the class folder and the file name of every image, in the order of the classes."""
         names = [name for name in self._label_of if name in self._names[part]]
@@ -223,28 +233,16 @@ def prepare(config: Config) -> None:
 def identify(config: Config) -> str | None:
     """Return what distinguishes these images from others in a trial's identity, wherever their folder is.
 
-    It is a hash of the names and sizes of a user's own files. For ImageNet it is a hash of the class folders, or None
-    where they are the usual 1000. It is None where no folder exists.
+    It is a hash of the images of each class in the order in which they are read, links followed. What is never read
+    does not count: hidden files, files beside the class folders, and names. It is None where no folder exists.
+
+    Raises:
+        UsageError: a folder is empty or has a wrong name, or a file cannot be read.
     """
     data = _unread(config)
-    parts = [part for part in ("train", data.tests) if (data.root / part).is_dir()]
-    if not parts:
+    if not any((data.root / part).is_dir() for part in ("train", data.tests)):
         return None
-    if not data.by_index:
-        names = [[entry.name for entry in os.scandir(data.root / part) if entry.is_dir()] for part in parts]
-        return None if all(len(part) == IMAGENET_CLASSES for part in names) else _hashed(sorted(map(sorted, names)))
-    return _hashed(
-        sorted(
-            (str(path.relative_to(data.root)), path.stat().st_size)
-            for part in parts
-            for path in (data.root / part).rglob("*")
-            if path.is_file()
-        )
-    )
-
-
-def _hashed(listing: list[Any]) -> str:
-    return "c" + hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+    return content.identifier(data.content())
 
 
 def _trains(config: Config) -> bool:

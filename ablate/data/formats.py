@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import hashlib
 import pickle
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +28,22 @@ def here(folder: Path, file: str) -> Path | None:
     """Return the file's path, None where it is missing; an IDX file may be packed, with .gz after its name."""
     names = (file, f"{file}.gz") if file.endswith("-ubyte") else (file,)
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def md5(path: str) -> bytes:
+    """Return the MD5 of a file, unpacked: what publishers of data sets give.
+
+    Raises:
+        OSError: it cannot be read, or unpacked.
+    """
+    try:
+        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+            whole = hashlib.md5(usedforsecurity=False)
+            while part := file.read(1 << 20):
+                whole.update(part)
+            return whole.digest()
+    except (EOFError, zlib.error) as error:
+        raise OSError(None, str(error), path) from error
 
 
 def _content(folder: Path, file: str) -> tuple[Path, bytes]:

@@ -135,7 +135,10 @@ def _checked(config: dict[str, Any], identified: dict[str, Config]) -> Config:
     for identify in parts.hooks({"dataset": config["dataset"]}, "identify"):
         key = repr(config["dataset"])
         if key not in identified:
-            identified[key] = {**config["dataset"], "content": identify(config)}
+            content = identify(config)
+            # where the group has no such key, a known data set has none either: its trials keep their identity
+            added = {"content": content} if content is not None or "content" in config["dataset"] else {}
+            identified[key] = config["dataset"] | added
         config["dataset"] = identified[key]
     return config
 
