@@ -98,7 +98,7 @@ def _hashed(pool: ThreadPoolExecutor, hash_of: Callable[[str], bytes], paths: li
 
 def _stamp(paths: list[str], hash_of: Callable[[str], bytes]) -> tuple[str, bool]:
     """Return what changes with any of the files, and whether the youngest is old enough to be relied on."""
-    states = [(os.path.basename(path), os.stat(path)) for path in paths]
+    states = [(path.rpartition(os.sep)[2], os.stat(path)) for path in paths]
     listing = [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in states]
     youngest = max((max(s.st_mtime_ns, s.st_ctime_ns) for _, s in states), default=0)
     stamp = hashlib.sha256(repr((hash_of.__name__, listing)).encode("utf-8", "surrogateescape")).hexdigest()

@@ -72,18 +72,23 @@ def run(
     _stop_if_requested(directory, policy, ranks)
     garbage.collect_as_usual()
     warm()
-    device = _prepare_torch(threads, device)
+    from ablate.training import compute, generators
     from ablate.training.ranks import ALONE
 
+    device = compute.prepared(threads, device)
     epochs = config["recipe"]["epochs"]
     yield Started(host=platform.node(), pid=os.getpid(), device=device, threads=threads, epochs=epochs)
     memory.begin(device)
     began = time.perf_counter()
-    parts = build.parts(config, device, threads=threads, ranks=ranks or ALONE, load_dataset=data)
-    attempt = _Attempt(config, directory, policy, parts, began)
-    yield from attempt.restore()
-    metrics, test = yield from attempt.epochs()
-    yield from attempt.finish(metrics, test, cost=cost)
+
+    def events() -> Iterator[Event]:
+        parts = build.parts(config, device, threads=threads, ranks=ranks or ALONE, load_dataset=data)
+        attempt = _Attempt(config, directory, policy, parts, began)
+        yield from attempt.restore()
+        metrics, test = yield from attempt.epochs()
+        yield from attempt.finish(metrics, test, cost=cost)
+
+    yield from generators.apart(events())
 
 
 def warm() -> None:
@@ -104,18 +109,6 @@ def _stop_if_requested(directory: Path, policy: CheckpointPolicy, ranks: Ranks |
     is_requested = policy.stop is not None and (directory / policy.stop).exists()
     if ranks.first_value(is_requested) if ranks else is_requested:
         raise Stopped
-
-
-def _prepare_torch(threads: int, device: str) -> str:
-    """Make torch's results repeatable; return the device, "cpu" or "cuda"."""
-    import torch
-
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every new map, for nothing
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
 
 
 class _Attempt:

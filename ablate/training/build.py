@@ -84,6 +84,7 @@ def parts(
     config_of_recipe: RecipeConfig = config["recipe"]
     images = resampled(dataset(config) if load_dataset is None else load_dataset(), config)
     of_initial_weights, of_training = generators.from_seed(config["seed"], device)
+    generators.seed_globals(config["seed"])  # alike on all ranks, for the initial weights
     compute = Compute(device, config_of_recipe["precision"])
     partition = shards.BatchPartition(config_of_recipe["shards"], ranks)
     network = make_network(config, images.channels, images.classes, of_initial_weights)
@@ -94,6 +95,8 @@ def parts(
     training = loop.Training(
         network, splits["train"], planned, generators=of_training, compute=compute, partition=partition
     )
+    if ranks.rank:
+        generators.seed_globals(config["seed"], rank=ranks.rank)
     return Parts(images, splits, network, compute, partition, of_training, planned, training)
 
 
@@ -121,7 +124,9 @@ def trained_network(config: Config, directory: Path) -> tuple[nn.Module, int, in
 
 
 def dataset(config: Config) -> ImageDataset:
-    """Return the data set of a trial's config, kept between the trials of one process. It does without torch.
+    """Return the data set of a trial's config, kept between the trials of one process. One of ours does without torch.
+
+    A user's own finds the global generators in the same state whichever trial reads it first.
 
     Raises:
         UsageError: a file of it is missing or damaged.
@@ -133,7 +138,12 @@ def dataset(config: Config) -> ImageDataset:
 def _dataset(config: str) -> ImageDataset:
     from hydra.utils import instantiate
 
-    images: ImageDataset = instantiate(json.loads(config))
+    values = json.loads(config)
+    if not values["_target_"].startswith("ablate."):
+        from ablate.training import generators
+
+        generators.seed_globals(0, generators.OF_DATA)
+    images: ImageDataset = instantiate(values)
     return images
 
 

@@ -16,7 +16,7 @@ from ablate.core.errors import Pruned, Stopped
 from ablate.store.run_directory import CHECKPOINTS
 from ablate.training.ranks import ALONE, Ranks
 
-FORMAT = 2
+FORMAT = 3
 """Raised by 1 whenever the content of a checkpoint changes; a checkpoint of another format is not used."""
 
 SECONDS_A_MINUTE = 60

@@ -24,6 +24,16 @@ GPU_SHARE = 16
 """Of a GPU's memory, this part is for one layer's maps in evaluation: several trials may share it."""
 
 
+def prepared(threads: int, device: str) -> str:
+    """Make torch's results repeatable; return the device, "cpu" or "cuda"."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every new map, for nothing
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
 class Compute:
     """One network on one device.
 

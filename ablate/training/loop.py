@@ -18,7 +18,7 @@ from ablate.data.augment import Augment
 from ablate.data.batches import Loader
 from ablate.training import shards, torch_private
 from ablate.training.compute import Compute, compiled
-from ablate.training.generators import Generators
+from ablate.training.generators import Generators, global_states, set_global_states
 from ablate.training.shards import BatchPartition
 
 Schedule = Callable[[int], float]
@@ -159,6 +159,7 @@ class Training:
             "scaler": self.scaler.state_dict(),
             "order": self.order_at_start,
             "draws": self.generators.draws.get_state(),
+            "globals": self.ranks.values(global_states()),
             "device": self.device.type,
         }
 
@@ -166,6 +167,7 @@ class Training:
         """Continue from where `state` was taken.
 
         On a device of another type the generator of the draws stays as it is, since its state means nothing there.
+        A rank that the checkpoint does not know keeps the global generators as they are.
         """
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -178,6 +180,8 @@ class Training:
         self.generators.order.set_state(state["order"])
         if state["device"] == self.device.type:
             self.generators.draws.set_state(state["draws"])
+        if self.ranks.rank < len(state["globals"]):
+            set_global_states(state["globals"][self.ranks.rank])
 
     def _begin_epoch(self) -> None:
         """Reset what counts the batches of one epoch."""

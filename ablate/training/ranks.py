@@ -80,6 +80,14 @@ class Ranks:
         """Return the largest of every rank's number."""
         return float(self.of_each(torch.tensor(number, dtype=torch.float64)).max())
 
+    def values(self, value: Value) -> list[Value]:
+        """Return every rank's value, which may be anything that can be pickled, in the order of the ranks."""
+        if self.count == 1:
+            return [value]
+        values: list[Value] = [value] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
     def first_choice(self, choice: int) -> int:
         """Return the first rank's choice, a small number."""
         if self.count == 1:

@@ -17,6 +17,7 @@ from ablate.training.ranks import Ranks
 from ablate.training.shards import BatchPartition
 from tests.support.fakes import TIMES, make_trial
 from tests.support.image_files import config as of_folder
+from tests.support.own_parts import NETWORK
 from tests.support.processes import on_ranks
 from tests.tasks.test_image_classification import BN, RECIPE, config
 
@@ -110,6 +111,20 @@ def test_requested_to_stop_both_ranks_stop_and_one_process_goes_on_from_their_ch
         assert reported[-1] == "Stopped"
     assert (tmp_path / "run" / CHECKPOINTS[0]).exists()
     assert_close(alone(tmp_path / "run", recipe=SHARDED), alone(tmp_path / "undisturbed", recipe=SHARDED))
+
+
+def test_ranks_of_a_network_with_dropout_go_on_with_the_draws_of_each(tmp_path):
+    for name in ("run", "undisturbed"):
+        (tmp_path / name).mkdir()
+    policy, alter = CheckpointPolicy(stop=tmp_path / "stop"), StopsAfter(2, tmp_path / "stop")
+    own = {"recipe": SHARDED, "model": NETWORK}
+    for reported in on_ranks(run, 2, tmp_path / "ranks", folder=tmp_path / "run", policy=policy, alter=alter, **own):
+        assert reported == ["Stopped"]
+    state = torch.load(tmp_path / "run" / CHECKPOINTS[0], weights_only=True)["training"]
+    first, second = (states["torch"].tolist() for states in state["globals"])
+    assert first != second
+    resumed = on_ranks(run, 2, tmp_path / "again", folder=tmp_path / "run", **own)
+    assert resumed == on_ranks(run, 2, tmp_path / "whole", folder=tmp_path / "undisturbed", **own)
 
 
 def test_ranks_go_on_from_the_checkpoint_of_one_process(tmp_path, monkeypatch):

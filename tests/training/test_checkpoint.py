@@ -16,6 +16,7 @@ from ablate.tasks import image_classification
 from ablate.training import build, checkpoint, evaluation
 from ablate.training.checkpoint_policy import CheckpointPolicy
 from tests.support.image_files import write_imagenet
+from tests.support.own_parts import NETWORK
 from tests.tasks.test_image_classification import BN, RECIPE, SRELU, config, numbers
 
 EVERY_BATCH = CheckpointPolicy(minutes=1e-9)
@@ -88,6 +89,17 @@ def test_a_killed_trial_ends_with_the_same_numbers_to_the_last_bit(
     until_killed(made(), tmp_path / "runs", policy)
     killed_after(1000)
     assert numbers(attempt(made(), tmp_path / "runs", policy)) == numbers(undisturbed())
+
+
+@pytest.mark.parametrize("batches", [1, 4])
+def test_a_network_that_draws_from_the_global_generators_ends_with_the_same_numbers_too(
+    tmp_path, killed_after, undisturbed, batches
+):
+    killed_after(batches)
+    until_killed(made(model=NETWORK), tmp_path / "runs")
+    torch.rand(3)
+    killed_after(1000)
+    assert numbers(attempt(made(model=NETWORK), tmp_path / "runs")) == numbers(undisturbed(model=NETWORK))
 
 
 @pytest.mark.parametrize(
