@@ -17,7 +17,7 @@ from ablate.cli import app
 from ablate.core import hardware
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
-from ablate.core.identity import FOR_THE_PLAN_ONLY
+from ablate.core.identity import values_for_part
 from ablate.core.levels import show
 from ablate.driver import trained
 from ablate.planning import parts
@@ -95,7 +95,7 @@ def evaluate(typed: app.Composed) -> int:
         hook({"dataset": dataset})
 
     device = _device(config["device"], made)
-    data = instantiate({key: value for key, value in dataset.items() if key not in FOR_THE_PLAN_ONLY})
+    data = instantiate(values_for_part(dataset))
     by_index = getattr(data, "by_index", False)
     if by_index and dataset != made.dataset:
         data = data.tests_alone()

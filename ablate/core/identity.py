@@ -38,6 +38,7 @@ OUTSIDE_IDENTITY = (
         "mode",
         "retry",
         "fail_fast",
+        "code",
         "runs",
         "storage",
         "cost",
@@ -56,6 +57,9 @@ FOR_THE_PLAN_ONLY = (
     *("multiply_adds", "parameters", "kept_maps"),
 )
 """Keys of a group's YAML that serve the plan. They are neither part of a trial nor seen by a worker."""
+
+CODE = "_code_"
+"""Key of a group whose part is a user's own: the fingerprint of its code. The part itself does not receive it."""
 
 ADDED_LATER: Mapping[str, Level] = {
     "model.residual": True,
@@ -109,6 +113,19 @@ def science(config: Config) -> dict[str, Any]:
         key: {k: v for k, v in value.items() if k not in FOR_THE_PLAN_ONLY} if isinstance(value, Mapping) else value
         for key, value in config.items()
         if key not in OUTSIDE_IDENTITY and key != "seed"
+    }
+
+
+def values_for_part(group: Config) -> dict[str, Any]:
+    """Return the values of a group that its part is called with: those that serve the plan alone are left out."""
+    return {key: value for key, value in group.items() if key not in (*FOR_THE_PLAN_ONLY, CODE)}
+
+
+def without_code(config: Config) -> dict[str, Any]:
+    """Return the config without the fingerprints of code."""
+    return {
+        key: {k: v for k, v in value.items() if k != CODE} if isinstance(value, Mapping) else value
+        for key, value in config.items()
     }
 
 

@@ -11,7 +11,7 @@ def merged(metadata: Mapping[str, Any], before: Mapping[str, Any], *, had_result
 
     What the study registered at its first request stays; a later word stands beside it. A request for more seeds after
     results were there, `seeds=auto` included, means that the study was looked at with fewer: `looks` holds the numbers
-    of seeds. Seeds that were once added by results stay added by results.
+    of seeds. Seeds that were once added by results stay added by results. `code` is that of each part's last request.
 
     Args:
         metadata: of this request. Its `seed_count` is absent where seeds are added until they decide.
@@ -34,6 +34,8 @@ def merged(metadata: Mapping[str, Any], before: Mapping[str, Any], *, had_result
     if "seeds" in before:  # they were added by results, whatever this request says
         most = max(before["seeds"]["most"], metadata.get("seeds", before["seeds"])["most"])
         kept["seeds"] = {**before["seeds"], **metadata.get("seeds", {}), "most": most}
+    if "code" in before:  # of parts that this request does not have
+        kept["code"] = {**before["code"], **metadata.get("code", {})}
     count_before, seeds = before.get("seed_count"), metadata.get("seed_count")
     last = metadata["seeds"]["most"] if seeds is None and "seeds" in metadata else seeds
     looks = max(before.get("looks", []), metadata.get("looks", []), key=len)

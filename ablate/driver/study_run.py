@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.study import Trial
 from ablate.core.text import counted
-from ablate.driver import interrupts, preflight, tables
+from ablate.driver import earlier_code, interrupts, preflight, tables
 from ablate.driver.session import Session, SessionResult
 from ablate.driver.terminal import Terminal
 from ablate.driver.trial_source import TrialSource, is_to_do
@@ -44,7 +45,7 @@ def run_study(planned: Plan, *, single: bool) -> int:
         UsageError: something does not hold that trials need; nothing was started.
     """
     terminal = Terminal()
-    checked = _check(planned, single=single)
+    planned, checked = _check(planned, single=single)
     for warning in checked.warnings:
         terminal.warn(warning)
     if planned.settings.mode == "plan":
@@ -84,18 +85,47 @@ class _CheckedStudy:
     warnings: Sequence[str]
 
 
-def _check(planned: Plan, *, single: bool) -> _CheckedStudy:
-    """Check the addresses, the store and this machine. Raise UsageError for what cannot work."""
+def _check(planned: Plan, *, single: bool) -> tuple[Plan, _CheckedStudy]:
+    """Check the addresses, the store and this machine; return the plan, with code=any of the trials that are done.
+
+    Raises:
+        UsageError: something cannot work.
+    """
     settings = planned.settings
     store = _open_store(settings)
     with opening.unavailable_is_usage_error(store):
-        outcomes = store.outcomes(planned.study.trials)
+        outcomes: tables.Outcomes = store.outcomes(planned.study.trials)
+        planned, outcomes, notes = _with_earlier_code(planned, outcomes, store)
     to_do = [trial for trial in planned.study.trials if is_to_do(outcomes[trial.trial_id], settings.retry)]
     configs = planned.cell_configs if planned.tuning else [trial.config for trial in to_do]
     recipes = [config["recipe"] for config in configs]
     on_cluster = settings.dispatch.executor == "cluster" and not single
     warnings = [] if on_cluster else preflight.warnings(recipes, settings.dispatch)
-    return _CheckedStudy(store, outcomes, to_do, recipes, on_cluster, warnings)
+    return planned, _CheckedStudy(store, outcomes, to_do, recipes, on_cluster, [*warnings, *notes])
+
+
+def _with_earlier_code(
+    planned: Plan, outcomes: tables.Outcomes, store: RunStore
+) -> tuple[Plan, tables.Outcomes, list[str]]:
+    """Return the plan, the outcomes of its trials, and a line that tells of trials that are done with earlier code.
+
+    With code=any the plan has those trials, in place of its own, and there is no line.
+
+    Raises:
+        UsageError: code=any, where trials come from results.
+    """
+    takes_any, trials = planned.settings.code == "any", list(planned.study.trials)
+    if takes_any and planned.is_adaptive:
+        raise UsageError("code=any: with tune, and with seeds=auto, trials come from results; allowed: code=current")
+    earlier = earlier_code.done_before([t for t in trials if not isinstance(outcomes[t.trial_id], Done)], store)
+    notes = [earlier_code.note(trials, earlier)] if earlier and not takes_any else []
+    if takes_any:
+        trials = earlier_code.taken_over(trials, earlier)
+        outcomes = {**outcomes, **store.outcomes(earlier.values())}
+    used = earlier_code.in_use([trial.config for trial in trials] if takes_any else planned.cell_configs)
+    metadata = {**planned.study.metadata, **({"code": used} if used else {})}
+    study = dataclasses.replace(planned.study, trials=trials, metadata=metadata)
+    return dataclasses.replace(planned, study=study), outcomes, notes
 
 
 def _open_store(settings: Settings) -> RunStore:
@@ -115,6 +145,7 @@ def _run(planned: Plan, checked: _CheckedStudy, terminal: Terminal, *, single: b
     data.read()
     head = dispatch.check_access(settings.dispatch.address or "") if checked.on_cluster and has_work else None
     _make_folder(store.runs, settings.runs)
+    earlier_code.keep(checked.to_do, store.runs)
     stop = interrupts.Stop(store, terminal.warn)
     with contextlib.ExitStack() as stack:
         cluster = None

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from ablate import CONF
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
-from ablate.core.identity import ADDED_LATER, flatten
+from ablate.core.identity import ADDED_LATER, CODE, flatten
 from ablate.core.levels import Level, show
 from ablate.planning import parts, schema
 from ablate.planning.composition import interpolated
@@ -29,7 +29,7 @@ def line(config: Config) -> str:
     composed = flatten(_composed(typed))
     in_effect = {key: value for key, value in ADDED_LATER.items() if key in composed} | flatten(config)
     for key, value in in_effect.items():
-        if key == "dataset.content":  # the plan makes it from the files
+        if key == "dataset.content" or key.endswith(f".{CODE}"):  # the plan makes them from the files
             continue
         if key not in composed or composed[key] != value:
             typed.append(f"{'' if key in composed else '+'}{key}={_quoted(value)}")

@@ -20,7 +20,7 @@ from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import flatten
 from ablate.core.levels import Level, show
-from ablate.planning import parts, schema
+from ablate.planning import own_code, parts, schema
 from ablate.planning.cells import exactly
 from ablate.planning.interpolations import references
 
@@ -130,8 +130,13 @@ def interpolated(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _checked(config: dict[str, Any], identified: dict[str, Config]) -> Config:
-    """Check a config, and fill in the content of its data set; `identified` keeps it for other cells."""
+    """Check a config, and fill in what identifies its code and its data; `identified` keeps it for other cells."""
     schema.check(config)
+    for name in parts.GROUPS_WITH_A_TARGET:
+        key = f"{name} {config[name]!r}"
+        if key not in identified:
+            identified[key] = own_code.fingerprinted(config[name])
+        config[name] = identified[key]
     for identify in parts.hooks({"dataset": config["dataset"]}, "identify"):
         key = repr(config["dataset"])
         if key not in identified:

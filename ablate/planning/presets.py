@@ -26,7 +26,7 @@ from ablate.planning.typed_selection import is_list_of_text
 
 KEYS = ("grids", "common", "smoke", "follows", "contrast", "paper", "hypotheses")
 
-NOT_IN_A_LINE = ("preset", "scale", "study", "mode", "retry", "runs", "dispatch", "track")
+NOT_IN_A_LINE = ("preset", "scale", "study", "mode", "retry", "code", "runs", "dispatch", "track")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ablate.planning.settings import CheckpointSettings
 Mode = Enum("Mode", ["run", "plan"])
 Scale = Enum("Scale", ["full", "smoke"])
 Retry = Enum("Retry", ["none", "failed"])
+CodeVersion = Enum("CodeVersion", ["current", "any"])
 Schedule = Enum("Schedule", ["warm_restarts", "cosine", "step"])
 Augment = Enum("Augment", ["none", "crop", "light", "cutout", "scale_crop_flip"])
 NormStatistics = Enum("NormStatistics", ["reestimated", "running"])
@@ -120,6 +121,7 @@ class Schema:
     scale: Scale = MISSING
     mode: Mode = MISSING
     retry: Retry = MISSING
+    code: CodeVersion = MISSING
     fail_fast: bool = MISSING
     runs: str = MISSING
     storage: str | None = None

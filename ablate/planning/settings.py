@@ -74,6 +74,7 @@ class Settings:
         storage: URL of an object store for the run directories; None where they are in `runs`.
         mode: "run", or "plan" to show what would run.
         retry: "failed" to run failed trials again, else "none".
+        code: "any" to take trials that are done with earlier code of a user's own parts, else "current".
         fail_fast: whether the first failed trial stops the study.
         cost: whether the cost of each trial's network is measured.
         study: the name that was typed for the study; None for one made of its factors.
@@ -86,6 +87,7 @@ class Settings:
     storage: str | None
     mode: Literal["run", "plan"]
     retry: Literal["none", "failed"]
+    code: Literal["current", "any"]
     fail_fast: bool
     cost: bool
     study: str | None
@@ -101,6 +103,7 @@ class Settings:
             storage=config["storage"],
             mode=config["mode"],
             retry=config["retry"],
+            code=config["code"],
             fail_fast=config["fail_fast"],
             cost=config["cost"],
             study=config["study"],

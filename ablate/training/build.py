@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
+from ablate.core.identity import values_for_part
 from ablate.core.text import first_line
 from ablate.data.resampling import resampled
 from ablate.store.run_directory import WEIGHTS
@@ -143,7 +144,7 @@ def _dataset(config: str) -> ImageDataset:
         from ablate.training import generators
 
         generators.seed_globals(0, generators.OF_DATA)
-    images: ImageDataset = instantiate(values)
+    images: ImageDataset = instantiate(values_for_part(values))
     return images
 
 
@@ -177,8 +178,8 @@ def make_network(config: Config, channels: int, classes: int, generator: torch.G
     """
     from hydra.utils import instantiate
 
-    network: nn.Module = instantiate(config["model"])(
-        arm=instantiate(config["norm"]),
+    network: nn.Module = instantiate(values_for_part(config["model"]))(
+        arm=instantiate(values_for_part(config["norm"])),
         depth=config["depth"],
         width=config["width"],
         bits=config["bits"],

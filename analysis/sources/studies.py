@@ -12,7 +12,7 @@ import pandas as pd
 
 from ablate.core import garbage, provenance
 from ablate.core.errors import UsageError
-from ablate.core.identity import ADDED_LATER, OUTSIDE_IDENTITY
+from ablate.core.identity import ADDED_LATER, CODE, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
 from ablate.core.study import PREFERRED
 from ablate.tracking.artifacts import REPORT_FOLDER
@@ -59,11 +59,14 @@ def read(
     choices = [Choice(**chosen) for chosen in record.chosen]
     frame, not_chosen = _as_chosen(frame, choices, int(record.request.get("tune", {}).get("searches", 1)))
     frame, drawn_otherwise = _as_drawn(frame, record.drawn)
+    frame, coded_otherwise = _as_coded(frame, record.request.get("code", {}))
     notes = []
     if not_chosen:
         notes.append(f"Left out: {not_chosen} trials of what tuning chose when the study was requested otherwise.")
     if drawn_otherwise:
         notes.append(f"Left out: {drawn_otherwise} trials whose nuisance values were drawn otherwise.")
+    if coded_otherwise:
+        notes.append(f"Left out: {coded_otherwise} trials with earlier code of {', '.join(record.request['code'])}.")
     runs = Runs(
         study,
         frame,
@@ -85,6 +88,17 @@ def read(
     frame, notes = frame.assign(acc=acc), [*runs.notes, *filter(None, [note])]
     # "others": the papers speak of test accuracy
     return replace(runs, frame=frame, measure=measure, notes=notes, parent_run_id=None, kind="others")
+
+
+def _as_coded(frame: pd.DataFrame, code: Mapping[str, Sequence[str]]) -> tuple[pd.DataFrame, int]:
+    """Return the rows whose own parts have the code of their last request, and the number of rows left out."""
+    keep = pd.Series(True, index=frame.index)
+    for group in (key.removesuffix("._target_") for key in map(str, frame) if key.endswith("._target_") and code):
+        key, code_key = f"{group}._target_", f"{group}.{CODE}"
+        codes = frame[code_key].fillna("") if code_key in frame else pd.Series("", index=frame.index)
+        for target, fingerprints in code.items():
+            keep &= (frame[key] != target) | codes.isin(fingerprints)
+    return frame[keep].reset_index(drop=True), int((~keep).sum())
 
 
 def _parent(client: MlflowClient, study: str | None) -> tuple[str, Run]:
