@@ -223,3 +223,31 @@ def test_a_lost_trial_is_to_do_again(tmp_path):
     trial = make_trial(0)
     run_directory.mark(trial, tmp_path, Failed(kind="lost", reason="its worker process died 4 times"))
     assert trial_source.is_to_do(run_directory.outcome(trial, tmp_path), "none")
+
+
+def test_a_line_that_holds_something_else_fixed_is_another_study(say, folder):
+    line = [
+        "-m",
+        "norm=bn,srelu",
+        *TINY.split(),
+        "width=1",
+        "depth=8",
+        "recipe.epochs=1",
+        "seeds=1",
+        HERE,
+        "cost=false",
+    ]
+    assert say("ablate.run", *line)[0] == 0
+    assert say("analysis.report")[0] == 0
+    report = Path("reports/synthetic-norm/index.html").read_bytes()
+    for mode in ("run", "plan"):
+        status, _, err = say("ablate.run", *line, "width=2", f"mode={mode}")
+        assert status == 2
+        assert err == (
+            "study=synthetic-norm: all its trials have width=1, and this line has width=2; "
+            "allowed: width=1, or a study of its own, as in study=synthetic-norm-width2\n"
+        )
+    assert say("ablate.run", *line, "width=2", "study=synthetic-norm-width2")[0] == 0
+    assert say("analysis.report")[0] == 0
+    assert Path("reports/synthetic-norm/index.html").read_bytes() == report
+    assert Path("reports/synthetic-norm-width2/index.html").is_file()

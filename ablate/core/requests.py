@@ -1,9 +1,13 @@
-"""What a study's metadata keeps of its earlier requests: what it registered first, and when it was looked at."""
+"""What the requests of one study have to do with each other: what must be the same, and what is kept of each."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from ablate.core.identity import ADDED_LATER, CODE
+from ablate.core.levels import Level, show
+from ablate.core.study import Study
 
 
 def merged(metadata: Mapping[str, Any], before: Mapping[str, Any], *, had_results: bool) -> dict[str, Any]:
@@ -63,3 +67,43 @@ def seeds_before(
         return None
     grown = [count for cell, count in cells_before.items() if count < cells_now.get(cell, 0)]
     return max(grown) if grown else metadata.get("seed_count", max(cells_before.values(), default=None))
+
+
+def conflicts(before: Study, now: Study) -> dict[str, tuple[Level, Level]]:
+    """Return the keys that both requests of a study hold fixed, at different values: the values before and now.
+
+    What either request varies is no conflict, since the report keeps its levels apart. Nor is what follows from other
+    choices in both. Of a group only its option is named where that differs.
+
+    Args:
+        before: the study as it was requested so far.
+        now: the study as a new line requests it.
+    """
+    varied = [*before.factors, *now.factors]
+    values_chosen = {key for study in (before, now) for trial in study.trials for key, _ in trial.values}
+    left_out = ({*before.derived} & {*now.derived}) | values_chosen | {"seed", "numerics"}
+    fixed_before, fixed_now = _fixed(before), _fixed(now)
+    differing: dict[str, tuple[Level, Level]] = {}
+    for key in sorted(fixed_before.keys() | fixed_now.keys()):
+        above = [*varied, *differing]
+        if key in left_out or key.endswith(CODE) or any(f"{key}.".startswith(f"{name}.") for name in above):
+            continue
+        absent = ADDED_LATER.get(key)
+        pair = fixed_before.get(key, absent), fixed_now.get(key, absent)
+        if _VARIES not in pair and show(pair[0]) != show(pair[1]):
+            differing[key] = pair
+    return differing
+
+
+_VARIES = "\0varies"
+"""Stands for the values of a key that differ between the trials of one request."""
+
+
+def _fixed(study: Study) -> dict[str, Level]:
+    """Return each key of the study's trials with its value, or with _VARIES."""
+    values: dict[str, Level] = {}
+    for trial in study.trials:
+        for key, value in trial.params.items():
+            if values.setdefault(key, value) != value:
+                values[key] = _VARIES
+    return values

@@ -54,7 +54,7 @@ def taken_over(trials: Sequence[Trial], earlier: Mapping[str, Trial]) -> list[Tr
 def note(trials: Iterable[Trial], earlier: Mapping[str, Trial]) -> str:
     """Return the line that says how many of the trials are done with earlier code, and of which files."""
     anew = [trial for trial in trials if trial.trial_id in earlier]
-    codes = [code for trial in _one_of_each(anew) for code in own_code.of_config(trial.config).values()]
+    codes = [code for trial in _for_each_part(anew) for code in own_code.of_config(trial.config).values()]
     files = dict.fromkeys(file.name for code in codes for file in code.modules.values())
     return (
         f"{counted(len(earlier), 'trial')} done with earlier code of {', '.join(files)}, and to do with the code as it "
@@ -79,7 +79,7 @@ def in_use(configs: Iterable[Config]) -> dict[str, list[str]]:
 
 def keep(trials: Iterable[Trial], runs: Path) -> None:
     """Copy the code of the trials into the runs folder, once for each fingerprint."""
-    codes = {fingerprint: code for trial in _one_of_each(trials) for fingerprint, code in _codes(trial)}
+    codes = {fingerprint: code for trial in _for_each_part(trials) for fingerprint, code in _codes(trial)}
     for fingerprint, code in codes.items():
         folder = runs / KEPT / fingerprint
         if folder.exists():
@@ -99,7 +99,7 @@ def _codes(trial: Trial) -> Iterator[tuple[str, own_code.Code]]:
     yield from ((mark, code) for mark, code in own_code.of_config(trial.config).items() if mark in planned)
 
 
-def _one_of_each(trials: Iterable[Trial]) -> Iterator[Trial]:
+def _for_each_part(trials: Iterable[Trial]) -> Iterator[Trial]:
     """Yield a trial for each set of parts: a study has thousands of trials and few parts."""
     yield from {tuple(sorted(_own_groups(trial).items())): trial for trial in trials}.values()
 

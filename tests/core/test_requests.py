@@ -1,10 +1,10 @@
-"""What a study's metadata keeps of earlier requests."""
+"""What a study keeps of earlier requests, and which further ones it takes."""
 
 from __future__ import annotations
 
 import pytest
 
-from ablate.core.requests import merged, seeds_before
+from ablate.core.requests import conflicts, merged, seeds_before
 
 
 def test_the_same_request_again_is_no_look():
@@ -55,3 +55,41 @@ def test_a_study_tracked_again_has_no_look_twice():
 )
 def test_the_seeds_before_are_those_of_the_cell_that_gets_more(metadata, before, now, expected):
     assert seeds_before(metadata, before, now) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "differing"),
+    [
+        (["norm=bn,srelu", "bits=1,32"], {}),
+        (["norm=bn,srelu", "bits=1,32", "seeds=5"], {}),
+        (["norm=bn,srelu,gn", "bits=1,2,32"], {}),
+        (["norm=bn,srelu", "bits=1"], {}),
+        (["norm=gn,ln", "bits=32"], {}),
+        (["norm=bn,srelu", "depth=14,20"], {}),
+        (["norm=bn,srelu", "bits=1,32", "depth=14", "recipe.lr=0.03"], {}),
+        (["norm=bn,srelu", "bits=1,32", "depth=8"], {"depth": (14, 8)}),
+        (["norm=srelu,gn", "bits=1,32", "depth=8", "width=1"], {"depth": (14, 8), "width": (2, 1)}),
+        (["norm=bn,srelu", "bits=1,32", "recipe.lr=0.5"], {"recipe.lr": (0.03, 0.5)}),
+        (["norm=bn,srelu", "bits=1,32", "resplit=true"], {"resplit": (False, True)}),
+        (["norm=bn,srelu", "bits=1,32", "recipe=scaled_lr"], {"recipe": ("paper", "scaled_lr")}),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_what_a_study_holds_fixed_stays_as_it_is_and_what_it_varies_may_grow(planned, words, differing):
+    before = planned("norm=bn,srelu", "bits=1,32").study
+    assert conflicts(before, planned(*words).study) == differing
+
+
+def test_of_a_group_the_option_is_named_and_not_what_follows_from_it(planned):
+    before, now = (planned("norm=bn,srelu", f"dataset={name}").study for name in ("digits", "mnist"))
+    differing = conflicts(before, now)
+    assert differing["dataset"] == ("digits", "mnist")
+    assert not [key for key in differing if key.startswith("dataset.")]
+
+
+def test_what_differs_between_earlier_requests_is_no_longer_held_fixed(planned):
+    import dataclasses
+
+    first, second = (planned("norm=bn,srelu", f"depth={depth}").study for depth in (8, 14))
+    mixed = dataclasses.replace(first, trials=[*first.trials, *second.trials])
+    assert conflicts(mixed, planned("norm=bn,srelu", "depth=20").study) == {}

@@ -11,6 +11,7 @@ from ablate.driver import trained
 from ablate.planning import command_line
 from ablate.store import run_directory
 from tests.support.fakes import diverges_on_seed_two, make_trial, well
+from tests.support.image_files import write_own
 
 
 @pytest.mark.parametrize(
@@ -43,8 +44,7 @@ def test_the_line_says_no_more_than_the_options_and_what_differs_from_them(plann
 
 
 def test_a_folder_of_many_words_is_quoted_for_the_shell_and_for_hydra(planned, folder):
-    for part in ("train", "test"):
-        (folder / "my images, all" / part).mkdir(parents=True)
+    write_own(folder / "my images, all")
     (trial,) = planned("dataset=image_folder", "dataset.root='my images, all'", "seeds=1").study.trials
     words = shlex.split(command_line.line(trial.config))
     assert words[-1] == "dataset.root='my images, all'"
