@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 
 from ablate.core.errors import AlreadyLeased
 from ablate.core.study import Trial
-from ablate.dispatch.queue import Queue
+from ablate.dispatch.queue import Queue, Requests
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
 from ablate.store.run_store import RunStore
 
@@ -34,14 +33,16 @@ def in_process(
     Raises:
         DiskFull: the disk is full.
     """
-    queue, requested_at = Queue.of(trials), time.time()
+    queue = Queue.of(trials)
+    requested = Requests(store, queue)
     while queue and not should_stop():
         trial = queue.take()
         if trial is None:
             queue.wait()
             continue
+        before = requested.attempts_before(trial)
         try:
-            for event in store.attempt(run(slot), trial, requested_at=requested_at, alone=True):
+            for event in store.attempt(run(slot), trial, attempts_before=before, alone=True):
                 yield trial, event
         except AlreadyLeased:
             queue.put_off(trial)

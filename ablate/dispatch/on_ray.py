@@ -19,7 +19,7 @@ from ablate.dispatch import multi_process
 from ablate.dispatch.capacity import Machines
 from ablate.dispatch.cluster import Cluster, on_node
 from ablate.dispatch.embedded_ray import private_ray
-from ablate.dispatch.queue import Queue
+from ablate.dispatch.queue import Queue, Requests
 from ablate.dispatch.ray_private import raised_by_task
 from ablate.dispatch.shared_data import SharedData, call, load
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
@@ -129,10 +129,10 @@ class _Dispatcher:
         self.counted_at = time.monotonic()
         self.slot = slot = self.machines.resolve(slot)
         self.run, self.bytes_of = multi_process.of(run(slot), slot), options.bytes_of
-        self.requested_at = time.time()
         self.deaths: Counter[str] = Counter()
         self.once_put_off: set[str] = set()
         self.queue, self.alone = Queue(), Queue()
+        self.requests = Requests(store, self.queue)
         self.running: dict[Any, _Stream] = {}
         self.remote = ray.remote(
             num_returns="streaming",
@@ -147,6 +147,7 @@ class _Dispatcher:
     def events(self, trials: Iterable[Trial], should_stop: Callable[[], bool]) -> TrialEvents:
         """Yield the events of all trials as they happen."""
         self.queue = Queue.of(trials)
+        self.requests = Requests(self.store, self.queue)
         self.data.request(self.queue)
         while True:
             if not should_stop():
@@ -179,7 +180,8 @@ class _Dispatcher:
         else:
             resources = self.machines.share(self.slot, self.bytes_of(trial))
         task = self.remote.options(**resources)
-        generator = task.remote(self.run, trial, self.store, self.requested_at, alone, self.data.of(trial))
+        before = self.requests.attempts_before(trial)
+        generator = task.remote(self.run, trial, self.store, before, alone, self.data.of(trial))
         self.running[generator] = _Stream(trial, alone)
 
     def _next(self, generator: Any, stream: _Stream, should_stop: Callable[[], bool]) -> Iterator[Event]:
@@ -208,7 +210,7 @@ class _Dispatcher:
     def _without_outcome(self, stream: _Stream, *, died: bool) -> Iterator[Event]:
         """Yield what happened to a trial whose stream ended without an outcome. Queue it where it is tried again."""
         trial = stream.trial
-        if run_directory.is_over(self.store.outcome(trial), self.requested_at, stream.alone):
+        if run_directory.is_over(self.store.outcome(trial), self.requests.has_ended_since(trial), stream.alone):
             yield from self._reported(stream, self.store.local.history(trial)[-1])
         elif self.store.is_leased(trial.trial_id, by_others=True):
             yield from self._put_off(stream)
@@ -247,7 +249,7 @@ class _Dispatcher:
 
 
 def _attempt(
-    run: run_directory.Run, trial: Trial, store: RunStore, requested_at: float, alone: bool, data: list[Any]
+    run: run_directory.Run, trial: Trial, store: RunStore, attempts_before: int, alone: bool, data: list[Any]
 ) -> Iterator[Event]:
     """Try the trial, in a worker, with the data that Ray's object store holds."""
     if data:
@@ -255,6 +257,6 @@ def _attempt(
         run = functools.partial(with_data, data=functools.partial(load, data[0]))
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to the whole process group; the driver reacts to it
     try:
-        yield from store.attempt(run, trial, requested_at=requested_at, alone=alone)
+        yield from store.attempt(run, trial, attempts_before=attempts_before, alone=alone)
     finally:
         signal.signal(signal.SIGTERM, before)

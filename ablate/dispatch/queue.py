@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from ablate.core.study import Trial
+from ablate.store.run_store import RunStore
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -55,3 +56,28 @@ class Queue:
         """Sleep until a trial that was put off may be taken, or briefly: 0.01 to 0.2 seconds."""
         due = self._later[0][0] - time.monotonic() if self._later else 0.0
         time.sleep(min(max(due, 0.01), 0.2))
+
+
+class Requests:
+    """How many attempts at each trial of a queue had ended when this process requested it.
+
+    What fails after that has failed for this process too, whoever tried it: it is not tried again at once.
+
+    Raises:
+        StorageUnavailable: the object store has not answered for minutes.
+    """
+
+    def __init__(self, store: RunStore, queue: Queue) -> None:
+        self._store, self._queue = store, queue
+        self._before = store.ended_attempts(queue)
+
+    def attempts_before(self, trial: Trial) -> int:
+        """Return the number of attempts before the request. Trials that came into the queue later are looked up."""
+        if trial.trial_id not in self._before:
+            new = [other for other in self._queue if other.trial_id not in self._before]
+            self._before |= self._store.ended_attempts([trial, *new])
+        return self._before[trial.trial_id]
+
+    def has_ended_since(self, trial: Trial) -> bool:
+        """Return whether an attempt has ended since the request."""
+        return self._store.ended_attempts([trial])[trial.trial_id] > self.attempts_before(trial)

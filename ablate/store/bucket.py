@@ -58,30 +58,30 @@ class BucketStore(RunStore):
         self.objects.check(writing=writing)
 
     def attempt(
-        self, run: run_directory.Run, trial: Trial, *, requested_at: float | None = None, alone: bool = False
+        self, run: run_directory.Run, trial: Trial, *, attempts_before: int | None = None, alone: bool = False
     ) -> Iterator[Event]:
         """Try the trial once, as `run_directory.attempt` does, in a folder that lasts as long as the attempt.
 
         Where the object store is unavailable for minutes it ends without an outcome, as if the worker had died.
         """
-        requested_at = time.time() if requested_at is None else requested_at
         with tempfile.TemporaryDirectory(prefix="ablate-") as folder:
             directory = Path(folder) / trial.trial_id
             with run_directory.full_disk_reported(directory):
                 directory.mkdir()
                 try:
-                    yield from self._attempt(run, trial, directory, requested_at, alone)
+                    yield from self._attempt(run, trial, directory, attempts_before, alone)
                 except StorageUnavailable as error:
                     yield Notice(text=f"{self.url}: {error}; this attempt ends without an outcome")
 
     def _attempt(
-        self, run: run_directory.Run, trial: Trial, directory: Path, requested_at: float, alone: bool
+        self, run: run_directory.Run, trial: Trial, directory: Path, attempts_before: int | None, alone: bool
     ) -> Iterator[Event]:
         log = directory / run_directory.LOG
         truth = patiently(lambda: stored_log.truth(self.objects, trial.trial_id), PATIENCE_S)
         log.write_bytes(truth.content)
         ended = run_directory.outcome(trial, directory.parent)
-        if run_directory.is_over(ended, requested_at, alone):
+        attempts = run_directory.ended_attempts(trial, directory.parent)
+        if run_directory.is_over(ended, attempts_before is not None and attempts > attempts_before, alone):
             if truth.copy and isinstance(ended, Done):
                 patiently(functools.partial(_bring_predictions, truth.copy, directory), PATIENCE_S)
             for event in run_directory.history(trial, directory.parent):
@@ -92,7 +92,7 @@ class BucketStore(RunStore):
         patiently(lambda: self.objects.remove([self._prune_name(trial.trial_id)]), PATIENCE_S)
         with (
             self._leased_directory(copy, trial, directory) as (files, holder),
-            contextlib.closing(run_directory.events(run, trial, directory, requested_at, alone)) as events,
+            contextlib.closing(run_directory.events(run, trial, directory, attempts_before, alone)) as events,
         ):
             for event in event_relay.once_stored(events, log, holder, files):
                 yield event
@@ -140,6 +140,10 @@ class BucketStore(RunStore):
         if lacking:
             patiently(lambda: mirror.bring(self.objects, lacking, self.runs), PATIENCE_S)
         return outcomes | self.local.outcomes(lacking)
+
+    def ended_attempts(self, trials: Iterable[Trial]) -> dict[str, int]:
+        self.outcomes(trials := list(trials))
+        return self.local.ended_attempts(trials)
 
     def history(self, trial: Trial) -> list[Event]:
         if isinstance(self.outcome(trial), Done):

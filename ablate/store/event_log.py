@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,44 +34,60 @@ def append(log: IO[str], attempt: int, event: Event) -> None:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """Return every line, without those that a killed process left torn; no line when there is no log."""
+    """Return every whole line; no line when there is no log."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        content = path.read_bytes()
     except FileNotFoundError:
         return []
-    return [line for line in map(parsed, text.splitlines()) if line]
+    return [line for line in map(parsed, content.split(b"\n")) if line]
 
 
 def last(path: Path) -> dict[str, Any] | None:
-    """Return the last line without reading the others; None when it is torn, or there is none."""
+    """Return the last whole line without reading those before it; None when there is none."""
     try:
         with path.open("rb") as log:
-            return parsed(last_line(log))
+            return last_whole(log)
     except FileNotFoundError:
         return None
 
 
 def last_of(content: bytes) -> dict[str, Any] | None:
-    """Return the last line of a log that is at hand; None when it is torn, or there is none."""
-    return parsed(content.rstrip(b"\n").rpartition(b"\n")[2])
+    """Return the last whole line of a log that is at hand; None when there is none."""
+    return last_whole(io.BytesIO(content))
 
 
-def last_line(log: IO[bytes]) -> bytes:
-    """Return the last line, read from the log's end; empty when there is none."""
-    size = log.seek(0, os.SEEK_END)
-    tail = b""
-    while size and tail.rstrip(b"\n").count(b"\n") == 0:
-        start = max(0, size - _BLOCK_BYTES)
+def last_whole(log: IO[bytes]) -> dict[str, Any] | None:
+    """Return the last whole line, read from the log's end; None when there is none.
+
+    A killed process leaves a torn line behind it, and a power loss NULs. Every reader skips both, so that all of them
+    agree on how a trial ended: as the last whole line says.
+    """
+    return next((line for line in map(parsed, _from_the_end(log)) if line), None)
+
+
+def _from_the_end(log: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines, the last one first, each read only when it is wanted."""
+    start = log.seek(0, os.SEEK_END)
+    blocks: list[bytes] = []  # of the line that is being read, the last one first
+    while start:
+        size = min(start, _BLOCK_BYTES)
+        start -= size
         log.seek(start)
-        tail = log.read(size - start) + tail
-        size = start
-    return tail.rstrip(b"\n").rpartition(b"\n")[2]
+        first, *others = log.read(size).split(b"\n")
+        for part in reversed(others):
+            yield b"".join((part, *reversed(blocks)))
+            blocks = []
+        blocks.append(first)
+    yield b"".join(reversed(blocks))
 
 
-def parsed(line: str | bytes) -> dict[str, Any] | None:
-    """Return what a line of the log holds; None for a torn one."""
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Return what a line of the log holds; None for one that is not whole.
+
+    NULs around it are of blocks that a power loss kept from the disk. JSON has none.
+    """
     try:
-        content = json.loads(line)
+        content = json.loads(line.strip(b"\0"))
     except ValueError:
         return None
     return content if isinstance(content, dict) and "event" in content else None

@@ -25,12 +25,15 @@ class FolderStore(RunStore):
         pass
 
     def attempt(
-        self, run: run_directory.Run, trial: Trial, *, requested_at: float | None = None, alone: bool = False
+        self, run: run_directory.Run, trial: Trial, *, attempts_before: int | None = None, alone: bool = False
     ) -> Iterator[Event]:
-        return run_directory.attempt(run, trial, self.runs, requested_at=requested_at, alone=alone)
+        return run_directory.attempt(run, trial, self.runs, attempts_before=attempts_before, alone=alone)
 
     def outcomes(self, trials: Iterable[Trial]) -> dict[str, Outcome | None]:
         return {trial.trial_id: run_directory.outcome(trial, self.runs) for trial in trials}
+
+    def ended_attempts(self, trials: Iterable[Trial]) -> dict[str, int]:
+        return {trial.trial_id: run_directory.ended_attempts(trial, self.runs) for trial in trials}
 
     def history(self, trial: Trial) -> list[Event]:
         return run_directory.history(trial, self.runs)

@@ -33,7 +33,7 @@ def finished_trials(runs: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
 def _end(path: Path) -> tuple[dict[str, Any], str] | None:
     """Return the metrics and the kind of device of a trial that is done."""
     with path.open("rb") as log:
-        first, last = event_log.parsed(log.readline()), event_log.parsed(event_log.last_line(log))
+        first, last = event_log.parsed(log.readline()), event_log.last_whole(log)
     if last is None or last["event"] != "Done":
         return None
     has_single_attempt = first is not None and first["event"] == "Started" and first["attempt"] == last["attempt"]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +40,7 @@ Run = Callable[[Config, Path], Iterator[Event]]
 
 
 def attempt(
-    run: Run, trial: Trial, runs: Path, *, requested_at: float | None = None, alone: bool = False
+    run: Run, trial: Trial, runs: Path, *, attempts_before: int | None = None, alone: bool = False
 ) -> Iterator[Event]:
     """Try the trial once: hold its lease, log each event before yielding it, end with an outcome.
 
@@ -55,7 +54,7 @@ def attempt(
         run: trains.
         trial: one whose directory is, or will be, in `runs`.
         runs: folder of the run directories.
-        requested_at: when the trial was requested, in seconds since the epoch; None for now.
+        attempts_before: how many attempts had ended when the trial was requested; None for as many as now.
         alone: the trial has a whole device to itself.
 
     Raises:
@@ -72,7 +71,7 @@ def attempt(
         except Timeout:
             raise AlreadyLeased(trial.trial_id) from None
         try:
-            yield from events(run, trial, directory, time.time() if requested_at is None else requested_at, alone)
+            yield from events(run, trial, directory, attempts_before, alone)
         finally:
             lock.release()
 
@@ -88,12 +87,15 @@ def full_disk_reported(directory: Path) -> Iterator[None]:
         raise
 
 
-def events(run: Run, trial: Trial, directory: Path, requested_at: float, alone: bool) -> Generator[Event, None, None]:
+def events(
+    run: Run, trial: Trial, directory: Path, attempts_before: int | None, alone: bool
+) -> Generator[Event, None, None]:
     """Do what `attempt` does once the lease is held, however it is held, in the trial's run directory."""
     lines = event_log.lines(directory / LOG)
     earlier = _lineage(lines, directory)
     ended = outcome_of(earlier[-1]) if earlier else None
-    over = is_over(ended, requested_at, alone)
+    attempts = max((line["attempt"] for line in lines), default=0)
+    over = is_over(ended, attempts_before is not None and attempts > attempts_before, alone)
     if isinstance(ended, Failed) and not over:
         earlier = earlier[:-1]
         if starts_afresh(ended):
@@ -105,8 +107,8 @@ def events(run: Run, trial: Trial, directory: Path, requested_at: float, alone: 
         return
     write_config(directory / CONFIG, trial.config)
     (directory / PRUNE).unlink(missing_ok=True)  # of an earlier attempt, or of a tuning's that is over
-    number = 1 + max((line["attempt"] for line in lines), default=0)
-    yield from _logged(_ending_in_an_outcome(run, trial.config, directory, alone=alone), directory, number, earlier)
+    new = _ending_in_an_outcome(run, trial.config, directory, alone=alone)
+    yield from _logged(new, directory, attempts + 1, earlier)
 
 
 def _logged(new: Iterator[Event], directory: Path, number: int, earlier: Sequence[Event]) -> Iterator[Event]:
@@ -153,9 +155,19 @@ def _lineage(lines: Sequence[Mapping[str, Any]], directory: Path) -> list[Event]
     return predictions.with_predictions(lineage, directory)
 
 
-def is_over(ended: Outcome | None, requested_at: float, alone: bool) -> bool:
-    """Return whether nothing is left to try: the trial is done, or failed for good after it was requested."""
-    return isinstance(ended, Done) or (ended is not None and ended.time > requested_at and not to_go_on(ended, alone))
+def is_over(ended: Outcome | None, is_new: bool, alone: bool) -> bool:
+    """Return whether nothing is left to try: the trial is done, or failed for good after it was requested.
+
+    `is_new` says that the attempt ended after the request. Attempts are counted, since the times
+    of outcomes are of other machines' clocks.
+    """
+    return isinstance(ended, Done) or (ended is not None and is_new and not to_go_on(ended, alone))
+
+
+def ended_attempts(trial: Trial, runs: Path) -> int:
+    """Return the number of attempts at the trial so far, without one that has no outcome yet."""
+    line = event_log.last(runs / trial.trial_id / LOG)
+    return int(line["attempt"]) - (outcome_of(from_dict(line)) is None) if line else 0
 
 
 def to_go_on(failed: Failed, alone: bool = False) -> bool:
@@ -171,7 +183,7 @@ def starts_afresh(failed: Failed) -> bool:
 def outcome(trial: Trial, runs: Path) -> Outcome | None:
     """Return how the trial's last attempt ended; None when it never started, is running, or lost its process.
 
-    The outcome has no predictions, and only the log's last line is read: a study of thousands is checked in seconds.
+    The outcome has no predictions, and only the log's end is read: a study of thousands is checked in seconds.
     """
     line = event_log.last(runs / trial.trial_id / LOG)
     ended = outcome_of(from_dict(line)) if line else None
@@ -208,7 +220,7 @@ def mark(trial: Trial, runs: Path, failed: Failed) -> Failed:
     """Store, and return, how the trial failed where its own process could not."""
     directory = runs / trial.trial_id
     directory.mkdir(parents=True, exist_ok=True)
-    number = max((line["attempt"] for line in event_log.lines(directory / LOG)), default=1)
+    number = 1 + ended_attempts(trial, runs)
     with event_log.appending(directory / LOG) as log:
         event_log.append(log, number, failed)
     return failed

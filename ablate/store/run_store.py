@@ -39,7 +39,7 @@ class RunStore(ABC):
 
     @abstractmethod
     def attempt(
-        self, run: run_directory.Run, trial: Trial, *, requested_at: float | None = None, alone: bool = False
+        self, run: run_directory.Run, trial: Trial, *, attempts_before: int | None = None, alone: bool = False
     ) -> Iterator[Event]:
         """Try the trial once, and yield its events, each after it was stored: see `run_directory.attempt`."""
 
@@ -56,6 +56,10 @@ class RunStore(ABC):
     def outcome(self, trial: Trial) -> Outcome | None:
         """Return how the trial's last attempt ended. Raises StorageUnavailable."""
         return self.outcomes([trial])[trial.trial_id]
+
+    @abstractmethod
+    def ended_attempts(self, trials: Iterable[Trial]) -> dict[str, int]:
+        """Return trial_id -> how many attempts at it have ended. Raises StorageUnavailable."""
 
     @abstractmethod
     def history(self, trial: Trial) -> list[Event]:

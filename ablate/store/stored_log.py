@@ -22,7 +22,7 @@ class StoredLog:
 
     @property
     def last(self) -> Event | None:
-        """Its last event; None when it is torn, or there is none."""
+        """The event of its last whole line; None when there is none."""
         line = event_log.last_of(self.content)
         return from_dict(line) if line else None
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -179,3 +180,42 @@ def test_an_attempt_that_is_broken_off_leaves_no_outcome(tmp_path):
     assert isinstance([next(running), next(running)][-1], Epoch)
     running.close()
     assert run_directory.outcome(trial, tmp_path) is None
+
+
+def raises_by_a_clock(offset_s):
+    """Fail as on a machine whose clock differs by so many seconds."""
+
+    def run(config, directory):
+        yield started()
+        yield Failed(kind="error", reason="no such thing", time=time.time() + offset_s)
+
+    return run
+
+
+@pytest.mark.parametrize("offset_s", [-86_400, -1, 0, 1, 86_400])
+def test_whether_a_failure_came_after_the_request_does_not_hang_on_a_clock(tmp_path, offset_s):
+    trial = make_trial(0)
+    before = run_directory.ended_attempts(trial, tmp_path)
+    other = run_directory.attempt(raises_by_a_clock(offset_s), trial, tmp_path)
+    next(other)
+    meanwhile = run_directory.ended_attempts(trial, tmp_path)
+    failure = list(other)[-1]
+    for requested in (before, meanwhile):
+        assert list(run_directory.attempt(well, trial, tmp_path, attempts_before=requested))[-1] == failure
+    requested_anew = run_directory.ended_attempts(trial, tmp_path)
+    assert (before, meanwhile, requested_anew) == (0, 0, 1)
+    *_, end = run_directory.attempt(well, trial, tmp_path, attempts_before=requested_anew)
+    assert isinstance(end, Done)
+
+
+def test_an_attempt_that_was_lost_counts_once_it_has_its_outcome(tmp_path):
+    trial = make_trial(0)
+    assert run_directory.ended_attempts(trial, tmp_path) == 0
+    running = run_directory.attempt(well, trial, tmp_path)
+    next(running)
+    running.close()
+    assert run_directory.ended_attempts(trial, tmp_path) == 0
+    run_directory.mark(trial, tmp_path, Failed(kind="oom", reason="full", alone=True))
+    assert run_directory.ended_attempts(trial, tmp_path) == 1
+    run_directory.mark(trial, tmp_path, Failed(kind="oom", reason="full before it wrote a line", alone=True))
+    assert run_directory.ended_attempts(trial, tmp_path) == 2

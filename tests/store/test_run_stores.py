@@ -26,7 +26,7 @@ from ablate.tasks import image_classification
 from ablate.training import build
 from ablate.training.checkpoint_policy import CheckpointPolicy
 from tests.support import buckets
-from tests.support.fakes import TIMES, Dies, diverges_on_seed_two, in_slot, raises_on_seed_1
+from tests.support.fakes import TIMES, Dies, diverges_on_seed_two, in_slot, raises_on_seed_1, well
 from tests.training.test_checkpoint import made, numbers
 
 LINE = [
@@ -65,6 +65,16 @@ def test_a_folder_and_an_object_store_tell_and_hold_the_same(store, trials):
         {line["attempt"] for line in event_log.lines(store.runs / trial.trial_id / run_directory.LOG)}
         for trial in trials
     ] == [*({1}, {1}, {1, 2}, {1})]
+
+
+def test_a_store_counts_the_attempts_that_ended(store, trials):
+    assert set(store.ended_attempts(trials).values()) == {0}
+    tell(store, raises_on_seed_1, trials[:2])
+    assert [store.ended_attempts(trials)[trial.trial_id] for trial in trials] == [1, 1, 0, 0]
+    known = store.ended_attempts(trials)[trials[1].trial_id]
+    again = list(store.attempt(in_slot(well)(Slot()), trials[1], attempts_before=known - 1))
+    assert isinstance(again[-1], Failed)
+    assert isinstance(list(store.attempt(in_slot(well)(Slot()), trials[1], attempts_before=known))[-1], Done)
 
 
 def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers(store, tmp_path):
