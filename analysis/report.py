@@ -18,6 +18,7 @@ from omegaconf import MISSING
 from ablate.cli import app
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
+from ablate.core.text import shortened
 from ablate.tracking.client import connect_to_existing
 from analysis.effects import contrasts
 from analysis.findings import Histories, find
@@ -27,6 +28,8 @@ from analysis.sources.history import history
 from analysis.sources.measure import Unit
 from analysis.sources.outcomes import with_collapsed
 from analysis.sources.runs import Runs
+
+MOST_BYTES_OF_FOLDER = 240
 
 Source = Enum("Source", ["mlflow", "published", "csv"])
 
@@ -100,7 +103,7 @@ def report(typed: app.Composed) -> int:
         on_claims=_on_claims(options, runs),
         hypotheses=registered.hypotheses(runs),
     )
-    folder = Path(options.out, re.sub(r"[^\w.+-]", "_", runs.study))
+    folder = Path(options.out, shortened(re.sub(r"[^\w.+-]", "_", runs.study), MOST_BYTES_OF_FOLDER))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

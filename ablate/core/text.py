@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, in the singular or the plural.
@@ -47,3 +49,16 @@ def file_size(count: float) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the name of its class where it has none."""
     return str(error).partition("\n")[0].rstrip(":") or type(error).__name__
+
+
+def shortened(text: str, most_bytes: int) -> str:
+    """Return the text; one of more bytes in UTF-8 is cut, and ends in a digest that tells it from others cut so.
+
+    >>> shortened("digits-norm", 11), shortened("digits-norm-bits", 15)
+    ('digits-norm', 'digits-1f479910')
+    """
+    encoded = text.encode()
+    if len(encoded) <= most_bytes:
+        return text
+    digest = f"-{hashlib.sha256(encoded).hexdigest()[:8]}"
+    return encoded[: most_bytes - len(digest)].decode(errors="ignore").rstrip(" -.+_=") + digest

@@ -20,7 +20,7 @@ from ablate.core.hypotheses import parse
 from ablate.core.identity import FOR_A_STUDY, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
 from ablate.core.study import Cell, Study, Trial
-from ablate.planning import adaptive
+from ablate.planning import adaptive, study_name
 from ablate.planning.adaptive import AutoSeeds
 from ablate.planning.cells import Design
 from ablate.planning.compose import Combination, Grid, app_choices, grid
@@ -108,7 +108,7 @@ def single_trial(composed: Composed) -> Plan:
         raise UsageError(f"dispatch.workers_per_trial={workers}: without -m a trial runs in this process; allowed: 1")
     cell = Cell(())
     factory = TrialFactory({cell: Combination(config, choices, lambda values: config)}, {})
-    study = Study(_name(config, {}, [choices]), {}, [factory.trial(cell, config["seed"])])
+    study = Study(study_name.of(config, {}, [choices]), {}, [factory.trial(cell, config["seed"])])
     return Plan(study, settings, {cell: config}, factory, {cell: 1})
 
 
@@ -136,7 +136,7 @@ def sweep(loader: ConfigLoader, master: DictConfig, arguments: Sequence[str]) ->
     _refuse_twins(trials)
     adaptive_parts = ["tuned"] * bool(tuning) + [f"nuisance-{_digest(factory.drawn)}"] * bool(factory.drawn)
     choices = [combination.choices for combination in cells.values()]
-    name = _name(config, levels, choices, preset.name, adaptive_parts)
+    name = study_name.of(config, levels, choices, preset.name, adaptive_parts)
     _refuse_idle(preset, grids)
     derived = set(preset.follows).union(*(line.derived for line in grids))
     derived &= {key for trial in trials for key in trial.params} - levels.keys()
@@ -270,22 +270,3 @@ def _refuse_twins(trials: Iterable[Trial]) -> None:
         twin = seen.setdefault(trial.trial_id, trial)
         if twin.cell != trial.cell:
             raise UsageError(f"{twin.cell} and {trial.cell} are the same network and recipe; drop one of them")
-
-
-def _name(
-    config: Config,
-    factors: Mapping[str, Sequence[Level]],
-    choices: Iterable[Mapping[str, str]],
-    preset: str | None = None,
-    adaptive_parts: Sequence[str] = (),
-) -> str:
-    """Return `study`, or the preset, or the data sets and the factors, so that different studies are not pooled."""
-    name: str | None = config["study"] or preset
-    if name is None:
-        datasets = "+".join(dict.fromkeys(choice["dataset"] for choice in choices))
-        kind = config["design"]["kind"]
-        varied = sorted(factor for factor in factors if factor != "dataset")
-        return "-".join([datasets, *varied, *([kind] * (kind != "full")), *adaptive_parts])
-    if not re.fullmatch(r"\w[\w.+-]{,99}", name):
-        raise UsageError(f"study={show(name)}: allowed: up to 100 letters, digits, and _ . + - after the first")
-    return name

@@ -14,12 +14,16 @@ from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Trial
+from ablate.core.text import shortened
 from ablate.planning.search_space import Range, Space, size
 
 METRICS = {"valid_acc": "maximize", "valid_loss": "minimize"}
 """Metrics to choose by, which every epoch reports of the validation images, and the direction of improvement."""
 
 USUAL_TRIALS = 20
+
+MOST_BYTES_OF_NAME = 512
+"""Of an Optuna study, in its databases."""
 
 Values = Mapping[str, Level]
 
@@ -174,4 +178,5 @@ def name_of(study: str, tuning: Tuning, cell: TunedCell) -> str:
     """
     identity = [tuning.sampler, tuning.metric, tuning.pruner, tuning.seed, cell.make({}, tuning.seed).trial_id]
     identity += [f"{key}: {dimension!r}" for key, dimension in cell.space.items()]
-    return f"{study}: {cell.cell} {hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+    return shortened(f"{study}: {cell.cell} {digest}", MOST_BYTES_OF_NAME)

@@ -14,6 +14,7 @@ from filelock import FileLock
 from ablate.core import provenance, requests
 from ablate.core.events import Done, Outcome, Started
 from ablate.core.study import Study, Trial
+from ablate.core.text import shortened
 from ablate.core.urls import SQLITE
 from ablate.store import manifest
 from ablate.tracking.owner import experiment_name
@@ -38,6 +39,8 @@ TERMINAL = ("FINISHED", "FAILED")
 _PAGE = 500
 _MOST_TAGS = 100  # of one log_batch
 _SECONDS_FOR_LOCK = 30.0
+MOST_BYTES_OF_NAME = 250
+"""Of a run, in MLflow's databases."""
 
 
 @dataclass
@@ -156,7 +159,9 @@ class Experiment:
 
     def _make(self, trial: Trial, start_ms: int, started: Started | None) -> TrackedRun:
         tags = {PARENT_RUN: self.parent_id, **self.record_of(trial, started).to_tags()}
-        run = self.client.create_run(self.experiment_id, run_name=str(trial), start_time=start_ms, tags=tags)
+        run = self.client.create_run(
+            self.experiment_id, run_name=shortened(str(trial), MOST_BYTES_OF_NAME), start_time=start_ms, tags=tags
+        )
         return TrackedRun(run.info.run_id, run.info.artifact_uri, start_ms)
 
     def _add(self, runs: Iterable[Run]) -> None:
