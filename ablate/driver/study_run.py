@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate import dispatch
-from ablate.core import requests, urls
+from ablate.core import databases, requests, urls
 from ablate.core.config import Config
 from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
@@ -25,7 +25,6 @@ from ablate.driver.trial_source import TrialSource, is_to_do
 from ablate.planning import detectable
 from ablate.planning.estimates import Expectations
 from ablate.planning.plan import Plan
-from ablate.planning.settings import Settings
 from ablate.store import manifest, opening, run_directory
 from ablate.store.run_store import RunStore
 from ablate.tracking import address
@@ -94,7 +93,7 @@ def _check(planned: Plan, *, single: bool) -> tuple[Plan, _CheckedStudy]:
         UsageError: something cannot work.
     """
     settings = planned.settings
-    store = _open_store(settings)
+    store = _open_store(planned)
     with opening.unavailable_is_usage_error(store):
         outcomes: tables.Outcomes = store.outcomes(planned.study.trials)
         planned, outcomes, notes = _with_earlier_code(planned, outcomes, store)
@@ -153,8 +152,10 @@ def _with_earlier_code(
     return dataclasses.replace(planned, study=study), outcomes, notes
 
 
-def _open_store(settings: Settings) -> RunStore:
+def _open_store(planned: Plan) -> RunStore:
+    settings = planned.settings
     runs = _runs_folder(settings.runs)
+    databases.check_apart(planned.tuning.storage if planned.tuning else None, settings.track.uri)
     if settings.track.uri is not None:
         address.check(settings.track.uri)
     store = opening.open_store(settings.storage, runs)

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ablate.core import provenance
+from ablate.core import databases, provenance
 from ablate.core.errors import UsageError
 from ablate.core.urls import MLFLOW_CREDENTIALS, SERVER_NOT_NAMED, SQLITE, refuse_password
 
@@ -19,7 +19,6 @@ SECONDS_TO_ANSWER = 5.0
 """How long a server may take to accept a connection, and to answer."""
 
 _DATABASES = ("postgresql", "mysql", "mssql")
-_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def check(uri: str) -> None:
@@ -45,9 +44,9 @@ def _check_file(uri: str, path: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise UsageError(f"track.uri={uri}: {path.absolute().parent} is not a folder; allowed: {ALLOWED}")
     if path.is_file() and path.stat().st_size:
-        with path.open("rb") as file:
-            if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
-                raise UsageError(f"track.uri={uri}: {path} is a file, but not an SQLite database")
+        if not databases.is_sqlite(path):
+            raise UsageError(f"track.uri={uri}: {path} is a file, but not an SQLite database")
+        databases.refuse_other("track.uri", uri, databases.owners_of_file(path), "MLflow")
 
 
 def _check_driver(uri: str) -> None:

@@ -91,6 +91,7 @@ def _open(
     """
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import SQLAlchemyError
@@ -99,7 +100,7 @@ def _open(
     try:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, CommandError, OSError) as error:
         if is_passed_on(error):
             raise
         raise UsageError(f"track.uri={typed or uri}: cannot be opened: {str(error).partition(chr(10))[0]}") from error

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend
 
+from ablate.core import databases
 from ablate.core.errors import UsageError
 from ablate.core.events import Epoch, Event, Failed, Outcome
 from ablate.core.study import Trial
@@ -139,18 +140,43 @@ def _storage(address: str | None, default: Path) -> BaseStorage:
     """Return the storage at a database's address or in a file; by default in the file `default`."""
     if address is not None and "://" in address:
         try:
+            _refuse_mlflows(address)
             return optuna.storages.RDBStorage(address)
+        except UsageError:
+            raise
         except Exception as error:  # SQLAlchemy and each driver raise their own
             first = str(error).partition("\n")[0]
             raise UsageError(f"tune.storage={address}: {first}; allowed: a database's address, or a file") from error
     path = Path(address) if address is not None else default
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_other_files(path)
         _drop_torn_line(path)
         lock: Any = _Lock(path.with_name(f"{path.name}.lock"))
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(f"tune.storage={path}: {error}; allowed: a file that Optuna's journal is kept in") from error
+
+
+def _refuse_mlflows(address: str) -> None:
+    """Raise UsageError for a database in which MLflow has its tables: Optuna's would spoil it."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(address)
+    try:
+        databases.refuse_other(
+            "tune.storage", address, databases.owners(sqlalchemy.inspect(engine).get_table_names()), "Optuna"
+        )
+    finally:
+        engine.dispose()
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise ValueError for a file that is no journal: to open one, its last line may be cut off."""
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as file:
+            if not file.read(1024).lstrip(b"\0").startswith(b"{"):
+                raise ValueError("there is another file of that name")
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import sqlite3
@@ -15,7 +16,7 @@ from ablate.core.study import Study
 from ablate.store import run_directory
 from ablate.store.bucket import BucketStore
 from ablate.store.folder import FolderStore
-from ablate.tracking.client import connect
+from ablate.tracking.client import connect, connect_to_existing
 from ablate.tracking.experiment import Experiment
 from ablate.tracking.record import Origin
 from ablate.tracking.tracker import Tracker, Undelivered
@@ -342,6 +343,14 @@ def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
     assert tracker.close() is None
     (run,) = runs_of(client(), "trial")
     assert (run.data.tags["outcome"], run.data.tags["reason"]) == ("lost", "its worker process died 4 times")
+
+
+def test_a_database_of_a_schema_that_mlflow_does_not_know_is_a_mistake(folder, mlflow_db):
+    with contextlib.closing(sqlite3.connect(mlflow_db)) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'v9.9'")
+        database.commit()
+    with pytest.raises(UsageError, match=r"^track\.uri=sqlite:///mlflow\.db: cannot be opened: .*v9\.9"):
+        connect_to_existing("sqlite:///mlflow.db")
 
 
 def test_an_address_that_cannot_be_opened_is_a_mistake(study, folder):

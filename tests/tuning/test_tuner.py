@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ablate.core.errors import Diverged, Pruned
+from ablate.core.errors import Diverged, Pruned, UsageError
 from ablate.core.events import Done, Epoch, Failed, Started
 from ablate.core.identity import NUMERICS
 from ablate.driver import session
 from ablate.planning import nuisance
 from ablate.planning.search_space import Levels, Range
 from ablate.store import manifest, run_directory
+from ablate.tuning import tuner
 from tests.support.fakes import Killed, killed_at
 
 HERE = ["dispatch=in_process", "track=off", "depth=8", "width=1", "recipe.epochs=5"]
@@ -213,6 +214,36 @@ def test_the_storage_may_be_a_database_or_a_file_and_is_gone_on_with(fake, say, 
     assert max(Counter(made.trained).values()) == 1
 
 
+@pytest.mark.parametrize("content", ["name,acc\nmine,0.9\nyours,", "SQLite format 3\0 and more\nof a database"])
+def test_a_file_that_is_no_journal_is_refused_and_keeps_its_last_line(fake, say, content):
+    fake()
+    Path("mine.csv").write_text(content)
+    line = ["-m", "norm=bn,srelu", "tune=tpe", LR, "seeds=1", "tune.storage=mine.csv", *HERE]
+    status, _, err = say("ablate.run", *line)
+    assert status == 2
+    assert "tune.storage=mine.csv: there is another file of that name; allowed: " in err
+    assert Path("mine.csv").read_text() == content
+
+
+def test_mlflows_database_and_optunas_are_not_taken_for_one_anothers(fake, say, mlflow_db):
+    fake()
+    line = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=2", LR, "seeds=1"]
+    status, _, err = say("ablate.run", *line, "tune.storage=sqlite:///mlflow.db", *HERE)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "tune.storage=sqlite:///mlflow.db: it is MLflow's database, and Optuna needs one of its own" in err
+    assert say("ablate.run", *line, "tune.storage=sqlite:///tuning.db", *HERE)[0] == 0
+    for command in (["ablate.run", *line, *HERE], ["analysis.report"]):
+        status, _, err = say(*command, "track.uri=sqlite:///tuning.db")
+        assert (status, len(err.splitlines())) == (2, 1)
+        assert "track.uri=sqlite:///tuning.db: it is Optuna's database, and MLflow needs one of its own" in err
+
+
+def test_a_database_with_tables_of_mlflow_is_not_opened_for_a_tuning(mlflow_db):
+    """As a server's database, which nothing looks into beforehand."""
+    with pytest.raises(UsageError, match=r"^tune\.storage=sqlite:///mlflow\.db: it is MLflow's database"):
+        tuner._storage("sqlite:///mlflow.db", Path("unused"))
+
+
 def test_configurations_that_diverge_count_and_are_never_chosen(fake, say):
     fake({"bn": (1.0, 0.9), "srelu": (0.01, 0.9)}, diverges_above=0.1)
     status, out, _ = say("ablate.run", "-m", "norm=bn,srelu", "tune=random", "tune.trials=8", LR, *HERE)
@@ -347,6 +378,10 @@ TWO = ["-m", "norm=bn,srelu", "tune=random", "tune.trials=4"]
         ([*TWO, LR, "tune.seed=2"], "tune.seed=2: margins are made of seeds 0 to 2; allowed: 3 or more"),
         ([*TWO, LR, "tune.pruner=best"], "tune.pruner=best: allowed: none, median, hyperband"),
         ([*TWO, LR, "tune.storage=nope://x"], "tune.storage=nope://x: "),
+        (
+            [*TWO, LR, "tune.storage=sqlite:///all.db", "track.uri=sqlite:///all.db"],
+            "tune.storage=sqlite:///all.db track.uri=sqlite:///all.db: one database for both, ",
+        ),
         ([*TWO[:3], "tune.trials=9", "tune.space.recipe.lr=0.1,0.2"], "holds 2 configurations; allowed: up to 2"),
         ([*TWO, "tune.space.norm.temperature=1,2,3,4"], "tune=random: norm=bn has nothing to choose"),
         (["-m", "norm=bn,srelu", "tune=grid", LR], "a grid has levels; allowed: a,b, or tune=random or tpe"),
