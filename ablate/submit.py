@@ -26,7 +26,7 @@ def main() -> None:
     typed = sys.argv[1:]
     words = [*typed, *_unless_typed(typed, "dispatch", "cluster"), *_unless_typed(typed, "track", "server")]
     sys.argv[1:] = words
-    app.main("config", lambda planned: submit(planned, words), sweeps=True)
+    app.main("config", lambda planned: submit(planned, sys.argv[1:]), sweeps=True)  # with ~ as it is here
 
 
 def submit(planned: Any, words: list[str]) -> int:

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ablate import CONF
+from ablate.cli import home
 from ablate.cli.hydra_errors import error_line
 from ablate.core import garbage
 from ablate.core.errors import UsageError
@@ -39,11 +40,13 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
     """
     garbage.collect_seldom()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        sys.argv[1:] = map(home.expanded, sys.argv[1:])
         sys.exit(command(_typed(config_name)))
     try:
         if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
             raise UsageError("-m: this command takes no sweeps; allowed: the same line without -m")
         _refuse_keys_around_m(sys.argv[1:])
+        sys.argv[1:] = map(home.expanded, sys.argv[1:])
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing and exiting with 1
         try:
             typed = _typed(config_name)
@@ -64,7 +67,7 @@ def plain(composed: Composed, schema: type) -> dict[str, Any]:
     The check is ours, since Hydra lets +key=value add keys that the schema lacks.
 
     Raises:
-        UsageError: the config has a key that the schema lacks.
+        UsageError: the config has a key that the schema lacks, or a path that begins with `~`.
     """
     config = OmegaConf.to_container(composed.config, resolve=True, enum_to_str=True)
     assert isinstance(config, dict)
@@ -72,7 +75,9 @@ def plain(composed: Composed, schema: type) -> dict[str, Any]:
     for key, value in config.items():
         if key not in known:
             raise UsageError(f"{key!s}={value}: no such key; allowed: {', '.join(known)}")
-    return {str(key): value for key, value in config.items()}
+    plain_config = {str(key): value for key, value in config.items()}
+    home.refuse_unexpanded(plain_config)
+    return plain_config
 
 
 def _refuse_keys_around_m(words: Sequence[str]) -> None:

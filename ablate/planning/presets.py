@@ -19,6 +19,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ablate.cli import home
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.levels import Level
@@ -113,7 +114,7 @@ def _is_contrast(value: object) -> bool:
 def _words(name: str, key: str, line: str) -> list[str]:
     """Return the words of a line; raise UsageError for one that says where, how or under which name a study runs."""
     try:
-        words = shlex.split(line)
+        words = [home.expanded(word) for word in shlex.split(line)]
     except ValueError as error:
         raise UsageError(f"preset={name}: its file's {key}: {line}: {error}") from error
     for word in words:

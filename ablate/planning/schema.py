@@ -14,6 +14,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from ablate.cli import home
 from ablate.core import urls
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
@@ -234,6 +235,7 @@ def check(config: Config) -> None:
         value = (config[holder] if holder else config).get(last)
         if value is not None and not fits(value):
             raise UsageError(f"{key}={show(flatten(config)[key])}: allowed: {allowed}")
+    home.refuse_unexpanded(config)
     parts.check_targets(config)
     checks.micro_batch(config)
     checks.shards(config)
