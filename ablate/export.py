@@ -15,7 +15,7 @@ from omegaconf import MISSING
 
 from ablate import __version__
 from ablate.cli import app
-from ablate.core import urls
+from ablate.core import folders, urls
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
@@ -77,11 +77,9 @@ def export(typed: app.Composed) -> int:
     parts.check_targets(config)
     _check_names(options)
     folder = Path(options.to) / trial_id
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _export(options, trial_id, config, directory, folder)
-    except OSError as error:
-        raise UsageError(f"to={options.to}: cannot be written: {error.strerror}; allowed: a folder") from error
+    folders.check_writable("to", options.to, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _export(options, trial_id, config, directory, folder)
     return 0
 
 

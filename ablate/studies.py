@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ablate.cli import app
-from ablate.core import urls
+from ablate.core import folders, urls
 from ablate.core.errors import UsageError
 from ablate.core.events import Done, Failed, Outcome
 from ablate.core.levels import show
@@ -215,7 +215,8 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
     own = [trial for trial in stored.study.trials if trial.trial_id not in shared]
     where = uri or stored.uri or urls.MLFLOW_DEFAULT
     if not where.startswith(urls.SQLITE) or Path(where.removeprefix(urls.SQLITE)).exists():
-        address.check(where)
+        address.check(where, writing=True)
+    _check_owner(name, own, runs)
     size, _ = _on_disk(own, runs)
     kept = len(stored.study.trials) - len(own)
     stay = f" ({counted(kept, 'trial')} that another study uses stay)" if kept else ""
@@ -233,6 +234,14 @@ def remove(console: Console, name: str, runs: Path, uri: str | None, *, yes: boo
         shutil.rmtree(runs / trial.trial_id, ignore_errors=True)
     manifest.delete(name, runs)
     _line(console, f"Removed {what}{', and its experiment' if removed else ''}.")
+
+
+def _check_owner(name: str, trials: Sequence[Trial], runs: Path) -> None:
+    """Raise UsageError where files of the study are somebody else's, before any is removed."""
+    directories = (runs / trial.trial_id for trial in trials)
+    for path in (runs, *manifest.files(name, runs), *(path for path in directories if path.exists())):
+        if why := folders.refusal(path):
+            raise UsageError(f"remove={name}: {why}: {path}; allowed: by whoever may write there")
 
 
 def _states(store: RunStore, study: Study) -> dict[str, str]:

@@ -46,7 +46,7 @@ def deliver(typed: app.Composed) -> int:
     config = app.plain(typed, TrackConfig)
     stored = manifest.load(config["study"], runs)
     uri = config["track"]["uri"] or stored.uri or urls.MLFLOW_DEFAULT
-    address.check(uri)
+    address.check(uri, writing=True)
     store = opening.open_to_read(stored.storage, stored.study.trials, runs, lambda line: _say(line, sys.stderr))
     outcomes = store.local.outcomes(stored.study.trials)
     completed = [trial for trial in stored.study.trials if outcomes[trial.trial_id]]

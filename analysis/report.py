@@ -16,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from ablate.cli import app
+from ablate.core import folders
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.text import shortened
@@ -82,6 +83,7 @@ def report(typed: app.Composed) -> int:
         UsageError: a value in the command line is not allowed, or there is nothing to report.
     """
     options = _options(app.plain(typed, ReportConfig))
+    folders.check_writable("out", options.out, Path(options.out))
     client, runs = _runs(options)
     known = predictions.read(client, runs.frame) if client and runs.ours else {}
     classes = {run_id: predicted.classes for run_id, predicted in known.items()}
@@ -104,10 +106,8 @@ def report(typed: app.Composed) -> int:
         hypotheses=registered.hypotheses(runs),
     )
     folder = Path(options.out, shortened(re.sub(r"[^\w.+-]", "_", runs.study), MOST_BYTES_OF_FOLDER))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"out={options.out}: {error.strerror}; allowed: a folder, or a name for a new one") from error
+    folders.check_writable("out", options.out, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     compared = [comparison.contrast for comparison in findings.comparisons]
     lines, warned = sentences.sentences(findings), sentences.warnings(findings, contrasts.left_out(runs, compared))
     page.write(findings, lines, warned, folder)

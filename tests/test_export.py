@@ -176,7 +176,7 @@ def troubled(tmp_path_factory):
         ("trial=best", "trial=best: of which study? allowed: study=mine, whole"),
         ("trial=best study=other", "study=other: not in runs/; allowed: mine, whole"),
         ("trial=best study=whole", "trial=best study=whole: its trials set no images aside to choose by"),
-        ("trial=DONE to=file", "to=file: cannot be written: "),
+        ("trial=DONE to=file", "to=file: "),
         ("trial=DONE register=x track.uri=ftp://x", "track.uri=ftp://x: allowed: "),
         ("trial=DONE register=bad/name", "register=bad/name: allowed: a name without / and :"),
         ("trial=LOST", "trial=LOST: it has not finished; say its line again, then this one"),

@@ -14,6 +14,7 @@ from ablate.store import manifest, run_directory
 from ablate.store.folder import FolderStore
 from ablate.tracking.tracker import Tracker
 from tests.support.fakes import make_trial, raises_on_seed_1, well
+from tests.support.plain_user import plain_user
 
 URI = "sqlite:///mlflow.db"
 
@@ -147,3 +148,17 @@ def test_what_one_line_varied_and_another_held_fixed_is_one_table(studies, folde
     _, out, _ = say("ablate.studies", "study=first")
     rows = [line.split() for line in out.splitlines() if re.match(r" (1|32|8) ", line)]
     assert [row[:2] for row in rows] == [["1", "3"], ["32", "3"], ["8", "3"]]
+
+
+def test_a_study_of_somebody_else_is_shown_and_not_removed(studies, folder, say):
+    runs = folder / "runs"
+    everything = sorted(runs.rglob("*"))
+    for theirs in (runs, runs / "studies", runs / studies[0].trials[3].trial_id):
+        theirs.mkdir(exist_ok=True)
+        theirs.chmod(0o555)
+        with plain_user():
+            assert say("ablate.studies", "study=first")[::2] == (0, "")
+            status, _, err = say("ablate.studies", "remove=first", "yes=true")
+        theirs.chmod(0o755)
+        assert (status, err) == (2, f"remove=first: Permission denied: {theirs}; allowed: by whoever may write there\n")
+    assert sorted({*runs.rglob("*")} - {theirs}) == everything

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
@@ -18,8 +19,9 @@ from yaml import YAMLError
 from ablate import CONF
 from ablate.cli import home
 from ablate.cli.hydra_errors import error_line
-from ablate.core import garbage
+from ablate.core import folders, garbage
 from ablate.core.errors import UsageError
+from ablate.core.identity import flatten
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,28 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
             typed = _typed(config_name)
         finally:
             del os.environ["HYDRA_FULL_ERROR"]
-        sys.exit(command(typed))
+        with _refusals_of_the_system(typed):
+            sys.exit(command(typed))
     except (UsageError, HydraException, OmegaConfBaseException, YAMLError) as error:
         print(error_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         print("Interrupted", file=sys.stderr)  # noqa: T201
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def _refusals_of_the_system(typed: Any) -> Iterator[None]:
+    """Raise UsageError where the system refuses a file or a folder, such as somebody else's: this is no bug of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or not error.errno:
+            raise
+        config = typed.config
+        if isinstance(config, DictConfig):
+            config = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+        raise UsageError(folders.error_line(error, flatten(config))) from error
 
 
 def plain(composed: Composed, schema: type) -> dict[str, Any]:

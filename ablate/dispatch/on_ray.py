@@ -192,6 +192,8 @@ class _Dispatcher:
             event = self.ray.get(next(generator))
         except DiskFull as full:
             raise DiskFull(str(raised_by_task(full))) from None
+        except OSError as refused:  # as a worker raised it, with the file's name
+            raise raised_by_task(refused) from None
         except AlreadyLeased:
             del self.running[generator]
             self.store.is_leased(stream.trial.trial_id)  # only repeated looks show that the process has died

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate import dispatch
-from ablate.core import databases, requests, urls
+from ablate.core import databases, folders, requests, urls
 from ablate.core.config import Config
 from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
@@ -99,6 +99,8 @@ def _check(planned: Plan, *, single: bool) -> tuple[Plan, _CheckedStudy]:
         planned, outcomes, notes = _with_earlier_code(planned, outcomes, store)
     _refuse_another_question(planned, store.runs)
     to_do = [trial for trial in planned.study.trials if is_to_do(outcomes[trial.trial_id], settings.retry)]
+    if settings.mode == "run":
+        _check_owner(planned, [trial.trial_id for trial in to_do], store.runs)
     configs = planned.cell_configs if planned.tuning else [trial.config for trial in to_do]
     recipes = [config["recipe"] for config in configs]
     on_cluster = settings.dispatch.executor == "cluster" and not single
@@ -154,12 +156,13 @@ def _with_earlier_code(
 
 def _open_store(planned: Plan) -> RunStore:
     settings = planned.settings
-    runs = _runs_folder(settings.runs)
+    writing = settings.mode == "run"
+    runs = _runs_folder(settings.runs, writing=writing)
     databases.check_apart(planned.tuning.storage if planned.tuning else None, settings.track.uri)
     if settings.track.uri is not None:
-        address.check(settings.track.uri)
+        address.check(settings.track.uri, writing=writing)
     store = opening.open_store(settings.storage, runs)
-    store.check(writing=settings.mode == "run")
+    store.check(writing=writing)
     return store
 
 
@@ -248,14 +251,24 @@ def _track_words(uri: str) -> str:
     return " track=server" if uri == os.environ.get("MLFLOW_TRACKING_URI") else f" track.uri={uri}"
 
 
-def _runs_folder(typed: str) -> Path:
+def _runs_folder(typed: str, *, writing: bool) -> Path:
     if not typed:
         raise UsageError("runs=: allowed: a folder, or a name for a new one")
     runs = Path(typed).absolute()
-    existing = next(path for path in (runs, *runs.parents) if path.exists())
-    if not existing.is_dir():
-        raise UsageError(f"runs={typed}: {existing} is a file; allowed: a folder, or a name for a new one")
+    if writing:
+        folders.check_writable("runs", typed, runs)
     return runs
+
+
+def _check_owner(planned: Plan, trial_ids: Sequence[str], runs: Path) -> None:
+    """Raise UsageError where a file of the study is there, and somebody else's: trial after trial would fail."""
+    files = (*manifest.files(planned.study.name, runs), *run_directory.files_to_write(trial_ids, runs))
+    for path in files:
+        if why := folders.refusal(path):
+            raise UsageError(
+                f"runs={planned.settings.runs}: {why}: {path}; allowed: a folder whose files you may write to, or a "
+                "name for a new one, in which the trials are trained anew"
+            )
 
 
 def _make_folder(runs: Path, typed: str) -> None:

@@ -63,6 +63,11 @@ class Plan:
     auto: AutoSeeds | None = None
 
     @property
+    def config(self) -> Config:
+        """The config of the first cell, which has the keys that all cells share."""
+        return next(iter(self.configs.values()))
+
+    @property
     def cell_configs(self) -> list[Config]:
         """The config of each cell."""
         return list(self.configs.values())

@@ -150,10 +150,16 @@ def shared(name: str, runs: Path) -> set[str]:
     return {trial_id for other in names(runs) if other != name for trial_id in known(other, runs)}
 
 
+def files(name: str, runs: Path) -> list[Path]:
+    """Return the study's files in the folder of the manifests that are there, and the folder itself, if it is."""
+    paths = (folder(runs), *(folder(runs) / f"{name}{ending}" for ending in ENDINGS))
+    return [path for path in paths if path.exists()]
+
+
 def delete(name: str, runs: Path) -> None:
     """Remove the manifest; the run directories stay."""
-    for path in folder(runs).iterdir():
-        if path.name in [f"{name}{ending}" for ending in ENDINGS]:
+    for path in files(name, runs):
+        if path != folder(runs):
             path.unlink()
 
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
+import os
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ LOG = "events.jsonl"
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-previous.pt")
 WEIGHTS = "weights.pt"
 PRUNE = "prune"
+READERS_INSTANT_S = 0.05
 
 Run = Callable[[Config, Path], Iterator[Event]]
 """A function that trains: a config and the run directory -> the trial's events."""
@@ -67,7 +70,7 @@ def attempt(
     with full_disk_reported(directory):
         directory.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=READERS_INSTANT_S, poll_interval=READERS_INSTANT_S / 5)
         except Timeout:
             raise AlreadyLeased(trial.trial_id) from None
         try:
@@ -196,15 +199,30 @@ def outcome_of(event: Event | None) -> Outcome | None:
 
 
 def is_leased(trial_id: str, runs: Path) -> bool:
-    """Return whether a process is working on the trial now."""
-    lease = runs / trial_id / LEASE
-    if not lease.exists():
+    """Return whether a process is working on the trial now.
+
+    A reader needs no right to write, and is in no other reader's way; a worker that comes in that instant tries again.
+    """
+    try:
+        file = os.open(runs / trial_id / LEASE, os.O_RDONLY)
+    except (FileNotFoundError, PermissionError):  # what is closed to us is not ours to wait for
         return False
     try:
-        with FileLock(lease, timeout=0):
-            return False
-    except Timeout:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # held; on a file system without locks, as long as the file is there
         return True
+    else:
+        return False
+    finally:
+        os.close(file)
+
+
+def files_to_write(trial_ids: Iterable[str], runs: Path) -> Iterator[Path]:
+    """Yield what is there already of that which an attempt at the trials writes to."""
+    for trial_id in trial_ids:
+        directory = runs / trial_id
+        if directory.is_dir():
+            yield from (path for path in (directory, directory / LEASE, directory / LOG) if path.exists())
 
 
 def prune(trial: Trial, runs: Path, reason: str) -> None:

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ablate.core import databases, provenance
+from ablate.core import databases, folders, provenance
 from ablate.core.errors import UsageError
 from ablate.core.urls import MLFLOW_CREDENTIALS, SERVER_NOT_NAMED, SQLITE, refuse_password
 
@@ -21,15 +21,21 @@ SECONDS_TO_ANSWER = 5.0
 _DATABASES = ("postgresql", "mysql", "mssql")
 
 
-def check(uri: str) -> None:
-    """Raise UsageError for a tracking address that cannot work. Nothing is created at the address."""
+def check(uri: str, *, writing: bool = False) -> None:
+    """Raise UsageError for a tracking address that cannot work, with `writing` for one that cannot be written to.
+
+    Nothing is created at the address.
+    """
     if uri == SERVER_NOT_NAMED:
         raise UsageError(
             "track=server: MLFLOW_TRACKING_URI is not set; allowed: MLFLOW_TRACKING_URI=http://SERVER:5000"
         )
     refuse_password("track.uri", uri)
     if uri.startswith(SQLITE):
-        _check_file(uri, Path(uri.removeprefix(SQLITE)))
+        path = Path(uri.removeprefix(SQLITE))
+        _check_file(uri, path)
+        if writing:
+            _check_writable(uri, path)
     elif uri.startswith(("http://", "https://")):
         _check_server(uri)
     elif uri.startswith(_DATABASES):
@@ -47,6 +53,15 @@ def _check_file(uri: str, path: Path) -> None:
         if not databases.is_sqlite(path):
             raise UsageError(f"track.uri={uri}: {path} is a file, but not an SQLite database")
         databases.refuse_other("track.uri", uri, databases.owners_of_file(path), "MLflow")
+
+
+def _check_writable(uri: str, path: Path) -> None:
+    """Raise UsageError for a database in which nothing can be written: SQLite needs its folder for that, too."""
+    for needed in (path.absolute().parent, path.absolute()):
+        if needed.exists() and (why := folders.refusal(needed)):
+            raise UsageError(
+                f"track.uri={uri}: {why}: {needed}; allowed: a database to which you may write, or track=off"
+            )
 
 
 def _check_driver(uri: str) -> None:

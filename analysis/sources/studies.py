@@ -187,7 +187,7 @@ def keep_copy(client: MlflowClient, run_id: str, folder: Path) -> str | None:
 
     try:
         client.log_artifacts(run_id, str(folder), REPORT_FOLDER)
-    except (MlflowException, RequestException) as error:
+    except (MlflowException, RequestException, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is None and isinstance(error, MlflowException):
             status = error.get_http_status_code()

@@ -13,8 +13,10 @@ from ablate.store import run_directory
 from ablate.store.folder import FolderStore
 from ablate.tracking.client import connect
 from ablate.tracking.tracker import Tracker
+from analysis.rendering import page
 from analysis.sources import published as printed_numbers
 from tests.support.fakes import EPOCHS, diverges_on_seed_two, done, make_trial, started, well
+from tests.support.plain_user import plain_user
 
 GAPS = {
     ("cifar10", "bn_fixed"): 0.37,
@@ -240,3 +242,18 @@ def test_an_mlflow_without_studies_says_how_to_make_one(folder, say):
     status, _, err = say("analysis.report")
     assert status == 2
     assert err.startswith("no study here yet; run one first: ")
+
+
+@pytest.mark.parametrize("theirs", ["reports", "reports/published", "reports/published/margins.csv"])
+def test_a_report_folder_of_somebody_else_is_one_line(folder, say, monkeypatch, theirs):
+    monkeypatch.setattr(page, "write", lambda findings, lines, warned, into: (into / "margins.csv").write_text(""))
+    path = Path("reports/published/margins.csv")
+    path.parent.mkdir(parents=True)
+    path.touch()
+    Path(theirs).chmod(0o444 if theirs.endswith("csv") else 0o555)
+    with plain_user():
+        status, out, err = say("analysis.report", "source=published")
+    for each in ("reports", "reports/published"):
+        Path(each).chmod(0o755)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith(f"out=reports: Permission denied: {Path(theirs).absolute()}; allowed: ")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import threading
 import time
 
 import numpy as np
@@ -13,6 +15,7 @@ from ablate.core.events import Done, Epoch, Failed, from_dict, to_dict
 from ablate.store import event_log, history, mirror, predictions, run_directory
 from ablate.store.folder import FolderStore
 from tests.support.fakes import diverges_on_seed_two, done, epoch, make_trial, raises_on_seed_1, started, well
+from tests.support.plain_user import plain_user
 
 
 def types(events):
@@ -219,3 +222,40 @@ def test_an_attempt_that_was_lost_counts_once_it_has_its_outcome(tmp_path):
     assert run_directory.ended_attempts(trial, tmp_path) == 1
     run_directory.mark(trial, tmp_path, Failed(kind="oom", reason="full before it wrote a line", alone=True))
     assert run_directory.ended_attempts(trial, tmp_path) == 2
+
+
+def test_a_reader_sees_a_lease_without_the_right_to_write_and_without_taking_it(tmp_path):
+    trial = make_trial(0)
+    assert not run_directory.is_leased(trial.trial_id, tmp_path)
+    running = run_directory.attempt(well, trial, tmp_path)
+    next(running)
+    lease = tmp_path / trial.trial_id / run_directory.LEASE
+    lease.chmod(0o444)
+    (tmp_path / trial.trial_id).chmod(0o555)
+    with plain_user():
+        assert run_directory.is_leased(trial.trial_id, tmp_path)
+    (tmp_path / trial.trial_id).chmod(0o755)
+    running.close()
+    with plain_user():
+        assert not run_directory.is_leased(trial.trial_id, tmp_path)
+        lease.chmod(0o000)
+        assert not run_directory.is_leased(trial.trial_id, tmp_path)
+
+
+def test_a_worker_does_not_take_a_reader_that_looks_for_another_worker(tmp_path):
+    trial = make_trial(0)
+    (tmp_path / trial.trial_id).mkdir()
+    with (tmp_path / trial.trial_id / run_directory.LEASE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        reader = threading.Timer(run_directory.READERS_INSTANT_S / 3, fcntl.flock, (file, fcntl.LOCK_UN))
+        reader.start()
+        assert isinstance(list(run_directory.attempt(well, trial, tmp_path))[-1], Done)
+        reader.join()
+
+
+def test_what_an_attempt_writes_to_is_named_before_it_begins(tmp_path):
+    trial = make_trial(0)
+    assert list(run_directory.files_to_write([trial.trial_id], tmp_path)) == []
+    list(run_directory.attempt(well, trial, tmp_path))
+    names = [path.name for path in run_directory.files_to_write([trial.trial_id], tmp_path)]
+    assert names == [trial.trial_id, "claim", "events.jsonl"]
