@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ablate import CONF
-from ablate.cli import home
+from ablate.cli import home, streams
 from ablate.cli.hydra_errors import error_line
 from ablate.core import folders, garbage
 from ablate.core.errors import UsageError
@@ -41,6 +41,11 @@ def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> No
     user error becomes one line on stderr and exit status 2; HYDRA_FULL_ERROR=1 shows the stack instead.
     """
     garbage.collect_seldom()
+    with streams.lasting():
+        _main(config_name, command, sweeps=sweeps)
+
+
+def _main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> NoReturn:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         sys.argv[1:] = map(home.expanded, sys.argv[1:])
         sys.exit(command(_typed(config_name)))
