@@ -13,7 +13,7 @@ from typing import Any
 
 from ablate.core import container
 from ablate.core.errors import UsageError
-from ablate.dispatch import ray_private
+from ablate.dispatch import ray_folder, ray_private
 
 SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every socket on loopback
@@ -61,28 +61,35 @@ def started() -> Iterator[Any]:
     import ray
 
     handler = signal.getsignal(signal.SIGTERM)
+    folder = contextlib.ExitStack()  # it outlives Ray
     try:
-        _init(ray)
+        _init(ray, folder.enter_context(ray_folder.own_folder()))
         ray_private.without_sigterm(ray)
         if handler is not None:
             signal.signal(signal.SIGTERM, handler)  # in place of the one that ray.init sets
         yield ray
     finally:
         ray.shutdown()
+        folder.close()
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
 
 
-def _init(ray: Any) -> None:
+def _init(ray: Any, folder: Path | None) -> None:
     """Start Ray's processes, again where they were too slow: on a busy machine they give each other up.
+
+    Args:
+        ray: Ray's module.
+        folder: where it has its sockets and logs; None for the folder that it chooses itself.
 
     Raises:
         UsageError: they were too slow each time.
     """
+    options = {**_limits(), **ray_private.folder_option(folder)}
     for _ in range(STARTS):
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # Ray's processes inherit it
         try:
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error", **_limits())
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error", **options)
         except Exception as error:
             if not ray_private.is_slow_start(error):
                 raise

@@ -109,6 +109,15 @@ def memory_option(memory_bytes: int) -> dict[str, int]:
     return {"_memory": memory_bytes}
 
 
+def folder_option(folder: Path | None) -> dict[str, str]:
+    """Return the argument of `ray.init` that sets the folder of its sockets and logs; none for Ray's own choice.
+
+    Relies on: `_temp_dir`, which `ray.init` documents among its underscored arguments. `ray start` has a public
+    --temp-dir. Ray's own choice is the folder ray in RAY_TMPDIR, else TMPDIR, else /tmp: see `ray_folder`.
+    """
+    return {} if folder is None else {"_temp_dir": str(folder)}
+
+
 def torch_config(backend: str, start: Callable[[RankGroup, str, float], None]) -> Any:
     """Return a TorchConfig of Ray Train whose ranks form torch's process group by `start`, not by Ray's own function.
 
