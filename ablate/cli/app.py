@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ablate import CONF
-from ablate.cli import home, streams
+from ablate.cli import encodings, home, streams
 from ablate.cli.hydra_errors import error_line
 from ablate.core import folders, garbage
 from ablate.core.errors import UsageError
@@ -61,6 +61,12 @@ def _main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> N
             del os.environ["HYDRA_FULL_ERROR"]
         with _refusals_of_the_system(typed):
             sys.exit(command(typed))
+    except UnicodeDecodeError as error:
+        line = encodings.unreadable(error)
+        if line is None:
+            raise
+        print(line, file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     except (UsageError, HydraException, OmegaConfBaseException, YAMLError) as error:
         print(error_line(error, sweeps=sweeps), file=sys.stderr)  # noqa: T201
         sys.exit(2)
@@ -122,6 +128,8 @@ def _typed(config_name: str) -> Any:
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(keep)()
+    except UnicodeDecodeError:
+        raise
     except ValueError as error:  # Hydra raises a bare ValueError for these
         if str(error).startswith("Config group override must be a string"):
             raise UsageError(
