@@ -16,6 +16,7 @@ _GONE = (errno.EIO, errno.EPIPE, errno.ENXIO, errno.EBADF, errno.ECONNRESET)
 @contextlib.contextmanager
 def lasting() -> Iterator[None]:
     """While this lasts, sys.stdout and sys.stderr take whatever is written, also after nobody is there to read it."""
+    _fill_gaps()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, _Lasting(stream)) for stream in before)
     try:
@@ -24,6 +25,15 @@ def lasting() -> Iterator[None]:
         for stream in (sys.stdout, sys.stderr):  # what waits in a buffer would fail when Python ends
             stream.flush()
         sys.stdout, sys.stderr = before
+
+
+def _fill_gaps() -> None:
+    """Open /dev/null for standard streams that are closed: a database opened next would be where messages go."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the system gives the lowest number
 
 
 class _Lasting:

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import pty
+import subprocess
 import sys
 from pathlib import Path
 
@@ -83,6 +84,12 @@ def test_streams_that_were_closed_before_the_start_are_no_matter(monkeypatch):
         sys.stderr.flush()
         assert not sys.stdout.isatty()
     assert sys.stdout is None
+
+
+def test_no_file_takes_the_number_of_a_standard_stream_that_is_closed(folder):
+    code = "import os\nfrom ablate.cli.streams import lasting\nwith lasting(): os._exit(os.open('x', os.O_CREAT))"
+    ended = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code], check=False)
+    assert ended.returncode > 2
 
 
 def test_a_full_disk_behind_the_output_is_told(monkeypatch):
