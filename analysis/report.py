@@ -86,13 +86,14 @@ def report(typed: app.Composed) -> int:
     folders.check_writable("out", options.out, Path(options.out))
     client, runs = _runs(options)
     known = predictions.read(client, runs.frame) if client and runs.ours else {}
+    lost = predictions.missing_files(runs.frame) if runs.ours and client else []
     classes = {run_id: predicted.classes for run_id, predicted in known.items()}
     runs = replace(runs, frame=with_collapsed(runs.frame, classes, _collapsed_below(options, runs)))
     typed_bounds = {
         "equivalence_pp": options.equivalence or options.contrast.equivalence_pp,
         "collapsed_below": options.collapsed_below,
     }
-    runs = replace(runs, notes=[*runs.notes, *registered.later(runs, typed_bounds)])
+    runs = replace(runs, notes=[*runs.notes, *lost, *registered.later(runs, typed_bounds)])
     factor, levels = options.contrast.factor, options.contrast.levels
     chosen = contrasts.choose_contrasts(runs, factor, levels)
     findings = find(

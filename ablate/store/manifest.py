@@ -23,6 +23,7 @@ from ablate.core.errors import UsageError
 from ablate.core.identity import OUTSIDE_IDENTITY, at_current_paths, at_first_paths, flatten
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Study, Trial
+from ablate.core.urls import SQLITE
 
 VERSION = 1
 ENDINGS = (".json", ".lock", ".mlflow", ".mlflow.lock", ".optuna", ".optuna.lock", ".tune.lock")
@@ -92,6 +93,7 @@ def save(
             "name": study.name,
             "asked_at": time.time(),
             "uri": uri or (before and before.uri),
+            "folder": str(runs.absolute()),
             "tags": dict(tags or {}),
             "storage": storage,
             "factors": factors,
@@ -214,7 +216,26 @@ def _read(path: Path) -> StoredStudy:
     contrast = (stored["contrast"][0], stored["contrast"][1]) if stored["contrast"] else None
     trials = _unpacked(stored["config"], stored["cells"])
     study = Study(stored["name"], stored["factors"], trials, stored["derived"], contrast, stored.get("terms", {}))
-    return StoredStudy(study, stored["uri"], stored["asked_at"], stored["tags"], stored.get("storage"))
+    uri = _database_now(stored["uri"], stored.get("folder"), folder_of_runs(path))
+    return StoredStudy(study, uri, stored["asked_at"], stored["tags"], stored.get("storage"))
+
+
+def folder_of_runs(path: Path) -> Path:
+    """Return the runs folder of a manifest."""
+    return path.absolute().parent.parent
+
+
+def _database_now(uri: str | None, before: str | None, runs: Path) -> str | None:
+    """Return the address of MLflow, where the runs folder was moved together with MLflow's file: of where that is now.
+
+    `before` is the runs folder when the address was written; None in manifests that did not keep it yet.
+    """
+    if uri is None or not uri.startswith(SQLITE):
+        return uri
+    file = Path(uri.removeprefix(SQLITE))
+    beside = os.path.relpath(file, before) if before else Path("..", file.name)
+    now = Path(os.path.normpath(runs / beside))
+    return f"{SQLITE}{now}" if now.exists() and (before or not file.exists()) else uri
 
 
 def _common(configs: Sequence[Config]) -> dict[str, Any]:

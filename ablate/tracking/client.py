@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from ablate.core.errors import UsageError
 from ablate.core.urls import SQLITE, absolute
-from ablate.tracking import address
+from ablate.tracking import address, moved
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -48,6 +48,7 @@ def connect(uri: str) -> MlflowClient:
     """
     if uri.startswith(SQLITE):
         _make_database(Path(uri.removeprefix(SQLITE)))
+        moved.bring_up_to_date(Path(uri.removeprefix(SQLITE)))
     return _open(
         uri,
         SETTINGS,
@@ -69,6 +70,8 @@ def connect_to_existing(uri: str) -> MlflowClient:
             f"track.uri={uri}: there is no {path}; run a study first, in this folder: "
             "python -m ablate.run -m norm=bn,srelu bits=1,32"
         )
+    if uri.startswith(SQLITE):
+        moved.bring_up_to_date(path)
     return _open(absolute(uri), READER_SETTINGS, log_level=logging.ERROR, typed=uri)
 
 
@@ -109,13 +112,20 @@ def _open(
 
 def _make_database(path: Path) -> None:
     """Make a new SQLite database under another name, and rename it, under a lock."""
+    if _is_made(path):  # the lock may be of another user of the database
+        return
     with FileLock(f"{path}.lock"):
-        if path.exists() and path.stat().st_size:
+        if _is_made(path):
             return
         new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
         _open(f"{SQLITE}{new}", SETTINGS, log_level=logging.CRITICAL, is_passed_on=lambda error: True)
         new.replace(path)
+
+
+def _is_made(path: Path) -> bool:
+    """Return whether the database is there: it gets its name when it is whole."""
+    return path.exists() and path.stat().st_size > 0
 
 
 def is_unavailable(error: BaseException) -> bool:

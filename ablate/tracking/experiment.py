@@ -17,6 +17,7 @@ from ablate.core.study import Study, Trial
 from ablate.core.text import shortened
 from ablate.core.urls import SQLITE
 from ablate.store import manifest
+from ablate.tracking.moved import beside
 from ablate.tracking.owner import experiment_name
 from ablate.tracking.record import (
     EVERY_TRIAL,
@@ -205,8 +206,8 @@ class Experiment:
 
         experiment = self.client.get_experiment_by_name(self.name)
         if experiment is None:
-            beside = Path(uri.removeprefix(SQLITE)).parent / "mlruns" / self.study.name
-            location = beside.as_uri() if uri.startswith(SQLITE) else None
+            is_file = uri.startswith(SQLITE)
+            location = beside(Path(uri.removeprefix(SQLITE)), self.study.name).as_uri() if is_file else None
             kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI's view for training runs
             try:
                 return str(self.client.create_experiment(self.name, location, {**kind, OWNER: self.user}))

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ablate.core.text import counted
 from ablate.tracking.artifacts import PREDICTIONS_FILE, read_predictions
+from ablate.tracking.moved import local_folder
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -34,7 +34,7 @@ class Predictions:
 def read(client: MlflowClient, frame: pd.DataFrame) -> dict[str, Predictions]:
     """Return the predictions of done trials by run_id, where they are kept."""
     done = frame[frame["outcome"] == "done"]
-    folders = {run_id: _folder(uri) for run_id, uri in zip(done["run_id"], done["artifacts"], strict=True)}
+    folders = {run_id: local_folder(uri) for run_id, uri in zip(done["run_id"], done["artifacts"], strict=True)}
     results = {run_id: _read(folder / PREDICTIONS_FILE) for run_id, folder in folders.items() if folder}
     elsewhere = [run_id for run_id, folder in folders.items() if not folder][:MOST_FETCHED]
     with ThreadPoolExecutor(8) as pool:
@@ -42,11 +42,16 @@ def read(client: MlflowClient, frame: pd.DataFrame) -> dict[str, Predictions]:
     return {run_id: known for run_id, known in results.items() if known is not None}
 
 
-def _folder(uri: str) -> Path | None:
-    """Return the folder at an artifact address; None for one that is not on this machine."""
-    parts = urlsplit(uri)
-    path = url2pathname(parts.path) if parts.scheme in ("", "file") else ""
-    return Path(path) if path else None
+def missing_files(frame: pd.DataFrame) -> list[str]:
+    """Return a sentence on done trials whose files are not where MLflow has them, if there are any."""
+    folders = list(map(local_folder, frame.loc[frame["outcome"] == "done", "artifacts"]))
+    lost = [folder for folder in folders if folder and not folder.is_dir()]
+    if not lost:
+        return []
+    return [
+        f"The files of {len(lost)} of {counted(len(folders), 'trial')} are not found, the first at {lost[0]}: their "
+        "predictions are left out. Put the folder mlruns beside MLflow's database."
+    ]
 
 
 def _fetch(client: MlflowClient, run_id: str) -> Predictions | None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from ablate.core.errors import UsageError
-from ablate.dispatch import ray_folder
+from ablate.core.events import Done
+from ablate.dispatch import Slot, on_ray, ray_folder
 from ablate.dispatch.ray_folder import MOST_BYTES, own_folder
+from ablate.store.folder import FolderStore
+from tests.support.fakes import in_slot, make_trial, well
 from tests.support.plain_user import plain_user
 
 LONGEST_SOCKET = "/session_2026-11-30_17-00-00_123456_4194304/sockets/plasma_store.9"
@@ -87,3 +90,12 @@ def test_where_none_can_be_made_one_line_says_what_is_allowed(tmp_path, monkeypa
         pass
     assert str(refused.value).startswith(f"dispatch=ray: its folder {tmp_path}/xxx")
     assert "allowed: RAY_TMPDIR=FOLDER, of at most 36 letters" in str(refused.value)
+
+
+@pytest.mark.ray
+def test_ray_comes_up_with_the_tmpdir_of_a_batch_system(tmp_path, monkeypatch):
+    long = tmp_path / "slurm_jobdir" / ("tmp.t0016_" * 6)
+    long.mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(long))
+    events = [event for _, event in on_ray(in_slot(well), [make_trial(0)], store=FolderStore(tmp_path), slot=Slot())]
+    assert isinstance(events[-1], Done)

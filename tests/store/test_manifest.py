@@ -3,6 +3,8 @@ from __future__ import annotations
 import cProfile
 import json
 import multiprocessing
+import shutil
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -138,3 +140,30 @@ def test_a_damaged_manifest_is_named(tmp_path):
     path.write_text("{bad")
     with pytest.raises(UsageError, match=r"mine.json: damaged \(.*\); remove it, and say the study's lines again"):
         manifest.load("mine", tmp_path)
+
+
+@pytest.mark.parametrize("moves", [Path.rename, shutil.copytree])
+def test_a_moved_project_has_its_mlflow_where_it_was_moved_to(tmp_path, moves):
+    before, after = tmp_path / "before", tmp_path / "after"
+    (before / "runs").mkdir(parents=True)
+    (before / "mlflow.db").touch()
+    (tmp_path / "shared.db").touch()
+    trials = [make_trial(0)]
+    manifest.save(Study("mine", {}, trials), before / "runs", f"sqlite:///{before}/mlflow.db")
+    manifest.save(Study("shared", {}, trials), before / "runs", f"sqlite:///{tmp_path}/shared.db")
+    manifest.save(Study("server", {}, trials), before / "runs", "http://h:5000")
+    assert manifest.load("mine", before / "runs").uri == f"sqlite:///{before}/mlflow.db"
+    moves(before, after)
+    assert manifest.load("mine", after / "runs").uri == f"sqlite:///{after}/mlflow.db"
+    assert manifest.load("shared", after / "runs").uri == f"sqlite:///{tmp_path}/shared.db"
+    assert manifest.load("server", after / "runs").uri == "http://h:5000"
+
+
+def test_a_manifest_that_does_not_know_where_it_was_finds_mlflow_beside_the_runs(tmp_path):
+    (tmp_path / "runs").mkdir()
+    manifest.save(Study("mine", {}, [make_trial(0)]), tmp_path / "runs", "sqlite:////gone/mlflow.db")
+    path = tmp_path / "runs" / "studies" / "mine.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "folder"}))
+    assert manifest.load("mine", tmp_path / "runs").uri == "sqlite:////gone/mlflow.db"
+    (tmp_path / "mlflow.db").touch()
+    assert manifest.load("mine", tmp_path / "runs").uri == f"sqlite:///{tmp_path}/mlflow.db"

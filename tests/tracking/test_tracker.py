@@ -345,6 +345,12 @@ def test_a_trial_that_failed_before_it_started_has_a_run(study, client, folder):
     assert (run.data.tags["outcome"], run.data.tags["reason"]) == ("lost", "its worker process died 4 times")
 
 
+@pytest.mark.makes_database
+def test_a_database_that_is_there_is_opened_without_the_lock_of_who_made_it(folder, mlflow_db):
+    with FileLock("mlflow.db.lock"):
+        assert connect(URI).search_experiments()
+
+
 def test_a_database_of_a_schema_that_mlflow_does_not_know_is_a_mistake(folder, mlflow_db):
     with contextlib.closing(sqlite3.connect(mlflow_db)) as database:
         database.execute("UPDATE alembic_version SET version_num = 'v9.9'")
