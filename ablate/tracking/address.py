@@ -59,9 +59,7 @@ def _check_writable(uri: str, path: Path) -> None:
     """Raise UsageError for a database in which nothing can be written: SQLite needs its folder for that, too."""
     for needed in (path.absolute().parent, path.absolute()):
         if needed.exists() and (why := folders.refusal(needed)):
-            raise UsageError(
-                f"track.uri={uri}: {why}: {needed}; allowed: a database to which you may write, or track=off"
-            )
+            raise UsageError(f"track.uri={uri}: {why}: {needed}; allowed: a database to which you may write")
 
 
 def _check_driver(uri: str) -> None:

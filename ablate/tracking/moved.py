@@ -14,6 +14,9 @@ from urllib.request import url2pathname
 FOLDER = "mlruns"
 """Of artifacts, beside the database."""
 
+_READ_ONLY: dict[str, str] = {}
+"""Locations in databases in which one may not write -> where the artifacts are now."""
+
 
 def beside(database: Path, experiment: str) -> Path:
     """Return the folder of the artifacts of a study's experiment."""
@@ -24,20 +27,31 @@ def bring_up_to_date(database: Path) -> None:
     """Point experiments whose artifacts came along to where they are now; nothing is written to the old place again.
 
     An experiment whose artifacts are still where they were, and not here, is left alone: only the database was moved.
-    Nothing is changed in a database in which one may not write.
+    In a database in which one may not write nothing is changed: this process alone knows where the artifacts are.
     """
+    columns = "experiment_id, name, artifact_location"
     with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection, contextlib.suppress(sqlite3.Error):
-        for experiment_id, name, location in connection.execute(
-            "SELECT experiment_id, name, artifact_location FROM experiments"
-        ).fetchall():
+        for experiment_id, name, location in connection.execute(f"SELECT {columns} FROM experiments").fetchall():
             now = _new_location(database, name, location or "")
-            if now is not None:
+            if now is None:
+                continue
+            try:
                 _move(connection, experiment_id, location, now)
+            except sqlite3.Error:
+                _READ_ONLY[location] = now
         connection.commit()
+
+
+def is_out_of_date(uri: str) -> bool:
+    """Return whether an artifact address is of the old place, in a database in which one may not write."""
+    return any(uri.startswith(f"{before}/") for before in _READ_ONLY)
 
 
 def local_folder(uri: str) -> Path | None:
     """Return the folder at an artifact address; None for one that is not on this machine."""
+    for before, now in _READ_ONLY.items():
+        if uri.startswith(f"{before}/"):
+            uri = now + uri.removeprefix(before)
     parts = urlsplit(uri)
     path = url2pathname(parts.path) if parts.scheme in ("", "file") else ""
     return Path(path) if path else None

@@ -12,6 +12,7 @@ import pytest
 from ablate.core.study import Study
 from ablate.store import run_directory
 from ablate.store.folder import FolderStore
+from ablate.tracking import moved
 from ablate.tracking.client import connect_to_existing
 from ablate.tracking.moved import bring_up_to_date, local_folder
 from ablate.tracking.tracker import Tracker
@@ -101,14 +102,22 @@ def test_files_that_did_not_come_along_are_said_to_be_missing(project, monkeypat
     assert not project.exists()
 
 
-def test_a_moved_project_in_which_one_may_not_write_is_read_as_far_as_it_can_be(project, monkeypatch):
+def test_a_moved_project_in_which_one_may_not_write_is_read_all_the_same(project, folder, monkeypatch):
+    monkeypatch.setattr(moved, "_READ_ONLY", {})
     after = project.rename(project.with_name("after"))
     monkeypatch.chdir(after)
     (after / "mlflow.db").chmod(0o444)
     before = (after / "mlflow.db").read_bytes()
+    report = folder / "report"
+    report.mkdir()
+    (report / "index.html").touch()
     with plain_user():
-        bring_up_to_date(Path("mlflow.db"))
+        assert read() == (2, [])
+        client = connect_to_existing(URI)
+        why = studies.keep_copy(client, studies.read(client, "mine").parent_run_id, report)
+    assert why == "the project was moved, and one may not write in its database"
     assert (after / "mlflow.db").read_bytes() == before
+    assert not project.exists()
 
 
 @pytest.mark.parametrize("location", ["s3://bucket/mlruns/mine", "mlflow-artifacts:/1", "file:///lab/mlruns/7"])
