@@ -75,7 +75,7 @@ def started() -> Iterator[Any]:
             os.environ.pop(key) if value is None else os.environ.update({key: value})
 
 
-def _init(ray: Any, folder: Path | None) -> None:
+def _init(ray: Any, folder: Path | None = None) -> None:
     """Start Ray's processes, again where they were too slow: on a busy machine they give each other up.
 
     Args:
