@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablate import dispatch
-from ablate.core import databases, folders, requests, urls
+from ablate.core import databases, folders, urls
 from ablate.core.config import Config
 from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
-from ablate.core.levels import show
 from ablate.core.study import Trial
 from ablate.core.text import counted
-from ablate.driver import earlier_code, interrupts, preflight, tables
+from ablate.driver import earlier_code, interrupts, preflight, question, tables
 from ablate.driver.session import Session, SessionResult
 from ablate.driver.terminal import Terminal
 from ablate.driver.trial_source import TrialSource, is_to_do
@@ -97,7 +95,7 @@ def _check(planned: Plan, *, single: bool) -> tuple[Plan, _CheckedStudy]:
     with opening.unavailable_is_usage_error(store):
         outcomes: tables.Outcomes = store.outcomes(planned.study.trials)
         planned, outcomes, notes = _with_earlier_code(planned, outcomes, store)
-    _refuse_another_question(planned, store.runs)
+    question.refuse_another(planned, store.runs)
     to_do = [trial for trial in planned.study.trials if is_to_do(outcomes[trial.trial_id], settings.retry)]
     if settings.mode == "run":
         _check_owner(planned, [trial.trial_id for trial in to_do], store.runs)
@@ -106,28 +104,6 @@ def _check(planned: Plan, *, single: bool) -> tuple[Plan, _CheckedStudy]:
     on_cluster = settings.dispatch.executor == "cluster" and not single
     warnings = [] if on_cluster else preflight.warnings(recipes, settings.dispatch)
     return planned, _CheckedStudy(store, outcomes, to_do, recipes, on_cluster, [*warnings, *notes])
-
-
-def _refuse_another_question(planned: Plan, runs: Path) -> None:
-    """Raise UsageError where the study has been requested before with other fixed settings: one report would mix both.
-
-    Trials without factors, of lines without -m, are no question, and stand beside each other under one name.
-    """
-    study = planned.study
-    if not study.factors or study.name not in manifest.names(runs):
-        return
-    trials = study.trials or [planned.factory.trial(cell, 0) for cell in planned.configs]  # tuning finds them later
-    now = dataclasses.replace(study, trials=trials)
-    differing = requests.conflicts(manifest.load(study.name, runs).study, now)
-    if differing:
-        fixed = ", ".join(f"{key}={show(before)}" for key, (before, _) in differing.items())
-        received = ", ".join(f"{key}={show(now)}" for key, (_, now) in differing.items())
-        name = "-".join([study.name, *(f"{key.rpartition('.')[2]}{show(now)}" for key, (_, now) in differing.items())])
-        name = re.sub(r"[^\w.-]", "", name)[:100]
-        raise UsageError(
-            f"study={study.name}: all its trials have {fixed}, and this line has {received}; "
-            f"allowed: {fixed}, or a study of its own, as in study={name}"
-        )
 
 
 def _with_earlier_code(
