@@ -21,6 +21,7 @@ from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.text import shortened
 from ablate.tracking.client import connect_to_existing
+from ablate.tracking.moved import is_out_of_date
 from analysis.effects import contrasts
 from analysis.findings import Histories, find
 from analysis.rendering import page, sentences, tables, terminal
@@ -112,12 +113,19 @@ def report(typed: app.Composed) -> int:
     compared = [comparison.contrast for comparison in findings.comparisons]
     lines, warned = sentences.sentences(findings), sentences.warnings(findings, contrasts.left_out(runs, compared))
     page.write(findings, lines, warned, folder)
-    uncopied = studies.keep_copy(client, runs.parent_run_id, folder) if client and runs.parent_run_id else None
+    uncopied = _keep_copy(client, runs, folder) if client and runs.parent_run_id else None
     terminal.show(findings, lines, warned)
     if uncopied:
         print(f"MLflow keeps no copy of this report: {uncopied}")  # noqa: T201
     print(f"Report: {folder / 'index.html'}")  # noqa: T201
     return 0
+
+
+def _keep_copy(client: Any, runs: Runs, folder: Path) -> str | None:
+    """Keep a copy of the report in MLflow; return the reason where it cannot be kept."""
+    if runs.ours and runs.frame["artifacts"].map(is_out_of_date).any():
+        return "the project was moved, and one may not write in its database"
+    return studies.keep_copy(client, runs.parent_run_id or "", folder)
 
 
 def _collapsed_below(options: ReportConfig, runs: Runs) -> float | None:

@@ -16,7 +16,6 @@ from ablate.core.identity import ADDED_LATER, CODE, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
 from ablate.core.study import PREFERRED
 from ablate.tracking.artifacts import REPORT_FOLDER
-from ablate.tracking.moved import is_out_of_date
 from ablate.tracking.record import (
     Kind,
     StudyRecord,
@@ -187,8 +186,6 @@ def keep_copy(client: MlflowClient, run_id: str, folder: Path) -> str | None:
     from requests.exceptions import RequestException
 
     try:
-        if is_out_of_date(client.get_run(run_id).info.artifact_uri):
-            return "the project was moved, and one may not write in its database"
         client.log_artifacts(run_id, str(folder), REPORT_FOLDER)
     except (MlflowException, RequestException, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)

@@ -16,6 +16,7 @@ from ablate.tracking import moved
 from ablate.tracking.client import connect_to_existing
 from ablate.tracking.moved import bring_up_to_date, local_folder
 from ablate.tracking.tracker import Tracker
+from analysis import report
 from analysis.sources import predictions, studies
 from tests.support.fakes import make_trial, well
 from tests.support.plain_user import plain_user
@@ -102,20 +103,18 @@ def test_files_that_did_not_come_along_are_said_to_be_missing(project, monkeypat
     assert not project.exists()
 
 
-def test_a_moved_project_in_which_one_may_not_write_is_read_all_the_same(project, folder, monkeypatch):
+def test_a_moved_project_in_which_one_may_not_write_is_read_all_the_same(project, monkeypatch):
     monkeypatch.setattr(moved, "_READ_ONLY", {})
     after = project.rename(project.with_name("after"))
     monkeypatch.chdir(after)
     (after / "mlflow.db").chmod(0o444)
     before = (after / "mlflow.db").read_bytes()
-    report = folder / "report"
-    report.mkdir()
-    (report / "index.html").touch()
     with plain_user():
         assert read() == (2, [])
-        client = connect_to_existing(URI)
-        why = studies.keep_copy(client, studies.read(client, "mine").parent_run_id, report)
-    assert why == "the project was moved, and one may not write in its database"
+        runs = studies.read(connect_to_existing(URI), "mine")
+        assert runs.frame["artifacts"].map(moved.is_out_of_date).all()
+        monkeypatch.setattr(studies, "keep_copy", lambda *_: pytest.fail("a copy would go to the old place"))
+        assert report._keep_copy(None, runs, after) == "the project was moved, and one may not write in its database"
     assert (after / "mlflow.db").read_bytes() == before
     assert not project.exists()
 
