@@ -157,7 +157,11 @@ def images_of(config: Config) -> Images | None:
 
 def check(config: Config) -> None:
     """Raise UsageError where the network or the norm refuses the config, or the two do not fit together."""
-    network, norm = network_of(config), norm_of(config)
+    check_fit(network_of(config), norm_of(config))
+
+
+def check_fit(network: Network | None, norm: Norm) -> None:
+    """Raise UsageError where the norm's groups do not divide the channels of a network that is described."""
     if network is None or norm.groups == 1:
         return
     unfit = [channels for channels in network.normed_channels() if channels % norm.groups]
