@@ -69,7 +69,7 @@ def studies(typed: app.Composed) -> int:
     Returns the exit status: 0, or 1 where a study that is followed failed.
     """
     config = app.plain(typed, StudiesConfig)
-    runs, console = Path(config["runs"]).absolute(), Console(soft_wrap=False)
+    runs, console = Path(config["runs"]).absolute(), Console(soft_wrap=False, markup=False, emoji=False)
     typed_keys = [f"{key}={config[key]}" for key in ("study", "remove", "follow", "stop") if config[key] is not None]
     if len(typed_keys) > 1:
         raise UsageError(f"{' '.join(typed_keys)}: allowed: one of them")

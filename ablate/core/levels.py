@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 Level = str | int | float | bool | None
 
@@ -15,6 +15,17 @@ def show(level: Level) -> str:
     ['0.1', '10', 'null', 'true', 'bn']
     """
     return level if isinstance(level, str) else json.dumps(level)
+
+
+def as_level(value: Any) -> Level:
+    """Return a value of a config as a level: a list or a mapping as the text that a user would type for it.
+
+    Levels are compared, counted and written on axes, which a text can be and a list cannot.
+
+    >>> [as_level(value) for value in (0.1, None, [64, 64], {"a": 1})]
+    [0.1, None, '[64, 64]', '{"a": 1}']
+    """
+    return value if isinstance(value, Level) else show(value)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

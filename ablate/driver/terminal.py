@@ -15,7 +15,7 @@ class Terminal:
     """
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stdout, soft_wrap=False)
+        self.console = Console(file=sys.stdout, soft_wrap=False, markup=False, emoji=False)
 
     def line(self, text: str, style: str | None = None) -> None:
         """Print a line as it is: no markup, and never wrapped."""

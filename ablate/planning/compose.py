@@ -17,7 +17,7 @@ from ablate.cli.hydra_errors import DESIGN_KEYS
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import OUTSIDE_IDENTITY, flatten
-from ablate.core.levels import Level, show
+from ablate.core.levels import Level, as_level
 from ablate.planning.cells import Design, Selection
 from ablate.planning.composition import Composition, Factor
 from ablate.planning.typed_selection import KEYS, typed_selection
@@ -52,10 +52,7 @@ class Combination:
         value: Any = self.config
         for part in name.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, Mapping):
-            return None
-        value = flatten({name: value})[name]
-        return value if isinstance(value, Level) else show(value)
+        return as_level(value if isinstance(value, Mapping) else flatten({name: value})[name])
 
 
 @dataclass(frozen=True)

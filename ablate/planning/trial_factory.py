@@ -37,11 +37,12 @@ class TrialFactory:
         else:
             config, params = self._shared[cell]
         seeded = config | {"seed": seed}
+        whole = {name: level for name, level in cell.levels if level is not None and name not in params}  # mappings
         return Trial(
             cell=cell,
             seed=seed,
             config=seeded,
-            params=params | {"seed": seed, "numerics": NUMERICS},
+            params=params | whole | {"seed": seed, "numerics": NUMERICS},
             trial_id=trial_id(seeded),
             values=tuple((key, params[key]) for key in replaced),
             tuning=tuning,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from ablate.core.levels import Level
+from ablate.core.levels import Level, as_level
 
 Value = TypeVar("Value")
 
@@ -18,16 +20,27 @@ MOST_CHARACTERS = 8000
 """Length of the longest tag that MLflow keeps. It cuts off the rest without an error."""
 
 
-def level(text: str) -> Any:
-    """Return a param as a level: a number, true, false or null where it reads as one, or else the text itself.
+def level(text: str) -> Level:
+    """Return a param as a level: a number, true, false or null where it reads as one, or else a text.
 
-    >>> [level(text) for text in ("0.1", "null", "true", "bn", "1, 2")]
-    [0.1, None, True, 'bn', '1, 2']
+    A list or a mapping stays text, as a user would type it: a level can be compared, counted and written on an axis.
+
+    >>> [level(text) for text in ("0.1", "null", "true", "bn", "1, 2", "[64,64]")]
+    [0.1, None, True, 'bn', '1, 2', '[64, 64]']
     """
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return as_level(json.loads(text))
+    except (json.JSONDecodeError, RecursionError):
         return text
+
+
+def metric(value: float) -> float:
+    """Return a metric as it was logged: MLflow's databases keep an infinite one as the largest number that there is.
+
+    >>> metric(0.5), metric(-sys.float_info.max)
+    (0.5, -inf)
+    """
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
 
 def below(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
@@ -37,8 +50,13 @@ def below(prefix: str, values: Mapping[str, Value]) -> dict[str, Value]:
 
 def factor_levels(text: str, *, is_json: bool) -> tuple[Level, ...]:
     """Return a factor's levels. A factor of an earlier request keeps its tag, which may be of version 0."""
-    listed = level(text) if is_json else None
-    return tuple(listed) if isinstance(listed, list) else tuple(level(part) for part in text.split(", "))
+    try:
+        listed = json.loads(text) if is_json else None
+    except json.JSONDecodeError:
+        listed = None
+    if not isinstance(listed, list):
+        return tuple(level(part) for part in text.split(", "))
+    return tuple(map(as_level, listed))
 
 
 def split(tags: Mapping[str, str]) -> dict[str, str]:

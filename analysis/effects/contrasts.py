@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.core.errors import UsageError
-from ablate.core.levels import Level, show
+from ablate.core.levels import Level, as_level, show
 from ablate.core.study import PREFERRED
 from analysis.effects.factors import equal, factors, levels_of
 from analysis.sources.runs import Runs
@@ -57,7 +57,7 @@ def choose_contrasts(runs: Runs, factor: Any = None, levels: Any = None) -> list
     return list(dict.fromkeys(contrasts))
 
 
-def _contrasts_of(runs: Runs, factor: str | None, levels: list[Level] | None) -> list[Contrast]:
+def _contrasts_of(runs: Runs, factor: str | None, levels: list[Any] | None) -> list[Contrast]:
     varying = [key for key in factors(runs) if len(levels_of(runs.frame, key)) > 1]
     if factor is None:
         varied = [key for key in varying if key in runs.factors]
@@ -73,7 +73,7 @@ def _contrasts_of(runs: Runs, factor: str | None, levels: list[Level] | None) ->
         allowed = f"; allowed: {', '.join(varying)}" if varying else ", where nothing varies"
         raise UsageError(f"contrast.factor={factor}: not varied in study {runs.study}{allowed}")
     available = levels_of(runs.frame, factor)
-    levels = available if levels is None else levels
+    levels = available if levels is None else [as_level(level) for level in levels]
     unknown = [level for level in levels if not any(equal(level, known) for known in available)]
     if len(levels) < 2 or len({repr(level) for level in levels}) < len(levels) or unknown:
         allowed = ", ".join(map(show, available))

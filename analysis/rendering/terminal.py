@@ -27,7 +27,8 @@ MOST_ROWS = 60
 
 def show(findings: Findings, lines: Sequence[str], warned: Sequence[str]) -> None:
     """Print the tables, then the sentences, the warnings and the rulings."""
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    console = Console(width=width, markup=False, emoji=False)  # a level may read as markup: [true, null]
     runs = findings.runs
     if findings.design and findings.design.effects:
         _design(console, findings.design, findings)

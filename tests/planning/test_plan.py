@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from ablate import CONF
 from ablate.core.errors import UsageError
 from ablate.core.identity import flatten
+from ablate.core.levels import as_level
 from ablate.planning import parts, schema
 
 GROUPS = {folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra"}
@@ -286,3 +287,26 @@ def test_of_a_large_plan_the_first_cells_and_trials_are_shown_and_how_many_more(
     assert out.endswith("  ... and 150 more trials\n")
     assert "450 to do" in out
     assert len(out.splitlines()) < 420
+
+
+OWN_NORM = "_target_: ablate.networks.norm.none\ntemperature: 10\nslopes: [0.1, 0.2]\noptions: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("norm.slopes=[0.1,0.2],[0.5]", ["[0.1, 0.2]", "[0.5]"]),
+        ("norm.slopes=[a,'b,c'],[[1],[2]],[]", ['["a", "b,c"]', "[[1], [2]]", "[]"]),
+        ("norm.slopes=[true,null],[1.5]", ["[true, null]", "[1.5]"]),
+        ("norm.options={a:1},{a:2},{}", ['{"a": 1}', '{"a": 2}', "{}"]),
+        ("norm.options={a:1},{b:[x]}", ['{"a": 1}', '{"b": ["x"]}']),
+    ],
+)
+def test_lists_and_mappings_are_levels_like_others(planned, typed, expected):
+    Path("mine/norm").mkdir(parents=True)
+    Path("mine/norm/own.yaml").write_text(OWN_NORM)
+    study = planned("--config-dir=mine", "norm=own", typed, "seeds=1").study
+    name = typed.partition("=")[0]
+    assert study.factors == {name: expected}
+    assert [as_level(trial.params[name]) for trial in study.trials] == expected
+    assert len({trial.trial_id for trial in study.trials}) == len(expected)

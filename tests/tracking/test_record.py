@@ -100,7 +100,7 @@ def test_a_level_of_any_kind_survives_the_round_trip(level):
 def test_a_param_reads_back_as_the_level_that_a_user_would_type(level):
     written = trial_record(params={"x": level})
     read = TrialRecord.from_tags(written.to_tags(), written.to_params())
-    if level in ("null", "true", "[1, 2]", '["a", "b"]', "1") and isinstance(level, str):
+    if level in ("null", "true", "1") and isinstance(level, str):
         assert read.params["x"] == json.loads(level)  # the text alone does not tell the two apart
     else:
         assert same(read.params["x"], level)
