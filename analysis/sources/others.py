@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ablate.core.errors import UsageError
-from ablate.core.levels import show
-from ablate.tracking.encoding import level
+from ablate.core.levels import Level, show
+from ablate.tracking import encoding
+from analysis.sources import csv_table
 from analysis.sources.measure import Unit, measured
-from analysis.sources.outcomes import outcome
+from analysis.sources.outcomes import column_of, is_of_process, outcome
 from analysis.sources.runs import BOOKKEEPING, Runs
 from analysis.sources.studies import experiment_of, pages
 
@@ -52,53 +53,95 @@ def from_csv(path: Path, request: RunsRequest) -> Runs:
     """Return one row per run. Columns `outcome` (done, diverged, ...), `run_id` and `code_version` are optional.
 
     Raises:
-        UsageError: the file cannot be read, lacks a column that the request names, or has a row that is no run.
+        UsageError: the file cannot be read, lacks a column that the request names or has it twice, or has a row that
+            is no run.
     """
     _check_request(request)
-    table = _table(path)
-    if table.empty:
+    table = csv_table.read(path)
+    text, lines = table.text, [f"row {line}" for line in table.lines]
+    if text.empty:
         raise UsageError(f"path={path}: it has no rows; allowed: one row per run")
-    columns = [str(column) for column in table]
+    columns = [str(column) for column in text]
     _check_names(request, columns, columns, f"path={path}: no column", "columns")
-    lines = [f"row {number}" for number in range(2, len(table) + 2)]  # as an editor counts them
-    frame = table[list(request.factors)].assign(
-        seed=table[request.seed],
-        outcome=table["outcome"].fillna("missing").astype(str).map(outcome) if "outcome" in table else "done",
-        value=pd.to_numeric(table[request.metric], errors="coerce"),
-        run_id=table["run_id"].astype(str) if "run_id" in table else lines,
-        code_version=table["code_version"].astype(str) if "code_version" in table else "unknown",
-    )
-    for position, row in enumerate(frame.to_dict("records")):
-        where = f"path={path}: {lines[position]} ({_cell(row, request)})"
-        empty = [key for key in (*request.factors, "seed") if pd.isna(row[key])]
-        if empty:
-            raise UsageError(
-                f"{where}: {', '.join(empty)} is empty; allowed: a level of each factor and a seed in each row"
-            )
-        if row["outcome"] == "done" and not abs(row["value"]) < MOST:
-            value = show(table[request.metric].astype(object).iloc[position])
-            raise UsageError(
-                f"{where}: {request.metric}={value}: allowed: a number; or a column outcome that says diverged"
-            )
-    if not (frame["outcome"] == "done").any():
-        outcomes = _some(sorted(set(frame["outcome"])))
-        raise UsageError(
-            f"path={path}: column outcome: no row says done; it has {outcomes}; allowed: done, diverged, ..."
+    chosen = {*request.factors, request.seed, request.metric}
+    outcomes = column_of({name: text[name].tolist() for name in columns if name not in chosen})
+    used = {*chosen, "run_id", "code_version", *([outcomes] if outcomes else [])}
+    for name in table.repeated:
+        if name in used:
+            raise UsageError(f"path={path}: column {name} is there twice; allowed: each name once")
+    figures, notes, in_percent = csv_table.numbers(table, request.metric)
+    if in_percent:
+        request = _in_percent(request)
+        notes.append(f"{request.metric} has percent signs (unit=percent).")
+    typed = csv_table.values(text.assign(**{request.metric: figures}))
+    frame = (
+        typed[list(request.factors)]
+        .apply(csv_table.levels)
+        .assign(
+            seed=typed[request.seed].mask(text[request.seed].map(csv_table.is_absent)),
+            value=pd.to_numeric(typed[request.metric], errors="coerce"),
+            run_id=typed["run_id"].astype(str) if "run_id" in typed else lines,
+            code_version=typed["code_version"].astype(str) if "code_version" in typed else "unknown",
         )
-    known = {*request.factors, request.seed, request.metric, "outcome", "run_id", "code_version"}
-    return _runs(path.stem, frame, request, _difference_warnings(table.drop(columns=[*known & {*table}])))
+    )
+    wheres = [f"path={path}: {line} ({_cell(row, request)})" for line, row in zip(lines, _rows(frame), strict=True)]
+    frame["outcome"] = _outcomes(text, outcomes, frame["value"], request.metric, wheres)
+    for where, row, figure in zip(wheres, _rows(frame), text[request.metric], strict=True):
+        _check_row(where, row, figure, request)
+    if not (frame["outcome"] == "done").any():
+        known = _some(sorted(set(frame["outcome"])))
+        raise UsageError(
+            f"path={path}: column {outcomes}: no row says done; it has {known}; allowed: done, diverged, ..."
+        )
+    if outcomes and is_of_process(outcomes):
+        notes.append(f"Column {outcomes} says what became of each run.")
+    others = typed.drop(columns=[name for name in typed if name in used])
+    return _runs(path.stem, frame, request, [*notes, *_difference_warnings(others)])
 
 
-def _table(path: Path) -> pd.DataFrame:
-    """Return a CSV file's table, whether commas, semicolons or tabs separate its columns."""
-    try:
-        table = pd.read_csv(path)
-        header = str(table.columns[0])
-        separator = next((mark for mark in ";\t" if mark in header), None) if len(table.columns) == 1 else None
-        table = pd.read_csv(path, sep=separator) if separator else table
-    except (OSError, ValueError) as error:
-        raise UsageError(f"path={path}: cannot be read: {str(error).splitlines()[0]}") from error
-    return table.rename(columns=lambda name: str(name).strip())
+def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    return frame.to_dict("records")
+
+
+def _in_percent(request: RunsRequest) -> RunsRequest:
+    if request.unit not in (None, Unit.percent):
+        raise UsageError(
+            f"unit={request.unit.name}: the values of {request.metric} have percent signs; allowed: unit=percent"
+        )
+    return replace(request, unit=Unit.percent)
+
+
+def _outcomes(
+    text: pd.DataFrame, column: str | None, value: pd.Series[float], metric: str, wheres: Sequence[str]
+) -> list[str]:
+    """Return what became of each run. Of a process that ended, the number tells whether the run did."""
+    if column is None:
+        return ["done"] * len(text)
+    results = []
+    for where, word, number, figure in zip(wheres, text[column], value, text[metric], strict=True):
+        try:
+            result = outcome(word)
+        except UsageError as error:
+            raise UsageError(f"{where}: {column}={error}") from error
+        if result == "done" and is_of_process(column):
+            unknown = math.isnan(number) and csv_table.is_absent(figure)
+            result = "diverged" if figure.casefold() == "nan" else "no metric" if unknown else result
+            result = "diverged" if math.isinf(number) else result
+        results.append(result)
+    return results
+
+
+def _check_row(where: str, row: Mapping[Any, Any], figure: str, request: RunsRequest) -> None:
+    """Raise UsageError for a row of a CSV file that is no run."""
+    empty = [key for key in (*request.factors, "seed") if pd.isna(row[key])]
+    if empty:
+        raise UsageError(
+            f"{where}: {', '.join(empty)} is empty; allowed: a level of each factor and a seed in each row"
+        )
+    if row["outcome"] == "done" and not abs(row["value"]) < MOST:
+        raise UsageError(
+            f"{where}: {request.metric}={figure}: allowed: a number, as 0.91; or a column outcome that says diverged"
+        )
 
 
 def _check_request(request: RunsRequest) -> None:
@@ -153,14 +196,21 @@ def what_there_is(client: MlflowClient, study: str) -> str:
 
 def _row(run: Run, request: RunsRequest) -> dict[str, Any]:
     value, status = run.data.metrics.get(request.metric), run.info.status
+    value = None if value is None else encoding.metric(value)
     result = "no metric" if value is None else "done" if math.isfinite(value) else "diverged"
-    return {key: level(run.data.params[key]) for key in request.factors} | {
-        "seed": level(run.data.params[request.seed]),
+    return {key: _level(run.data.params[key]) for key in request.factors} | {
+        "seed": _level(run.data.params[request.seed]),
         "outcome": result if status == "FINISHED" else _STATUS.get(status, "error"),
         "value": math.nan if value is None else value,
         "run_id": run.info.run_id,
         "code_version": run.data.tags.get("mlflow.source.git.commit", "unknown")[:7],
     }
+
+
+def _level(text: str) -> Level:
+    """Return a param as a level. A word for nothing, as null, is a level of theirs like others."""
+    value = encoding.level(text)
+    return text if value is None or value != value else value
 
 
 def _runs(study: str, frame: pd.DataFrame, request: RunsRequest, notes: Sequence[str]) -> Runs:

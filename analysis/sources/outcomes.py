@@ -7,9 +7,11 @@ at chance.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
+
+from ablate.core.errors import UsageError
 
 DONE, COLLAPSED, DIVERGED = "done", "collapsed", "diverged"
 
@@ -18,21 +20,56 @@ NOT_OVER = ("running", "interrupted", "pruned", "missing", "no metric")
 
 _SYNONYMS = {
     **dict.fromkeys(("finished", "success", "succeeded", "successful", "complete", "completed", "ok"), DONE),
-    **dict.fromkeys(("nan", "inf", "-inf", "infinity", "divergence"), DIVERGED),
-    **dict.fromkeys(("failed", "failure", "crashed", "crash", "exception"), "error"),
-    **dict.fromkeys(("killed", "cancelled", "canceled", "stopped"), "interrupted"),
-    **dict.fromkeys(("pending", "scheduled", "queued"), "running"),
+    **dict.fromkeys(("nan", "inf", "-inf", "infinity", "divergence", "diverging"), DIVERGED),
+    **dict.fromkeys(("failed", "fail", "failure", "crashed", "crash", "exception", "timeout", "timed out"), "error"),
+    **dict.fromkeys(("out of memory", "out_of_memory", "outofmemory", "outofmemoryerror"), "oom"),
+    **dict.fromkeys(("killed", "cancelled", "canceled", "stopped", "aborted", "preempted"), "interrupted"),
+    **dict.fromkeys(("pending", "scheduled", "queued", "waiting", "preempting", "unfinished"), "running"),
+    **dict.fromkeys(("", "na", "n/a", "none", "null", "unknown"), "missing"),
 }
+
+_OURS = (DONE, COLLAPSED, DIVERGED, "error", "oom", "lost", *NOT_OVER)
+
+_STATES = {"finished", "crashed", "failed", "killed", "running", "scheduled", "pending", "preempted", "preempting"}
+"""Words of W&B and MLflow for what became of a process, by which a column named state or status is known."""
 
 
 def outcome(text: str) -> str:
-    """Return a source's word for what became of a run as ours. A word that is not known is a way of failing.
+    """Return a source's word for what became of a run as ours.
 
     >>> outcome(" Finished"), outcome("NaN"), outcome("FAILED"), outcome("OOM")
     ('done', 'diverged', 'error', 'oom')
+
+    Raises:
+        UsageError: the word is not known. To take it for a failure, or for none, would be to guess.
     """
     word = text.strip().casefold()
+    if word not in _SYNONYMS and word not in _OURS:
+        raise UsageError(
+            f"{text.strip()}: no such outcome; allowed: {', '.join(_OURS)}; finished, crashed, failed, killed"
+        )
     return _SYNONYMS.get(word, word)
+
+
+def column_of(columns: Mapping[str, Iterable[str]]) -> str | None:
+    """Return the column that says what became of each run: `outcome`, else W&B's State or MLflow's Status.
+
+    >>> column_of({"State": ["Finished", "crashed"]}), column_of({"state": ["CA", "NY"]})
+    ('State', None)
+
+    Args:
+        columns: the texts in each column that may be it, by its name.
+    """
+    name_of = {name.casefold(): name for name in columns}
+    if "outcome" in name_of:
+        return name_of["outcome"]
+    likely = [name_of[word] for word in ("state", "status") if word in name_of]
+    return next((name for name in likely if _STATES & {text.casefold() for text in columns[name]}), None)
+
+
+def is_of_process(column: str) -> bool:
+    """Return whether a column tells that a process ended, which says nothing of the number that it ended with."""
+    return column.casefold() != "outcome"
 
 
 def is_failed(word: str) -> bool:

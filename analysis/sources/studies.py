@@ -15,6 +15,7 @@ from ablate.core.errors import UsageError
 from ablate.core.identity import ADDED_LATER, CODE, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
 from ablate.core.study import PREFERRED
+from ablate.tracking import encoding
 from ablate.tracking.artifacts import REPORT_FOLDER
 from ablate.tracking.record import (
     Kind,
@@ -25,6 +26,7 @@ from ablate.tracking.record import (
     requested_by,
 )
 from analysis.sources.measure import Unit, measured
+from analysis.sources.outcomes import DIVERGED, DONE
 from analysis.sources.runs import COSTS, Choice, Runs
 
 if TYPE_CHECKING:
@@ -257,15 +259,17 @@ def pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> list[A
 def _row(trial: Recorded, metric: str) -> dict[str, Any]:
     run, record = trial
     metrics = run.data.metrics
+    acc = encoding.metric(metrics.get(metric, math.nan))
+    outcome = record.outcome or ("running" if run.info.status == "RUNNING" else "interrupted")
     machine = {"host": record.host, "device": record.device, "threads": record.threads}
     return {key: level for key, level in record.params.items() if key not in OUTSIDE_IDENTITY} | {
-        "outcome": record.outcome or ("running" if run.info.status == "RUNNING" else "interrupted"),
+        "outcome": DIVERGED if outcome == DONE and math.isinf(acc) else outcome,
         "reason": record.reason,
         "trial_id": record.trial_id,
         "run_id": run.info.run_id,
         "code_version": record.code_version or "unknown",
         "machine": ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None),
-        "acc": metrics.get(metric, math.nan),
+        "acc": math.nan if math.isinf(acc) else acc,
         "items": metrics.get("test_items", math.nan) if metric == TEST_ACC else math.nan,
         "acc_multicrop": metrics.get("test_acc_multicrop", math.nan),
         **{key: metrics.get(key, math.nan) for key in COSTS},

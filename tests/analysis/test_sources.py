@@ -129,7 +129,7 @@ def test_a_diverged_row_is_named_and_not_dropped(folder, say):
         (
             ["bn,1,0,nan,"],
             "",
-            "path=runs.csv: row 2 (norm=bn width=1 seed=0): acc=NaN: allowed: a number; or a column ",
+            "path=runs.csv: row 2 (norm=bn width=1 seed=0): acc=nan: allowed: a number, as 0.91; or a column ",
         ),
         ([*ROWS, "bn,4,0,good,"], "", "path=runs.csv: row 14 (norm=bn width=4 seed=0): acc=good: allowed: a number"),
         ([*ROWS, "bn,4,,0.9,"], "", "path=runs.csv: row 14 (norm=bn width=4): seed is empty; allowed: "),
@@ -148,7 +148,7 @@ def test_a_diverged_row_is_named_and_not_dropped(folder, say):
         (ROWS, "factors=[norm,acc]", "factors=[norm,acc]: acc is a column of the report itself"),
         (ROWS, "metric=rep", "metric=rep: it is the seed too; allowed: another one, or seed= another one"),
         (ROWS, "metric=loss", "metric=loss: is less of it better? allowed: lower_is_better=true or false"),
-        ([*ROWS, "bn,4,0,1e300,"], "", "path=runs.csv: row 14 (norm=bn width=4 seed=0): acc=1e+300: allowed: a number"),
+        ([*ROWS, "bn,4,0,1e300,"], "", "path=runs.csv: row 14 (norm=bn width=4 seed=0): acc=1e300: allowed: a number"),
         (ROWS, "study=x", "study=x: source=csv takes no study; allowed: path, metric, factors"),
         (ROWS, "metric=null", "source=csv needs metric=: "),
         (ROWS, "contrast.factor=depth", "contrast.factor=depth: not varied in study runs; allowed: norm, width"),
@@ -211,6 +211,20 @@ def test_runs_that_failed_or_diverged_there_are_named(folder, say):
     status, out, _ = say("analysis.report", *THEIRS)
     assert status == 0
     assert "norm=gn: 1 diverged; norm=gn: 1 error; norm=gn: 1 no metric" in out
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("metric", ["auc", "loss"])
+def test_a_metric_that_is_no_finite_number_is_a_run_that_diverged(folder, say, value, metric):
+    runs = [(params, {metric: metrics["auc"]}, status) for params, metrics, status in sweep()]
+    elsewhere(*runs, ({"norm": "gn", "seed": 3}, {metric: value}, "FINISHED"))
+    line = ["study=theirs", f"metric={metric}", "factors=[norm]", "lower_is_better=false"]
+    status, out, err = say("analysis.report", *line)
+    assert (status, err) == (0, "")
+    assert "norm=gn: 1 diverged" in out
+    assert (round(margins("theirs")[0]["margin_pp"], 6), margins("theirs")[0]["n"]) == (
+        (2.1, 3) if metric == "auc" else (0.021, 3)
+    )
 
 
 def test_a_failed_run_makes_way_for_its_repeat(folder, say):
@@ -298,3 +312,55 @@ def test_a_share_that_is_a_loss_is_no_percentage(folder, say):
     make_study(well, folder)
     status, out, _ = say("analysis.report", "metric=train_loss", "lower_is_better=true")
     assert (status, "%)" in out) == (0, False)
+
+
+LISTS = [
+    ([64], [64, 64], "[64]", "[64, 64]"),
+    ('["a","b"]', "[]", '["a", "b"]', "[]"),
+    ('{"a": 1}', '{"a": [2, {"b": null}]}', '{"a": 1}', '{"a": [2, {"b": null}]}'),
+    ("['a', 'b']", "(64, 64)", "['a', 'b']", "(64, 64)"),
+    ("null", "NaN", "null", "NaN"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "this", "that"), LISTS)
+def test_a_list_or_a_mapping_is_a_level_like_others(folder, say, first, second, this, that):
+    runs = [
+        (
+            {"hidden": level, "seed": seed, "width": 1},
+            {"auc": 0.8 + (level == first) * (0.02 + seed / 1000)},
+            "FINISHED",
+        )
+        for level in (first, second)
+        for seed in range(3)
+    ]
+    elsewhere(*runs)
+    status, out, err = say("analysis.report", "study=theirs", "metric=auc", "factors=[hidden]")
+    assert (status, err) == (0, "")
+    assert f"hidden: {this} minus {that}: +2.10 points" in " ".join(out.split())
+    assert [(round(row["margin_pp"], 6), row["n"]) for row in margins("theirs")] == [(2.1, 3)]
+    assert Path("reports/theirs/margins.svg").exists()
+
+
+def test_a_contrast_names_lists_as_they_are_typed(folder, say):
+    elsewhere(
+        *(
+            ({"hidden": level, "seed": seed}, {"auc": 0.8 + len(level) / 100 + seed / 1000}, "FINISHED")
+            for level in ([8], [8, 8], [8, 8, 8])
+            for seed in range(3)
+        )
+    )
+    line = ["study=theirs", "metric=auc", "factors=[hidden]"]
+    status, out, err = say("analysis.report", *line, "contrast.levels=[[8,8,8],[8]]")
+    assert (status, err) == (0, "")
+    assert "hidden: [8, 8, 8] minus [8]: +2.00 points" in " ".join(out.split())
+    status, _, err = say("analysis.report", *line, "contrast.levels=[[9],[8]]")
+    assert (status, err) == (2, "contrast.levels=[[9],[8]]: allowed: two or more of [8], [8, 8], [8, 8, 8]\n")
+
+
+@pytest.mark.parametrize("level", ["[true, null]", "[red]", "[/x]", ":smile:", "a[b]c"])
+def test_a_level_that_reads_as_markup_is_printed_as_it_is(folder, say, level):
+    write(*(row.replace("gn", f'"{level}"', 1) for row in ROWS))
+    status, out, err = say("analysis.report", *CSV)
+    assert (status, err) == (0, "")
+    assert f" {level} (%) " in out
