@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from analysis.rendering import (
     design_sentences,
     design_tables,
     level_tables,
+    markup,
     report_json,
     tables,
 )
@@ -197,36 +197,7 @@ def _write_tables(findings: Findings, folder: Path) -> None:
 
 def _write(folder: Path, name: str, full: pd.DataFrame, parts: Sequence[tuple[str, pd.DataFrame]]) -> None:
     full.to_csv(folder / f"{name}.csv", index=False)
-    markdown = [
-        _titled(title, "**{}**\n\n", part.to_markdown(index=False, disable_numparse=True)) for title, part in parts
-    ]
+    markdown = [markup.markdown(part, title) for title, part in parts]
     (folder / f"{name}.md").write_text("\n\n".join(markdown) + "\n", encoding="utf-8")
-    latex = [_titled(title, "% {}\n", _latex(part)) for title, part in parts]
+    latex = [markup.latex(part, TEXTS, title) for title, part in parts]
     (folder / f"{name}.tex").write_text("\n".join(latex), encoding="utf-8")
-
-
-def _titled(title: str, form: str, text: str) -> str:
-    return form.format(title) + text if title else text
-
-
-def _latex(shown: pd.DataFrame) -> str:
-    """Return a table for LaTeX's booktabs package: words on the left, numbers on the right with true minus signs."""
-    kept = shown.loc[:, [column != "notes" or shown[column].any() for column in shown]]
-    columns = ["l" if column in (*TEXTS, "notes") or not _numeric(kept[column]) else "r" for column in kept]
-    styled = kept.map(str).style.hide(axis="index").format(_latex_signs, escape="latex")
-    styled = styled.format_index(_latex_signs, escape="latex", axis=1)
-    return str(styled.to_latex(hrules=True, column_format="".join(columns)))
-
-
-def _latex_signs(cell: object) -> str:
-    """Replace dashes and minus signs by those that LaTeX sets.
-
-    >>> _latex_signs("-0.50 to +1.25"), _latex_signs("14-2"), _latex_signs("–"), _latex_signs("− norm x bits")
-    ('$-$0.50 to +1.25', '14-2', '--', '$-$ norm x bits')
-    """
-    return re.sub(r"(?<![\w-])-(?=\d)|−", "$-$", str(cell).replace(ABSENT, "--"))
-
-
-def _numeric(column: pd.Series) -> bool:
-    """Return whether a column holds only numbers, intervals of numbers, or nothing."""
-    return bool(column.astype(str).str.fullmatch(r"[-+−\d., to of–]*").all())
