@@ -153,6 +153,7 @@ def own(tmp_path: Path) -> Path:
 def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Type a line: say("ablate.run", "-m", "bits=1,32") -> exit status, stdout, stderr; in this process."""
     from ablate import evaluate, export, run, studies, track
+    from ablate import report as report_beside
     from analysis import report
 
     commands = {
@@ -161,6 +162,7 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         "ablate.export": export.main,
         "ablate.studies": studies.main,
         "ablate.track": track.main,
+        "ablate.report": report_beside.main,
         "analysis.report": report.main,
     }
 

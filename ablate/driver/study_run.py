@@ -213,11 +213,19 @@ def _say_what_next(planned: Plan, outcomes: tables.Outcomes, result: SessionResu
         )
     if any(isinstance(outcome, Failed) and not run_directory.to_go_on(outcome) for outcome in outcomes.values()):
         terminal.line("To try failed trials again: the same line with retry=failed")
+    command = report_command()
     if uri is None:
-        terminal.line(f"Next: python -m ablate.track study={name}   python -m analysis.report study={name}   mlflow ui")
+        terminal.line(f"Next: python -m ablate.track study={name}   python -m {command} study={name}   mlflow ui")
         return
     ui = f"{uri} in a browser" if uri.startswith("http") else "mlflow ui"
-    terminal.line(f"Next: python -m analysis.report study={result.experiment}{_track_words(uri)}   {ui}")
+    terminal.line(f"Next: python -m {command} study={result.experiment}{_track_words(uri)}   {ui}")
+
+
+def report_command() -> str:
+    """Return the module of the report that works here: `ablate.report` where `analysis` is something of the user's."""
+    here, ours = Path.cwd(), Path(__file__).resolve().parents[2]
+    in_the_way = here != ours and (Path("analysis.py").exists() or Path("analysis").is_dir())
+    return "ablate.report" if in_the_way else "analysis.report"
 
 
 def _track_words(uri: str) -> str:
