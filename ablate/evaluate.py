@@ -19,7 +19,7 @@ from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import values_for_part
 from ablate.core.levels import show
-from ablate.driver import trained
+from ablate.driver import earlier_code, trained
 from ablate.planning import parts
 from ablate.training import build
 
@@ -82,6 +82,7 @@ def evaluate(typed: app.Composed) -> int:
     if config["trial"] is not None:
         trial_config, directory = trained.find_trained(config["trial"], Path(config["runs"]))
         parts.check_targets(trial_config)
+        earlier_code.warn_if_edited(config["trial"], trial_config)
         made = _ours(config["trial"], trial_config, directory)
     elif not Path(config["weights"]).is_file():
         what = "is a folder" if Path(config["weights"]).is_dir() else "there is no such file"

@@ -20,7 +20,7 @@ from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
-from ablate.driver import trained
+from ablate.driver import earlier_code, trained
 from ablate.planning import parts
 from ablate.store import manifest, run_directory
 from ablate.tracking import address
@@ -75,6 +75,7 @@ def export(typed: app.Composed) -> int:
     trial_id = _trial_id(options)
     config, directory = trained.find_trained(trial_id, Path(options.runs))
     parts.check_targets(config)
+    earlier_code.warn_if_edited(trial_id, config)
     _check_names(options)
     folder = Path(options.to) / trial_id
     folders.check_writable("to", options.to, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,8 @@ from ablate.core.text import counted
 from ablate.planning import own_code
 from ablate.planning.parts import GROUPS_WITH_A_TARGET
 from ablate.store import manifest
+from ablate.store.run_directory import CODE_FOLDER
 from ablate.store.run_store import RunStore
-
-KEPT = "code"
-"""The folder of runs/ that keeps the modules of a fingerprint."""
 
 
 def done_before(to_do: Iterable[Trial], store: RunStore) -> dict[str, Trial]:
@@ -77,11 +76,30 @@ def in_use(configs: Iterable[Config]) -> dict[str, list[str]]:
     return {target: sorted(fingerprints) for target, fingerprints in sorted(used.items())}
 
 
+def warn_if_edited(trial: str, config: Config) -> None:
+    """Say on stderr where a trained network's own parts have been edited since: its weights are then in other code.
+
+    Args:
+        trial: the trial's id.
+        config: its config.
+    """
+    for name in GROUPS_WITH_A_TARGET:
+        group = config[name]
+        code = own_code.of(str(group["_target_"])) if CODE in group else None
+        if code is not None and code.fingerprint != group[CODE]:
+            files = ", ".join(file.name for file in code.modules.values())
+            print(  # noqa: T201
+                f"trial={trial}: trained with earlier code of {files}, kept in {CODE_FOLDER}/{group[CODE]} of the runs "
+                "folder; what follows is computed with the code as it is now",
+                file=sys.stderr,
+            )
+
+
 def keep(trials: Iterable[Trial], runs: Path) -> None:
     """Copy the code of the trials into the runs folder, once for each fingerprint."""
     codes = {fingerprint: code for trial in _for_each_part(trials) for fingerprint, code in _codes(trial)}
     for fingerprint, code in codes.items():
-        folder = runs / KEPT / fingerprint
+        folder = runs / CODE_FOLDER / fingerprint
         if folder.exists():
             continue
         temporary = folder.with_name(f".{fingerprint}")

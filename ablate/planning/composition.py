@@ -133,10 +133,11 @@ def _checked(config: dict[str, Any], identified: dict[str, Config]) -> Config:
     """Check a config, and fill in what identifies its code and its data; `identified` keeps it for other cells."""
     schema.check(config)
     for name in parts.GROUPS_WITH_A_TARGET:
-        key = f"{name} {config[name]!r}"
+        key = f"code of {config[name]['_target_']}"
         if key not in identified:
-            identified[key] = own_code.fingerprinted(config[name])
-        config[name] = identified[key]
+            identified[key] = own_code.fingerprint_of(config[name])
+        if identified[key]:
+            config[name] = config[name] | identified[key]
     for identify in parts.hooks({"dataset": config["dataset"]}, "identify"):
         key = repr(config["dataset"])
         if key not in identified:

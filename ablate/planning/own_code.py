@@ -46,11 +46,10 @@ class Code:
     fingerprint: str
 
 
-def fingerprinted(group: Config) -> Config:
-    """Return a group of a config with the fingerprint of its code, where its `_target_` is a user's own."""
-    target = str(group["_target_"])
-    code = of(target)
-    return {**group, CODE: code.fingerprint} if code else group
+def fingerprint_of(group: Config) -> dict[str, str]:
+    """Return the key and the fingerprint of a group's code, where its `_target_` is a user's own; else nothing."""
+    code = of(str(group["_target_"]))
+    return {CODE: code.fingerprint} if code else {}
 
 
 def of_config(config: Config) -> dict[str, Code]:

@@ -36,6 +36,8 @@ LOG = "events.jsonl"
 CHECKPOINTS = ("checkpoint.pt", "checkpoint-previous.pt")
 WEIGHTS = "weights.pt"
 PRUNE = "prune"
+CODE_FOLDER = "code"
+"""In the runs folder, and among the artifacts of a study's parent run: the code of users' own parts, by fingerprint."""
 READERS_INSTANT_S = 0.05
 
 Run = Callable[[Config, Path], Iterator[Event]]

@@ -13,8 +13,10 @@ from urllib.request import url2pathname
 
 from ablate.core.errors import StorageUnavailable
 from ablate.core.events import OF_EPOCHS, Done, Epoch, Event, Notice, Outcome, Started
+from ablate.core.identity import CODE
 from ablate.core.study import Trial
 from ablate.store import manifest, run_directory
+from ablate.store.run_directory import CODE_FOLDER
 from ablate.store.run_store import RunStore
 from ablate.tracking.artifacts import CONFIG_FILE, PREDICTIONS_FILE, TRACEBACK_FILE, predictions
 from ablate.tracking.client import is_conflict
@@ -130,7 +132,21 @@ class Writer:
             self._write_all(trial, [])
         ended = {trial_id for trial_id, tracked in self.experiment.tracked.items() if tracked.status in TERMINAL}
         whole = all(trial.trial_id in ended for trial in self.experiment.study.trials)
+        self._keep_code()
         self.client.set_terminated(self.experiment.parent_id, "FINISHED" if whole else "KILLED")
+
+    def _keep_code(self) -> None:
+        """Log the code of users' own parts to the parent run, each version once."""
+        groups = (group for trial in self.experiment.study.trials for group in trial.config.values())
+        fingerprints = {group[CODE] for group in groups if isinstance(group, Mapping) and CODE in group}
+        if not fingerprints:
+            return
+        parent, runs = self.experiment.parent_id, self.store.runs
+        logged = {file.path for file in self.client.list_artifacts(parent, CODE_FOLDER)}
+        for fingerprint in sorted(fingerprints):
+            path = f"{CODE_FOLDER}/{fingerprint}"
+            if path not in logged and (runs / path).is_dir():
+                self.client.log_artifacts(parent, str(runs / path), path)
 
     def _write_all(self, trial: Trial, events: Sequence[Event]) -> None:
         for _, to_write in self.begin([(trial, events)]):

@@ -67,6 +67,14 @@ def test_edited_code_makes_new_trials_and_the_plan_says_so(study, say):
     assert "Nothing to train" in out
     assert trials() == first
 
+    for trial in first:
+        status, _, err = say("ablate.evaluate", f"trial={trial}")
+        assert status == 0
+        is_own = "_code_" in Path(f"runs/{trial}/config.json").read_text()
+        assert (
+            err.startswith(f"trial={trial}: trained with earlier code of my_edited_arms.py, kept in code/k") == is_own
+        )
+
     assert study()[0] == 0
     assert len(trials() - first) == 1
     kept = {path.parent.name for path in Path("runs/code").glob("*/my_edited_arms.py")}
@@ -74,6 +82,8 @@ def test_edited_code_makes_new_trials_and_the_plan_says_so(study, say):
     configs = [json.loads(path.read_text()) for path in Path("runs").glob("t*/config.json")]
     assert {config["norm"].get("_code_") for config in configs} == {None, *kept}
 
+    logged = {path.parent.name for path in Path("mlruns").rglob("my_edited_arms.py")}
+    assert logged == kept
     status, out, _ = say("analysis.report")
     assert status == 0
     assert "Left out: 1 trials with earlier code of my_edited_arms.leaky." in " ".join(out.split())
@@ -85,7 +95,7 @@ def test_trials_of_a_release_that_did_not_look_at_code_are_earlier_ones(study, m
     from ablate.planning import own_code
 
     with monkeypatch.context() as before:
-        before.setattr(own_code, "fingerprinted", lambda group: group)
+        before.setattr(own_code, "fingerprint_of", lambda group: {})
         assert study()[0] == 0
     first = trials()
     _, out, _ = study("mode=plan")
