@@ -28,7 +28,7 @@ from ablate.stats.paired import t_tests
 AT_ONCE = 300
 STUDIES = 6_000
 IMAGES = (360, 1_500)
-SEEDS = (2, 3, 4, 7, 10)
+SEEDS = (2, 3, 4, 7, 10, 20)
 KINDS = {
     "images differ": (6.0, 3.0, 2.0, 0.1),
     "seeds differ": (6.0, 3.0, 0.7, 0.4),
