@@ -1,0 +1,1 @@
+"""The studies and trials of a runs folder, as `ablate.studies` shows and removes them."""
