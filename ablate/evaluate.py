@@ -19,6 +19,8 @@ from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import values_for_part
 from ablate.core.levels import show
+from ablate.data import folders
+from ablate.data.labels import labels
 from ablate.driver import earlier_code, trained
 from ablate.planning import parts
 from ablate.training import build
@@ -52,6 +54,7 @@ class Trained:
         test_acc: the test accuracy of an exported trial on that data set, in [0, 1].
         on_cpu: whether it computes on the CPU alone.
         shape: (C, H, W) of the images that it takes; None for any size.
+        classes_by_name: the names of its classes by index; None where only their indices are known.
     """
 
     network: Any
@@ -64,6 +67,7 @@ class Trained:
     test_acc: float | None = None
     on_cpu: bool = False
     shape: tuple[int, ...] | None = None
+    classes_by_name: tuple[str, ...] | None = None
 
 
 def main() -> None:
@@ -97,12 +101,11 @@ def evaluate(typed: app.Composed) -> int:
 
     device = _device(config["device"], made)
     data = instantiate(values_for_part(dataset))
-    by_index = getattr(data, "by_index", False)
-    if by_index and dataset != made.dataset:
-        data = data.tests_alone()
-    _refuse_unfit(made, name, data, by_index)
+    if getattr(data, "is_own", False) and dataset != made.dataset:
+        data = _labelled(made, dataset, data.tests_alone())
+    _refuse_unfit(made, name, data)
     is_own = made.dataset is not None and dataset == made.dataset
-    _print_scores(made, name, data, by_index, device, made.test_acc if is_own else None)
+    _print_scores(made, name, data, device, made.test_acc if is_own else None)
     return 0
 
 
@@ -156,6 +159,7 @@ def _read(file: str) -> Trained:
         test_acc=card.test_acc,
         on_cpu=path.suffix != ".safetensors",
         shape=None if path.suffix == ".safetensors" else tuple(card.shape),
+        classes_by_name=_if_named(tuple(card.labels)),
     )
 
 
@@ -171,14 +175,53 @@ def _ours(trial_id: str, config: Config, directory: Path) -> Trained:
     network, channels, classes = build.trained_network(config, directory)
     words = f"{trial_id}: {trained.network_in_words(config)}"
     precision = config["recipe"].get("precision", "fp32")  # the trial may be older than the key
-    return Trained(network, channels, classes, f"trial={trial_id}", words, precision, dataset=config["dataset"])
+    names = _if_named(labels(config["dataset"]["_target_"], classes))
+    return Trained(
+        *(network, channels, classes, f"trial={trial_id}", words, precision),
+        dataset=config["dataset"],
+        classes_by_name=names,
+    )
 
 
-def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:
+def _if_named(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the names of classes; None where they are but their indices."""
+    return None if names == tuple(map(str, range(len(names)))) else names
+
+
+def _labelled(made: Trained, dataset: Config, data: Any) -> Any:
+    """Return a user's own images with the labels that the network has for the classes that name their folders.
+
+    Raises:
+        UsageError: the network has no such class, or the names of its classes are not known.
+    """
+    if data.by_index:
+        return data
+    known = made.classes_by_name
+    if known is None and made.dataset is not None:
+        known = folders.class_names(made.dataset)
+        if (
+            known is None
+            and "content" in made.dataset
+            and folders.identify(  # its own images, elsewhere
+                {"dataset": dataset}
+            )
+            == made.dataset["content"]
+        ):
+            known = folders.class_names(dataset)
+    if known is None or len(known) != made.classes:
+        raise UsageError(
+            f"{data.root}: its folders are named by class, and {made.typed} does not tell the names of its classes; "
+            "allowed: folders named by class index, 0, 1, 2, ..."
+        )
+    return data.labelled_by(known)
+
+
+def _refuse_unfit(made: Trained, name: str, data: Any) -> None:
     """Raise UsageError for images that the network cannot take.
 
     Where folders are named by class index, the images need not be of every class.
     """
+    by_index = getattr(data, "by_index", False)
     if made.channels == data.channels and (made.classes == data.classes or (by_index and made.classes > data.classes)):
         return
     theirs = f"folders up to {data.classes - 1}" if by_index else str(data.classes)
@@ -188,7 +231,7 @@ def _refuse_unfit(made: Trained, name: str, data: Any, by_index: bool) -> None:
     )
 
 
-def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: str, exported: float | None) -> None:
+def _print_scores(made: Trained, name: str, data: Any, device: str, exported: float | None) -> None:
     """Print the scores. `exported` is the accuracy that an exported network had on these images, if it is known."""
     import torch
 
@@ -216,9 +259,10 @@ def _print_scores(made: Trained, name: str, data: Any, by_index: bool, device: s
         crops = on_device(data.test, device, threads=threads, many_crops=True)
         acc = evaluation.multi_crop_acc(network, crops, compute)
         lines.append(f"{name}: test accuracy {100 * acc:.2f}% by the mean softmax of 25 crops an image")
-    if by_index:
+    if getattr(data, "is_own", False):
+        names = data.class_names or range(made.classes)
         for item, (label, predicted) in enumerate(zip(data.test.labels, scores.predicted.tolist(), strict=True)):
-            sys.stdout.write(f"{data.test.name(item)}\t{label}\t{predicted}\n")
+            sys.stdout.write(f"{data.test.name(item)}\t{names[label]}\t{names[predicted]}\n")
     Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -133,14 +133,17 @@ def _export(options: ExportConfig, trial_id: str, config: Config, directory: Pat
     """Fold the trained network, write it in the requested form, and say what was written."""
     import torch
 
+    from ablate.data.labels import labels as class_labels
     from ablate.data.loader import on_device
     from ablate.deploy.c_source import Examples
     from ablate.deploy.fold import folded
 
     network, _, classes = build.trained_network(config, directory)
-    test = on_device(build.dataset(config).test, "cpu")
+    data = build.dataset(config)
+    test = on_device(data.test, "cpu")
     images, labels = next(iter(test.batches(EXAMPLES)))
-    card = _card(options, trial_id, config, tuple(images.shape[1:]), classes)
+    names = getattr(data, "class_names", None) or class_labels(config["dataset"]["_target_"], classes)
+    card = _card(options, trial_id, config, tuple(images.shape[1:]), names)
     folded_network = folded(network)
     with torch.inference_mode():
         logits = folded_network(images.float())
@@ -155,8 +158,7 @@ def _export(options: ExportConfig, trial_id: str, config: Config, directory: Pat
     _say_next(options, written[0], folder / options.name)
 
 
-def _card(options: ExportConfig, trial_id: str, config: Config, shape: tuple[int, ...], classes: int) -> Card:
-    from ablate.data.labels import labels
+def _card(options: ExportConfig, trial_id: str, config: Config, shape: tuple[int, ...], names: tuple[str, ...]) -> Card:
     from ablate.deploy.card import Card
 
     outcome = run_directory.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), Path(options.runs))
@@ -166,7 +168,7 @@ def _card(options: ExportConfig, trial_id: str, config: Config, shape: tuple[int
         trial_id=trial_id,
         config=config,
         shape=shape,
-        labels=labels(config["dataset"]["_target_"], classes),
+        labels=names,
         test_acc=outcome.metrics["test_acc"],
         made_with=__version__,
     )

@@ -187,6 +187,32 @@ def test_images_in_folders_are_told_one_by_one_for_a_trial_and_for_published_wei
         assert accuracy[0].startswith(f"image_folder: test accuracy {25 * right:.2f}% ({right} of 4), loss ")
 
 
+def test_folders_named_by_class_have_the_labels_that_the_trial_was_trained_with(folder, say):
+    for part, items in (("train", 4), ("test", 2)):
+        for kind in ("ape", "bee", "cow"):
+            for item in range(items):
+                picture(folder / "own" / part / kind / f"{item}.png", (16, 16))
+    dataset = {"_target_": "ablate.data.folders.image_folder", "root": "own", "valid_fraction": 0, "workers": 0}
+    dataset["content"] = folders.identify({"dataset": {**dataset, "size": None}, "recipe": {}})
+    name, end = finish(folder / "runs", dataset={**dataset, "size": None})
+    out = say("ablate.evaluate", f"trial={name}", "device=cpu")[1]
+    kinds = ("ape", "bee", "cow")
+    assert [row.split("\t")[1:] for row in out.splitlines()[:6]] == [
+        [kinds[label], kinds[predicted]] for label, predicted in zip(end.labels, end.predicted, strict=True)
+    ]
+    shutil.copytree(folder / "own" / "test" / "cow", folder / "photos" / "cow")
+    elsewhere = ("ablate.evaluate", f"trial={name}", "dataset=image_folder", "dataset.root=photos", "device=cpu")
+    assert say(*elsewhere)[1].splitlines()[:2] == [
+        row.removeprefix("test/") for row in out.splitlines() if row.startswith("test/cow")
+    ]
+    (folder / "photos" / "cow").rename(folder / "photos" / "cat")
+    status, _, err = say(*elsewhere)
+    assert (status, err) == (2, "photos/cat: the network has no such class; allowed: ape, bee, cow\n")
+    (folder / "own").rename(folder / "moved")
+    assert say("ablate.evaluate", f"trial={name}", "dataset.root=moved", "device=cpu")[1] == out
+    assert "does not tell the names of its classes" in say(*elsewhere)[2]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -199,7 +225,11 @@ def test_images_in_folders_are_told_one_by_one_for_a_trial_and_for_published_wei
             "and 10 classes; dataset=image_folder has 1 and folders up",
         ),
         (lambda own: (own / "0" / "x.png").write_text("hello"), "own/0/x.png: not an image, or of an unknown format"),
-        (lambda own: (own / "cats").mkdir(), "own/cats: a folder's name is its class index: 0, 1, 2, ..."),
+        (
+            lambda own: picture(own / "cats" / "x.png"),
+            "own: its folders are named by class, and weights=all.mat does not tell the names of its classes; "
+            "allowed: folders named by class index, 0, 1, 2, ...",
+        ),
         (lambda own: own.rename("elsewhere"), "own: there is no such folder; allowed: dataset.root=FOLDER"),
     ],
 )

@@ -54,6 +54,11 @@ class ResampledDataset:
         return self.images.channels
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes of images in folders that are named so."""
+        return getattr(self.images, "class_names", None)
+
+    @property
     def multi_crop(self) -> bool:
         return self.images.multi_crop
 

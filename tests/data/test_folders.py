@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +91,57 @@ def test_indices_are_numbers_of_any_length_and_may_leave_some_out(tmp_path):
     )
 
 
+def named(own):
+    """The same images in folders with the names of their classes: 0 is sorted after 1."""
+    for part in ("train", "test"):
+        (own / part / "0").rename(own / part / "zebra")
+        (own / part / "1").rename(own / part / "Ape")
+    return own
+
+
+def test_folders_named_by_class_have_their_index_in_the_sorted_names(own):
+    folders.prepare(trial_config(named(own), "image_folder"))
+    (own / "train" / ".cache").mkdir()
+    data = made(own, "image_folder")
+    assert (data.classes, data.class_names, data.by_index) == (2, ("Ape", "zebra"), False)
+    assert [Path(name).parts[:2] for name in names(data.test)] == [("test", "Ape")] * 2 + [("test", "zebra")] * 2
+    assert data.test.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_folders_named_by_class_are_identified_by_their_images_as_those_named_by_index_are(own):
+    by_index = folders.identify(trial_config(own, "image_folder"))
+    assert folders.identify(trial_config(named(own), "image_folder")) != by_index  # the labels are exchanged
+    for part in ("train", "test"):
+        (own / part / "zebra").rename(own / part / "ant")
+        (own / part / "Ape").rename(own / part / "bee")
+    assert folders.identify(trial_config(own, "image_folder")) == by_index
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: (root / "test" / "Ape").rename(root / "aside"), "test: no class folder Ape, which the other"),
+        (lambda root: (root / "train" / "Ape").rename(root / "aside"), "train: no class folder Ape, which the other"),
+        (lambda root: picture(root / "test" / "7" / "0.png", (8, 8)), "train: no class folder 7, which the other"),
+        (lambda root: [path.unlink() for path in (root / "test" / "Ape").iterdir()], "test/Ape: an empty folder"),
+    ],
+)
+def test_training_and_test_images_have_the_same_classes_by_name(own, change, message):
+    folders.prepare(trial_config(named(own), "image_folder"))
+    change(own)
+    with pytest.raises(UsageError, match=message) as error:
+        folders.prepare(trial_config(own, "image_folder"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_networks_classes_give_the_labels_of_folders_that_have_some_of_their_names(own):
+    known = ("ape", "zebra", "Ape")
+    data = made(named(own), "image_folder").tests_alone().labelled_by(known)
+    assert (data.classes, data.class_names, data.test.labels.tolist()) == (3, known, [2, 2, 1, 1])
+    with pytest.raises(UsageError, match=r"test/zebra: the network has no such class; allowed: Ape, ape$"):
+        made(own, "image_folder").tests_alone().labelled_by(("Ape", "ape")).test  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -99,9 +151,9 @@ def test_indices_are_numbers_of_any_length_and_may_leave_some_out(tmp_path):
         ),
         (
             lambda root: picture(root / "train" / "cats" / "9.png", (8, 8)),
-            "train/cats: a folder's name is its class index",
+            "test: no class folder cats, which the other images have",
         ),
-        (lambda root: picture(root / "train" / "-1" / "9.png", (8, 8)), "train/-1: a folder's name is its class index"),
+        (lambda root: picture(root / "train" / "-1" / "9.png", (8, 8)), "test: no class folder -1, which the other"),
         (lambda root: picture(root / "test" / "2" / "9.png", (8, 8)), "train: no class folder 2, which the other"),
         (lambda root: (root / "train" / "2").mkdir(), "train/2: an empty folder"),
         (lambda root: (root / "test" / "0" / "more").mkdir(), "test/0/more: a folder in the folder of a class"),
@@ -203,7 +255,7 @@ def test_to_evaluate_the_training_images_may_be_anything(own):
     folders.prepare(trial_config(own, "image_folder", trains=False))
     alone = made(own, "image_folder").tests_alone()
     assert (alone.channels, alone.classes, len(alone.test)) == (1, 2, 4)
-    with pytest.raises(UsageError, match="train/cat: a folder's name is its class index"):
+    with pytest.raises(UsageError, match="test: no class folder cat, which the other images have"):
         folders.prepare(trial_config(own, "image_folder"))
 
 
