@@ -53,7 +53,7 @@ OUTSIDE_IDENTITY = (
 _INSIDE_THOSE = tuple(f"{key}." for key in OUTSIDE_IDENTITY)
 
 FOR_THE_PLAN_ONLY = (
-    *("describe", "check", "prepare", "identify", "hints", "shape"),
+    *("describe", "check", "prepare", "look", "identify", "hints", "shape"),
     *("multiply_adds", "parameters", "kept_maps"),
 )
 """Keys of a group's YAML that serve the plan. They are neither part of a trial nor seen by a worker."""

@@ -86,6 +86,24 @@ def prepare(config: Config) -> None:
     folder = find(name, root)
     if folder is None:
         raise UsageError(_missing(name, root))
+    _read_if_small(name, root, folder)
+
+
+def look(config: Config) -> None:
+    """Read the files once if they are here and small: `prepare`, without a download.
+
+    Raises:
+        UsageError: the files are missing and cannot be downloaded, or one of them is damaged.
+    """
+    name, root = _name_and_root(config)
+    folder = find(name, root)
+    if folder is not None:
+        _read_if_small(name, root, folder)
+    elif SOURCES[name].torchvision is None or root is not None:
+        raise UsageError(_missing(name, root))
+
+
+def _read_if_small(name: str, root: str | None, folder: Path) -> None:
     paths = [formats.here(folder, file) for file in SOURCES[name].files]
     if sum(path.stat().st_size for path in paths if path) < MOST_BYTES_TO_READ_TWICE:
         load(name, root)

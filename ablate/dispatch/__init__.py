@@ -13,6 +13,7 @@ multi_process.py   a trial on several processes; rank.py, one of them
 ray_private.py     everything that is used of Ray beyond its public API
 """
 
+from ablate.dispatch.capacity import check_here
 from ablate.dispatch.cluster import Cluster
 from ablate.dispatch.cluster_access import check as check_access
 from ablate.dispatch.in_process import in_process
@@ -20,4 +21,15 @@ from ablate.dispatch.on_ray import RayOptions, on_ray
 from ablate.dispatch.queue import Queue
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents
 
-__all__ = ["Cluster", "Queue", "RayOptions", "RunInSlot", "Slot", "TrialEvents", "check_access", "in_process", "on_ray"]
+__all__ = [
+    "Cluster",
+    "Queue",
+    "RayOptions",
+    "RunInSlot",
+    "Slot",
+    "TrialEvents",
+    "check_access",
+    "check_here",
+    "in_process",
+    "on_ray",
+]

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from ablate.core import container, hardware
 from ablate.core.errors import UsageError
+from ablate.dispatch import ray_folder
 from ablate.dispatch.slot import Slot
 
 
@@ -28,6 +30,16 @@ class Machine:
         """Return how many processes of trials run side by side on it."""
         fit = self.cpus / slot.cpus
         return int(min(fit, self.gpus / slot.gpus) if slot.gpus else fit)
+
+
+def check_here(slot: Slot) -> None:
+    """Raise UsageError where an embedded Ray of this machine would have no room for one trial, or no folder.
+
+    So it is refused before Ray starts. Where Ray counts fewer GPUs, it is refused then.
+    """
+    ray_folder.check()
+    gpus = max(len(hardware.gpu_bytes()), 1 if hardware.kind_of_device(slot.gpus) == "cuda" else 0)
+    Machines([Machine(container.cpus(), gpus, 0, None)]).resolve(slot)
 
 
 @dataclass(frozen=True)

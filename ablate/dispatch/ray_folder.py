@@ -29,9 +29,25 @@ def own_folder() -> Iterator[Path | None]:
     Raises:
         UsageError: no folder is as it must be.
     """
-    if _is_usable(usual_folder()):
+    parent = check()
+    if parent is None:
         yield None
         return
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # a process of Ray that ends late may still write to its log
+
+
+def check() -> Path | None:
+    """Return the folder in which one for Ray is to be made; None where the one that it chooses itself is usable.
+
+    Raises:
+        UsageError: no folder is as it must be.
+    """
+    if _is_usable(usual_folder()):
+        return None
     parents = [parent for parent in (_temporary(), *FALLBACKS) if _is_usable_parent(parent)]
     if not parents:
         raise UsageError(
@@ -39,11 +55,7 @@ def own_folder() -> Iterator[Path | None]:
             f"{' and '.join(map(str, FALLBACKS))}; allowed: RAY_TMPDIR=FOLDER, of at most {MOST_BYTES - len('/ray')} "
             "letters and with the right to write there, or dispatch=in_process"
         )
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=parents[0]))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a process of Ray that ends late may still write to its log
+    return parents[0]
 
 
 def usual_folder() -> Path:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from ablate import dispatch
-from ablate.core import hardware
+from ablate.core import folders, hardware
 from ablate.core.config import Config
+from ablate.core.errors import UsageError
 from ablate.planning import parts
+from ablate.planning.plan import Plan
 from ablate.planning.settings import DispatchSettings
+from ablate.store import manifest, run_directory
 from ablate.store.folder import FolderStore
 from ablate.store.run_store import RunStore
 
@@ -25,20 +29,32 @@ def warnings(recipes: Sequence[Config], settings: DispatchSettings) -> list[str]
     return list(dict.fromkeys(warning for warning in all_warnings if warning))
 
 
+def check_owner(planned: Plan, trial_ids: Sequence[str], runs: Path) -> None:
+    """Raise UsageError where a file of the study is there, and somebody else's: trial after trial would fail."""
+    files = (*manifest.files(planned.study.name, runs), *run_directory.files_to_write(trial_ids, runs))
+    for path in files:
+        if why := folders.refusal(path):
+            raise UsageError(
+                f"runs={planned.settings.runs}: {why}: {path}; allowed: a folder whose files you may write to, or a "
+                "name for a new one, in which the trials are trained anew"
+            )
+
+
 class Data:
     """Prepares a study's data sets: on this machine, or on a cluster's machines where the images are streamed.
 
     Args:
         configs: one for each cell of the study.
         on_cluster: whether trials run on other machines.
+        hook: the key of the function that does it: "prepare", or "look" for what downloads nothing.
     """
 
-    def __init__(self, configs: Sequence[Config], *, on_cluster: bool) -> None:
+    def __init__(self, configs: Sequence[Config], *, on_cluster: bool, hook: str = "prepare") -> None:
         self._here: list[Callable[[], None]] = []
         self.everywhere: list[Callable[[], None]] = []
         for config in {repr(config["dataset"]): config for config in configs}.values():
             is_streamed = "workers" in config["dataset"]
-            prepare = [functools.partial(hook, config) for hook in parts.hooks(config, "prepare")]
+            prepare = [functools.partial(function, config) for function in parts.hooks(config, hook)]
             (self.everywhere if on_cluster and is_streamed else self._here).extend(prepare)
 
     def read(self) -> None:
@@ -80,9 +96,12 @@ def joined(
 
 def slots(settings: DispatchSettings, cluster: dispatch.Cluster | None) -> int:
     """Return how many trials run at once; raise UsageError where one is larger than every machine of the cluster."""
-    if cluster is None:
-        return settings.slots_here
-    return cluster.slots(dispatch.Slot(settings.cpus_per_trial, settings.gpus_per_trial, settings.workers_per_trial))
+    return settings.slots_here if cluster is None else cluster.slots(slot(settings))
+
+
+def slot(settings: DispatchSettings) -> dispatch.Slot:
+    """Return what each trial of the study is given."""
+    return dispatch.Slot(settings.cpus_per_trial, settings.gpus_per_trial, settings.workers_per_trial)
 
 
 def _distinct(recipes: Sequence[Config]) -> list[Config]:

@@ -16,14 +16,14 @@ from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.study import Trial
 from ablate.core.text import counted
-from ablate.driver import earlier_code, interrupts, preflight, question, tables
+from ablate.driver import earlier_code, interrupts, preflight, question, refusals, tables
 from ablate.driver.session import Session, SessionResult
 from ablate.driver.terminal import Terminal
 from ablate.driver.trial_source import TrialSource, is_to_do
 from ablate.planning import detectable
 from ablate.planning.estimates import Expectations
 from ablate.planning.plan import Plan
-from ablate.store import manifest, opening, run_directory
+from ablate.store import opening, run_directory
 from ablate.store.run_store import RunStore
 from ablate.tracking import address
 
@@ -59,6 +59,8 @@ def run_study(planned: Plan, *, single: bool) -> int:
             [*planned.notes, *([] if single else detectable.notes(planned, expectations))],
             expectations,
         )
+        for line in refusals.of_run(planned, checked.store, checked.to_do, on_cluster=checked.on_cluster):
+            terminal.fail(f"The run would refuse this: {line}")
         return 0
     return _run(planned, checked, terminal, single=single)
 
@@ -98,11 +100,13 @@ def _check(planned: Plan, *, single: bool) -> tuple[Plan, _CheckedStudy]:
     question.refuse_another(planned, store.runs)
     to_do = [trial for trial in planned.study.trials if is_to_do(outcomes[trial.trial_id], settings.retry)]
     if settings.mode == "run":
-        _check_owner(planned, [trial.trial_id for trial in to_do], store.runs)
+        preflight.check_owner(planned, [trial.trial_id for trial in to_do], store.runs)
     configs = planned.cell_configs if planned.tuning else [trial.config for trial in to_do]
     recipes = [config["recipe"] for config in configs]
     on_cluster = settings.dispatch.executor == "cluster" and not single
     warnings = [] if on_cluster else preflight.warnings(recipes, settings.dispatch)
+    if recipes and settings.dispatch.executor == "ray" and not single:
+        dispatch.check_here(preflight.slot(settings.dispatch))
     return planned, _CheckedStudy(store, outcomes, to_do, recipes, on_cluster, [*warnings, *notes])
 
 
@@ -239,20 +243,9 @@ def _runs_folder(typed: str, *, writing: bool) -> Path:
     if not typed:
         raise UsageError("runs=: allowed: a folder, or a name for a new one")
     runs = Path(typed).absolute()
-    if writing:
+    if writing or runs.is_file():
         folders.check_writable("runs", typed, runs)
     return runs
-
-
-def _check_owner(planned: Plan, trial_ids: Sequence[str], runs: Path) -> None:
-    """Raise UsageError where a file of the study is there, and somebody else's: trial after trial would fail."""
-    files = (*manifest.files(planned.study.name, runs), *run_directory.files_to_write(trial_ids, runs))
-    for path in files:
-        if why := folders.refusal(path):
-            raise UsageError(
-                f"runs={planned.settings.runs}: {why}: {path}; allowed: a folder whose files you may write to, or a "
-                "name for a new one, in which the trials are trained anew"
-            )
 
 
 def _make_folder(runs: Path, typed: str) -> None:

@@ -18,7 +18,8 @@ GROUPS_WITH_A_TARGET = ("model", "norm", "dataset")
 def hooks(config: Config, key: str) -> list[Hook]:
     """Return the functions that the config's groups name under a key, from every group that has the key.
 
-    A `check` (torch-free) raises UsageError, `prepare` works before a run, `identify` returns a data set's content;
+    A `check` (torch-free) raises UsageError, `prepare` works before a run, `look`
+    does of that what downloads nothing, `identify` returns a data set's content;
     `multiply_adds`, `parameters` and `kept_maps` return counts.
 
     Raises:

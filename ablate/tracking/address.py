@@ -35,7 +35,7 @@ def check(uri: str, *, writing: bool = False) -> None:
         path = Path(uri.removeprefix(SQLITE))
         _check_file(uri, path)
         if writing:
-            _check_writable(uri, path)
+            check_writable(uri)
     elif uri.startswith(("http://", "https://")):
         _check_server(uri)
     elif uri.startswith(_DATABASES):
@@ -55,8 +55,11 @@ def _check_file(uri: str, path: Path) -> None:
         databases.refuse_other("track.uri", uri, databases.owners_of_file(path), "MLflow")
 
 
-def _check_writable(uri: str, path: Path) -> None:
-    """Raise UsageError for a database in which nothing can be written: SQLite needs its folder for that, too."""
+def check_writable(uri: str) -> None:
+    """Raise UsageError for a file of a database in which nothing can be written: SQLite needs its folder, too."""
+    if not uri.startswith(SQLITE):
+        return
+    path = Path(uri.removeprefix(SQLITE))
     for needed in (path.absolute().parent, path.absolute()):
         if needed.exists() and (why := folders.refusal(needed)):
             raise UsageError(f"track.uri={uri}: {why}: {needed}; allowed: a database to which you may write")

@@ -5,22 +5,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
-from optuna.storages import BaseStorage
-from optuna.storages.journal import JournalFileBackend
 
-from ablate.core import databases
-from ablate.core.errors import UsageError
 from ablate.core.events import Epoch, Event, Failed, Outcome
 from ablate.core.study import Trial
 from ablate.planning.tuning import Search, TunedCell, Tuning, Values
 from ablate.store import run_directory
 from ablate.store.run_store import RunStore
 from ablate.tuning.cell import CellTuning
+from ablate.tuning.storage import default_file, lock, open_storage
 
 
 class Tuner:
@@ -52,15 +46,9 @@ class Tuner:
         self.tuning, self.store, self.at_once = tuning, store, at_once
         runs = store.runs
         (runs / "studies").mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(runs / "studies" / f"{study}.tune.lock")
+        self._lock = lock(study, runs)
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(
-                f"study={study}: another process is tuning it; allowed: one at a time; run the line again when it ends"
-            ) from None
-        try:
-            storage = _storage(tuning.storage, runs / "studies" / f"{study}.optuna")
+            storage = open_storage(tuning.storage, default_file(study, runs))
             self.searches = {
                 Search(tuned.cell, number): CellTuning(storage, study, tuning.of_search(number), tuned)
                 for tuned in cells
@@ -117,76 +105,6 @@ class Tuner:
 
     def _search(self, trial: Trial) -> CellTuning:
         return self.searches[Search(trial.cell, trial.seed - self.tuning.seed)]
-
-
-class _Lock:
-    """A lock for Optuna's journal. A killed process leaves Optuna's own lock behind; the system frees this one.
-
-    It has the two methods of `BaseJournalFileLock`, which Optuna does not export.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path)
-
-    def acquire(self) -> bool:
-        self._lock.acquire()
-        return True
-
-    def release(self) -> None:
-        self._lock.release()
-
-
-def _storage(address: str | None, default: Path) -> BaseStorage:
-    """Return the storage at a database's address or in a file; by default in the file `default`."""
-    if address is not None and "://" in address:
-        try:
-            _refuse_mlflows(address)
-            return optuna.storages.RDBStorage(address)
-        except UsageError:
-            raise
-        except Exception as error:  # SQLAlchemy and each driver raise their own
-            first = str(error).partition("\n")[0]
-            raise UsageError(f"tune.storage={address}: {first}; allowed: a database's address, or a file") from error
-    path = Path(address) if address is not None else default
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _refuse_other_files(path)
-        _drop_torn_line(path)
-        lock: Any = _Lock(path.with_name(f"{path.name}.lock"))
-        return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(f"tune.storage={path}: {error}; allowed: a file that Optuna's journal is kept in") from error
-
-
-def _refuse_mlflows(address: str) -> None:
-    """Raise UsageError for a database in which MLflow has its tables: Optuna's would spoil it."""
-    import sqlalchemy
-
-    engine = sqlalchemy.create_engine(address)
-    try:
-        databases.refuse_other(
-            "tune.storage", address, databases.owners(sqlalchemy.inspect(engine).get_table_names()), "Optuna"
-        )
-    finally:
-        engine.dispose()
-
-
-def _refuse_other_files(path: Path) -> None:
-    """Raise ValueError for a file that is no journal: to open one, its last line may be cut off."""
-    if path.is_file() and path.stat().st_size:
-        with path.open("rb") as file:
-            if not file.read(1024).lstrip(b"\0").startswith(b"{"):
-                raise ValueError("there is another file of that name")
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Delete a last line that a full disk or a loss of power has cut short."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        content = file.read()
-        if content and not content.endswith(b"\n"):
-            file.truncate(content.rfind(b"\n") + 1)
 
 
 def at_once(slots: float, cells: int) -> int:

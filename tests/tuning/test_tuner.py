@@ -14,7 +14,7 @@ from ablate.driver import session
 from ablate.planning import nuisance
 from ablate.planning.search_space import Levels, Range
 from ablate.store import manifest, run_directory
-from ablate.tuning import tuner
+from ablate.tuning import storage
 from tests.support.fakes import Killed, killed_at
 
 HERE = ["dispatch=in_process", "track=off", "depth=8", "width=1", "recipe.epochs=5"]
@@ -241,7 +241,7 @@ def test_mlflows_database_and_optunas_are_not_taken_for_one_anothers(fake, say, 
 def test_a_database_with_tables_of_mlflow_is_not_opened_for_a_tuning(mlflow_db):
     """As a server's database, which nothing looks into beforehand."""
     with pytest.raises(UsageError, match=r"^tune\.storage=sqlite:///mlflow\.db: it is MLflow's database"):
-        tuner._storage("sqlite:///mlflow.db", Path("unused"))
+        storage.open_storage("sqlite:///mlflow.db", Path("unused"))
 
 
 def test_configurations_that_diverge_count_and_are_never_chosen(fake, say):
