@@ -1,5 +1,7 @@
 """The studies of a runs folder: `python -m ablate.studies`; `study=NAME` shows one, `remove=NAME` removes one.
 
+`study=NAME rename=NEW` gives one another name.
+
 With `jobs=http://HOST:8265` those sent to a cluster, too: `follow=NAME` tells what one says, `stop=NAME` stops it.
 """
 
@@ -13,6 +15,7 @@ from omegaconf import MISSING
 
 from ablate.catalogue import sent
 from ablate.catalogue.removal import remove
+from ablate.catalogue.renaming import rename
 from ablate.catalogue.studies import show_all
 from ablate.catalogue.study import show_study
 from ablate.cli import app
@@ -32,6 +35,7 @@ class StudiesConfig:
     """The root of conf/studies.yaml."""
 
     study: str | None = None
+    rename: str | None = None
     remove: str | None = None
     jobs: str | None = None
     follow: str | None = None
@@ -47,7 +51,7 @@ def main() -> None:
 
 
 def studies(typed: app.Composed) -> int:
-    """List the studies, show one, or remove one.
+    """List the studies, show one, rename one, or remove one.
 
     Returns the exit status: 0, or 1 where a study that is followed failed.
     """
@@ -56,6 +60,8 @@ def studies(typed: app.Composed) -> int:
     typed_keys = [f"{key}={config[key]}" for key in ("study", "remove", "follow", "stop") if config[key] is not None]
     if len(typed_keys) > 1:
         raise UsageError(f"{' '.join(typed_keys)}: allowed: one of them")
+    if config["rename"] is not None and typed_keys != [f"study={config['study']}"]:
+        raise UsageError(f"{' '.join(typed_keys)} rename={config['rename']}: allowed: study=NAME rename=NEW".lstrip())
     for key in ("follow", "stop"):
         if config[key] is not None:
             if config["jobs"] is None:
@@ -71,6 +77,8 @@ def studies(typed: app.Composed) -> int:
         raise UsageError(f"runs={config['runs']}: there is no such folder; allowed: the folder of the run directories")
     if config["remove"] is not None:
         remove(terminal, config["remove"], runs, config["track"]["uri"], yes=config["yes"])
+    elif config["rename"] is not None:
+        rename(terminal, config["study"], str(config["rename"]), runs, config["track"]["uri"])
     elif config["study"] is not None:
         show_study(terminal, manifest.load(config["study"], runs), runs)
     else:

@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from ablate.core.events import Failed
 from ablate.core.study import Cell, Study
+from ablate.driver import session
 from ablate.store import manifest, run_directory
 from ablate.store.folder import FolderStore
 from ablate.tracking.tracker import Tracker
@@ -162,3 +163,91 @@ def test_a_study_of_somebody_else_is_shown_and_not_removed(studies, folder, say)
         theirs.chmod(0o755)
         assert (status, err) == (2, f"remove=first: Permission denied: {theirs}; allowed: by whoever may write there\n")
     assert sorted({*runs.rglob("*")} - {theirs}) == everything
+
+
+def test_a_study_gets_another_name_here_and_in_mlflow_and_trains_nothing_again(folder, say, mlflow_db, monkeypatch):
+    monkeypatch.setattr(session, "_train", lambda policy, cost, slot: well)
+    line = ("-m", "norm=bn,srelu", "depth=8", "width=1", "seeds=2", "dispatch=in_process", f"track.uri={URI}")
+    assert say("ablate.run", *line)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("t*/*")}
+    status, out, err = say("ablate.studies", "study=digits-norm", "rename=mine")
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        f"Study digits-norm is mine now, and its experiment in {URI}: 4 trials.".replace(URI, manifest_uri(folder)),
+        "Its line goes on with study=mine, and trains nothing that is done.",
+    ]
+    assert manifest.names(folder / "runs") == ["mine"]
+    assert sorted(experiments()) == ["Default", "mine"]
+    assert "Nothing to train" in say("ablate.run", *line, "study=mine")[1]
+    assert {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("t*/*")} == before
+    assert sorted(experiments()) == ["Default", "mine"]
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(manifest_uri(folder))
+    runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    assert sorted(run.info.run_name for run in runs)[0] == "mine"
+    assert len(runs) == 5
+    assert say("ablate.studies", "study=digits-norm")[0] == 2
+
+
+def manifest_uri(folder):
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def test_a_tuned_study_keeps_what_it_tried_under_another_name(folder, say, monkeypatch):
+    monkeypatch.setattr(session, "_train", lambda policy, cost, slot: well)
+    line = ("-m", "norm=bn,srelu", "depth=8", "width=1", "seeds=1", "dispatch=in_process", "track=off")
+    line += ("tune=random", "tune.trials=2", "tune.space.recipe.lr=interval(0.1,0.2)")
+    assert say("ablate.run", *line, "study=first")[0] == 0
+    trials = set(manifest.known("first", folder / "runs"))
+    assert say("ablate.studies", "study=first", "rename=other")[0] == 0
+    assert sorted(path.name for path in (folder / "runs" / "studies").glob("first*")) == []
+    status, out, _ = say("ablate.run", *line, "study=other")
+    assert (status, "Nothing to train" in out) == (0, True)
+    assert set(manifest.known("other", folder / "runs")) == trials
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["study=nowhere", "rename=mine"], "study=nowhere: not in "),
+        (
+            ["study=first", "rename=second"],
+            "study=first rename=second: there is a study of that name; allowed: another",
+        ),
+        (["study=first", "rename=first"], "study=first rename=first: there is a study of that name; allowed: "),
+        (["study=first", "rename=a/b"], "rename=a/b: allowed: up to 100 letters, digits, and _ . + - "),
+        (["study=first", "rename=" + 80 * "名"], f"rename={80 * '名'}: 240 bytes in UTF-8; allowed: up to "),
+        (["study=first", "rename=''"], "rename=: allowed: up to 100 letters"),
+        (["rename=mine"], "rename=mine: allowed: study=NAME rename=NEW"),
+        (["remove=first", "rename=mine"], "remove=first rename=mine: allowed: study=NAME rename=NEW"),
+    ],
+)
+def test_a_mistake_is_one_line_and_renames_nothing(studies, folder, say, words, message):
+    status, out, err = say("ablate.studies", *words)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith(message)
+    assert manifest.names(folder / "runs") == ["first", "second"]
+
+
+def test_a_study_that_runs_is_not_renamed(studies, folder, say):
+    running = studies[0].trials[3].trial_id
+    (folder / "runs" / running).mkdir()
+    with FileLock(folder / "runs" / running / "claim"):
+        status, _, err = say("ablate.studies", "study=first", "rename=mine")
+    assert (status, err) == (2, f"study=first: 1 trial of it run now, such as {running}; stop it first\n")
+
+
+def test_a_name_that_mlflow_has_is_not_taken_by_a_renaming(studies, folder, say):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    for name in ("first", "theirs", "gone"):
+        client.create_experiment(name)
+    client.delete_experiment(client.get_experiment_by_name("gone").experiment_id)
+    for name, state in (("theirs", ""), ("gone", ", which was deleted")):
+        status, _, err = say("ablate.studies", "study=first", f"rename={name}")
+        assert status == 2
+        assert err.endswith(f"has an experiment of that name{state}; allowed: another name\n")
+    assert manifest.names(folder / "runs") == ["first", "second"]
+    assert "first" in experiments()

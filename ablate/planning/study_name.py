@@ -37,13 +37,18 @@ def of(
         varied = sorted(factor for factor in factors if factor != "dataset")
         made = "-".join([datasets, *varied, *([kind] * (kind != "full")), *adaptive_parts])
         return made if _fits(made) else shortened(made, MOST_LETTERS)
+    check("study", name)
+    return name
+
+
+def check(key: str, name: str) -> None:
+    """Raise UsageError for a name that no study can have; `key` is what it was typed for."""
     if not re.fullmatch(rf"\w[\w.+-]{{,{MOST_LETTERS - 1}}}", name):
         raise UsageError(
-            f"study={show(name)}: allowed: up to {MOST_LETTERS} letters, digits, and _ . + - after the first"
+            f"{key}={show(name)}: allowed: up to {MOST_LETTERS} letters, digits, and _ . + - after the first"
         )
     if not _fits(name):
-        raise UsageError(f"study={name}: {len(name.encode())} bytes in UTF-8; allowed: up to {MOST_BYTES}")
-    return name
+        raise UsageError(f"{key}={name}: {len(name.encode())} bytes in UTF-8; allowed: up to {MOST_BYTES}")
 
 
 def _fits(name: str) -> bool:

@@ -10,20 +10,18 @@ import collections
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 from filelock import FileLock
 
 from ablate.core import requests
-from ablate.core.config import Config
 from ablate.core.errors import UsageError
-from ablate.core.identity import OUTSIDE_IDENTITY, at_current_paths, at_first_paths, flatten
-from ablate.core.levels import Level
-from ablate.core.study import Cell, Study, Trial
+from ablate.core.study import Study, Trial
 from ablate.core.urls import SQLITE
+from ablate.store import packing
 
 VERSION = 1
 ENDINGS = (".json", ".lock", ".mlflow", ".mlflow.lock", ".optuna", ".optuna.lock", ".tune.lock")
@@ -44,17 +42,6 @@ class StoredStudy:
     requested_at: float
     tags: Mapping[str, str]
     storage: str | None = None
-
-
-class _StoredCell(TypedDict):
-    """A cell of the manifest: what its trials do not share with all others, and seed -> trial_id."""
-
-    levels: list[list[Any]]
-    config: dict[str, Any]
-    params: dict[str, Level]
-    values: NotRequired[list[list[Any]]]
-    seeds: dict[str, str]
-    tuning: NotRequired[bool]
 
 
 def folder(runs: Path) -> Path:
@@ -100,7 +87,7 @@ def save(
             "derived": list(study.derived),
             "contrast": contrast,
             "terms": requests.merged(study.metadata, _kept(before, study), had_results=had_results),
-            **_packed(list(trials.values())),
+            **packing.packed(list(trials.values())),
         }
         temporary = path.with_suffix(".tmp")
         with temporary.open("w") as file:
@@ -158,52 +145,21 @@ def files(name: str, runs: Path) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
+def rename(name: str, new: str, runs: Path) -> None:
+    """Give the study another name. Until it has that it has the old one, at any moment."""
+    path = folder(runs) / f"{name}.json"
+    with FileLock(folder(runs) / f"{name}.lock"):
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(json.loads(path.read_text()) | {"name": new}))
+        temporary.replace(folder(runs) / f"{new}.json")
+    delete(name, runs)
+
+
 def delete(name: str, runs: Path) -> None:
     """Remove the manifest; the run directories stay."""
     for path in files(name, runs):
         if path != folder(runs):
             path.unlink()
-
-
-def _packed(trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return trials as JSON: once what all configs share, then for each cell the rest of its config, and its seeds.
-
-    A cell can appear twice: a later line may combine the same levels with another fixed value.
-    """
-    bare = [{key: value for key, value in trial.config.items() if key != "seed"} for trial in trials]
-    common = _common(bare)
-    shared = flatten(common).keys() | {"seed"}
-    cells: dict[str, _StoredCell] = {}
-    for trial, config in zip(trials, bare, strict=True):
-        own, levels = _beyond(config, common), [list(pair) for pair in trial.cell.levels]
-        flat = shared | flatten(own).keys()
-        extra = {name: value for name, value in trial.params.items() if name not in flat}  # choices, numerics
-        cell: _StoredCell = {
-            "levels": levels,
-            "config": own,
-            "params": extra,
-            "values": [list(pair) for pair in trial.values],
-            "seeds": {},
-        }
-        if trial.tuning:
-            cell["tuning"] = True
-        cells.setdefault(json.dumps(cell), cell)["seeds"][str(trial.seed)] = trial.trial_id
-    return {"config": common, "cells": list(cells.values())}
-
-
-def _unpacked(common: Config, cells: Iterable[_StoredCell]) -> list[Trial]:
-    trials = []
-    for stored in cells:
-        cell = Cell(tuple((factor, level) for factor, level in stored["levels"]))
-        config = at_current_paths(_merged(common, stored["config"]))
-        values = tuple((key, value) for key, value in stored.get("values", ()))
-        params = {key: value for key, value in at_first_paths(flatten(config)).items() if key not in OUTSIDE_IDENTITY}
-        for text, trial_id in stored["seeds"].items():
-            seed = {"seed": int(text)}
-            trial_params = stored["params"] | params | seed
-            tuning = stored.get("tuning", False)
-            trials.append(Trial(cell, int(text), config | seed, trial_params, trial_id, values, tuning))
-    return trials
 
 
 def _read(path: Path) -> StoredStudy:
@@ -214,7 +170,7 @@ def _read(path: Path) -> StoredStudy:
     if stored["version"] > VERSION:
         raise UsageError(f"{path}: written by a later release; allowed: version {VERSION}")
     contrast = (stored["contrast"][0], stored["contrast"][1]) if stored["contrast"] else None
-    trials = _unpacked(stored["config"], stored["cells"])
+    trials = packing.unpacked(stored["config"], stored["cells"])
     study = Study(stored["name"], stored["factors"], trials, stored["derived"], contrast, stored.get("terms", {}))
     uri = _database_now(stored["uri"], stored.get("folder"), folder_of_runs(path))
     return StoredStudy(study, uri, stored["asked_at"], stored["tags"], stored.get("storage"))
@@ -236,52 +192,3 @@ def _database_now(uri: str | None, before: str | None, runs: Path) -> str | None
     beside = os.path.relpath(file, before) if before else Path("..", file.name)
     now = Path(os.path.normpath(runs / beside))
     return f"{SQLITE}{now}" if now.exists() and (before or not file.exists()) else uri
-
-
-def _common(configs: Sequence[Config]) -> dict[str, Any]:
-    """Return the keys, at any depth, at which all the configs agree, with their values.
-
-    >>> _common([{"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}])
-    {'a': 1, 'b': {'c': 2}}
-    """
-    common: dict[str, Any] = dict(configs[0]) if configs else {}
-    for config in configs[1:]:
-        common = _agreed(common, config)
-    return common
-
-
-def _agreed(first: Config, second: Config) -> dict[str, Any]:
-    agreed = {}
-    for key in first:
-        if key in second:
-            mine, other = first[key], second[key]
-            if isinstance(mine, Mapping) and isinstance(other, Mapping):
-                agreed[key] = mine if mine is other else _agreed(mine, other)
-            elif _are_identical(mine, other):
-                agreed[key] = mine
-    return agreed
-
-
-def _beyond(config: Config, common: Config) -> dict[str, Any]:
-    """Return the part of the config that is not in `common`."""
-    own = {}
-    for key, value in config.items():
-        if key not in common:
-            own[key] = value
-        elif isinstance(value, Mapping):
-            inner = _beyond(value, common[key])
-            if inner:
-                own[key] = inner
-    return own
-
-
-def _merged(common: Config, own: Config) -> dict[str, Any]:
-    merged = dict(common)
-    for key, value in own.items():
-        merged[key] = _merged(merged[key], value) if isinstance(merged.get(key), Mapping) else value
-    return merged
-
-
-def _are_identical(first: object, second: object) -> bool:
-    """Return whether the values are equal and of one type: in Python, 1 == True == 1.0."""
-    return type(first) is type(second) and first == second

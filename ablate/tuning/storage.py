@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from ablate.core import databases, folders
 from ablate.core.errors import UsageError
+from ablate.planning.tuning import MOST_BYTES_OF_NAME
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -76,6 +77,45 @@ def check(address: str | None, study: str, runs: Path) -> None:
         return
     with _database_errors(address):
         _refuse_mlflows(address)
+
+
+def check_rename(study: str, new: str, runs: Path) -> None:
+    """Raise UsageError where the names of a tuning cannot be changed: another process tunes, or it is elsewhere.
+
+    Optuna's studies are called by the study's name; one that is too long for Optuna ends in a digest of the whole.
+    """
+    lock(study, runs).release()
+    file = default_file(study, runs)
+    if not file.exists():
+        raise UsageError(
+            f"study={study} rename={new}: its tuning is in tune.storage, where names stay; allowed: a study whose "
+            f"tuning is in {file}"
+        )
+    from optuna import get_all_study_names
+
+    journal = open_storage(None, file)
+    longest = max(
+        (len(f"{new}{name.removeprefix(study)}".encode()) for name in get_all_study_names(journal)), default=0
+    )
+    if longest > MOST_BYTES_OF_NAME or not all(name.startswith(f"{study}: ") for name in get_all_study_names(journal)):
+        raise UsageError(f"study={study} rename={new}: too long for the names of its tuning; allowed: a shorter name")
+
+
+def rename(study: str, new: str, runs: Path) -> None:
+    """Copy the tuning of a study to the file, and the names, that it has under another name of the study."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    target = default_file(new, runs)
+    target.unlink(missing_ok=True)  # of a renaming that was broken off
+    before, after = open_storage(None, default_file(study, runs)), open_storage(None, target)
+    for name in optuna.get_all_study_names(before):
+        optuna.copy_study(
+            from_study_name=name,
+            from_storage=before,
+            to_storage=after,
+            to_study_name=f"{new}{name.removeprefix(study)}",
+        )
 
 
 def _check_file(path: Path) -> None:
