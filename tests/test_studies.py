@@ -217,7 +217,7 @@ def test_a_tuned_study_keeps_what_it_tried_under_another_name(folder, say, monke
         ),
         (["study=first", "rename=first"], "study=first rename=first: there is a study of that name; allowed: "),
         (["study=first", "rename=a/b"], "rename=a/b: allowed: up to 100 letters, digits, and _ . + - "),
-        (["study=first", "rename=" + 80 * "名"], f"rename={80 * '名'}: 240 bytes in UTF-8; allowed: up to "),
+        (["study=first", f"rename='{90 * '名'}'"], f"rename={90 * '名'}: 270 bytes in UTF-8; allowed: up to "),
         (["study=first", "rename=''"], "rename=: allowed: up to 100 letters"),
         (["rename=mine"], "rename=mine: allowed: study=NAME rename=NEW"),
         (["remove=first", "rename=mine"], "remove=first rename=mine: allowed: study=NAME rename=NEW"),

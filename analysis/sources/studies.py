@@ -61,6 +61,9 @@ def read(
     choices = [Choice(**chosen) for chosen in record.chosen]
     frame, not_chosen = _as_chosen(frame, choices, int(record.request.get("tune", {}).get("searches", 1)))
     frame, drawn_otherwise = _as_drawn(frame, record.drawn)
+    frame, dropped = _as_asked(frame, record.request.get("left_out", {}))
+    if frame.empty:
+        raise UsageError(f"study={study}: none of the trials of its last line is here yet")
     frame, coded_otherwise = _as_coded(frame, record.request.get("code", {}))
     notes = []
     if not_chosen:
@@ -69,6 +72,11 @@ def read(
         notes.append(f"Left out: {drawn_otherwise} trials whose nuisance values were drawn otherwise.")
     if coded_otherwise:
         notes.append(f"Left out: {coded_otherwise} trials with earlier code of {', '.join(record.request['code'])}.")
+    if dropped:
+        left = record.request["left_out"]
+        levels = ", ".join(f"{factor}={level}" for factor, names in left["levels"].items() for level in names)
+        when = " They were dropped after a look: verdicts are adjusted for what is left alone." * left["looked"]
+        notes.append(f"Left out: {dropped} trials of {levels}, which the study's last line does not ask for.{when}")
     runs = Runs(
         study,
         frame,
@@ -100,6 +108,15 @@ def _as_coded(frame: pd.DataFrame, code: Mapping[str, Sequence[str]]) -> tuple[p
         codes = frame[code_key].fillna("") if code_key in frame else pd.Series("", index=frame.index)
         for target, fingerprints in code.items():
             keep &= (frame[key] != target) | codes.isin(fingerprints)
+    return frame[keep].reset_index(drop=True), int((~keep).sum())
+
+
+def _as_asked(frame: pd.DataFrame, left_out: Mapping[str, Any]) -> tuple[pd.DataFrame, int]:
+    """Return the rows without the levels that the last request does not have, and the number of rows left out."""
+    keep = pd.Series(True, index=frame.index)
+    for factor, levels in left_out.get("levels", {}).items():
+        if factor in frame:
+            keep &= ~frame[factor].astype(object).where(frame[factor].notna(), None).map(show).isin(levels)
     return frame[keep].reset_index(drop=True), int((~keep).sum())
 
 
