@@ -5,20 +5,20 @@ Every reader raises UsageError when a file is missing or damaged; it names the f
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import hashlib
-import pickle
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ablate.core.errors import UsageError
+from ablate.core.text import first_line
+from ablate.data import plain_pickle
 
 Items = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images (n, channels, height, width), 0 to 255, and labels (n,), class indices."""
@@ -89,36 +89,20 @@ def mnist(folder: Path) -> tuple[Items, Items]:
     return part("train"), part("t10k")
 
 
-_OF_AN_ARRAY = {
-    "_reconstruct": np.ndarray(0).__reduce__()[0],
-    "ndarray": np.ndarray,
-    "dtype": np.dtype,
-    "encode": codecs.encode,
-}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler for what the CIFAR files hold: an array among plain values, and no code."""
-
-    def __init__(self, file: IO[bytes]):
-        super().__init__(file, encoding="bytes")
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] in ("numpy", "_codecs") and name in _OF_AN_ARRAY:
-            return _OF_AN_ARRAY[name]
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no array")
-
-
 def _cifar(folder: Path, file: str, labels: bytes, classes: int) -> Items:
     """Read a pickled batch: b"data" of (n, 3072) uint8, red plane first, and its labels."""
     path = folder / file
     try:
         with path.open("rb") as stream:
-            batch = _ArraysOnly(stream).load()
-        images, indices = batch[b"data"].reshape(-1, 3, 32, 32), batch[labels]
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: not a whole CIFAR batch ({error})") from error
-    return _items(path, images, indices, classes)
+            batch = plain_pickle.load(stream)
+        images, indices = plain_pickle.uint8_array(batch[b"data"]).reshape(-1, 3, 32, 32), batch[labels]
+        if not isinstance(indices, list) or not all(type(index) is int for index in indices):
+            raise ValueError("its labels are no list of whole numbers")
+        return _items(path, images, indices, classes)
+    except UsageError:
+        raise
+    except Exception as error:  # the reader of pickles raises whatever it trips over
+        raise UsageError(f"{path}: not a whole CIFAR batch ({first_line(error)})") from error
 
 
 def cifar10(folder: Path) -> tuple[Items, Items]:
