@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import MISSING
 from rich.console import Console
@@ -19,13 +21,24 @@ from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import values_for_part
 from ablate.core.levels import show
+from ablate.core.text import first_line
+from ablate.core.trust import OURS, Trust
 from ablate.data import folders
 from ablate.data.labels import labels
 from ablate.driver import earlier_code, trained
-from ablate.planning import parts
+from ablate.planning import parts, trusted
 from ablate.training import build
 
+if TYPE_CHECKING:  # torch is imported when a network is read
+    from torch import nn
+
+    from ablate.deploy.card import Card
+
 Device = Enum("Device", ["auto", "cpu", "cuda"])
+
+
+MOST_LAYERS = 10_000
+"""Of a network that a file names."""
 
 
 @dataclass
@@ -37,6 +50,7 @@ class EvaluateConfig:
     runs: str = MISSING
     dataset: Any = MISSING
     device: Device = MISSING
+    trust: Any = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +97,9 @@ def evaluate(typed: app.Composed) -> int:
             f"weights={show(config['weights'])} trial={show(config['trial'])}: allowed: one of them, trial=ID of a "
             "finished trial, or weights=FILE: what ablate.export wrote, or the authors' CIFAR10_allparams.mat"
         )
+    trust = trusted.of_line(config["trust"], typed.folders)
     if config["trial"] is not None:
-        trial_config, directory = trained.find_trained(config["trial"], Path(config["runs"]))
+        trial_config, directory = trained.find_trained(config["trial"], Path(config["runs"]), trust)
         parts.check_targets(trial_config)
         earlier_code.warn_if_edited(config["trial"], trial_config)
         made = _ours(config["trial"], trial_config, directory)
@@ -92,7 +107,7 @@ def evaluate(typed: app.Composed) -> int:
         what = "is a folder" if Path(config["weights"]).is_dir() else "there is no such file"
         raise UsageError(f"weights={config['weights']}: {what}; allowed: a file")
     else:
-        made = _read(config["weights"])
+        made = _read(config["weights"], trust)
     name, dataset = typed.choices["dataset"], config["dataset"]
     if made.dataset is not None:
         name, dataset = _chosen(typed, dataset, made.dataset)
@@ -131,8 +146,12 @@ def _device(typed: str, made: Trained) -> str:
     return "cuda" if typed != "cpu" and torch.cuda.is_available() and not made.on_cpu else "cpu"
 
 
-def _read(file: str) -> Trained:
-    """Read a file that ablate.export wrote, or a MATLAB file of the authors."""
+def _read(file: str, trust: Trust) -> Trained:
+    """Read a file that ablate.export wrote, or a MATLAB file of the authors.
+
+    Raises:
+        UsageError: the file is damaged or something else, or its card names code that is not trusted.
+    """
     from ablate.deploy import c_source, onnx_file, packed
     from ablate.networks.weights import read_mat
 
@@ -142,13 +161,14 @@ def _read(file: str) -> Trained:
         words = f"{path.name}: wide ResNet {published.depth}-{published.width}, 1 bit per weight, batch norm"
         return Trained(published, published.channels, published.classes, typed, words)
     if path.suffix == ".safetensors":
-        network, card = packed.read(path, _like)
+        network, card = packed.read(path, functools.partial(_like, trust=trust, source=typed, size=path.stat().st_size))
     elif path.suffix == ".onnx":
         network, card = onnx_file.read(path)
     elif path.suffix == ".c":
         network, card = c_source.read(path)
     else:
         raise UsageError(f"{typed}: allowed: a file that ends in .safetensors, .onnx, .c or .mat")
+    trust.check(card.config, typed)
     return Trained(
         network=network,
         channels=card.shape[0],
@@ -163,12 +183,38 @@ def _read(file: str) -> Trained:
     )
 
 
-def _like(card: Any) -> Any:
-    """Return the folded network that a card names, untrained."""
+def _like(card: Card, *, trust: Trust, source: str, size: int) -> nn.Module:
+    """Return the folded network that a card names, untrained.
+
+    Args:
+        card: of the file.
+        trust: the code that it may name.
+        source: the file as the user typed it.
+        size: of the file, in bytes.
+
+    Raises:
+        UsageError: the card names other code, or a network of more weights than the file can hold.
+    """
+    import torch
+
     from ablate.deploy.fold import folded
 
+    trust.check(card.config, source)
     parts.check_targets(card.config)
-    return folded(build.make_network(card.config, card.shape[0], card.classes))
+    if card.config["depth"] > MOST_LAYERS:
+        raise UsageError(
+            f"{source}: its card names a network of depth {card.config['depth']}; allowed: up to {MOST_LAYERS}"
+        )
+    make = functools.partial(build.make_network, card.config, card.shape[0], card.classes)
+    try:
+        if {card.config[part]["_target_"] for part in ("model", "norm")} <= OURS:
+            with torch.device("meta"):  # takes no memory
+                weights = sum(value.numel() for value in make().parameters())
+            if weights > 8 * size:
+                raise UsageError(f"{source}: its card names a network of {weights:,} weights; it has {size:,} bytes")
+        return folded(make())
+    except (HydraException, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{source}: its card names no network that can be made ({first_line(error)})") from error
 
 
 def _ours(trial_id: str, config: Config, directory: Path) -> Trained:

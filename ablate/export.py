@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -21,7 +21,7 @@ from ablate.core.errors import UsageError
 from ablate.core.events import Done
 from ablate.core.study import Cell, Trial
 from ablate.driver import earlier_code, trained
-from ablate.planning import parts
+from ablate.planning import parts, trusted
 from ablate.store import manifest, run_directory
 from ablate.tracking import address
 from ablate.training import build
@@ -57,6 +57,7 @@ class ExportConfig:
     to: str = MISSING
     runs: str = MISSING
     register: str | None = None
+    trust: Any = None
     track: WhereConfig = field(default_factory=WhereConfig)
 
 
@@ -73,7 +74,9 @@ def export(typed: app.Composed) -> int:
     """
     options = _options(app.plain(typed, ExportConfig))
     trial_id = _trial_id(options)
-    config, directory = trained.find_trained(trial_id, Path(options.runs))
+    config, directory = trained.find_trained(
+        trial_id, Path(options.runs), trusted.of_line(options.trust, typed.folders)
+    )
     parts.check_targets(config)
     earlier_code.warn_if_edited(trial_id, config)
     _check_names(options)

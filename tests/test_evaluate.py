@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 import shutil
 
 import numpy as np
@@ -13,13 +15,16 @@ from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Trial
 from ablate.data import datasets, folders
 from ablate.data.loader import on_device
+from ablate.deploy import onnx_file, packed
+from ablate.deploy.card import Card
+from ablate.deploy.fold import folded
 from ablate.networks.norm import bn
 from ablate.networks.quantize import Conv2d
 from ablate.networks.weights import read_mat
 from ablate.networks.wrn import WideResNet
 from ablate.store import run_directory
 from ablate.tasks import image_classification
-from ablate.training import evaluation
+from ablate.training import build, evaluation
 from ablate.training.compute import Compute
 from tests.data.test_files import write_all
 from tests.support.image_files import halve, picture
@@ -273,6 +278,75 @@ def test_a_trial_on_imagenet_is_scored_by_many_crops_too(imagenet, folder, say):
 
 
 @pytest.mark.parametrize("damage", ["half of it", "text", "empty", "another network's"])
+def planted(name, folder, key):
+    """The config of a trial, with a part that leaves a canary behind when it is called."""
+    canary = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [str(folder / "ran")]}}
+    path = folder / "runs" / name / "config.json"
+    config = json.loads(path.read_text())
+    group, _, key = key.partition(".")
+    config[group] = {**config[group], key: canary} if key else canary
+    path.write_text(json.dumps(config))
+    return config
+
+
+@pytest.mark.parametrize("key", ["norm", "model", "dataset", "norm.affine", "dataset.root"])
+@pytest.mark.parametrize("ending", ["trial", "safetensors", "onnx"])
+def test_code_that_a_file_names_is_not_run_and_named(folder, say, key, ending, monkeypatch):
+    name, _ = finish(folder / "runs")
+    config = planted(name, folder, key)
+    subject = f"trial={name}"
+    if ending != "trial":
+        subject = f"weights=x.{ending}"
+        made = folded(build.trained_network(trial_config(), folder / "runs" / name)[0])
+        card = Card(name, config, (1, 8, 8), ("a", "b", "c", "d"), 0.5, "0.0")
+        (packed if ending == "safetensors" else onnx_file).write(made, card, folder / f"x.{ending}")
+    status, out, err = say("ablate.evaluate", subject)
+    assert (status, out) == (2, "")
+    assert re.match(rf"{subject}: .*its {key}\.\S*_target_ names pathlib.Path\S*, code that would be run; allowed", err)
+    assert err.count("\n") == 1
+    if ending == "trial":
+        assert say("ablate.export", subject)[0] == 2
+    assert not (folder / "ran").exists()
+
+
+def test_a_part_of_ones_own_is_trusted_by_its_module_or_by_the_folder_that_names_it(folder, say, monkeypatch):
+    (folder / "my_norms.py").write_text("from ablate.networks.norm import srelu as mine  # noqa: F401\n")
+    (folder / "mine" / "norm").mkdir(parents=True)
+    (folder / "mine" / "norm" / "own.yaml").write_text("_target_: my_norms.mine\n")
+    monkeypatch.syspath_prepend(folder)
+    name, _ = finish(folder / "runs", norm={**SRELU, "_target_": "my_norms.mine"})
+    status, _, err = say("ablate.evaluate", f"trial={name}")
+    assert (status, "its norm._target_ names my_norms.mine, code that would be run" in err) == (2, True)
+    for words in (["trust=my_norms"], ["trust=[other,my_norms]"], ["--config-dir=mine"]):
+        assert say("ablate.evaluate", f"trial={name}", *words)[0] == 0
+    assert say("ablate.export", f"trial={name}", "trust=my_norms")[0] == 0
+    weights = f"weights=exports/{name}/network.safetensors"
+    assert say("ablate.evaluate", weights)[0] == 2
+    assert say("ablate.evaluate", weights, "trust=my_norms")[0] == 0
+    assert say("ablate.evaluate", weights, "trust=my-norms")[2].startswith("trust=my-norms: allowed: a Python module")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": 1_000_004}, "its card names a network of depth 1000004; allowed: up to 10000"),
+        ({"width": 4000}, "its card names a network of"),
+        ({"bits": 3}, "its card names no network that can be made"),
+        ({"depth": 9}, "depth=9"),
+        ({"norm": {**SRELU, "more": 1}}, "its card names no network that can be made"),
+        ({"bits": 1}, "its tensors are not those of the network it names"),
+    ],
+)
+def test_a_card_of_another_network_takes_no_memory_and_is_one_line(folder, say, changes, message):
+    name, _ = finish(folder / "runs")
+    made = folded(build.trained_network(trial_config(), folder / "runs" / name)[0])
+    card = Card(name, {**trial_config(), **changes}, (1, 8, 8), ("a", "b", "c", "d"), 0.5, "0.0")
+    packed.write(made, card, folder / "x.safetensors")
+    status, out, err = say("ablate.evaluate", "weights=x.safetensors")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
 def test_damaged_weights_are_one_line_that_names_the_file(folder, say, damage):
     name, _ = finish(folder / "runs")
     path = folder / "runs" / name / "weights.pt"

@@ -26,11 +26,15 @@ from ablate.core.identity import flatten
 
 @dataclass(frozen=True)
 class Composed:
-    """A command line without -m: its config, the option chosen for each group, and the keys as typed."""
+    """A command line without -m: its config, the option chosen for each group, and the keys as typed.
+
+    `folders` are those of YAML files that the line names, as by --config-dir.
+    """
 
     config: DictConfig
     choices: Mapping[str, str]
     typed: Sequence[str]
+    folders: Sequence[str] = ()
 
 
 def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> NoReturn:
@@ -123,7 +127,9 @@ def _typed(config_name: str) -> Any:
     def keep(typed: Any) -> None:
         if isinstance(typed, DictConfig):
             hydra_config = HydraConfig.get()
-            typed = Composed(typed, hydra_config.runtime.choices, list(hydra_config.overrides.task))
+            sources = hydra_config.runtime.config_sources
+            folders = [source.path for source in sources if "command-line" in source.provider]
+            typed = Composed(typed, hydra_config.runtime.choices, list(hydra_config.overrides.task), folders)
         received.append(typed)
 
     try:

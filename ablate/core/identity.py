@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -144,6 +145,15 @@ def trial_id(config: Config, *, numerics: int = NUMERICS) -> str:
     }
     text = json.dumps({"numerics": numerics, "config": identified}, sort_keys=True, separators=(",", ":"))
     return "t" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_trial_id(value: object) -> bool:
+    """Return whether the value is a trial's identity, which names its run directory and so may be no path.
+
+    >>> is_trial_id("t0123456789abcdef"), is_trial_id("t0123456789abcde/"), is_trial_id("")
+    (True, False, False)
+    """
+    return isinstance(value, str) and re.fullmatch(r"t[0-9a-f]{16}", value) is not None
 
 
 def at_first_paths(flat: Config) -> dict[str, Any]:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ablate.core.errors import UsageError
+from ablate.core.text import first_line
 from ablate.deploy.card import KEY, Card
+
+DIGEST = "ablate.sha256"
+"""The key, in a model's metadata, of its digest."""
+
+if TYPE_CHECKING:
+    import onnx
 
 IMAGES, LOGITS = "images", "logits"
 """Names of the input, (N, C, H, W) float32 pixel values from 0 to 255, and of the output, (N, classes) float32."""
@@ -45,6 +53,7 @@ def write(network: nn.Module, card: Card, path: Path) -> None:
     assert program is not None
     model = program.model_proto
     model.metadata_props.add(key=KEY, value=card.to_json())
+    model.metadata_props.add(key=DIGEST, value=_digest(model))
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
 
@@ -55,17 +64,41 @@ def read(path: Path) -> tuple[nn.Module, Card]:
     Raises:
         UsageError: the file is damaged, or is something else.
     """
+    import onnx
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        card = Card.from_json(session.get_modelmeta().custom_metadata_map[KEY])
-    except Exception as error:  # the errors of onnxruntime's parser have no base class
-        raise UsageError(f"weights={path}: not an ONNX model that ablate.export wrote ({error})") from error
+        content = path.read_bytes()
+        model = onnx.load_model_from_string(content)
+        card = Card.from_json({entry.key: entry.value for entry in model.metadata_props}[KEY])
+    except Exception as error:  # the errors of protobuf's parser have no base class
+        raise UsageError(f"weights={path}: not an ONNX model that ablate.export wrote ({first_line(error)})") from error
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise UsageError(f"weights={path}: it keeps numbers in other files; allowed: all in one file")
+    if _digest(model) not in [entry.value for entry in model.metadata_props if entry.key == DIGEST]:
+        raise UsageError(
+            f"weights={path}: damaged: its card or its graph is not what was written (or an earlier version wrote it, "
+            "which kept no digest: export the trial again)"
+        )
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the errors of onnxruntime have no base class
+        raise UsageError(f"weights={path}: onnxruntime refuses it ({first_line(error)})") from error
     return OnnxNetwork(session), card
+
+
+def _digest(model: onnx.ModelProto) -> str:
+    """Return the SHA-256 over a model with its card, without its digest."""
+    import onnx
+
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    bare.metadata_props.extend(entry for entry in model.metadata_props if entry.key != DIGEST)
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
 
 class OnnxNetwork(nn.Module):

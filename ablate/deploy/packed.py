@@ -21,7 +21,7 @@ STEP = ".step"
 """Ending of the tensor with a weight's step, one float64."""
 
 DIGEST = "sha256"
-"""The key, in a file's metadata, of the `digest` of its tensors."""
+"""The key, in a file's metadata, of the `digest` of its card and its tensors."""
 
 
 def write(network: nn.Module, card: Card, path: Path) -> None:
@@ -37,7 +37,8 @@ def write(network: nn.Module, card: Card, path: Path) -> None:
         else:
             tensors[name + CODES] = pack(layer.codes.cpu(), layer.stored_bits)
             tensors[name + STEP] = torch.tensor(layer.step, dtype=torch.float64)
-    path.write_bytes(save(tensors, metadata={KEY: card.to_json(), DIGEST: digest(tensors)}))
+    text = card.to_json()
+    path.write_bytes(save(tensors, metadata={KEY: text, DIGEST: digest(text, tensors)}))
 
 
 def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card]:
@@ -45,7 +46,8 @@ def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card
 
     Args:
         path: of a file that `write` wrote.
-        make: makes a card's network as `fold.folded` does, with any weights.
+        make: makes a card's network as `fold.folded` does, with any weights. It refuses a card that names code which
+            is not trusted.
 
     Raises:
         UsageError: the file is damaged, or is something else.
@@ -59,8 +61,11 @@ def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"weights={path}: not a packed model that ablate.export wrote ({error})") from error
-    if digest(tensors) != metadata.get(DIGEST):
-        raise UsageError(f"weights={path}: damaged: its numbers are not those that were written")
+    if digest(metadata[KEY], tensors) != metadata.get(DIGEST):
+        raise UsageError(
+            f"weights={path}: damaged: its card or its numbers are not those that were written (or an earlier version "
+            "wrote it, which kept no digest of the card: export the trial again)"
+        )
     network = make(card)
     try:
         for name, layer in _coded(network).items():
@@ -75,12 +80,13 @@ def read(path: Path, make: Callable[[Card], nn.Module]) -> tuple[nn.Module, Card
     return network, card
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over the tensors' names and bytes, in the order of the names."""
-    sha256 = hashlib.sha256()
+def digest(card: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over a card and each tensor's name, type, shape and bytes, in the order of the names."""
+    sha256 = hashlib.sha256(f"{len(card.encode())} {card}".encode())
     for name in sorted(tensors):
-        sha256.update(name.encode())
-        sha256.update(tensors[name].numpy().tobytes())
+        numbers = tensors[name].numpy()
+        sha256.update(f"{len(name.encode())} {name} {numbers.dtype} {numbers.shape}".encode())
+        sha256.update(numbers.tobytes())
     return sha256.hexdigest()
 
 

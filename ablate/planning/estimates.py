@@ -7,7 +7,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ablate import CONF
 from ablate.core import hardware
 from ablate.core.config import Config
+from ablate.core.errors import UsageError
 from ablate.core.identity import FOR_THE_PLAN_ONLY, at_current_paths, science, trial_id
 from ablate.networks import description
 from ablate.planning import parts
@@ -130,7 +131,9 @@ def _past_trial(text: str) -> _PastTrial | None:
     try:
         config = at_current_paths(json.loads(text))
         return _PastTrial(_cell(config), _profile(config), training_multiply_adds(_for_the_plan(config)))
-    except (ValueError, KeyError, TypeError, AttributeError, OmegaConfBaseException):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return None
+    except (OmegaConfBaseException, UsageError):
         return None
 
 
@@ -191,9 +194,18 @@ def _profile(config: Config) -> tuple[Any, ...]:
 
 
 def _for_the_plan(config: Config) -> Config:
-    """Return a finished trial's config with the counts and the shape that our YAML gives its network and data set."""
-    model = {**_yaml("model").get(config["model"].get("_target_"), {}), **config["model"]}
-    return {**config, "model": model, "dataset": _with_shape(json.dumps(config["dataset"]))}
+    """Return a finished trial's config with the counts and the shape that our YAML gives its network and data set.
+
+    Functions that the config itself names are left out: it was read from a file, and they would be called.
+    """
+    own = {
+        key: {name: inner for name, inner in value.items() if name not in FOR_THE_PLAN_ONLY}
+        if isinstance(value, Mapping)
+        else value
+        for key, value in config.items()
+    }
+    model = {**_yaml("model").get(config["model"].get("_target_"), {}), **own["model"]}
+    return {**own, "model": model, "dataset": _with_shape(json.dumps(own["dataset"]))}
 
 
 @functools.lru_cache

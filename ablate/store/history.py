@@ -26,7 +26,7 @@ def finished_trials(runs: Path) -> Iterator[tuple[str, dict[str, Any], str]]:
             if end := _end(Path(folder, "events.jsonl")):
                 config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
                 yield json.dumps(config | {"seed": 0}), *end
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
 
 
@@ -39,4 +39,5 @@ def _end(path: Path) -> tuple[dict[str, Any], str] | None:
     has_single_attempt = first is not None and first["event"] == "Started" and first["attempt"] == last["attempt"]
     lines = [first] if first is not None and has_single_attempt else event_log.lines(path)
     devices = [line["device"] for line in lines if line["event"] == "Started"]
-    return last["metrics"], devices[-1].partition(":")[0] if devices else "cpu"
+    metrics = {name: value for name, value in last["metrics"].items() if isinstance(value, int | float)}
+    return metrics, devices[-1].partition(":")[0] if devices else "cpu"

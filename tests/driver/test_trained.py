@@ -7,6 +7,7 @@ import pytest
 
 from ablate.core.errors import UsageError
 from ablate.core.identity import trial_id
+from ablate.core.trust import TRUSTS_OURS, Trust
 from ablate.driver import trained
 from ablate.planning import command_line
 from ablate.store import run_directory
@@ -63,10 +64,28 @@ def keep(trial, runs, run=well, weights=False):
     return trial.trial_id
 
 
-def test_a_trial_with_weights_is_found_by_its_id(tmp_path):
-    trial = make_trial(0)
+def test_a_trial_with_weights_is_found_by_its_id(planned, tmp_path):
+    (trial,) = planned("seeds=1").study.trials
     keep(trial, tmp_path, weights=True)
-    assert trained.find_trained(trial.trial_id, tmp_path) == (trial.config, tmp_path / trial.trial_id)
+    config, directory = trained.find_trained(trial.trial_id, tmp_path, TRUSTS_OURS)
+    assert (trial_id(config), directory) == (trial.trial_id, tmp_path / trial.trial_id)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "1", "[" * 100_000, '{"model": {"_target_": 1}}', "\xff"])
+def test_a_config_that_is_something_else_is_named(tmp_path, content):
+    path = tmp_path / keep(make_trial(0), tmp_path, weights=True) / "config.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(UsageError, match=rf"{path}: not the config of a trial \("):
+        trained.find_trained(path.parent.name, tmp_path, TRUSTS_OURS)
+
+
+def test_a_config_that_names_other_code_is_refused_unless_that_is_trusted(planned, tmp_path):
+    (trial,) = planned("seeds=1").study.trials
+    path = tmp_path / keep(trial, tmp_path, weights=True) / "config.json"
+    path.write_text(json.dumps({**trial.config, "norm": {"_target_": "mine.leaky"}}))
+    with pytest.raises(UsageError, match=rf"^trial={trial.trial_id}: {path}: its norm._target_ names mine.leaky, code"):
+        trained.find_trained(trial.trial_id, tmp_path, TRUSTS_OURS)
+    trained.find_trained(trial.trial_id, tmp_path, Trust(modules=frozenset({"mine"})))
 
 
 def test_a_trial_without_weights_is_a_mistake_that_says_how_to_have_them(planned, folder):
@@ -83,13 +102,13 @@ def test_a_trial_without_weights_is_a_mistake_that_says_how_to_have_them(planned
     ):
         keep(trial, runs, run)
         with pytest.raises(UsageError) as error:
-            trained.find_trained(trial.trial_id, runs)
+            trained.find_trained(trial.trial_id, runs, TRUSTS_OURS)
         assert str(error.value).startswith(f"trial={trial.trial_id}: {message}{runs}")
     (runs / trial.trial_id / "events.jsonl").unlink()
     with pytest.raises(
         UsageError, match="it has not finished, so there are no weights; to finish it: python -m ablate"
     ):
-        trained.find_trained(trial.trial_id, runs)
+        trained.find_trained(trial.trial_id, runs, TRUSTS_OURS)
 
 
 def test_a_part_of_ones_own_is_named_where_no_line_can_be_said(planned, tmp_path):
@@ -98,17 +117,17 @@ def test_a_part_of_ones_own_is_named_where_no_line_can_be_said(planned, tmp_path
     config = {**trial.config, "norm": {"_target_": "mine.leaky"}}
     (tmp_path / trial.trial_id / "config.json").write_text(json.dumps(config))
     with pytest.raises(UsageError, match=r"the line that made it \(its norm, mine.leaky, is none of conf/'s\)"):
-        trained.find_trained(trial.trial_id, tmp_path)
+        trained.find_trained(trial.trial_id, tmp_path, TRUSTS_OURS)
 
 
 def test_an_unknown_id_is_a_mistake_that_names_close_ones_or_how_many_there_are(tmp_path):
     ids = [keep(make_trial(0), tmp_path), keep(make_trial(2), tmp_path, diverges_on_seed_two)]
     with pytest.raises(UsageError, match=f"trial={ids[0][:-1]}: not in .*; did you mean {ids[0]}"):
-        trained.find_trained(ids[0][:-1], tmp_path)
+        trained.find_trained(ids[0][:-1], tmp_path, TRUSTS_OURS)
     with pytest.raises(UsageError, match=f"trial={ids[1][:4]}: not in .*; did you mean {ids[1]}"):
-        trained.find_trained(ids[1][:4], tmp_path)
+        trained.find_trained(ids[1][:4], tmp_path, TRUSTS_OURS)
     for unknown in ("zzz", "..", "."):
         with pytest.raises(UsageError, match=r"not in .*; its 2 trials are named by their ids"):
-            trained.find_trained(unknown, tmp_path)
+            trained.find_trained(unknown, tmp_path, TRUSTS_OURS)
     with pytest.raises(UsageError, match=r"runs=.*nowhere: there is no such folder; allowed: the folder of the run"):
-        trained.find_trained(ids[0], tmp_path / "nowhere")
+        trained.find_trained(ids[0], tmp_path / "nowhere", TRUSTS_OURS)

@@ -45,7 +45,9 @@ def card(arm="bn", bits=1, kind=WideResNet, shape=None, labels=None, **config):
         "depth": depth,
         "width": width,
         "bits": bits,
+        "model": {"_target_": f"{kind.__module__}.{kind.__name__}"},
         "norm": {"_target_": f"ablate.networks.norm.{arm}"},
+        "dataset": {"_target_": "ablate.data.datasets.digits"},
         **config,
     }
     names = tuple(labels or (f"class {number}" for number in range(CLASSES)))
