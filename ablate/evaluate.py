@@ -111,6 +111,8 @@ def evaluate(typed: app.Composed) -> int:
     name, dataset = typed.choices["dataset"], config["dataset"]
     if made.dataset is not None:
         name, dataset = _chosen(typed, dataset, made.dataset)
+        if "dataset" not in _keys(typed):
+            trust.check({"dataset": made.dataset}, made.typed)
     for hook in (*parts.hooks({"dataset": dataset}, "check"), *parts.hooks({"dataset": dataset}, "prepare")):
         hook({"dataset": dataset})
 
@@ -126,7 +128,7 @@ def evaluate(typed: app.Composed) -> int:
 
 def _chosen(typed: app.Composed, composed: Config, own: Config) -> tuple[str, Config]:
     """Return the name and config of the data set that was typed, or else the trial's own with the typed keys in it."""
-    keys = [word.lstrip("+~").partition("=")[0] for word in typed.typed]
+    keys = _keys(typed)
     if "dataset" in keys:
         return typed.choices["dataset"], composed
     changed = {key.partition(".")[2] for key in keys if key.startswith("dataset.")}
@@ -135,6 +137,11 @@ def _chosen(typed: app.Composed, composed: Config, own: Config) -> tuple[str, Co
             allowed = ", ".join(name for name in own if name != "_target_")
             raise UsageError(f"dataset.{key}: the trial's own data set has no such key; allowed: {allowed}")
     return own["_target_"].rpartition(".")[2], {**own, **{key: composed[key] for key in changed}}
+
+
+def _keys(typed: app.Composed) -> list[str]:
+    """Return the keys that were typed."""
+    return [word.lstrip("+~").partition("=")[0] for word in typed.typed]
 
 
 def _device(typed: str, made: Trained) -> str:
@@ -168,7 +175,6 @@ def _read(file: str, trust: Trust) -> Trained:
         network, card = c_source.read(path)
     else:
         raise UsageError(f"{typed}: allowed: a file that ends in .safetensors, .onnx, .c or .mat")
-    trust.check(card.config, typed)
     return Trained(
         network=network,
         channels=card.shape[0],

@@ -208,7 +208,9 @@ def _say_next(options: ExportConfig, first_file: Path, stem: Path) -> None:
         source, check, program = (shlex.quote(f"{stem}{ending}") for ending in (".c", "_test.c", "_test"))
         _say(f"Next: cc -std=c99 -O2 {source} {check} -lm -o {program} && {program}")
     to_score = first_file if options.format is not Format.c else stem.with_suffix(".c")
-    _say(f"Next: {shlex.join(['python', '-m', 'ablate.evaluate', f'weights={to_score}'])}")
+    names = [options.trust] if isinstance(options.trust, str) else options.trust or []
+    trust = [f"trust=[{','.join(names)}]" if len(names) > 1 else f"trust={names[0]}"] if names else []
+    _say(f"Next: {shlex.join(['python', '-m', 'ablate.evaluate', f'weights={to_score}', *trust])}")
 
 
 def _say(line: str) -> None:

@@ -23,6 +23,7 @@ from ablate.core.events import Failed
 from ablate.core.identity import trial_id
 from ablate.core.study import Cell, Study, Trial
 from ablate.data import datasets
+from ablate.deploy import onnx_file
 from ablate.store import manifest, run_directory
 from ablate.store.folder import FolderStore
 from ablate.tasks import image_classification
@@ -115,7 +116,9 @@ def test_an_arm_of_ones_own_that_is_not_there_is_named(folder, say, monkeypatch)
     )
     monkeypatch.syspath_prepend(folder)
     (trial,) = finish(folder / "runs", epochs=1, norm={"_target_": "my_arms.mine", "temperature": 10})
-    assert say("ablate.export", f"trial={trial.trial_id}")[0] == 0
+    status, out, _ = say("ablate.export", f"trial={trial.trial_id}", "trust=my_arms")
+    file = f"exports/{trial.trial_id}/network.safetensors"
+    assert (status, out.endswith(f"Next: python -m ablate.evaluate weights={file} trust=my_arms\n")) == (0, True)
     monkeypatch.delitem(sys.modules, "my_arms")
     (folder / "my_arms.py").unlink()
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
@@ -124,9 +127,8 @@ def test_an_arm_of_ones_own_that_is_not_there_is_named(folder, say, monkeypatch)
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
     message = "norm._target_=my_arms.mine: no such module; allowed: package.module.Name, on the Python path\n"
-    file = f"../exports/{trial.trial_id}/network.safetensors"
-    assert say("ablate.evaluate", f"weights={file}") == (2, "", message)
-    assert say("ablate.export", f"trial={trial.trial_id}", "runs=../runs") == (2, "", message)
+    assert say("ablate.evaluate", f"weights=../{file}", "trust=my_arms") == (2, "", message)
+    assert say("ablate.export", f"trial={trial.trial_id}", "runs=../runs", "trust=my_arms") == (2, "", message)
 
 
 def test_an_export_that_scores_otherwise_than_its_trial_says_so(folder, say):
@@ -138,6 +140,13 @@ def test_an_export_that_scores_otherwise_than_its_trial_says_so(folder, say):
     for weights in model.graph.initializer:
         if len(weights.dims) == 4:
             weights.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weights), weights.name))
+    kept = [entry for entry in model.metadata_props if entry.key != onnx_file.DIGEST]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, path)
+    message = f"weights={path}: damaged: its card or its graph is not what was written (or an earlier version"
+    assert say("ablate.evaluate", f"weights={path}")[2].startswith(message)
+    model.metadata_props.add(key=onnx_file.DIGEST, value=onnx_file._digest(model))
     onnx.save(model, path)
     acc = run_directory.outcome(trial, folder / "runs").metrics["test_acc"]
     assert say("ablate.evaluate", f"weights={path}")[1].endswith(f"\nits trial had {100 * acc:.2f}%\n")
