@@ -65,5 +65,11 @@ def error_line(error: OSError, values: Mapping[str, Any]) -> str:
     return f"{start}; allowed: {_ALLOWED.get(error.errno or 0, 'one that you may read, and write to')}"
 
 
+def as_typed_here(path: Path) -> str:
+    """Return a path as one would type it: relative to the working directory where it lies below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def _path(value: str) -> Path:
     return Path(value.removeprefix("sqlite:///")).absolute()

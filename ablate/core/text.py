@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 
 def counted(count: int, noun: str) -> str:
@@ -44,6 +45,19 @@ def file_size(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+_ESCAPE_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\].*?(?:\x07|\x1b\\)|.)")
+
+
+def printable(text: str) -> str:
+    r"""Return text as a terminal may be given it, whoever wrote it: no control character is left but the tab.
+
+    >>> printable("\x1b[31mred\x1b[0m\x07 and\ttab\x9b")
+    'red and\ttab'
+    """
+    text = _ESCAPE_SEQUENCES.sub("", text)
+    return "".join(letter for letter in text if letter == "\t" or letter.isprintable())
 
 
 def first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from ablate.core.study import Trial
 from ablate.dispatch.queue import Queue, Requests
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
 from ablate.store.run_store import RunStore
+from ablate.store.text_log import logged
 
 
 def in_process(
@@ -42,7 +43,7 @@ def in_process(
             continue
         before = requested.attempts_before(trial)
         try:
-            for event in store.attempt(run(slot), trial, attempts_before=before, alone=True):
+            for event in store.attempt(logged(run(slot), "python"), trial, attempts_before=before, alone=True):
                 yield trial, event
         except AlreadyLeased:
             queue.put_off(trial)

@@ -26,6 +26,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a data set's folder may be relative
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # what ranks print is in the trial's own log
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would restart the training by itself, without a limit
 }
@@ -34,6 +35,11 @@ _SETTINGS = {
 def of(run: run_directory.Run, slot: Slot) -> run_directory.Run:
     """Return what trains in the slot: `run` itself, or with several workers `on_all_ranks` of it."""
     return functools.partial(on_all_ranks, run, slot) if slot.workers > 1 else run
+
+
+def has_ranks(run: run_directory.Run) -> bool:
+    """Return whether the run is one on all ranks, perhaps with its data: the trial's code is in their processes."""
+    return isinstance(run, functools.partial) and run.func is on_all_ranks
 
 
 def on_all_ranks(

@@ -25,6 +25,7 @@ from ablate.dispatch.shared_data import SharedData, call, load
 from ablate.dispatch.slot import RunInSlot, Slot, TrialEvents, never
 from ablate.store import run_directory
 from ablate.store.run_store import RunStore
+from ablate.store.text_log import logged
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_COUNTS = 5.0
@@ -257,6 +258,7 @@ def _attempt(
     if data:
         with_data: Any = run
         run = functools.partial(with_data, data=functools.partial(load, data[0]))
+    run = logged(run, "nothing" if multi_process.has_ranks(run) else "process")
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to the whole process group; the driver reacts to it
     try:
         yield from store.attempt(run, trial, attempts_before=attempts_before, alone=alone)

@@ -21,6 +21,7 @@ from ablate.core.config import Config
 from ablate.core.errors import Diverged, Pruned, Stopped
 from ablate.core.events import Event
 from ablate.dispatch import ray_private
+from ablate.store.text_log import logged
 
 LOCK = "claim-of-ranks"
 """The file in the run directory that the first rank locks, since one whose task has died may write on for a moment."""
@@ -107,11 +108,12 @@ def train_on_rank(loop_config: Mapping[str, RankTask]) -> None:
 
     task, ranks = loop_config["task"], Ranks.joined()
     put = task.mailbox.put.remote
+    run = logged(task.run, "process", mark=f"[rank {ranks.rank}] ")
     lock = FileLock(task.directory / LOCK, timeout=SECONDS_TO_DIE)
     try:
         if ranks.is_first:
             lock.acquire()
-        for event in task.run(task.config, task.directory, ranks=ranks, **task.options):
+        for event in run(task.config, task.directory, ranks=ranks, **task.options):
             if ranks.is_first:
                 ray.get(put(event))
     except RAISED_BY_ALL as error:

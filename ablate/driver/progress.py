@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from ablate.core.events import Done, Epoch, Event, Failed, Notice, Started
 from ablate.core.study import Trial
+from ablate.core.text import printable
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -112,7 +113,7 @@ class Display:
             self._line(f"{count} {trial}: {', '.join(['done', *parts])}")
             return
         style = "red" if event.kind != "pruned" else None
-        self._line(f"{count} {trial}: {event.kind}: {event.reason}", style=style)
+        self._line(f"{count} {trial.trial_id}  {trial}: {event.kind}: {printable(event.reason)}", style=style)
         if event.traceback and not self.has_shown_traceback:
             self.has_shown_traceback = True
             self._line(event.traceback.rstrip())

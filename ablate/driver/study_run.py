@@ -193,7 +193,7 @@ def _conclude(
     if stop.signal is not None:
         terminal.warn(f"Stopped: {tables.counts(outcomes | local.outcomes(source.study.trials))}. {GOES_ON}")
         return stop.exit_status
-    tables.show_outcomes(terminal.console, study, outcomes)
+    tables.show_outcomes(terminal.console, study, outcomes, lambda trial_id: _text_log(source.store, trial_id))
     if planned.tuning:
         tried = {search: list(local.outcomes(trials).values()) for search, trials in source.tried.items()}
         tables.show_tuning(terminal.console, study, tried, source.chosen, source.edges)
@@ -209,6 +209,14 @@ def _conclude(
     _say_what_next(planned, outcomes, result, terminal)
     is_whole = not source.without and all(isinstance(outcome, Done) for outcome in outcomes.values())
     return 0 if is_whole and not result.undelivered else 1
+
+
+def _text_log(store: RunStore, trial_id: str) -> Path | None:
+    """Return the text log of a trial; of an object store that does not answer, what is here."""
+    try:
+        return store.text_log(trial_id)
+    except StorageUnavailable:
+        return store.local.text_log(trial_id)
 
 
 def _say_what_next(planned: Plan, outcomes: tables.Outcomes, result: SessionResult, terminal: Terminal) -> None:

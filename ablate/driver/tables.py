@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -15,9 +15,10 @@ from rich.table import Table
 from ablate.core import hardware
 from ablate.core.config import Config
 from ablate.core.events import Done, Failed, Outcome
+from ablate.core.folders import as_typed_here
 from ablate.core.levels import Level, show
 from ablate.core.study import Cell, Study, Trial
-from ablate.core.text import counted, duration, size
+from ablate.core.text import counted, duration, printable, size
 from ablate.planning import estimates
 from ablate.planning.estimates import Expectations, training_multiply_adds
 from ablate.planning.settings import Settings
@@ -84,8 +85,15 @@ def show_plan(
     _more(console, len(to_do) - SHOWN_TRIALS, "trial")
 
 
-def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
-    """Show the mean and standard deviation over seeds of every cell's test accuracy, then each failure's reason."""
+def show_outcomes(console: Console, study: Study, outcomes: Outcomes, log_of: Callable[[str], Path | None]) -> None:
+    """Show the mean and sd over seeds of every cell's test accuracy, then each failure's reason and its text log.
+
+    Args:
+        console: where to print.
+        study: the study.
+        outcomes: the outcomes of its trials.
+        log_of: trial_id -> the file with what the trial's code printed; None without one.
+    """
     table = _cells_table(study, "done", "failed", "test accuracy ± sd")
     for cell, trials in itertools.islice(study.cells.items(), SHOWN_CELLS):
         ended = [outcomes[trial.trial_id] for trial in trials]
@@ -105,10 +113,17 @@ def show_outcomes(console: Console, study: Study, outcomes: Outcomes) -> None:
     for trial in without[:SHOWN_TRIALS]:
         end = outcomes[trial.trial_id]
         if isinstance(end, Failed):
-            _line(console, f"failed  {trial.trial_id}  {trial}: {end.kind}: {end.reason}", style="red")
+            show_failure(console, trial, end, log_of(trial.trial_id))
         else:
             _line(console, f"not finished  {trial.trial_id}  {trial}", style="yellow")
     _more(console, len(without) - SHOWN_TRIALS, "trial")
+
+
+def show_failure(console: Console, trial: Trial, failed: Failed, log: Path | None) -> None:
+    """Show why a trial failed, and the file with what its code printed, if there is one."""
+    _line(console, f"failed  {trial.trial_id}  {trial}: {failed.kind}: {printable(failed.reason)}", style="red")
+    if log is not None:
+        _line(console, f"        log: {as_typed_here(log)}")
 
 
 def show_tuning(

@@ -3,7 +3,7 @@
 <url>/<trial_id>/config.json                 the plain config
 <url>/<trial_id>/claims/000001.json, .beat   who works on it: ablate/store/leases.py
 <url>/<trial_id>/000001/events.jsonl         its event log, with all that was known when the lease was taken
-<url>/<trial_id>/000001/checkpoint.pt, weights.pt, predictions.npz
+<url>/<trial_id>/000001/checkpoint.pt, weights.pt, predictions.npz, log.txt
 <url>/stops/<owner>                          a driver requests that its trials stop
 """
 
@@ -149,6 +149,10 @@ class BucketStore(RunStore):
         if isinstance(self.outcome(trial), Done):
             patiently(lambda: mirror.bring_predictions(self.runs / trial.trial_id), PATIENCE_S)
         return self.local.history(trial)
+
+    def text_log(self, trial_id: str) -> Path | None:
+        patiently(lambda: mirror.bring_text_log(self.runs / trial_id), PATIENCE_S)
+        return self.local.text_log(trial_id)
 
     def is_leased(self, trial_id: str, *, by_others: bool = False) -> bool:
         lease = patiently(lambda: leases.highest(self.objects, trial_id), PATIENCE_S)

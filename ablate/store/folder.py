@@ -9,6 +9,7 @@ from ablate.core.events import Event, Failed, Outcome
 from ablate.core.study import Trial
 from ablate.store import run_directory
 from ablate.store.run_store import RunStore
+from ablate.store.text_log import TEXT_LOG
 
 
 class FolderStore(RunStore):
@@ -37,6 +38,10 @@ class FolderStore(RunStore):
 
     def history(self, trial: Trial) -> list[Event]:
         return run_directory.history(trial, self.runs)
+
+    def text_log(self, trial_id: str) -> Path | None:
+        path = self.runs / trial_id / TEXT_LOG
+        return path if path.is_file() else None
 
     def is_leased(self, trial_id: str, *, by_others: bool = False) -> bool:
         return run_directory.is_leased(trial_id, self.runs)

@@ -2,7 +2,7 @@
 
 runs/<trial_id>/events.jsonl, config.json   as they are in a folder
 runs/<trial_id>/stored.json                 the URL of the objects, and which version of the log was brought
-runs/<trial_id>/weights.pt, predictions.npz brought when a reader needs them
+runs/<trial_id>/weights.pt, predictions.npz, log.txt   brought when a reader needs them
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ablate.store import event_log, run_directory
 from ablate.store.leases import numbers, stem
 from ablate.store.object_store import Objects
 from ablate.store.predictions import PREDICTIONS
+from ablate.store.text_log import TEXT_LOG
 
 STORED = "stored.json"
 FEW = 8
@@ -69,6 +70,11 @@ def bring_predictions(directory: Path) -> None:
     done = event_log.last(directory / run_directory.LOG)
     if not (directory / PREDICTIONS).exists() and done and not done.get("predicted"):  # older logs have them inside
         _bring_file(directory, PREDICTIONS)
+
+
+def bring_text_log(directory: Path) -> None:
+    """Fetch the text log of a trial as it is stored now. Raises StorageUnavailable."""
+    _bring_file(directory, TEXT_LOG)
 
 
 def _bring_file(directory: Path, name: str) -> None:

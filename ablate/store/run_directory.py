@@ -3,6 +3,7 @@
 runs/<trial_id>/config.json       the plain config, for people and for later commands
 runs/<trial_id>/claim             the lease: a lock that the working process holds while it works
 runs/<trial_id>/events.jsonl      every event of every attempt, in order, one JSON object a line
+runs/<trial_id>/log.txt           what the trial's code printed and warned: ablate/store/text_log.py
 runs/<trial_id>/predictions.npz   the predictions of a trial that is done: ablate/store/predictions.py
 runs/<trial_id>/checkpoint.pt     the state of training; checkpoint-previous.pt, the one before
 runs/<trial_id>/weights.pt        the weights of a trial that is done
@@ -13,11 +14,9 @@ runs/<trial_id>/prune             why tuning has the trial stop, until it does
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
-import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ablate.core.config import Config
-from ablate.core.errors import AlreadyLeased, DiskFull, Diverged, ProcessLost, Pruned, Stopped, UsageError
+from ablate.core.errors import AlreadyLeased, DiskFull
 from ablate.core.events import Done, Epoch, Event, Failed, Notice, Outcome, Started, from_dict
 from ablate.core.study import Trial
 from ablate.store import event_log, predictions
+from ablate.store.endings import ending_in_an_outcome, full_disk
+from ablate.store.text_log import TEXT_LOG
 
 LEASE = "claim"
 CONFIG = "config.json"
@@ -87,7 +88,7 @@ def full_disk_reported(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if full := _full_disk(error):
+        if full := full_disk(error):
             raise DiskFull(f"{full.strerror}: {directory}") from error
         raise
 
@@ -112,7 +113,7 @@ def events(
         return
     write_config(directory / CONFIG, trial.config)
     (directory / PRUNE).unlink(missing_ok=True)  # of an earlier attempt, or of a tuning's that is over
-    new = _ending_in_an_outcome(run, trial.config, directory, alone=alone)
+    new = ending_in_an_outcome(run, trial.config, directory, alone=alone)
     yield from _logged(new, directory, attempts + 1, earlier)
 
 
@@ -224,7 +225,9 @@ def files_to_write(trial_ids: Iterable[str], runs: Path) -> Iterator[Path]:
     for trial_id in trial_ids:
         directory = runs / trial_id
         if directory.is_dir():
-            yield from (path for path in (directory, directory / LEASE, directory / LOG) if path.exists())
+            yield from (
+                path for path in (directory, *(directory / name for name in (LEASE, LOG, TEXT_LOG))) if path.exists()
+            )
 
 
 def prune(trial: Trial, runs: Path, reason: str) -> None:
@@ -244,46 +247,6 @@ def mark(trial: Trial, runs: Path, failed: Failed) -> Failed:
     with event_log.appending(directory / LOG) as log:
         event_log.append(log, number, failed)
     return failed
-
-
-def _ending_in_an_outcome(run: Run, config: Config, directory: Path, *, alone: bool) -> Iterator[Event]:
-    try:
-        last: Event | None = None
-        for last in run(config, directory):
-            yield last
-        if outcome_of(last) is None:
-            yield Failed(kind="error", reason="the trial ended without saying Done or Failed")
-    except ProcessLost:
-        raise
-    except Stopped:
-        return
-    except Pruned as error:
-        yield Failed(kind="pruned", reason=str(error))
-    except Diverged as error:
-        yield Failed(kind="diverged", reason=str(error))
-    except Exception as error:
-        if _full_disk(error):
-            raise
-        out_of_memory = (
-            isinstance(error, MemoryError)
-            or type(error).__name__ == "OutOfMemoryError"
-            or "can't allocate memory" in str(error)  # torch on a CPU raises a bare RuntimeError
-        )
-        yield Failed(
-            kind="oom" if out_of_memory else "error",
-            reason=str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}".splitlines()[0],
-            traceback=traceback.format_exc(),
-            alone=alone,
-        )
-
-
-def _full_disk(error: BaseException | None) -> OSError | None:
-    """Return the error of a full disk, or of a used-up quota, behind this one; torch hides it behind one of its own."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def write_config(path: Path, config: Config) -> None:

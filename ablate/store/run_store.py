@@ -66,6 +66,10 @@ class RunStore(ABC):
         """Return the trial's events: see `run_directory.history`. Raises StorageUnavailable."""
 
     @abstractmethod
+    def text_log(self, trial_id: str) -> Path | None:
+        """Return the file in `runs` with what the trial's code printed; None without one. Raises StorageUnavailable."""
+
+    @abstractmethod
     def is_leased(self, trial_id: str, *, by_others: bool = False) -> bool:
         """Return whether somebody works on the trial now; with `by_others`, somebody else than this driver's workers.
 

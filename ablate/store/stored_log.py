@@ -10,6 +10,7 @@ from ablate.core.events import Event, Failed, from_dict
 from ablate.core.study import Trial
 from ablate.store import event_log, leases, run_directory
 from ablate.store.object_store import Objects
+from ablate.store.text_log import TEXT_LOG
 from ablate.store.working_copy import CHECKPOINT, FILES, WorkingCopy
 
 
@@ -59,7 +60,7 @@ def take_over(copy: WorkingCopy, trial: Trial, directory: Path | None) -> tuple[
     log = StoredLog((before and objects.read(before.name(run_directory.LOG))) or b"", before)
     afresh = isinstance(log.last, Failed) and run_directory.starts_afresh(log.last)
     for file in FILES:
-        if before and not afresh and before.name(file) in names:
+        if before and (file == TEXT_LOG or not afresh) and before.name(file) in names:
             objects.copy(before.name(file), copy.name(file))
             if directory:
                 objects.download(copy.name(file), directory / file)

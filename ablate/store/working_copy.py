@@ -1,10 +1,12 @@
-"""A trial's checkpoint, weights and predictions in a folder of this machine, stored as they change."""
+"""A trial's checkpoint, weights, predictions and text log in a folder of this machine, stored as they change."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ablate.store.leases import stem
 from ablate.store.object_store import Objects, patiently
 from ablate.store.predictions import PREDICTIONS
 from ablate.store.run_directory import CHECKPOINTS, WEIGHTS
+from ablate.store.text_log import TEXT_LOG
 
 CHECKPOINT = CHECKPOINTS[0]
 """The one before it is not stored: an object is never half written, and its checksum travels with it."""
@@ -20,8 +23,10 @@ CHECKPOINT = CHECKPOINTS[0]
 RESULTS = (WEIGHTS, PREDICTIONS)
 """The files of a trial that is done."""
 
-FILES = (CHECKPOINT, *RESULTS)
+FILES = (CHECKPOINT, *RESULTS, TEXT_LOG)
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_TEXT_LOGS = 30.0
+"""The text log is stored whole each time: seldom, and where it matters at last."""
 PATIENCE_S = 300.0
 
 
@@ -64,6 +69,7 @@ class Files:
         self._copy, self._directory = copy, directory
         self._stored = {name: self._version(name) for name in FILES}  # what is here now was brought
         self._storing, self._over = threading.Lock(), threading.Event()
+        self._text_log_at = time.monotonic()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -73,7 +79,7 @@ class Files:
 
     def flush(self, patience_s: float) -> None:
         """Store the files as they are now. Raises StorageUnavailable when that cannot be done within so long."""
-        patiently(self._store, patience_s)
+        patiently(functools.partial(self._store, FILES), patience_s)
 
     def end(self) -> None:
         """Store nothing more, except for what is under way."""
@@ -82,11 +88,14 @@ class Files:
     def _work(self) -> None:
         while not self._over.wait(SECONDS_BETWEEN_LOOKS):
             with contextlib.suppress(StorageUnavailable, FileNotFoundError):  # it is tried again at the next look
-                self._store()
+                is_due = time.monotonic() - self._text_log_at >= SECONDS_BETWEEN_TEXT_LOGS
+                self._store(FILES if is_due else (CHECKPOINT, *RESULTS))
 
-    def _store(self) -> None:
+    def _store(self, names: Sequence[str]) -> None:
         with self._storing:
-            for name in FILES:
+            if TEXT_LOG in names:
+                self._text_log_at = time.monotonic()
+            for name in names:
                 version = self._version(name)
                 if version == self._stored[name]:
                     continue
@@ -98,7 +107,7 @@ class Files:
                 self._stored[name] = version
 
     def _version(self, name: str) -> tuple[int, int] | None:
-        """Return a value that differs for each file that was moved into place under the name; None without a file."""
+        """Return a value that differs for each file, and each state of a file, under the name; None without a file."""
         try:
             status = (self._directory / name).stat()
         except FileNotFoundError:
