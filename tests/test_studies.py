@@ -251,3 +251,38 @@ def test_a_name_that_mlflow_has_is_not_taken_by_a_renaming(studies, folder, say)
         assert err.endswith(f"has an experiment of that name{state}; allowed: another name\n")
     assert manifest.names(folder / "runs") == ["first", "second"]
     assert "first" in experiments()
+
+
+def trial_rows(out):
+    return {line.split()[0]: line.split()[1:] for line in out.splitlines() if re.match(r" t[0-9a-f]{16} ", line)}
+
+
+def test_one_study_lists_its_trials_by_id_with_what_became_of_them(studies, folder, say, monkeypatch):
+    monkeypatch.setattr("rich.console.Console.width", 80, raising=False)
+    trials = studies[0].trials
+    run_directory.mark(trials[4], folder / "runs", Failed(kind="lost", reason="its worker\x1b[2J died"))
+    _, out, _ = say("ablate.studies", "study=first")
+    rows = trial_rows(out)
+    assert list(rows) == [trial.trial_id for trial in trials]
+    assert rows[trials[0].trial_id] == ["bits=1", "0", "done", "90.00%", "0.1"]
+    assert rows[trials[1].trial_id] == ["bits=1", "1", "error"]
+    assert rows[trials[3].trial_id] == ["bits=32", "0", "to", "do"]
+    assert rows[trials[4].trial_id] == ["bits=32", "1", "lost"]
+    assert f"failed  {trials[4].trial_id}  bits=32 seed=1: lost: its worker died" in out
+    assert f"python -m ablate.studies trial={trials[0].trial_id}" in out
+
+
+def test_of_many_trials_some_are_listed_with_the_words_that_list_all(studies, folder, say):
+    many = Study("many", {"bits": [1]}, [make_trial(seed, bits=1) for seed in range(50)])
+    manifest.save(many, folder / "runs", URI)
+    _, out, _ = say("ablate.studies", "study=many")
+    assert len(trial_rows(out)) == 30
+    assert "... and 20 more trials: python -m ablate.studies study=many trials=all" in out
+    assert len(trial_rows(say("ablate.studies", "study=many", "trials=all")[1])) == 50
+
+
+@pytest.mark.parametrize("typed", ["t", "tffffffffffff", "../runs"])
+def test_an_unknown_trial_is_one_line(studies, say, typed):
+    status, _, err = say("ablate.studies", f"trial={typed}")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"trial={typed}: not in " in err

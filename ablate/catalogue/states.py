@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ablate.core.events import Done, Failed, Outcome
@@ -14,9 +14,9 @@ from ablate.store.run_store import RunStore
 STATES = ("done", "failed", "running", "to do")
 
 
-def states_of(store: RunStore, study: Study) -> dict[str, str]:
-    """Return trial_id -> one of STATES, from what the store has brought."""
-    leased, outcomes = store.leased(trial.trial_id for trial in study.trials), store.local.outcomes(study.trials)
+def states_of(store: RunStore, study: Study, outcomes: Mapping[str, Outcome | None]) -> dict[str, str]:
+    """Return trial_id -> one of STATES, from what the store has brought, and the trials' outcomes."""
+    leased = store.leased(trial.trial_id for trial in study.trials)
     return {trial.trial_id: state(trial, outcomes[trial.trial_id], leased) for trial in study.trials}
 
 

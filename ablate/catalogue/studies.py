@@ -30,8 +30,9 @@ def show_all(terminal: Terminal, runs: Path) -> None:
         table.add_column(column, justify="right")
     for name in names:
         stored = manifest.load(name, runs)
-        states = collections.Counter(states_of(brought(terminal, stored, runs), stored.study).values())
-        size, last = on_disk(stored.study.trials, runs)
+        store, trials = brought(terminal, stored, runs), stored.study.trials
+        states = collections.Counter(states_of(store, stored.study, store.local.outcomes(trials)).values())
+        size, last = on_disk(trials, runs)
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, stored.requested_at)))
         counts = (str(states[state_name]) for state_name in STATES)
         table.add_row(name, str(len(cells_of(stored.study)[1])), *counts, file_size(size), when)

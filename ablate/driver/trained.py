@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import shlex
 from pathlib import Path
 
 from ablate.core.config import Config
 from ablate.core.errors import StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
-from ablate.core.identity import at_current_paths
 from ablate.core.levels import show
 from ablate.core.study import Cell, Trial
-from ablate.core.text import first_line
 from ablate.core.trust import Trust
 from ablate.planning.command_line import line
-from ablate.store import mirror, run_directory
+from ablate.store import lookup, mirror, run_directory
 
 NETWORKS = {"WideResNet": "wide ResNet", "ImageNetResNet": "ImageNet's ResNet"}
 
 
 def find_trained(trial_id: str, runs: Path, trust: Trust) -> tuple[Config, Path]:
-    """Return the config and the run directory of a trial whose weights are kept there.
+    """Return the config and the run directory of the trial with this id, or this beginning of one, that has weights.
 
     Weights that are in an object store are fetched the first time that they are needed.
 
@@ -30,18 +26,8 @@ def find_trained(trial_id: str, runs: Path, trust: Trust) -> tuple[Config, Path]
         UsageError: there is no such trial in `runs`, or it has no weights, or they cannot be fetched; or its config
             names code that is not trusted.
     """
-    if not runs.is_dir():
-        raise UsageError(f"runs={runs}: there is no such folder; allowed: the folder of the run directories")
-    ids = sorted(path.parent.name for path in runs.glob(f"*/{run_directory.CONFIG}"))
-    if trial_id not in ids:
-        close = (
-            difflib.get_close_matches(trial_id, ids)
-            or [known_id for known_id in ids if known_id.startswith(trial_id)][:3]
-        )
-        hint = f"did you mean {' or '.join(close)}?" if close else f"its {len(ids)} trials are named by their ids"
-        raise UsageError(f"trial={trial_id}: not in {runs}/; {hint}")
-    directory = runs / trial_id
-    config = _config(trial_id, directory / run_directory.CONFIG)
+    trial_id = lookup.full_id(trial_id, runs)
+    config, directory = lookup.stored_config(trial_id, runs), runs / trial_id
     if not (directory / run_directory.WEIGHTS).is_file():
         try:
             mirror.bring_weights(directory)
@@ -53,23 +39,6 @@ def find_trained(trial_id: str, runs: Path, trust: Trust) -> tuple[Config, Path]
         raise UsageError(f"trial={trial_id}: {_without_weights(trial_id, config, runs)}")
     trust.check(config, f"trial={trial_id}: {directory / run_directory.CONFIG}")
     return config, directory
-
-
-def _config(trial_id: str, path: Path) -> Config:
-    """Return the config that a run directory keeps.
-
-    Raises:
-        UsageError: the file is damaged, or is something else.
-    """
-    try:
-        config = at_current_paths(json.loads(path.read_text(encoding="utf-8")))
-        groups = [config[name]["_target_"] for name in ("model", "norm", "dataset")]
-        if not isinstance(config["seed"], int) or not all(isinstance(target, str) for target in groups):
-            raise ValueError("no seed, or no parts")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        why = f"{type(error).__name__}: {first_line(error)}"
-        raise UsageError(f"trial={trial_id}: {path}: not the config of a trial ({why})") from error
-    return config
 
 
 def _without_weights(trial_id: str, config: Config, runs: Path) -> str:

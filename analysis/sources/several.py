@@ -61,7 +61,9 @@ def _pooled(each: Sequence[Runs]) -> Runs:
     """Return what the studies have in common beside their trials, with notes on what is left to each study's report."""
     first, notes = each[0], [f"{runs.study}: {note}" for runs in each for note in runs.notes]
     registered = [registered_values(runs) for runs in each]
-    common = {key: value for key, value in registered[0].items() if all(key in r and r[key] == value for r in registered)}
+    common = {
+        key: value for key, value in registered[0].items() if all(key in r and r[key] == value for r in registered)
+    }
     for key in dict.fromkeys(key for values in registered for key in values):
         if key not in common:
             notes.append(f"Not registered alike by all of the studies, and so not used here: {key}.")

@@ -37,6 +37,70 @@ def test_the_line_of_a_config_makes_a_trial_of_the_same_identity(planned, typed,
     assert again.trial_id == trial.trial_id == trial_id(trial.config)
 
 
+ARMS = """
+from torch import nn
+from ablate.networks.norm import Arm, Temperature
+
+def leaky(*, slope, sizes, name, more=None):
+    return Arm(before_conv=lambda channels: nn.LeakyReLU(slope), head=lambda classes: Temperature(10))
+"""
+
+
+@pytest.fixture
+def own_part(folder, monkeypatch):
+    """A norm of one's own, in my folder, whose code is a module there."""
+    (folder / "my folder" / "norm").mkdir(parents=True)
+    (folder / "my folder" / "norm" / "leaky.yaml").write_text(
+        "_target_: arms_of_mine.leaky\nslope: 0.1\nsizes: [1, 2]\nname: '1e3'\n"
+    )
+    (folder / "arms_of_mine.py").write_text(ARMS)
+    monkeypatch.syspath_prepend(str(folder))
+
+
+def test_the_line_of_a_part_of_ones_own_names_the_folder_of_its_yaml(own_part, planned):
+    (trial,) = planned(
+        "--config-dir=my folder", "norm=leaky", "norm.slope=0.2", "norm.name='null'", "seeds=1"
+    ).study.trials
+    line = command_line.line(trial.config)
+    assert line.startswith("'--config-dir=my folder' model=wrn norm=leaky ")
+    words = [word for word in shlex.split(line) if word != "seed=0"]
+    assert planned(words[0], *words[1:], "seeds=1").study.trials[0].trial_id == trial.trial_id
+
+
+def test_the_line_takes_out_what_its_option_has_got_since(own_part, planned, folder):
+    (trial,) = planned("--config-dir=my folder", "norm=leaky", "seeds=1").study.trials
+    with (folder / "my folder" / "norm" / "leaky.yaml").open("a") as file:
+        file.write("more: 3\n")
+    words = [word for word in shlex.split(command_line.line(trial.config)) if word != "seed=0"]
+    assert "~norm.more" in words
+    assert planned(words[0], *words[1:], "seeds=1").study.trials[0].trial_id == trial.trial_id
+
+
+ADAPTIVE = (
+    "resplit=true bootstrap=train",
+    "nuisance.recipe.weight_decay=0.0001,0.0005 nuisance.recipe.momentum=interval(0.8,0.9)",
+    "tune=random tune.trials=2 tune.space.recipe.lr=interval(0.01,0.1)",
+)
+
+
+@pytest.mark.parametrize("typed", ADAPTIVE)
+def test_the_line_of_a_trial_whose_values_were_drawn_or_chosen_makes_the_same_trial(planned, typed):
+    plan = planned(*typed.split(), "seeds=2")
+    trial = (
+        *plan.study.trials,
+        *(plan.factory.tuning_trial(c.cell, {"recipe.lr": 0.0123}, 10_000) for c in plan.tuned),
+    )[-1]
+    words = [word for word in shlex.split(command_line.line(trial.config)) if not word.startswith("seed=")]
+    again = planned(*words, "seeds=2").factory
+    (cell,) = again.cells
+    assert again.trial(cell, trial.seed).trial_id == trial.trial_id
+
+
+def test_what_differs_from_the_defaults_is_what_one_would_type(planned):
+    (trial,) = planned("norm=srelu", "bits=1", "recipe.lr=0.01", "seeds=1").study.trials
+    assert command_line.differences(trial.config) == ["norm=srelu", "bits=1", "recipe.lr=0.01"]
+
+
 def test_the_line_says_no_more_than_the_options_and_what_differs_from_them(planned):
     (trial,) = planned("norm=srelu", "bits=1", "recipe.lr=0.01", "seeds=1").study.trials
     assert command_line.line(trial.config) == (
@@ -122,8 +186,8 @@ def test_a_part_of_ones_own_is_named_where_no_line_can_be_said(planned, tmp_path
 
 def test_an_unknown_id_is_a_mistake_that_names_close_ones_or_how_many_there_are(tmp_path):
     ids = [keep(make_trial(0), tmp_path), keep(make_trial(2), tmp_path, diverges_on_seed_two)]
-    with pytest.raises(UsageError, match=f"trial={ids[0][:-1]}: not in .*; did you mean {ids[0]}"):
-        trained.find_trained(ids[0][:-1], tmp_path, TRUSTS_OURS)
+    with pytest.raises(UsageError, match=f"trial={ids[0][:-1]}x: not in .*; did you mean {ids[0]}"):
+        trained.find_trained(f"{ids[0][:-1]}x", tmp_path, TRUSTS_OURS)
     with pytest.raises(UsageError, match=f"trial={ids[1][:4]}: not in .*; did you mean {ids[1]}"):
         trained.find_trained(ids[1][:4], tmp_path, TRUSTS_OURS)
     for unknown in ("zzz", "..", "."):
