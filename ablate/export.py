@@ -15,7 +15,7 @@ from omegaconf import MISSING
 
 from ablate import __version__
 from ablate.cli import app
-from ablate.core import folders, urls
+from ablate.core import folders, invocation, urls
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.events import Done
@@ -210,7 +210,7 @@ def _say_next(options: ExportConfig, first_file: Path, stem: Path) -> None:
     to_score = first_file if options.format is not Format.c else stem.with_suffix(".c")
     names = [options.trust] if isinstance(options.trust, str) else options.trust or []
     trust = [f"trust=[{','.join(names)}]" if len(names) > 1 else f"trust={names[0]}"] if names else []
-    _say(f"Next: {shlex.join(['python', '-m', 'ablate.evaluate', f'weights={to_score}', *trust])}")
+    _say(f"Next: {invocation.command('evaluate')} {shlex.join([f'weights={to_score}', *trust])}")
 
 
 def _say(line: str) -> None:

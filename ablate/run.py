@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ablate.cli import app
-from ablate.driver.study_run import run_study
-from ablate.planning import plan, schema
-from ablate.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from ablate.planning.plan import Plan
 
 
 def main() -> None:
+    from ablate.planning import schema
+
     schema.register()
-    app.main("config", run, sweeps=True)
+    app.main("run", run, sweeps=True)
 
 
 def run(typed: Plan | app.Composed) -> int:
@@ -19,7 +23,10 @@ def run(typed: Plan | app.Composed) -> int:
     Args:
         typed: the plan of a line with -m, or the config of a line without, which asks for one trial.
     """
-    if isinstance(typed, Plan):
+    from ablate.driver.study_run import run_study
+    from ablate.planning import plan
+
+    if isinstance(typed, plan.Plan):
         return run_study(typed, single=False)
     return run_study(plan.single_trial(typed), single=True)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.cli import app
-from ablate.core import urls
+from ablate.cli.commands import COMMANDS
+from ablate.core import invocation, urls
 from ablate.core.errors import UsageError
 from ablate.core.text import counted
 from ablate.dispatch.jobs import Jobs
@@ -24,9 +25,10 @@ SECONDS_FOR_A_WORD = 90.0
 def main() -> None:
     schema.register()
     typed = sys.argv[1:]
-    words = [*typed, *_unless_typed(typed, "dispatch", "cluster"), *_unless_typed(typed, "track", "server")]
+    chosen = COMMANDS["submit"].chosen.items()
+    words = [*typed, *(word for group, option in chosen for word in _unless_typed(typed, group, option))]
     sys.argv[1:] = words
-    app.main("config", lambda planned: submit(planned, sys.argv[1:]), sweeps=True)  # with ~ as it is here
+    app.main("submit", lambda planned: submit(planned, sys.argv[1:]), sweeps=True)  # with ~ as it is here
 
 
 def submit(planned: Any, words: list[str]) -> int:
@@ -40,7 +42,7 @@ def submit(planned: Any, words: list[str]) -> int:
         if job.study == planned.study.name and not job.is_over:
             raise UsageError(
                 f"study={job.study}: sent already, by {job.user}, as {job.job_id}, which is {job.state}; allowed: "
-                f"stop it first, python -m ablate.studies stop={job.study}, or study=NAME of your own"
+                f"stop it first, {invocation.command('studies')} stop={job.study}, or study=NAME of your own"
             )
     job = jobs.send(words, planned.study.name)
     trials = counted(len(planned.study.trials), "trial") if not planned.is_adaptive else "its trials"
@@ -51,7 +53,7 @@ def submit(planned: Any, words: list[str]) -> int:
         lines = jobs.log(job).strip().splitlines()
         _say(f"it ended there at once: {lines[-1] if lines else job.state}")
         return 1
-    _say(f"it is {job.state} there. Next: python -m ablate.studies {where} follow={planned.study.name}")
+    _say(f"it is {job.state} there. Next: {invocation.command('studies')} {where} follow={planned.study.name}")
     return 0
 
 
@@ -62,7 +64,7 @@ def _check(settings: Settings) -> None:
             f"dispatch={executor}: what is sent runs on the cluster; allowed: dispatch=cluster, or nothing"
         )
     if settings.mode == "plan":
-        raise UsageError("mode=plan: nothing is sent; allowed: python -m ablate.run with mode=plan")
+        raise UsageError(f"mode=plan: nothing is sent; allowed: {invocation.command('run')} with mode=plan")
     if not Path(settings.runs).is_absolute():
         raise UsageError(
             f"runs={settings.runs}: read by the cluster's head, in a folder that comes and goes; "

@@ -35,7 +35,7 @@ class TrackConfig:
 
 def main() -> None:
     ConfigStore.instance().store(name="track_command_schema", node=TrackConfig)
-    app.main("track_command", deliver, sweeps=False)
+    app.main("track", deliver, sweeps=False)
 
 
 def deliver(typed: app.Composed) -> int:

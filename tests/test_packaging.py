@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import configparser
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from ablate import CONF
+
+SHELLS = [f"ablate/cli/shells/ablate.{shell}" for shell in ("bash", "zsh", "fish")]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +32,8 @@ def site(tmp_path_factory) -> Path:
         ("-m ablate.run -m norm=bn,srelu bits=1,32 mode=plan", "study digits-bits-norm: 4 cells, 12 trials"),
         ("-m analysis.report source=published", "Report: reports/published/index.html"),
         ("-m ablate.evaluate --help", "python -m ablate.evaluate weights=CIFAR10_allparams.mat"),
-        ("-m ablate.studies --help", "python -m ablate.studies study=digits-bits-norm"),
-        ("-m ablate.track --help", "python -m ablate.track study=digits-bits-norm"),
+        ("-m ablate studies --help", "ablate studies study=digits-bits-norm"),
+        ("-m ablate completion zsh", "compdef _ablate ablate"),
     ],
 )
 def test_a_wheel_works_from_any_folder(site, folder, line, expected):
@@ -45,8 +48,20 @@ def test_a_wheel_works_from_any_folder(site, folder, line, expected):
     assert expected in done.stdout
 
 
+def test_a_wheel_makes_the_script_ablate(site):
+    (file,) = site.glob("ablate-*.dist-info/entry_points.txt")
+    scripts = configparser.ConfigParser()
+    scripts.read(file)
+    assert dict(scripts["console_scripts"]) == {"ablate": "ablate.__main__:main"}
+
+
 def test_a_wheel_holds_what_the_project_needs_and_nothing_else(site):
     tops = {path.relative_to(site).parts[0] for path in site.rglob("*") if path.is_file()}
     assert {name for name in tops if not name.endswith(".dist-info")} == {"ablate", "analysis", "hydra_plugins"}
-    for needed in ("ablate/conf/config.yaml", "analysis/published.csv", "analysis/rendering/templates/report.html"):
+    for needed in (
+        "ablate/conf/config.yaml",
+        "analysis/published.csv",
+        "analysis/rendering/templates/report.html",
+        *SHELLS,
+    ):
         assert (site / needed).is_file()

@@ -10,7 +10,7 @@ import pytest
 import ablate
 import analysis
 from ablate import report
-from ablate.driver import study_run
+from ablate.core import invocation
 
 ROOT = Path(ablate.__file__).resolve().parents[1]
 CSV = "norm,seed,acc\nbn,0,0.91\ngn,0,0.93\nbn,1,0.90\ngn,1,0.95\n"
@@ -71,19 +71,19 @@ def printed(statements, value):
 @pytest.mark.parametrize(
     ("files", "command"),
     [
-        ([], "analysis.report"),
-        (["analysis.py"], "ablate.report"),
-        (["analysis/notes.txt"], "ablate.report"),
-        (["analyses.py"], "analysis.report"),
+        ([], "python -m analysis.report"),
+        (["analysis.py"], "python -m ablate.report"),
+        (["analysis/notes.txt"], "python -m ablate.report"),
+        (["analyses.py"], "python -m analysis.report"),
     ],
 )
 def test_a_study_names_the_command_that_works_in_its_folder(folder, files, command):
     for name in files:
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("")
-    assert study_run.report_command() == command
+    assert invocation.command("report") == command
 
 
 def test_a_checkout_has_no_other_analysis(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert study_run.report_command() == "analysis.report"
+    assert invocation.command("report") == "python -m analysis.report"

@@ -8,6 +8,7 @@ import time
 from rich import box
 from rich.table import Table
 
+from ablate.core import invocation
 from ablate.dispatch.jobs import Job, Jobs
 from ablate.driver.terminal import Terminal
 
@@ -19,7 +20,7 @@ def show_sent(terminal: Terminal, jobs: Jobs) -> None:
     """Show a line for each study sent to the cluster: its sender, its state, when it began, and its last line."""
     sent = jobs.all()
     if not sent:
-        terminal.line(f"no studies at {jobs.address} yet; send one: python -m ablate.submit -m norm=bn,srelu")
+        terminal.line(f"no studies at {jobs.address} yet; send one: {invocation.command('submit')} -m norm=bn,srelu")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("sent study", "by", "state", "began", "took", "it said last"):

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ablate.catalogue.states import STATES, brought, states_of
 from ablate.catalogue.study import cells_of
+from ablate.core import invocation
 from ablate.core.study import Trial
 from ablate.core.text import file_size
 from ablate.driver.terminal import Terminal
@@ -22,7 +23,7 @@ def show_all(terminal: Terminal, runs: Path) -> None:
     """Show a line for each study: its cells, its trials by state, its size on disk, and its last activity."""
     names = manifest.names(runs)
     if not names:
-        terminal.line(f"No study in {runs} yet: python -m ablate.run -m norm=bn,srelu bits=1,32")
+        terminal.line(f"No study in {runs} yet: {invocation.command('run')} -m norm=bn,srelu bits=1,32")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("study", overflow="fold")

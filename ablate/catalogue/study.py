@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from ablate.catalogue.states import STATES, brought, states_of
+from ablate.core import invocation
 from ablate.core.events import Done, Failed, Outcome
 from ablate.core.levels import show
 from ablate.core.study import Cell, Study, Trial
@@ -55,14 +56,14 @@ def show_study(terminal: Terminal, stored: manifest.StoredStudy, runs: Path, *, 
     if len(shown) < len(named):
         terminal.line(
             f"  ... and {counted(len(named) - len(shown), 'more trial')}: "
-            f"python -m ablate.studies study={study.name} trials=all"
+            f"{invocation.command('studies')} study={study.name} trials=all"
         )
     for trial in final.trials:
         end = outcomes[trial.trial_id]
         if isinstance(end, Failed):
             show_failure(terminal.console, trial, end, store.local.text_log(trial.trial_id))
     if shown:
-        terminal.line(f"Config, curve and log of one: python -m ablate.studies trial={shown[0][1].trial_id}")
+        terminal.line(f"Config, curve and log of one: {invocation.command('studies')} trial={shown[0][1].trial_id}")
 
 
 def cells_of(study: Study) -> tuple[list[str], dict[tuple[str, ...], list[Trial]]]:

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from ablate.catalogue.states import state
-from ablate.core import urls
+from ablate.core import invocation, urls
 from ablate.core.config import Config
 from ablate.core.errors import StorageUnavailable, UsageError
 from ablate.core.events import Done, Epoch, Event, Failed, Notice, Outcome, Started, from_dict
@@ -78,7 +78,7 @@ def show_trial(terminal: Terminal, typed: str, runs: Path, uri: str | None) -> N
     _field(terminal, "MLflow", _tracked(trial_id, {uri} if uri else {study.uri for study in stored.values()}))
     _field(terminal, "made by", [_line(trial.config, runs)])
     where = "" if runs == Path("runs").absolute() else f" runs={shlex.quote(as_typed_here(runs))}"
-    _field(terminal, "again", [f"python -m ablate.run trial={trial_id}{where}"])
+    _field(terminal, "again", [f"{invocation.command('run')} trial={trial_id}{where}"])
 
 
 def _unrequested(trial_id: str, runs: Path) -> Trial:
@@ -187,6 +187,6 @@ def _tracked(trial_id: str, uris: set[str | None]) -> list[str]:
 def _line(config: Config, runs: Path) -> str:
     where = {} if runs == Path("runs").absolute() else {"runs": as_typed_here(runs)}
     try:
-        return f"python -m ablate.run {command_line.line({**config, **where})}"
+        return f"{invocation.command('run')} {command_line.line({**config, **where})}"
     except UsageError as error:
         return f"no line in this folder: {error}"

@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ablate import CONF
-from ablate.cli import encodings, home, streams
+from ablate.cli import encodings, help_text, home, streams
+from ablate.cli.commands import COMMANDS
 from ablate.cli.hydra_errors import error_line
 from ablate.core import folders, garbage
 from ablate.core.errors import UsageError
@@ -37,16 +38,18 @@ class Composed:
     folders: Sequence[str] = ()
 
 
-def main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> NoReturn:
+def main(name: str, command: Callable[[Any], int], *, sweeps: bool) -> NoReturn:
     """Let Hydra read the command line, run `command` on the result, and exit with the command's status.
 
+    `name` is the command's in `COMMANDS`, which names its config. --help is answered without Hydra.
     `command` receives a `Composed`, or with -m what the app's Sweeper makes of the whole line. It runs after Hydra has
     returned, so that Hydra changes neither its errors nor its exit status. Unless `sweeps` is true, -m is refused. A
     user error becomes one line on stderr and exit status 2; HYDRA_FULL_ERROR=1 shows the stack instead.
     """
     garbage.collect_seldom()
     with streams.lasting():
-        _main(config_name, command, sweeps=sweeps)
+        help_text.answer(name)
+        _main(COMMANDS[name].config, command, sweeps=sweeps)
 
 
 def _main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> NoReturn:
@@ -56,6 +59,7 @@ def _main(config_name: str, command: Callable[[Any], int], *, sweeps: bool) -> N
     try:
         if not sweeps and {"-m", "--multirun"} & set(sys.argv[1:]):
             raise UsageError("-m: this command takes no sweeps; allowed: the same line without -m")
+        _refuse_hydras_completion(sys.argv[1:])
         _refuse_keys_around_m(sys.argv[1:])
         sys.argv[1:] = map(home.expanded, sys.argv[1:])
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing and exiting with 1
@@ -120,8 +124,15 @@ def _refuse_keys_around_m(words: Sequence[str]) -> None:
         raise UsageError("-m: keys stand before it and after it; allowed: -m first, then the keys")
 
 
+def _refuse_hydras_completion(words: Sequence[str]) -> None:
+    """Raise UsageError for Hydra's flag, whose completion knows neither `ablate` nor `python -m`."""
+    flag = next((word for word in words if word in ("--shell-completion", "-sc")), None)
+    if flag:
+        raise UsageError(f'{flag}: completes nothing here; allowed: eval "$(ablate completion bash)", or zsh or fish')
+
+
 def _typed(config_name: str) -> Any:
-    """Return what Hydra, or our Sweeper, passes to the app. Exit where Hydra itself answers (--help, --cfg)."""
+    """Return what Hydra, or our Sweeper, passes to the app. Exit where Hydra itself answers (--hydra-help, --cfg)."""
     received: list[Any] = []
 
     def keep(typed: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 
+from ablate.core import invocation
 from ablate.core.errors import UsageError
 from ablate.dispatch import ray_private
 
@@ -24,14 +25,14 @@ def resolve(address: str) -> tuple[str, int]:
     if address.startswith("ray://"):
         raise UsageError(
             f"{typed}: Ray Client does not stream the events of trials; allowed: {ALLOWED}; "
-            "from any other machine: python -m ablate.submit -m ..."
+            f"from any other machine: {invocation.command('submit')} -m ..."
         )
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or ray_private.current_cluster()
         if not address or address == "auto":
             raise UsageError(
                 f"{typed}: no Ray runs on this machine; allowed: ray start --address=HOST:PORT here first; "
-                "from any other machine: python -m ablate.submit -m ..."
+                f"from any other machine: {invocation.command('submit')} -m ..."
             )
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
@@ -64,7 +65,7 @@ def check(address: str) -> str:
         raise UsageError(
             f"{typed}: this machine does not belong to the cluster; allowed: "
             f"ray start --address={host}:{port} here first, with --num-cpus=0 where no trials shall run; "
-            "from any other machine: python -m ablate.submit -m ..."
+            f"from any other machine: {invocation.command('submit')} -m ..."
         )
     return f"{host}:{port}"
 

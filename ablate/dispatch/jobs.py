@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.core import provenance
+from ablate.core import invocation, provenance
 from ablate.core.errors import UsageError
 from ablate.dispatch import cluster_access, code_bundle, ray_private
 from ablate.dispatch.cluster import JOB
@@ -127,7 +127,9 @@ class Jobs:
         for job in jobs:
             if name in (job.study, job.job_id):
                 return job
-        allowed = ", ".join(dict.fromkeys(job.study for job in jobs)) or "none yet; python -m ablate.submit -m ..."
+        allowed = (
+            ", ".join(dict.fromkeys(job.study for job in jobs)) or f"none yet; {invocation.command('submit')} -m ..."
+        )
         raise UsageError(f"{key}={name}: not sent to {self.address}; allowed: {allowed}")
 
     def log(self, job: Job) -> str:

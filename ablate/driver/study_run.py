@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate import dispatch
-from ablate.core import databases, folders, urls
+from ablate.core import databases, folders, invocation, urls
 from ablate.core.config import Config
 from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
@@ -225,23 +225,16 @@ def _say_what_next(planned: Plan, outcomes: tables.Outcomes, result: SessionResu
         terminal.fail(
             f"MLflow at {uri} did not take everything ({result.undelivered}); "
             "nothing is lost: say the same line again to deliver it, "
-            f"or python -m ablate.track study={name}: {counted(result.undelivered.trials, 'trial')}"
+            f"or {invocation.command('track')} study={name}: {counted(result.undelivered.trials, 'trial')}"
         )
     if any(isinstance(outcome, Failed) and not run_directory.to_go_on(outcome) for outcome in outcomes.values()):
         terminal.line("To try failed trials again: the same line with retry=failed")
-    command = report_command()
+    report, track = invocation.command("report"), invocation.command("track")
     if uri is None:
-        terminal.line(f"Next: python -m ablate.track study={name}   python -m {command} study={name}   mlflow ui")
+        terminal.line(f"Next: {track} study={name}   {report} study={name}   mlflow ui")
         return
     ui = f"{uri} in a browser" if uri.startswith("http") else "mlflow ui"
-    terminal.line(f"Next: python -m {command} study={result.experiment}{_track_words(uri)}   {ui}")
-
-
-def report_command() -> str:
-    """Return the module of the report that works here: `ablate.report` where `analysis` is something of the user's."""
-    here, ours = Path.cwd(), Path(__file__).resolve().parents[2]
-    in_the_way = here != ours and (Path("analysis.py").exists() or Path("analysis").is_dir())
-    return "ablate.report" if in_the_way else "analysis.report"
+    terminal.line(f"Next: {report} study={result.experiment}{_track_words(uri)}   {ui}")
 
 
 def _track_words(uri: str) -> str:

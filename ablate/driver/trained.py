@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from ablate.core import invocation
 from ablate.core.config import Config
 from ablate.core.errors import StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
@@ -45,7 +46,7 @@ def _without_weights(trial_id: str, config: Config, runs: Path) -> str:
     elsewhere = mirror.root(runs / trial_id)
     where = {"runs": str(runs)} | ({"storage": elsewhere} if elsewhere else {})
     try:
-        again = f"python -m ablate.run {line({**config, **where})}"
+        again = f"{invocation.command('run')} {line({**config, **where})}"
     except UsageError as error:
         again = f"the line that made it ({error})"
     outcome = run_directory.outcome(Trial(Cell(()), config["seed"], config, {}, trial_id), runs)

@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablate.core import requests
+from ablate.core import invocation, requests
 from ablate.core.errors import UsageError
 from ablate.core.study import Study, Trial
 from ablate.core.urls import SQLITE
@@ -119,7 +119,7 @@ def load(name: str, runs: Path) -> StoredStudy:
     """
     path = folder(runs) / f"{name}.json"
     if not name or not path.is_file():
-        allowed = ", ".join(names(runs)) or "none yet; say a study's line first: python -m ablate.run -m ..."
+        allowed = ", ".join(names(runs)) or f"none yet; say a study's line first: {invocation.command('run')} -m ..."
         raise UsageError(f"study={name}: not in {runs}/; allowed: {allowed}")
     return _read(path)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from ablate.core import invocation
 from ablate.core.errors import UsageError
 from ablate.core.urls import SQLITE, absolute
 from ablate.tracking import address, moved
@@ -68,7 +69,7 @@ def connect_to_existing(uri: str) -> MlflowClient:
     if uri.startswith(SQLITE) and not path.is_file():
         raise UsageError(
             f"track.uri={uri}: there is no {path}; run a study first, in this folder: "
-            "python -m ablate.run -m norm=bn,srelu bits=1,32"
+            f"{invocation.command('run')} -m norm=bn,srelu bits=1,32"
         )
     if uri.startswith(SQLITE):
         moved.bring_up_to_date(path)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablate.core import invocation
 from ablate.core.errors import UsageError
 from ablate.tracking.record import of_trial
 
@@ -54,7 +55,7 @@ def _run_id(client: MlflowClient, uri: str, trial_id: str) -> str:
     runs = client.search_runs(ids, of_trial(trial_id), max_results=1)
     if not runs:
         raise UsageError(
-            f"register: MLflow at {uri} has no run of {trial_id}; python -m ablate.track study=NAME delivers it"
+            f"register: MLflow at {uri} has no run of {trial_id}; {invocation.command('track')} study=NAME delivers it"
         )
     return str(runs[0].info.run_id)
 

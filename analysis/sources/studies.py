@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ablate.core import garbage, provenance
+from ablate.core import garbage, invocation, provenance
 from ablate.core.errors import UsageError
 from ablate.core.identity import ADDED_LATER, CODE, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
@@ -124,7 +124,7 @@ def _parent(client: MlflowClient, study: str | None) -> tuple[str, Run]:
     """Return the study's name and its parent run; by default of the user's own study that was requested last."""
     parents = _parents(client)
     if not parents:
-        raise UsageError("no study here yet; run one first: python -m ablate.run -m norm=bn,srelu bits=1,32")
+        raise UsageError(f"no study here yet; run one first: {invocation.command('run')} -m norm=bn,srelu bits=1,32")
     if study is None:
         own = [name for name, run in parents.items() if requested_by(run.data.tags) == provenance.name()]
         study = max(own or parents, key=lambda name: requested_at(parents[name].data.tags))

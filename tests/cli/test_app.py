@@ -145,7 +145,7 @@ def test_hydra_full_error_shows_the_stack(folder):
     assert "Traceback" in typed.stderr
 
 
-@pytest.mark.parametrize("line", ["--help", "-m bits=1,32 mode=plan", "norm=bm", "depth=9"])
+@pytest.mark.parametrize("line", ["-m bits=1,32 mode=plan", "norm=bm", "depth=9"])
 def test_a_command_that_trains_nothing_imports_no_torch(folder, line):
     typed = type_line(line, folder, PYTHONPROFILEIMPORTTIME="1")
     imported = {row.rpartition("|")[2].strip() for row in typed.stderr.splitlines() if row.startswith("import time")}
@@ -153,10 +153,19 @@ def test_a_command_that_trains_nothing_imports_no_torch(folder, line):
     assert not imported & {"torch", "mlflow", "ray"}
 
 
-def test_help_names_groups_values_and_the_three_lines(folder):
-    typed = type_line("--help", folder)
-    assert "norm: bn, bn_fixed, gn, ln, none, srelu" in typed.stdout
+def test_help_comes_without_what_runs_a_study(folder):
+    typed = type_line("--help", folder, PYTHONPROFILEIMPORTTIME="1")
+    assert "  norm=bn " in typed.stdout
     assert "python -m ablate.run -m norm=bn,srelu bits=1,32" in typed.stdout
+    imported = {row.rpartition("|")[2].strip() for row in typed.stderr.splitlines() if row.startswith("import time")}
+    assert "ablate.cli.help_text" in imported
+    assert not imported & {"numpy", "rich", "ablate.driver.study_run", "ablate.planning.plan"}
+
+
+def test_hydras_completion_is_refused_for_ours(folder, say):
+    status, out, err = say("ablate.run", "-sc", "install=bash")
+    assert (status, out) == (2, "")
+    assert err == '-sc: completes nothing here; allowed: eval "$(ablate completion bash)", or zsh or fish\n'
 
 
 def test_cfg_prints_the_config(folder):
