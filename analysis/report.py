@@ -22,7 +22,7 @@ from ablate.core.errors import UsageError
 from ablate.core.text import shortened
 from ablate.tracking.client import connect_to_existing
 from ablate.tracking.moved import is_out_of_date
-from analysis.effects import contrasts
+from analysis.effects import contrasts, several
 from analysis.findings import Histories, find
 from analysis.rendering import page, sentences, tables, terminal
 from analysis.sources import others, predictions, published, registered, studies
@@ -57,7 +57,7 @@ class ReportConfig:
     """The root of conf/report.yaml."""
 
     source: Source = MISSING
-    study: str | None = None
+    study: Any = None
     path: str | None = None
     metric: str | None = None
     factors: list[str] | None = None
@@ -167,6 +167,12 @@ def _on_claims(options: ReportConfig, runs: Runs) -> bool:
 def _options(config: Config) -> ReportConfig:
     contrast = ContrastConfig(**{key.name: config["contrast"][key.name] for key in fields(ContrastConfig)})
     nested = {"source": Source[config["source"]], "contrast": contrast, "track": TrackConfig(config["track"]["uri"])}
+    study = config["study"]
+    if isinstance(study, list):
+        if not study:
+            raise UsageError("study=[]: allowed: a name, or names in brackets: [a,b]")
+        study = list(map(str, study)) if len(study) > 1 else str(study[0])
+    nested |= {"study": study if study is None or isinstance(study, list) else str(study)}
     nested |= {"unit": Unit[config["unit"]] if config["unit"] else None}
     options = ReportConfig(**{**config, **nested})
     if not options.out:
@@ -189,6 +195,10 @@ def _runs(options: ReportConfig) -> tuple[Any, Runs]:
     if options.source is Source.csv:
         return None, others.from_csv(Path(path or ""), _requested(options))
     client = connect_to_existing(options.track.uri)
+    if isinstance(study, list):
+        how: dict[str, Any] = {"unit": options.unit, "lower_is_better": bool(options.lower_is_better)}
+        by_study = several.STUDY in (options.contrast.factor or ())
+        return client, several.read(client, study, options.metric, by_study=by_study, **how)
     if study is None or studies.is_ours(client, study):
         if options.factors:
             raise UsageError(

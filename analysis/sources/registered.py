@@ -16,12 +16,12 @@ def equivalence_pp(runs: Runs) -> float:
     if not runs.measure.points:
         return 0.0
     of_seeds = runs.metadata.get("seeds", {}).get("within_pp", EQUIVALENCE_PP)  # all that older studies say of it
-    return float(_registered(runs).get("equivalence_pp", of_seeds))
+    return float(registered_values(runs).get("equivalence_pp", of_seeds))
 
 
 def collapsed_below(runs: Runs) -> float | None:
     """Return the registered accuracy in [0, 1] below which a run counts as failed; None for near chance."""
-    below = _registered(runs).get("collapsed_below")
+    below = registered_values(runs).get("collapsed_below")
     return None if below is None or not runs.measure.points else float(below)
 
 
@@ -32,7 +32,7 @@ def later(runs: Runs, typed: dict[str, float | None]) -> list[str]:
         runs: the study.
         typed: equivalence_pp and collapsed_below as typed for this report; None for one that is not typed.
     """
-    registered, requested = _registered(runs), runs.metadata.get("registered_later", {})
+    registered, requested = registered_values(runs), runs.metadata.get("registered_later", {})
     lines = []
     for key, value in registered.items():
         if key == "hypotheses":
@@ -55,8 +55,9 @@ def later(runs: Runs, typed: dict[str, float | None]) -> list[str]:
 
 def hypotheses(runs: Runs) -> list[str]:
     """Return what the study said beforehand that its trials would show."""
-    return list(_registered(runs).get("hypotheses", ()))
+    return list(registered_values(runs).get("hypotheses", ()))
 
 
-def _registered(runs: Runs) -> dict[str, Any]:
+def registered_values(runs: Runs) -> dict[str, Any]:
+    """Return what a study registered at its first request, by name."""
     return dict(runs.metadata.get("registered", {}))

@@ -61,7 +61,7 @@ def read(
     choices = [Choice(**chosen) for chosen in record.chosen]
     frame, not_chosen = _as_chosen(frame, choices, int(record.request.get("tune", {}).get("searches", 1)))
     frame, drawn_otherwise = _as_drawn(frame, record.drawn)
-    frame, dropped = _as_asked(frame, record.request.get("left_out", {}))
+    frame, dropped = _as_requested(frame, record.request.get("left_out", {}))
     if frame.empty:
         raise UsageError(f"study={study}: none of the trials of its last line is here yet")
     frame, coded_otherwise = _as_coded(frame, record.request.get("code", {}))
@@ -111,7 +111,7 @@ def _as_coded(frame: pd.DataFrame, code: Mapping[str, Sequence[str]]) -> tuple[p
     return frame[keep].reset_index(drop=True), int((~keep).sum())
 
 
-def _as_asked(frame: pd.DataFrame, left_out: Mapping[str, Any]) -> tuple[pd.DataFrame, int]:
+def _as_requested(frame: pd.DataFrame, left_out: Mapping[str, Any]) -> tuple[pd.DataFrame, int]:
     """Return the rows without the levels that the last request does not have, and the number of rows left out."""
     keep = pd.Series(True, index=frame.index)
     for factor, levels in left_out.get("levels", {}).items():

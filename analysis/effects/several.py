@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -16,15 +16,12 @@ from analysis.sources.measure import Unit
 from analysis.sources.registered import registered_values
 from analysis.sources.runs import BOOKKEEPING, Runs
 
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
-
 STUDY = "study"
 """The factor that tells the studies apart."""
 
 
 def read(
-    client: MlflowClient,
+    client: Any,
     names: Sequence[str],
     metric: str | None,
     *,
@@ -52,7 +49,8 @@ def read(
     once = replace(pooled, frame=frame.drop(columns=STUDY).drop_duplicates("trial_id").reset_index(drop=True))
     if not by_study and _tells_apart(once):
         return replace(once, factors=[*pooled.factors, *(key for key in factors(once) if key not in pooled.factors)])
-    fixed = [key for key in frame if key not in (*BOOKKEEPING, STUDY, *pooled.factors) and _goes_with(frame, str(key))]
+    others = [key for key in map(str, frame) if key not in (*BOOKKEEPING, STUDY, *pooled.factors)]
+    fixed = [key for key in others if _goes_with(frame, key)]
     derived = [*pooled.derived, *(key for key in fixed if key not in pooled.derived)]
     return replace(pooled, frame=frame, factors=[STUDY, *pooled.factors], derived=derived)
 
