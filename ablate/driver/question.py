@@ -31,7 +31,7 @@ def left_out(planned: Plan, store: RunStore) -> dict[str, Any]:
         looked: whether any of these was done.
     """
     study = planned.study
-    if not study.factors or study.name not in manifest.names(store.runs):
+    if study.name not in manifest.names(store.runs):
         return {}
     before = [trial for trial in manifest.load(study.name, store.runs).study.trials if trial.cell.levels]
     now = study.trials or [planned.factory.trial(cell, 0) for cell in planned.configs]

@@ -98,7 +98,7 @@ def _check(planned: Plan, *, single: bool) -> tuple[Plan, _CheckedStudy]:
         outcomes: tables.Outcomes = store.outcomes(planned.study.trials)
         planned, outcomes, notes = _with_earlier_code(planned, outcomes, store)
     question.refuse_another(planned, store.runs)
-    if left_out := question.left_out(planned, store):
+    if not single and (left_out := question.left_out(planned, store)):
         study = dataclasses.replace(planned.study, metadata={**planned.study.metadata, "left_out": left_out})
         planned = dataclasses.replace(planned, study=study)
         notes = [*notes, question.left_out_in_words(left_out)]

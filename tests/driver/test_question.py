@@ -61,6 +61,12 @@ def test_a_factor_that_is_fixed_now_leaves_its_other_levels_out(run, say):
     assert levels(say, "bits") == [32]
 
 
+def test_a_line_of_a_single_arm_leaves_the_others_out(run, say):
+    run("norm=bn,srelu", "seeds=1")
+    run("norm=bn", "seeds=1")
+    assert levels(say) == ["bn"]
+
+
 def test_an_arm_that_is_added_trains_alone(run, say):
     run("norm=bn,srelu", "seeds=1")
     out = run("norm=bn,srelu,gn", "seeds=1", "mode=plan")
