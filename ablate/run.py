@@ -1,7 +1,8 @@
-"""Plan, run and track a study: `python -m ablate.run -m norm=bn,srelu bits=1,32`."""
+"""Plan, run and track a study: `python -m ablate.run -m norm=bn,srelu bits=1,32`; `trial=ID` runs a trial again."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from ablate.cli import app
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
+    if any(word.startswith("trial=") for word in sys.argv[1:]):
+        from ablate import replay
+
+        replay.main()
     from ablate.planning import schema
 
     schema.register()

@@ -40,6 +40,7 @@ COMMANDS = {
             ("-m norm=bn,srelu tune=tpe tune.space.recipe.lr=0.01,0.1", ""),
             ("-m preset=code_table scale=smoke", "a table of a paper"),
             ("norm=srelu", "one trial, in this process"),
+            ("trial=ID", "a trial again: see `ablate replay`"),
         ),
         sweeps=True,
     ),
@@ -50,6 +51,7 @@ COMMANDS = {
         examples=(
             ("", "your study that was requested last"),
             ("study=digits-bits-norm", "a study by name"),
+            ("study=[a,b]", "several side by side"),
             ("contrast.factor=bits contrast.levels=[32,1]", ""),
             ("source=published", "the papers' own numbers"),
             ("source=csv path=FILE metric=acc factors=[norm,width]", ""),
@@ -62,12 +64,20 @@ COMMANDS = {
         summary="The studies of a runs folder: list, show, remove.",
         examples=(
             ("", "list all of them"),
-            ("study=digits-bits-norm", "its cells, and why trials failed"),
+            ("study=digits-bits-norm", "its cells and trials"),
+            ("study=OLD rename=NEW", "nothing is trained again"),
+            ("trial=ID", "its config, curve, log and files"),
             ("remove=digits-bits-norm", "remove it, and its MLflow experiment"),
             ("jobs=http://HOST:8265", "those sent to a cluster"),
             ("jobs=... follow=NAME", "print the output of one"),
             ("jobs=... stop=NAME", "its trials write checkpoints"),
         ),
+    ),
+    "replay": Command(
+        module="ablate.replay",
+        config="replay",
+        summary="Run a trial again: are its numbers equal?",
+        examples=(("trial=ID", "elsewhere, on as many threads"),),
     ),
     "evaluate": Command(
         module="ablate.evaluate",

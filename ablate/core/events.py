@@ -19,13 +19,17 @@ OF_EPOCHS = ("train_loss", "train_acc", "lr", "train_s", "valid_loss", "valid_ac
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """An attempt at the trial has started on this host, with this device and thread count."""
+    """An attempt at the trial has started on this host, with this device and thread count.
+
+    `environment` names what numbers may depend on beyond those: versions and the processor; empty in older logs.
+    """
 
     host: str
     pid: int
     device: str
     threads: int
     epochs: int
+    environment: Mapping[str, str] = field(default_factory=dict)
     time: float = field(default_factory=time.time)
 
 

@@ -1,1 +1,1 @@
-"""One run of a study: preflight checks, the trials as they come, progress, and what is shown at the end."""
+"""A study is run, or a trial again: preflight checks, the trials as they come, progress, what is shown at the end."""

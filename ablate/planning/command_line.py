@@ -40,6 +40,20 @@ def differences(config: Config) -> list[str]:
     return [word for word in _words(config)[1] if word not in default]
 
 
+def values_of_option(group: str, config: Config) -> Config:
+    """Return the values in the YAML of the option that a config has in a group, as they are there: uninterpolated.
+
+    Raises:
+        UsageError: the YAML is in neither conf/ nor a folder of the working directory.
+    """
+    for folder in (CONF, *_own_folders()):
+        if option := _option(folder / group, config[group]):
+            values = OmegaConf.to_container(OmegaConf.load(folder / group / f"{option}.yaml"))
+            assert isinstance(values, dict)
+            return {str(key): value for key, value in values.items()}
+    raise UsageError(f"its {group}, {config[group]['_target_']}, is none of conf/'s")
+
+
 def _words(config: Config) -> tuple[str | None, list[str]]:
     """Return the folder of the options that are a user's own, if there are any, and the words of a config's line."""
     folder, options = _options(config)

@@ -6,8 +6,6 @@ torch is imported inside functions, so that the driver can name `run` and `warm`
 from __future__ import annotations
 
 import itertools
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -17,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ablate.core import garbage
 from ablate.core.config import Config
 from ablate.core.errors import Stopped
-from ablate.core.events import Done, Epoch, Event, Notice, Started, from_dict, to_dict
+from ablate.core.events import Done, Epoch, Event, Notice, from_dict, to_dict
 from ablate.core.text import first_line
 from ablate.store.run_directory import PRUNE
 from ablate.training import build, memory
 from ablate.training.checkpoint_policy import CheckpointPolicy
+from ablate.training.environment import started
 
 if TYPE_CHECKING:
     from ablate.data.splits import ImageDataset
@@ -77,7 +76,7 @@ def run(
 
     device = compute.prepared(threads, device)
     epochs = config["recipe"]["epochs"]
-    yield Started(host=platform.node(), pid=os.getpid(), device=device, threads=threads, epochs=epochs)
+    yield started(device, threads, epochs)
     memory.begin(device)
     began = time.perf_counter()
 

@@ -29,12 +29,12 @@ def page(folder, capsys):
 
 def fields(out):
     """The text of each field of a trial's page by its name, a line each."""
-    found_fields, name = {}, ""
+    by_name, name = {}, ""
     for line in out.splitlines():
         if re.match(r"\S", line):
             name = line[:10].strip()
-        found_fields.setdefault(name, []).append(line[10:].rstrip())
-    return found_fields
+        by_name.setdefault(name, []).append(line[10:].rstrip())
+    return by_name
 
 
 def test_a_trial_is_shown_by_the_first_characters_of_its_id(planned, page, folder):
