@@ -183,6 +183,8 @@ def _write_tables(findings: Findings, folder: Path) -> None:
         parts = [(str(gap.contrast), tables.margins(gap, findings, "gap")) for gap in findings.gaps]
         _write(folder, "gaps", tables.margins_in_full(findings.gaps, findings), parts)
     _write(folder, "accuracies", tables.accuracies_in_full(runs), [("", tables.accuracies(runs))])
+    if not findings.published:
+        tables.trials_in_full(runs).to_csv(folder / "trials.csv", index=False)
     if cost_tables.have_costs(runs):
         parts = [("Training", cost_tables.training(runs)), ("Inference", cost_tables.inference(runs))]
         parts.append(("Speed of inference", cost_tables.speed(runs)))

@@ -46,6 +46,7 @@ def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
         "accuracy_importance": [_importance(importance) for importance in findings.importance],
         "gaps": _records(tables.margins_in_full(findings.gaps, findings)),
         "accuracies": _records(tables.accuracies_in_full(runs)),
+        "trials": [] if findings.published else _records(_finite(tables.trials_in_full(runs))),
         "costs": _records(cost_tables.in_full(runs)) if cost_tables.have_costs(runs) else [],
         "terms": dict(runs.metadata),
         "tuning": _records(tuning_budget.spent_in_full(runs)) if runs.choices else [],
@@ -136,6 +137,11 @@ def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
     plain = frame.astype(object)
     records = plain.where(plain.notna(), None).to_dict("records")
     return [{str(key): value for key, value in record.items()} for record in records]
+
+
+def _finite(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame without infinite numbers, as of a loss that diverged, which JSON does not have."""
+    return frame.replace([np.inf, -np.inf], np.nan)
 
 
 def _plain(value: np.generic) -> object:

@@ -86,6 +86,12 @@ def accuracies_in_full(runs: Runs) -> pd.DataFrame:
     )
 
 
+def trials_in_full(runs: Runs) -> pd.DataFrame:
+    """Return a row for each trial: its id, levels, seed, outcome, accuracy in [0, 1], run id and code version."""
+    columns = ["seed", "outcome", "reason", "acc", "run_id", "code_version"]
+    return runs.frame[["trial_id", *factors(runs), *(name for name in columns if name in runs.frame)]]
+
+
 @lru_cache(maxsize=1)
 def cells_in_order(runs: Runs) -> list[Cell]:
     """Return the study's cells in the order of the design.

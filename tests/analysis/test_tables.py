@@ -211,3 +211,12 @@ def test_notes_become_footnotes():
     assert marked.iloc[:, -1].tolist() == ["a", "", "a"]
     assert notes == ["a: late"]
     assert "notes" not in tables.footnotes(table.assign(notes=""))[0]
+
+
+def test_every_trial_has_a_row_with_its_id_its_run_and_what_became_of_it():
+    runs = rows(*study())
+    table = tables.trials_in_full(runs)
+    assert list(table["trial_id"]) == list(runs.frame["trial_id"])
+    assert list(table.columns[:3]) == ["trial_id", "norm", "bits"]
+    assert {"seed", "outcome", "acc", "run_id"} <= set(table.columns)
+    assert len(table) == 12
