@@ -67,7 +67,10 @@ class RunStore(ABC):
 
     @abstractmethod
     def text_log(self, trial_id: str) -> Path | None:
-        """Return the file in `runs` with what the trial's code printed; None without one. Raises StorageUnavailable."""
+        """Return the file in `runs` with what the trial's code printed; None without one, or before a read of it.
+
+        Raises StorageUnavailable.
+        """
 
     @abstractmethod
     def is_leased(self, trial_id: str, *, by_others: bool = False) -> bool:

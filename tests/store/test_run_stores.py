@@ -22,6 +22,7 @@ from ablate.store import event_log, leases, mirror, predictions, run_directory
 from ablate.store.folder import FolderStore
 from ablate.store.object_store import Objects
 from ablate.store.opening import open_store
+from ablate.store.text_log import logged
 from ablate.tasks import image_classification
 from ablate.training import build
 from ablate.training.checkpoint_policy import CheckpointPolicy
@@ -75,6 +76,17 @@ def test_a_store_counts_the_attempts_that_ended(store, trials):
     again = list(store.attempt(in_slot(well)(Slot()), trials[1], attempts_before=known - 1))
     assert isinstance(again[-1], Failed)
     assert isinstance(list(store.attempt(in_slot(well)(Slot()), trials[1], attempts_before=known))[-1], Done)
+
+
+def test_what_every_attempt_printed_is_there_for_all(store, trials):
+    trial = trials[1]
+    assert store.text_log(trial.trial_id) is None
+    for attempts in range(2):
+        list(store.attempt(logged(raises_on_seed_1, "python"), trial, attempts_before=attempts))
+    assert isinstance(store.outcome(trial), Failed)
+    text = store.text_log(trial.trial_id).read_text()
+    assert text.count("====\n") == 2
+    assert text.count("RuntimeError: no such thing") == 2
 
 
 def test_a_trial_that_is_stopped_goes_on_from_its_checkpoint_to_the_same_numbers(store, tmp_path):
