@@ -21,7 +21,7 @@ OF_EPOCHS = ("train_loss", "train_acc", "lr", "train_s", "valid_loss", "valid_ac
 class Started:
     """An attempt at the trial has started on this host, with this device and thread count.
 
-    `environment` names what numbers may depend on beyond those: versions and the processor; empty in older logs.
+    `machine` names the models of CPU and GPU, and versions, as `provenance.machine` does; earlier releases wrote none.
     """
 
     host: str
@@ -29,7 +29,7 @@ class Started:
     device: str
     threads: int
     epochs: int
-    environment: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
     time: float = field(default_factory=time.time)
 
 

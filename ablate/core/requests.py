@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ablate.core.identity import ADDED_LATER, CODE
 from ablate.core.levels import Level, show
 from ablate.core.study import Study
+
+REQUESTS = "requests"
+"""Name of the metadata that lists how the study was requested: an entry a command line, as `provenance.request`."""
+
+Request = Mapping[str, Any]
 
 
 def merged(metadata: Mapping[str, Any], before: Mapping[str, Any], *, had_results: bool) -> dict[str, Any]:
@@ -16,6 +22,7 @@ def merged(metadata: Mapping[str, Any], before: Mapping[str, Any], *, had_result
     What the study registered at its first request stays; a later word stands beside it. A request for more seeds after
     results were there, `seeds=auto` included, means that the study was looked at with fewer: `looks` holds the numbers
     of seeds. Seeds that were once added by results stay added by results. `code` is that of each part's last request.
+    `requests` lists every request.
 
     Args:
         metadata: of this request. Its `seed_count` is absent where seeds are added until they decide.
@@ -38,6 +45,8 @@ def merged(metadata: Mapping[str, Any], before: Mapping[str, Any], *, had_result
     if "seeds" in before:  # they were added by results, whatever this request says
         most = max(before["seeds"]["most"], metadata.get("seeds", before["seeds"])["most"])
         kept["seeds"] = {**before["seeds"], **metadata.get("seeds", {}), "most": most}
+    if listed := _listed([*before.get(REQUESTS, ()), *metadata.get(REQUESTS, ())]):
+        kept[REQUESTS] = listed
     if "code" in before:  # of parts that this request does not have
         kept["code"] = {**before["code"], **metadata.get("code", {})}
     count_before, seeds = before.get("seed_count"), metadata.get("seed_count")
@@ -48,6 +57,34 @@ def merged(metadata: Mapping[str, Any], before: Mapping[str, Any], *, had_result
     if count_before or seeds:
         kept["seed_count"] = max(count_before or 0, seeds or 0)
     return kept | ({"looks": looks} if looks else {})
+
+
+def _listed(requests: Iterable[Request]) -> list[dict[str, Any]]:
+    """Return the requests in the order of their first dates; of those that differ in their dates alone, one entry.
+
+    >>> _listed([{"command": "a", "dates": [date]} for date in ("2026-02-01T10:00+00:00", "2026-01-01T10:00+00:00")])
+    [{'command': 'a', 'dates': ['2026-01-01T10:00+00:00', '2026-02-01T10:00+00:00']}]
+    """
+    entries: list[tuple[dict[str, Any], set[str]]] = []
+    for request in requests:
+        rest = {key: value for key, value in request.items() if key != "dates"}
+        same = next((dates for entry, dates in entries if entry == rest), None)
+        if same is None:
+            entries.append((rest, same := set()))
+        same.update(request["dates"])
+    listed = [{**rest, "dates": sorted(dates, key=_time)} for rest, dates in entries]
+    return sorted(listed, key=lambda entry: _time(entry["dates"][0]))
+
+
+def diffs(request: Request) -> list[str]:
+    """Return the names of the patches that a request has: of the user's checkout, and of ablate's own."""
+    named = (request.get(name, {}).get("diff") for name in ("git", "ablate_git"))
+    return [name for name in named if name]
+
+
+def _time(date: str) -> float:
+    """Return the seconds since the epoch of a date with its time zone: drivers may be in several zones."""
+    return datetime.datetime.fromisoformat(date).timestamp()
 
 
 def seeds_before(

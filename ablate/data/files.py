@@ -123,8 +123,27 @@ def identify(config: Config) -> str | None:
         return None
     groups = [(file, [str(formats.here(folder, file))]) for file in SOURCES[name].files]
     hashes = list(content.group_hashes(folder, groups, formats.md5).values())
-    published = [content.joined([bytes.fromhex(md5)]) for md5 in SOURCES[name].md5]
-    return None if hashes == published else content.identifier(hashes)
+    return None if hashes == _published(name) else content.identifier(hashes)
+
+
+def published_content(target: str) -> str | None:
+    """Return what would identify the published files of a data set, which a trial's config leaves out.
+
+    Args:
+        target: the path of the function that makes the data set.
+
+    Returns:
+        The identifier; None for other data sets, and where nobody publishes checksums.
+    """
+    module, _, name = target.rpartition(".")
+    if module != "ablate.data.datasets" or name not in SOURCES or not SOURCES[name].md5:
+        return None
+    return content.identifier(_published(name))
+
+
+def _published(name: str) -> list[str]:
+    """Return the hash of each file of a data set as published, as `content.group_hashes` returns it."""
+    return [content.joined([bytes.fromhex(md5)]) for md5 in SOURCES[name].md5]
 
 
 def _name_and_root(config: Config) -> tuple[str, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import secrets
@@ -86,11 +87,13 @@ class Jobs:
         """Have the cluster's head run the line with the code as it is here, and return at once."""
         job_id = f"{re.sub(r'[^A-Za-z0-9_-]', '-', study)}-{secrets.token_hex(4)}"
         user, revision = provenance.name(), provenance.code_version().partition("+")[2]
+        states = provenance.checkouts(Path.cwd())
         line = shlex.join(["python", "-m", "ablate.run", *words])
         variables = {
             JOB: "1",
             provenance.USER: user,
             provenance.REVISION: revision,
+            provenance.REQUEST: json.dumps(provenance.typed_request(states)),
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "110",
             "RAY_JOB_STOP_SIGNAL": "SIGTERM",
@@ -100,6 +103,9 @@ class Jobs:
             variables["MLFLOW_TRACKING_URI"] = server  # user and password are the head's own
         with tempfile.TemporaryDirectory(prefix="ablate-code-") as folder:
             code_bundle.make(Path(folder), Path.cwd())
+            for state in states.values():
+                if state.diff is not None and state.diff_name:
+                    Path(folder, state.diff_name).write_bytes(state.diff)
             self._client.submit_job(
                 entrypoint=line,
                 submission_id=job_id,

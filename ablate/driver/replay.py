@@ -222,11 +222,11 @@ def _changes(recorded: _Recorded, now: Started) -> list[str]:
     before, config = recorded.started, recorded.trial.config
     pairs = {"host": (before.host, now.host), "device": (before.device, now.device)}
     pairs["threads"] = str(before.threads), str(now.threads)
-    for name in sorted(before.environment.keys() | now.environment.keys()):
-        if before.environment:
-            pairs[name] = before.environment.get(name, "none"), now.environment.get(name, "none")
+    for name in sorted(before.machine.keys() | now.machine.keys()):
+        if before.machine:
+            pairs[name] = before.machine.get(name, "none"), now.machine.get(name, "none")
     lines = [f"{name}: {first} before, {second} now" for name, (first, second) in pairs.items() if first != second]
-    if not before.environment:
+    if not before.machine:
         lines.append("versions: not known of so early a trial")
     code_version = provenance.code_version()
     if recorded.code_versions and code_version not in recorded.code_versions:

@@ -16,7 +16,7 @@ from ablate.core.errors import DiskFull, StorageUnavailable, UsageError
 from ablate.core.events import Done, Failed
 from ablate.core.study import Trial
 from ablate.core.text import counted
-from ablate.driver import earlier_code, interrupts, preflight, question, refusals, tables
+from ablate.driver import earlier_code, interrupts, origin, preflight, question, refusals, tables
 from ablate.driver.session import Session, SessionResult
 from ablate.driver.terminal import Terminal
 from ablate.driver.trial_source import TrialSource, is_to_do
@@ -159,6 +159,7 @@ def _run(planned: Plan, checked: _CheckedStudy, terminal: Terminal, *, single: b
     head = dispatch.check_access(settings.dispatch.address or "") if checked.on_cluster and has_work else None
     _make_folder(store.runs, settings.runs)
     earlier_code.keep(checked.to_do, store.runs)
+    planned = origin.recorded(planned, store.runs)
     stop = interrupts.Stop(store, terminal.warn)
     with contextlib.ExitStack() as stack:
         cluster = None

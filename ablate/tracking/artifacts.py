@@ -9,7 +9,8 @@ CONFIG_FILE = "config.json"
 PREDICTIONS_FILE = "predictions.json"
 TRACEBACK_FILE = "traceback.txt"
 REPORT_FOLDER = "report"
-"""Names of artifacts: three of a trial's run, and one of the parent run."""
+PROVENANCE_FILE = "provenance.json"
+"""Names of artifacts: three of a trial's run, and two of the parent run."""
 
 
 def predictions(predicted: Sequence[int], labels: Sequence[int]) -> dict[str, Sequence[int]]:

@@ -121,7 +121,8 @@ class Experiment:
         record = TrialRecord.of(trial, user=self.user, code_version=self.code_version)
         if started is None:
             return record
-        return replace(record, host=started.host, device=started.device, threads=started.threads)
+        record = replace(record, host=started.host, device=started.device, threads=started.threads)
+        return replace(record, machine=started.machine)
 
     def untag(self, run_id: str, tag: str) -> None:
         """Delete a tag of a run, if it is there."""

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 
 from ablate.core.errors import UsageError
 from ablate.core.levels import Level, show
+from ablate.core.requests import REQUESTS, Request
 from ablate.core.study import Study, Trial
 from ablate.tracking import trial_metadata
 from ablate.tracking.encoding import CONTINUED, below, factor_levels, joined, level, split
@@ -34,17 +35,10 @@ PARENT_RUN = "mlflow.parentRunId"
 
 OUTCOME = "outcome"
 REASON = "reason"
-_VERSION = "record_version"
-_KIND = "kind"
-_TRIAL_ID = "trial_id"
-_CELL = "cell"
-_HOST = "host"
-_DEVICE = "device"
-_THREADS = "threads"
-_EPOCHS = "epochs"
-_CODE_VERSION = "code_version"
-_USER = "mlflow.user"
-_NOTE = "mlflow.note.content"
+_VERSION, _KIND, _TRIAL_ID, _CELL = "record_version", "kind", "trial_id", "cell"
+_HOST, _DEVICE, _THREADS, _EPOCHS = "host", "device", "threads", "epochs"
+_MACHINE = "machine."
+_CODE_VERSION, _USER, _NOTE = "code_version", "mlflow.user", "mlflow.note.content"
 _SOURCE = {"mlflow.source.name": "ablate"}
 _REQUESTED_AT = "last_said"
 _CONTRAST = "contrast"
@@ -178,8 +172,13 @@ class StudyRecord:
 
     @property
     def request(self) -> dict[str, Any]:
-        """Return the metadata that says how the study was requested: all but what its trials brought."""
-        return trial_metadata.without(self.metadata)
+        """Return the metadata that says what the study asks: all but what its trials brought, and its requests."""
+        return {name: value for name, value in trial_metadata.without(self.metadata).items() if name != REQUESTS}
+
+    @property
+    def requests(self) -> Sequence[Request]:
+        """Return every request of the study; empty where earlier releases wrote it."""
+        return list(self.metadata.get(REQUESTS, ()))
 
 
 @dataclass(frozen=True)
@@ -189,6 +188,7 @@ class TrialRecord:
     cell: the levels of its cell, as a user would type them.
     tuning: whether tuning tried the trial.
     host, device, threads: where it runs; None for a trial that failed before it started.
+    machine: the models of its CPU and GPU, and versions, as in `Started`; empty in runs of earlier releases.
     outcome: "done" or the kind of failure; None while it has none.
     reason: why it failed; empty for a trial that is done.
     epochs: how many epochs it trained, where tuning tried it.
@@ -201,6 +201,7 @@ class TrialRecord:
     host: str | None = None
     device: str | None = None
     threads: int | None = None
+    machine: Mapping[str, str] = field(default_factory=dict)
     outcome: str | None = None
     reason: str = ""
     epochs: int | None = None
@@ -224,6 +225,7 @@ class TrialRecord:
             _CELL: self.cell,
         }
         tags |= _known({_HOST: self.host, _DEVICE: self.device, _THREADS: self.threads})
+        tags |= {f"{_MACHINE}{name}": text for name, text in self.machine.items()}
         return tags | _origin_tags(self.user, self.code_version) | self.outcome_tags()
 
     def outcome_tags(self) -> dict[str, str]:
@@ -250,6 +252,7 @@ class TrialRecord:
             host=tags.get(_HOST),
             device=tags.get(_DEVICE),
             threads=int(tags[_THREADS]) if _THREADS in tags else None,
+            machine=below(_MACHINE, tags),
             outcome=tags.get(OUTCOME),
             reason=tags.get(REASON, ""),
             epochs=int(tags[_EPOCHS]) if _EPOCHS in tags else None,

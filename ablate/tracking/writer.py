@@ -18,6 +18,7 @@ from ablate.core.study import Trial
 from ablate.store import manifest, run_directory
 from ablate.store.run_directory import CODE_FOLDER
 from ablate.store.run_store import RunStore
+from ablate.tracking import study_origin
 from ablate.tracking.artifacts import CONFIG_FILE, PREDICTIONS_FILE, TRACEBACK_FILE, predictions
 from ablate.tracking.client import is_conflict
 from ablate.tracking.experiment import TERMINAL, Experiment, TrackedRun, ms, status_of
@@ -133,6 +134,7 @@ class Writer:
         ended = {trial_id for trial_id, tracked in self.experiment.tracked.items() if tracked.status in TERMINAL}
         whole = all(trial.trial_id in ended for trial in self.experiment.study.trials)
         self._keep_code()
+        study_origin.keep(self.client, self.experiment.parent_id, self.experiment.study, self.store.runs)
         self.client.set_terminated(self.experiment.parent_id, "FINISHED" if whole else "KILLED")
 
     def _keep_code(self) -> None:

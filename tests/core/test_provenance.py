@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import datetime
 import getpass
 import http.server
+import json
 import threading
 
 import pytest
@@ -82,3 +84,54 @@ def test_a_password_in_an_address_is_refused_and_not_shown(uri):
     with pytest.raises(UsageError, match="holds a password, which would be kept and shown") as refused:
         address.check(uri)
     assert "s3cret" not in str(refused.value)
+
+
+def test_the_command_line_can_be_pasted(monkeypatch):
+    monkeypatch.setattr(
+        "sys.orig_argv", ["/opt/env/bin/python3", "-m", "ablate.run", "-m", "contrast.levels=[a,b]", "a b"]
+    )
+    assert provenance.command_line() == "python3 -m ablate.run -m 'contrast.levels=[a,b]' 'a b'"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "track.uri=postgresql://mia:s3cret@host/db",
+        "track.uri=postgresql://mia:s3/cret@host/db",
+        "track.uri=postgresql://host/db?password=s3cret&x=1",
+        "dataset.api_key=s3cret",
+    ],
+)
+def test_a_command_line_is_kept_without_passwords(word, monkeypatch):
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "ablate.run", word, "seeds=3"])
+    line = provenance.command_line()
+    assert "cret" not in line
+    assert line.endswith("seeds=3")
+
+
+def test_a_request_names_who_when_where_and_which_versions(folder, monkeypatch):
+    monkeypatch.delenv(provenance.REQUEST, raising=False)
+    request = provenance.request(provenance.checkouts(folder), {"mnist": "c1"})
+    assert request["user"] == getpass.getuser()
+    assert request["data"] == {"mnist": "c1"}
+    assert request["git"]["note"] == "no git repository"
+    assert {"ablate", "python", "torch", "numpy"} <= request["versions"].keys()
+    (date,) = request["dates"]
+    assert datetime.datetime.fromisoformat(date).tzinfo is not None
+    assert json.loads(json.dumps(request)) == request
+
+
+def test_a_submitted_study_keeps_what_was_typed_where_it_was_submitted(folder, monkeypatch):
+    typed = {"command": "python -m ablate.submit -m", "dates": ["2026-01-01T09:00:00+00:00"], "user": "mia", "git": {}}
+    monkeypatch.setenv(provenance.REQUEST, json.dumps(typed))
+    request = provenance.request(provenance.checkouts(folder), {})
+    assert {key: request[key] for key in typed} == typed
+    assert "torch" in request["versions"]
+
+
+def test_a_trials_machine_has_its_cpu_and_versions():
+    machine = provenance.machine()
+    assert machine["cpu"]
+    assert "gpu" not in machine
+    assert provenance.machine("H100")["gpu"] == "H100"
+    assert machine["torch"]

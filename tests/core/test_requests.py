@@ -93,3 +93,24 @@ def test_what_differs_between_earlier_requests_is_no_longer_held_fixed(planned):
     first, second = (planned("norm=bn,srelu", f"depth={depth}").study for depth in (8, 14))
     mixed = dataclasses.replace(first, trials=[*first.trials, *second.trials])
     assert conflicts(mixed, planned("norm=bn,srelu", "depth=20").study) == {}
+
+
+def request(command, *dates, **more):
+    return {"command": command, "dates": list(dates), **more}
+
+
+def test_each_request_is_listed_once_with_its_dates_the_oldest_first():
+    morning, noon, evening = "2026-01-01T09:00:00+00:00", "2026-01-01T13:30:00+02:00", "2026-01-01T20:00:00+00:00"
+    kept = {}
+    for command, date in (("b", noon), ("a", evening), ("a", morning), ("a", evening)):
+        kept = merged({"requests": [request(command, date)]}, kept, had_results=True)
+    assert kept["requests"] == [request("a", morning, evening), request("b", noon)]
+
+
+def test_a_request_with_other_code_is_another():
+    first, second = (request("a", "2026-01-01T09:00:00+00:00", git={"commit": commit}) for commit in "12")
+    assert len(merged({"requests": [second]}, {"requests": [first]}, had_results=True)["requests"]) == 2
+
+
+def test_a_study_of_an_earlier_release_has_no_requests():
+    assert "requests" not in merged({"seed_count": 3}, {"seed_count": 2}, had_results=False)

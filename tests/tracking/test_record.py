@@ -216,3 +216,18 @@ def test_a_record_is_made_of_a_study_and_of_its_trials():
     assert record.note == "1 cells, 1 trials  \n**norm**: bn"
     of_trial = TrialRecord.of(trial, user="mia")
     assert (of_trial.trial_id, of_trial.cell, of_trial.params) == (trial.trial_id, "norm=bn", trial.params)
+
+
+def test_requests_are_apart_from_what_the_study_asks():
+    requests = [{"command": "python -m ablate.run" + " seeds=1" * 2000, "dates": ["2026-01-01T09:00:00+00:00"]}]
+    record = study_record(metadata={"design": {"kind": "full"}, "requests": requests})
+    read = StudyRecord.from_tags(record.to_tags())
+    assert read.requests == requests
+    assert read.request == {"design": {"kind": "full"}}
+    assert study_record(metadata={}).requests == []
+
+
+def test_a_trials_machine_survives_a_round_trip():
+    machine = {"cpu": "AMD EPYC", "python": "3.12.1"}
+    record = TrialRecord("t1", host="here", machine=machine)
+    assert TrialRecord.from_tags(record.to_tags(), {}).machine == machine
