@@ -6,6 +6,7 @@ Use: `python -m analysis.report`.
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
@@ -16,22 +17,20 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from ablate.cli import app
-from ablate.core import folders
+from ablate.core import folders, urls
 from ablate.core.config import Config
 from ablate.core.errors import UsageError
-from ablate.core.text import shortened
+from ablate.tracking.artifacts import REPORT_FOLDER
 from ablate.tracking.client import connect_to_existing
 from ablate.tracking.moved import is_out_of_date
 from analysis.effects import contrasts, several
 from analysis.findings import Histories, find
-from analysis.rendering import page, sentences, tables, terminal
+from analysis.rendering import page, report_folder, sentences, tables, terminal
 from analysis.sources import others, predictions, published, registered, studies
 from analysis.sources.history import history
 from analysis.sources.measure import Unit
 from analysis.sources.outcomes import with_collapsed
 from analysis.sources.runs import Runs
-
-MOST_BYTES_OF_FOLDER = 240
 
 Source = Enum("Source", ["mlflow", "published", "csv"])
 
@@ -107,13 +106,15 @@ def report(typed: app.Composed) -> int:
         on_claims=_on_claims(options, runs),
         hypotheses=registered.hypotheses(runs),
     )
-    folder = Path(options.out, shortened(re.sub(r"[^\w.+-]", "_", runs.study), MOST_BYTES_OF_FOLDER))
+    content, source = _content_options(options, runs), _source_of(options, runs)
+    folder = report_folder.of(Path(options.out), runs.study, content, source)
     folders.check_writable("out", options.out, folder)
     folder.mkdir(parents=True, exist_ok=True)
     compared = [comparison.contrast for comparison in findings.comparisons]
     lines, warned = sentences.sentences(findings), sentences.warnings(findings, contrasts.left_out(runs, compared))
-    page.write(findings, lines, warned, folder)
-    uncopied = _keep_copy(client, runs, folder) if client and runs.parent_run_id else None
+    page.write(findings, lines, warned, folder, {"options": content, "source": source})
+    copy = report_folder.named(REPORT_FOLDER, content)
+    uncopied = _keep_copy(client, runs, folder, copy) if client and runs.parent_run_id else None
     terminal.show(findings, lines, warned)
     if uncopied:
         print(f"MLflow keeps no copy of this report: {uncopied}")  # noqa: T201
@@ -121,11 +122,45 @@ def report(typed: app.Composed) -> int:
     return 0
 
 
-def _keep_copy(client: Any, runs: Runs, folder: Path) -> str | None:
-    """Keep a copy of the report in MLflow; return the reason where it cannot be kept."""
-    if runs.ours and runs.frame["artifacts"].map(is_out_of_date).any():
+def _content_options(options: ReportConfig, runs: Runs) -> dict[str, object]:
+    """Return the options that change the report's content, where they are not what the report takes without them."""
+    contrast = [*_listed(options.contrast.factor), *_listed(options.contrast.levels)]
+    equivalence_pp, below = options.equivalence or options.contrast.equivalence_pp, options.collapsed_below
+    other = {
+        "path": options.path if options.source is Source.published else None,
+        "metric": options.metric if options.factors or options.metric != studies.TEST_ACC else None,
+        "factors": options.factors,
+        "seed": options.seed if options.seed != "seed" else None,
+        "lower_is_better": options.lower_is_better or None,
+        "unit": options.unit.name if options.unit else None,
+        "contrast": contrast or None,
+        "equivalence": None if equivalence_pp == registered.equivalence_pp(runs) else equivalence_pp,
+        "collapsed_below": None if below == registered.collapsed_below(runs) else below,
+        "claims": None if options.claims == ("paper" in runs.metadata) else options.claims,
+    }
+    return {key: value for key, value in other.items() if value is not None}
+
+
+def _listed(typed: Any) -> list[Any]:
+    return [] if typed is None else list(typed) if isinstance(typed, list) else [typed]
+
+
+def _source_of(options: ReportConfig, runs: Runs) -> dict[str, object]:
+    """Return what was reported on: addresses of files relative to the reports, so that both can move together."""
+    kind, out = options.source.name, Path(options.out).absolute()
+    uri = options.track.uri
+    path = uri.removeprefix(urls.SQLITE) if kind == "mlflow" and uri.startswith(urls.SQLITE) else options.path
+    where = uri if kind == "mlflow" else None
+    if path is not None:
+        where = os.path.relpath(Path(path).absolute(), out)
+    return {"kind": kind, "study": runs.study, "where": where}
+
+
+def _keep_copy(client: Any, runs: Runs, folder: Path, name: str) -> str | None:
+    """Keep a copy of the report in MLflow, under a name; return the reason where it cannot be kept."""
+    if runs.frame["artifacts"].map(is_out_of_date).any():
         return "the project was moved, and one may not write in its database"
-    return studies.keep_copy(client, runs.parent_run_id or "", folder)
+    return studies.keep_copy(client, runs.parent_run_id or "", folder, name)
 
 
 def _collapsed_below(options: ReportConfig, runs: Runs) -> float | None:

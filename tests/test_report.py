@@ -11,6 +11,8 @@ import ablate
 import analysis
 from ablate import report
 from ablate.core import invocation
+from ablate.driver import study_run
+from tests.support.reports import folder_of
 
 ROOT = Path(ablate.__file__).resolve().parents[1]
 CSV = "norm,seed,acc\nbn,0,0.91\ngn,0,0.93\nbn,1,0.90\ngn,1,0.95\n"
@@ -36,7 +38,7 @@ def test_the_report_is_made_whatever_has_the_name_analysis(folder, files):
     done = subprocess.run(line, capture_output=True, text=True, env=environment, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert "norm: bn minus gn: -3.50 points" in " ".join(done.stdout.split())
-    assert Path("reports/runs/index.html").exists()
+    assert (folder_of("runs") / "index.html").exists()
 
 
 def test_both_commands_print_the_same(folder, say):

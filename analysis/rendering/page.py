@@ -24,12 +24,15 @@ from analysis.rendering import (
     design_tables,
     level_tables,
     markup,
+    provenance,
     report_json,
     tables,
 )
 
 MOST_ROWS = 200
 """The most rows that a table has on the page; its CSV has all of them."""
+
+NO_REQUEST: Mapping[str, Mapping[str, object]] = {"options": {}, "source": {}}
 
 TEXTS = ("", "arm", "cell", "factor", "levels", "verdict", "not done", "larger", "chosen", "aliases", "level")
 """Columns of words, beside the factors; they are aligned on the left."""
@@ -50,13 +53,21 @@ class Table:
     left_out: int = 0
 
 
-def write(findings: Findings, lines: Sequence[str], warned: Sequence[str], folder: Path) -> None:
+def write(
+    findings: Findings,
+    lines: Sequence[str],
+    warned: Sequence[str],
+    folder: Path,
+    request: Mapping[str, Mapping[str, object]] = NO_REQUEST,
+) -> None:
     """Write page, report.json, figures, and each table as CSV, Markdown and LaTeX into the folder, which exists."""
     from analysis.rendering import plots
 
     _write_tables(findings, folder)
-    (folder / "report.json").write_text(report_json.as_json(findings, list(lines), list(warned)), encoding="utf-8")
-    runs = findings.runs
+    runs, made = findings.runs, provenance.record(findings)
+    numbers = report_json.as_json(findings, list(lines), list(warned), made=made, request=request)
+    (folder / "report.json").write_text(numbers, encoding="utf-8")
+    (folder / "provenance.md").write_text(provenance.markdown(made), encoding="utf-8")
     template = Environment(loader=PackageLoader("analysis.rendering"), autoescape=True).get_template("report.html")
     html = template.render(
         study=runs.study,
@@ -93,6 +104,9 @@ def write(findings: Findings, lines: Sequence[str], warned: Sequence[str], folde
         counts=runs.frame["outcome"].value_counts().to_dict(),
         failures=runs.frame.assign(cell=tables.cell_names(runs))[runs.frame["outcome"] != "done"].to_dict("records"),
         most_rows=MOST_ROWS,
+        fixed=provenance.in_a_line(runs),
+        made_title=provenance.TITLE,
+        made=provenance.parts(made),
         versions=sorted(set(runs.frame["code_version"])),
         release=__version__,
     )

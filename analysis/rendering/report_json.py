@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +19,22 @@ from analysis.paper import claims
 from analysis.rendering import cost_tables, design_tables, level_tables, tables
 
 
-def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
-    """Return the report's numbers at full precision, its sentences and its warnings as JSON; absent values are null."""
+def as_json(
+    findings: Findings, sentences: list[str], warned: list[str], *, made: Mapping[str, Any], request: Mapping[str, Any]
+) -> str:
+    """Return the report's numbers at full precision, its sentences and its warnings as JSON; absent values are null.
+
+    Args:
+        findings: the numbers.
+        sentences: the report's sentences.
+        warned: its warnings.
+        made: how the numbers were made, as `provenance.record` returns it.
+        request: what was requested: `options` and `source`.
+    """
     runs = findings.runs
     everything = {
         "study": runs.study,
+        **request,
         "measure": runs.measure.name,
         "factors": list(runs.factors),
         "confidence": CONFIDENCE,
@@ -55,6 +68,7 @@ def as_json(findings: Findings, sentences: list[str], warned: list[str]) -> str:
             {"claim": ruling.claim, "word": ruling.word, "about": ruling.about, "told": ruling.reason}
             for ruling in findings.rulings
         ],
+        "provenance": made,
         "printed": _records(claims.in_full(findings.claims)) if findings.claims else [],
     }
     return json.dumps(everything, indent=1, default=_plain, allow_nan=False) + "\n"

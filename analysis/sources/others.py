@@ -13,8 +13,9 @@ import pandas as pd
 from ablate.core.errors import UsageError
 from ablate.core.levels import Level, show
 from ablate.tracking import encoding
-from analysis.sources import csv_table
+from analysis.sources import csv_table, origins
 from analysis.sources.measure import Unit, measured
+from analysis.sources.origins import Origin
 from analysis.sources.outcomes import column_of, is_of_process, outcome
 from analysis.sources.runs import BOOKKEEPING, Runs
 from analysis.sources.studies import experiment_of, pages
@@ -96,7 +97,8 @@ def from_csv(path: Path, request: RunsRequest) -> Runs:
     if outcomes and is_of_process(outcomes):
         notes.append(f"Column {outcomes} says what became of each run.")
     others = typed.drop(columns=[name for name in typed if name in used])
-    return _runs(path.stem, frame, request, [*notes, *_difference_warnings(others)])
+    runs = _runs(path.stem, frame, request, [*notes, *_difference_warnings(others)])
+    return replace(runs, origin=origins.of_file(path))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -184,7 +186,8 @@ def from_mlflow(client: MlflowClient, study: str, request: RunsRequest) -> Runs:
         notes.append(f"Left out: runs without {', '.join(request.factors)}: {len(runs) - len(designed)}.")
     others = pd.DataFrame([{k: v for k, v in run.data.params.items() if k in params} for run in designed])
     others = others.drop(columns=[key for key in (*request.factors, request.seed) if key in others])
-    return _runs(study, frame, request, [*notes, *_difference_warnings(others)])
+    read = _runs(study, frame, request, [*notes, *_difference_warnings(others)])
+    return replace(read, origin=Origin(machines={run.info.run_id: origins.of_tags(run.data.tags) for run in designed}))
 
 
 def what_there_is(client: MlflowClient, study: str) -> str:

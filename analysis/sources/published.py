@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from ablate.core.errors import UsageError
+from analysis.sources import origins
 from analysis.sources.runs import Runs
 
 PUBLISHED = Path(__file__).parents[1] / "published.csv"
@@ -59,6 +61,6 @@ def read(path: Path = PUBLISHED) -> Runs:
     )
     frame = frame.astype(dict.fromkeys(("depth", "bits", "epochs", "crops"), int))
     preferred = ("norm", ("bn_fixed", "srelu"))
-    return Runs(
-        "published", frame.reset_index(drop=True), PUBLISHED_FACTORS, preferred, derived=("epochs",), kind="printed"
-    )
+    frame = frame.reset_index(drop=True)
+    runs = Runs("published", frame, PUBLISHED_FACTORS, preferred, derived=("epochs",), kind="printed")
+    return replace(runs, origin=origins.of_file(path))

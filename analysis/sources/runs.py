@@ -12,6 +12,7 @@ from ablate.core.levels import Level
 from ablate.core.study import PREFERRED
 from ablate.stats.seed_rule import SeedRule
 from analysis.sources.measure import TEST_ACCURACY, Measure
+from analysis.sources.origins import Origin
 
 OTHER_OPS = ("norm_ops", "activation_ops", "scale_ops", "add_ops", "pool_ops")
 """Operations on an image beside the convolutions' multiply-adds."""
@@ -74,6 +75,7 @@ class Runs:
     parent_run_id: the study's own run in MLflow; None where there is none.
     measure: the name and units of acc.
     notes: sentences that a reader of the report must know.
+    origin: where the runs come from.
     kind: "ours" were made by `ablate.run`, "printed" by a paper, "others" elsewhere. The paper's claims are tested on
         ours alone.
     """
@@ -90,6 +92,7 @@ class Runs:
     parent_run_id: str | None = None
     measure: Measure = TEST_ACCURACY
     notes: Sequence[str] = ()
+    origin: Origin = field(default_factory=Origin)
     kind: Literal["ours", "printed", "others"] = "ours"
 
     @property

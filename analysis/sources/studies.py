@@ -25,7 +25,9 @@ from ablate.tracking.record import (
     requested_at,
     requested_by,
 )
+from analysis.sources import origins
 from analysis.sources.measure import Unit, measured
+from analysis.sources.origins import Origin
 from analysis.sources.outcomes import DIVERGED, DONE
 from analysis.sources.runs import COSTS, Choice, Runs
 
@@ -57,7 +59,8 @@ def read(
     """
     study, parent = _parent(client, study)
     record = StudyRecord.from_tags(parent.data.tags)
-    frame = _frame(client, study, parent.info.experiment_id, record, metric)
+    trials = [_recorded(run) for run in _trials(client, parent.info.experiment_id, "trial")]
+    frame = _frame(study, trials, record, metric)
     choices = [Choice(**chosen) for chosen in record.chosen]
     frame, not_chosen = _as_chosen(frame, choices, int(record.request.get("tune", {}).get("searches", 1)))
     frame, drawn_otherwise = _as_drawn(frame, record.drawn)
@@ -89,6 +92,7 @@ def read(
         choices=choices,
         parent_run_id=parent.info.run_id,
         notes=notes,
+        origin=Origin(record.requests, {run.info.run_id: origins.of_trial(trial) for run, trial in trials}),
     )
     if metric in (None, TEST_ACC):
         return runs
@@ -97,7 +101,7 @@ def read(
     measure, acc, note = measured(metric, frame["acc"], unit=unit, lower_is_better=lower_is_better)
     frame, notes = frame.assign(acc=acc), [*runs.notes, *filter(None, [note])]
     # "others": the papers speak of test accuracy
-    return replace(runs, frame=frame, measure=measure, notes=notes, parent_run_id=None, kind="others")
+    return replace(runs, frame=frame, measure=measure, notes=notes, kind="others")
 
 
 def _as_coded(frame: pd.DataFrame, code: Mapping[str, Sequence[str]]) -> tuple[pd.DataFrame, int]:
@@ -136,11 +140,8 @@ def _parent(client: MlflowClient, study: str | None) -> tuple[str, Run]:
     return study, parents[study]
 
 
-def _frame(
-    client: MlflowClient, study: str, experiment_id: str, record: StudyRecord, metric: str | None
-) -> pd.DataFrame:
+def _frame(study: str, trials: Sequence[Recorded], record: StudyRecord, metric: str | None) -> pd.DataFrame:
     """Return a row for each trial, in the order of the design."""
-    trials = [_recorded(run) for run in _trials(client, experiment_id, "trial")]
     metrics = sorted({name for run, _ in trials for name in run.data.metrics})
     if metric is not None and trials and metric not in metrics:
         raise UsageError(f"metric={metric}: no trial of study {study} has it; allowed: {', '.join(metrics)}")
@@ -199,13 +200,13 @@ def _tried(client: MlflowClient, experiment_id: str, trial_ids: Sequence[str]) -
     return pd.DataFrame(rows) if rows else None
 
 
-def keep_copy(client: MlflowClient, run_id: str, folder: Path) -> str | None:
-    """Log the report to the study's parent run; return the reason where MLflow does not let this user."""
+def keep_copy(client: MlflowClient, run_id: str, folder: Path, name: str = REPORT_FOLDER) -> str | None:
+    """Log the report to the study's parent run, under a name; return the reason where MLflow does not let this user."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
     try:
-        client.log_artifacts(run_id, str(folder), REPORT_FOLDER)
+        client.log_artifacts(run_id, str(folder), name)
     except (MlflowException, RequestException, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is None and isinstance(error, MlflowException):

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 from pathlib import Path
 
 import pytest
 
 from ablate.core.errors import UsageError
 from analysis.sources import csv_table
+from tests.support.reports import numbers_of
 
 LINE = ("source=csv", "path=runs.csv", "metric=acc", "factors=[norm]")
 COMMAS = "norm,seed,acc\nbn,0,0.91\ngn,0,0.93\nbn,1,0.90\ngn,1,0.95\n"
@@ -21,7 +21,7 @@ def write(text, encoding="utf-8"):
 def report(say, *words):
     status, out, err = say("analysis.report", *LINE, *words)
     assert (status, err) == (0, "")
-    return " ".join(out.split()), json.loads(Path("reports/runs/report.json").read_text())["margins"]
+    return " ".join(out.split()), numbers_of("runs")["margins"]
 
 
 def refused(say, *words):

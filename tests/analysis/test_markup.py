@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.rendering import markup
+from tests.support.reports import folder_of
 
 PDFLATEX = shutil.which("pdflatex") or ""
 NAMES = ["a|b", "a\nb", "|", r"a\|b", r"back\slash", "`x|y`", "*x*", "__x__", "<b>x</b>", "&lt;", "$x$", "[64, 64]"]
@@ -84,7 +85,7 @@ def test_a_report_has_as_many_cells_in_each_row(folder, say, level):
     Path("t.csv").write_text("no|rm,seed,acc\n" + rows)
     status, _, err = say("analysis.report", "source=csv", "path=t.csv", "metric=acc", "factors=[no|rm]")
     assert (status, err) == (0, "")
-    for file in sorted(Path("reports/t").glob("*.md")):
+    for file in sorted(folder_of("t").glob("*.md")):
         lines = [line for line in file.read_text().splitlines() if line.startswith("|")]
         assert len({len(split_cells(line)) for line in lines if not line.startswith("|:")}) == 1, file
-    assert f"{level} (%)" in split_cells(Path("reports/t/margins.md").read_text().splitlines()[2])
+    assert f"{level} (%)" in split_cells((folder_of("t") / "margins.md").read_text().splitlines()[2])

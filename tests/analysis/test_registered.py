@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from tests.analysis.test_report import make_study
 from tests.support.fakes import well
+from tests.support.reports import numbers_of
 
 
 def registered(equivalence_pp=0.5, collapsed_below=None):
@@ -14,7 +12,7 @@ def registered(equivalence_pp=0.5, collapsed_below=None):
 
 
 def report(name="mine"):
-    return json.loads(Path(f"reports/{name}/report.json").read_text())
+    return numbers_of(name)
 
 
 def test_the_report_uses_what_the_study_registered_and_says_nothing_of_it(folder, say):

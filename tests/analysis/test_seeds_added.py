@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +14,7 @@ from analysis.rendering import sentences
 from tests.analysis.paper.test_rulings import bn, study
 from tests.analysis.test_report import make_study
 from tests.support.fakes import well
+from tests.support.reports import numbers_of
 
 AUTO, LOOKED = {"seeds": {"first": 3, "most": 20, "within_pp": 0.5}}, {"looks": [3, 5]}
 
@@ -25,7 +24,7 @@ def with_metadata(runs, metadata):
 
 
 def report(name="mine"):
-    return json.loads(Path(f"reports/{name}/report.json").read_text())
+    return numbers_of(name)
 
 
 def test_more_seeds_after_results_are_a_look_and_the_report_says_how_it_counts(folder, say):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ablate.core.errors import UsageError
 from ablate.tracking.client import connect
 from tests.analysis.test_report import make_study
 from tests.support.fakes import well
+from tests.support.reports import folder_of, numbers_of
 
 HEAD = "norm,width,rep,acc,dir"
 ROWS = [
@@ -30,7 +30,7 @@ CSV = ("source=csv", "path=runs.csv", "metric=acc", "factors=[norm,width]", "see
 
 
 def margins(name):
-    return json.loads(Path(f"reports/{name}/report.json").read_text())["margins"]
+    return numbers_of(name)["margins"]
 
 
 def test_a_csv_of_runs_has_its_margins(folder, say):
@@ -77,10 +77,10 @@ def test_a_loss_has_its_own_digits_and_no_smallest_difference_but_the_one_typed(
     assert word in out
     assert "norm: bn minus gn: -0.00030, 95% interval -0.00030 to -0.00030" in " ".join(out.split())
     assert "mse is shown as it is (unit=plain)" in " ".join(out.split())
-    above_figures = Path("reports/runs/index.html").read_text().partition("</style>")[2].partition("<figure")[0]
+    above_figures = (folder_of("runs") / "index.html").read_text().partition("</style>")[2].partition("<figure")[0]
     assert ("one-sided tests against 0.001" in above_figures) == bool(words)
     assert not re.search(r"points\b|0\.5 |\bpp\b", above_figures)
-    report = json.loads(Path("reports/runs/report.json").read_text())
+    report = numbers_of("runs")
     assert report["equivalence_pp"] == (0.001 if words else None)
 
 
@@ -271,7 +271,7 @@ def test_another_metric_of_our_own_study_is_no_news_to_the_papers(folder, say):
     status, out, err = say("analysis.report", "metric=train_acc")
     assert (status, err) == (0, "")
     assert "Claim" not in out
-    assert json.loads(Path("reports/mine/report.json").read_text())["measure"] == "train_acc"
+    assert numbers_of("mine")["measure"] == "train_acc"
 
 
 def test_a_study_is_loaded_as_a_tidy_frame(folder):
@@ -298,7 +298,7 @@ def test_a_csv_with_semicolons_spaces_and_odd_names_is_read(folder, say):
     status, out, err = say("analysis.report", *CSV)
     assert (status, err) == (0, "")
     assert "bn minus $g$ <b> 漢" in out
-    assert Path("reports/runs/index.html").exists()
+    assert (folder_of("runs") / "index.html").exists()
 
 
 def test_a_csv_in_which_nothing_is_done_says_so(folder, say):
@@ -339,7 +339,7 @@ def test_a_list_or_a_mapping_is_a_level_like_others(folder, say, first, second, 
     assert (status, err) == (0, "")
     assert f"hidden: {this} minus {that}: +2.10 points" in " ".join(out.split())
     assert [(round(row["margin_pp"], 6), row["n"]) for row in margins("theirs")] == [(2.1, 3)]
-    assert Path("reports/theirs/margins.svg").exists()
+    assert (folder_of("theirs") / "margins.svg").exists()
 
 
 def test_a_contrast_names_lists_as_they_are_typed(folder, say):
