@@ -26,7 +26,8 @@ from ablate.tracking.moved import is_out_of_date
 from analysis.effects import contrasts, several
 from analysis.findings import Histories, find
 from analysis.rendering import page, report_folder, sentences, tables, terminal
-from analysis.sources import others, predictions, published, registered, studies
+from analysis.rendering.margin_list import margin_list
+from analysis.sources import kept_margins, others, predictions, published, registered, studies
 from analysis.sources.history import history
 from analysis.sources.measure import Unit
 from analysis.sources.outcomes import with_collapsed
@@ -118,6 +119,8 @@ def report(typed: app.Composed) -> int:
     terminal.show(findings, lines, warned)
     if uncopied:
         print(f"MLflow keeps no copy of this report: {uncopied}")  # noqa: T201
+    elif client and runs.ours and (line := kept_margins.keep(client, runs.parent_run_id or "", margin_list(findings))):
+        print(line)  # noqa: T201
     print(f"Report: {folder / 'index.html'}")  # noqa: T201
     return 0
 

@@ -11,7 +11,6 @@ import ablate
 import analysis
 from ablate import report
 from ablate.core import invocation
-from ablate.driver import study_run
 from tests.support.reports import folder_of
 
 ROOT = Path(ablate.__file__).resolve().parents[1]

@@ -17,13 +17,14 @@ from ablate.core.study import Study, Trial
 from ablate.core.text import shortened
 from ablate.core.urls import SQLITE
 from ablate.store import manifest
+from ablate.tracking import notes, pages
 from ablate.tracking.moved import beside
 from ablate.tracking.owner import experiment_name
 from ablate.tracking.record import (
     EVERY_TRIAL,
-    OUTCOME,
     OWNER,
     PARENT_RUN,
+    RECORD_VERSION,
     Origin,
     StudyRecord,
     TrialRecord,
@@ -48,7 +49,7 @@ MOST_BYTES_OF_NAME = 250
 class TrackedRun:
     """A trial's run as MLflow has it.
 
-    `complete` says that its params and config are there. `marked` says that an outcome's tags are.
+    `complete` says that its params and config are there. `outcome` is that of its tags. `version` is its record's.
     """
 
     run_id: str
@@ -57,7 +58,8 @@ class TrackedRun:
     end_ms: int | None = None
     status: str = "RUNNING"
     complete: bool = False
-    marked: bool = False
+    outcome: str | None = None
+    version: int = RECORD_VERSION
 
     def has(self, outcome: Outcome) -> bool:
         """Return whether everything up to this outcome is written: the status and its time are written last."""
@@ -99,7 +101,27 @@ class Experiment:
         with self._lock:
             self.experiment_id = self._experiment(uri)
             self.parent_id = self._parent(origin.requested_at or time.time())
+            self.page = pages.StudyPage(self.experiment_id, self.parent_id)
+            self.describe()
+            pages.write_views(client, self.experiment_id, list(study.factors), ms(time.time()))
         self.refresh()
+
+    def describe(self, counts: Mapping[str, int] | None = None) -> None:
+        """Write the description of the study as it is now; `counts` once its trials do not run any more."""
+        text = notes.of_study(self.study, self._metadata, self.page, counts)
+        notes.write(self.client, self.experiment_id, self.parent_id, text)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many of the study's trials, as far as they are known, are done, failed, running or to do."""
+        is_tuned = any(trial.tuning for trial in self.study.trials)
+        counts = dict.fromkeys(("done", "failed", *(["pruned"] if is_tuned else []), "running", "to do"), 0)
+        for trial in self.study.trials:
+            run = self.tracked.get(trial.trial_id)
+            if run and run.outcome:
+                counts[run.outcome if run.outcome in ("done", "pruned") else "failed"] += 1
+            else:
+                counts["running" if run and run.status == "RUNNING" else "to do"] += 1
+        return counts
 
     def refresh(self) -> None:
         """Read the runs that there are; of two for one trial keep the finished one, or else the first by id."""
@@ -160,7 +182,8 @@ class Experiment:
         return tracked is None or tracked.start_ms != start_ms
 
     def _make(self, trial: Trial, start_ms: int, started: Started | None) -> TrackedRun:
-        tags = {PARENT_RUN: self.parent_id, **self.record_of(trial, started).to_tags()}
+        tags = {PARENT_RUN: self.parent_id, notes.NOTE: notes.of_trial(trial), **pages.VISIT}
+        tags |= self.record_of(trial, started).to_tags()
         run = self.client.create_run(
             self.experiment_id, run_name=shortened(str(trial), MOST_BYTES_OF_NAME), start_time=start_ms, tags=tags
         )
@@ -189,7 +212,8 @@ class Experiment:
                 info.end_time,
                 info.status,
                 complete=complete,
-                marked=OUTCOME in run.data.tags,
+                outcome=record.outcome,
+                version=record.version,
             )
 
     def _search(self, condition: str) -> Iterator[Run]:
@@ -223,6 +247,7 @@ class Experiment:
     def _parent(self, requested_at: float) -> str:
         """Return the id of the study's one parent run: the first made, where there are several."""
         tags = StudyRecord.of(self.study, requested_at, user=self.user, code_version=self.code_version).to_tags()
+        self._metadata = dict(self.study.metadata)
         parents = sorted(self._search(of_kind("study")), key=lambda run: (run.info.start_time, run.info.run_id))
         for double in parents[1:]:
             self.client.delete_run(double.info.run_id)
@@ -231,7 +256,8 @@ class Experiment:
         run_id = str(parents[0].info.run_id)
         before = StudyRecord.from_tags(parents[0].data.tags).metadata
         done = next(self._search(f"{EVERY_TRIAL} and attributes.status = 'FINISHED'"), None)
-        tags |= metadata_tags(requests.merged(self.study.metadata, before, had_results=done is not None))
+        self._metadata = requests.merged(self.study.metadata, before, had_results=done is not None)
+        tags |= metadata_tags(self._metadata)
         for tag in parents[0].data.tags.keys() - tags.keys():
             if is_of_request(tag):
                 self.client.delete_tag(run_id, tag)

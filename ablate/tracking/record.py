@@ -9,6 +9,7 @@ Versions of the format:
 
 0   has no `record_version`. A factor's levels are joined by ", ", so a level that holds ", " reads as two.
 1   writes a factor's levels as a JSON list, and continues a JSON value that is too long for one tag in further tags.
+2   groups the names of a trial's metrics (metric_names.py), and logs those that come with its result at step 0.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from ablate.core.requests import REQUESTS, Request
 from ablate.core.study import Study, Trial
 from ablate.tracking import trial_metadata
 from ablate.tracking.encoding import CONTINUED, below, factor_levels, joined, level, split
+from ablate.tracking.metric_names import GROUPED_SINCE
 
-RECORD_VERSION = 1
+RECORD_VERSION = GROUPED_SINCE
 
 OWNER = "ablate.user"
 """Tag of an experiment: the user who made it."""
@@ -35,10 +37,17 @@ PARENT_RUN = "mlflow.parentRunId"
 
 OUTCOME = "outcome"
 REASON = "reason"
-_VERSION, _KIND, _TRIAL_ID, _CELL = "record_version", "kind", "trial_id", "cell"
-_HOST, _DEVICE, _THREADS, _EPOCHS = "host", "device", "threads", "epochs"
+_VERSION = "record_version"
+_KIND = "kind"
+_TRIAL_ID = "trial_id"
+_CELL = "cell"
+_HOST = "host"
+_DEVICE = "device"
+_THREADS = "threads"
+_EPOCHS = "epochs"
 _MACHINE = "machine."
-_CODE_VERSION, _USER, _NOTE = "code_version", "mlflow.user", "mlflow.note.content"
+_CODE_VERSION = "code_version"
+_USER = "mlflow.user"
 _SOURCE = {"mlflow.source.name": "ablate"}
 _REQUESTED_AT = "last_said"
 _CONTRAST = "contrast"
@@ -89,7 +98,6 @@ class StudyRecord:
     derived: the config keys that nobody typed and whose values follow from another choice.
     contrast: the factor, with two of its levels, that the report compares.
     metadata: JSON-ready values by name, as in `Study`.
-    note: what MLflow's page of the run shows, in Markdown.
     """
 
     factors: Mapping[str, Sequence[Level]]
@@ -97,7 +105,6 @@ class StudyRecord:
     derived: Sequence[str] = ()
     contrast: tuple[str, Sequence[Level]] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
     user: str | None = None
     code_version: str | None = None
 
@@ -105,10 +112,6 @@ class StudyRecord:
     def of(cls, study: Study, requested_at: float, *, user: str | None, code_version: str | None) -> Self:
         """Return the record of a study as it is requested now."""
         factors = {name: tuple(levels) for name, levels in study.factors.items()}
-        note = "  \n".join(
-            [f"{len(study.cells)} cells, {len(study.trials)} trials"]
-            + [f"**{name}**: {', '.join(map(show, levels))}" for name, levels in factors.items()]
-        )
         contrast = (study.contrast[0], tuple(study.contrast[1])) if study.contrast else None
         return cls(
             factors,
@@ -116,7 +119,6 @@ class StudyRecord:
             derived=tuple(study.derived),
             contrast=contrast,
             metadata=study.metadata,
-            note=note,
             user=user,
             code_version=code_version,
         )
@@ -124,7 +126,6 @@ class StudyRecord:
     def to_tags(self) -> dict[str, str]:
         """Return the parent run's tags."""
         tags = {_VERSION: str(RECORD_VERSION), _KIND: "study", _REQUESTED_AT: f"{self.requested_at:.3f}"}
-        tags |= {_NOTE: self.note}
         tags |= split({f"{_FACTOR}{name}": json.dumps(list(levels)) for name, levels in self.factors.items()})
         tags |= {f"{_DERIVED}{key}": "" for key in self.derived}
         tags |= metadata_tags(self.metadata)
@@ -150,7 +151,6 @@ class StudyRecord:
             derived=tuple(below(_DERIVED, values)),
             contrast=(contrast["factor"], tuple(contrast["levels"])) if contrast else None,
             metadata={name: json.loads(text) for name, text in below(_METADATA, values).items()},
-            note=tags.get(_NOTE, ""),
             user=tags.get(_USER),
             code_version=tags.get(_CODE_VERSION),
         )
@@ -193,6 +193,7 @@ class TrialRecord:
     reason: why it failed; empty for a trial that is done.
     epochs: how many epochs it trained, where tuning tried it.
     params: its config, flat, as in `Trial`. A text that reads as JSON, such as "8", comes back as what it reads as.
+    version: of the format in which its run is written, to the end.
     """
 
     trial_id: str
@@ -208,18 +209,19 @@ class TrialRecord:
     user: str | None = None
     code_version: str | None = None
     params: Mapping[str, Level] = field(default_factory=dict)
+    version: int = RECORD_VERSION
 
     @classmethod
     def of(cls, trial: Trial, *, user: str | None = None, code_version: str | None = None) -> Self:
-        """Return the record of a trial that neither runs nor has an outcome."""
-        return cls(
-            trial.trial_id, str(trial.cell), trial.tuning, user=user, code_version=code_version, params=trial.params
-        )
+        """Return the record of a trial that neither runs nor has an outcome. Its levels are its first params."""
+        levels = (key for key, _ in (*trial.cell.levels, *trial.values, ("seed", trial.seed)))
+        params = {key: trial.params[key] for key in (*levels, *trial.params) if key in trial.params}
+        return cls(trial.trial_id, str(trial.cell), trial.tuning, user=user, code_version=code_version, params=params)
 
     def to_tags(self) -> dict[str, str]:
         """Return the tags of the trial's run."""
         tags = {
-            _VERSION: str(RECORD_VERSION),
+            _VERSION: str(self.version),
             _KIND: "tuning" if self.tuning else "trial",
             _TRIAL_ID: self.trial_id,
             _CELL: self.cell,
@@ -244,7 +246,7 @@ class TrialRecord:
         Raises:
             UsageError: a later release wrote them.
         """
-        _version(tags)
+        version = _version(tags)
         return cls(
             tags[_TRIAL_ID],
             tags.get(_CELL, ""),
@@ -259,6 +261,7 @@ class TrialRecord:
             user=tags.get(_USER),
             code_version=tags.get(_CODE_VERSION),
             params={key: level(text) for key, text in params.items()},
+            version=version,
         )
 
 

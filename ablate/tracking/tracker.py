@@ -161,6 +161,7 @@ class Tracker:
             self._writer.experiment.grow(self._study)
         while self._pending:
             self._deliver(self._writer, list(self._pending.values())[:_AT_ONCE])
+            self._writer.show_progress()
         if closing:
             if self._was_unavailable:  # a request that timed out may still have come through
                 self._writer.experiment.refresh()

@@ -18,10 +18,11 @@ from ablate.core.study import Trial
 from ablate.store import manifest, run_directory
 from ablate.store.run_directory import CODE_FOLDER
 from ablate.store.run_store import RunStore
-from ablate.tracking import study_origin
+from ablate.tracking import metric_names, notes, study_metrics, study_origin
 from ablate.tracking.artifacts import CONFIG_FILE, PREDICTIONS_FILE, TRACEBACK_FILE, predictions
 from ablate.tracking.client import is_conflict
 from ablate.tracking.experiment import TERMINAL, Experiment, TrackedRun, ms, status_of
+from ablate.tracking.metric_names import GROUPED_SINCE
 from ablate.tracking.record import OUTCOME, REASON
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Writer:
         self.experiment, self.client, self.store = experiment, experiment.client, store
         self.open: dict[str, Trial] = {}  # those that this driver began and that have no outcome yet
         self.delivered: set[str] = set()
+        self._progress = study_metrics.Progress(self.client, experiment.parent_id)
 
     def lacking(self, completed: Sequence[Trial]) -> list[Trial]:
         """Return the completed trials whose outcome MLflow does not have."""
@@ -97,8 +99,9 @@ class Writer:
         if tracked.status != "RUNNING":
             self._reopen(tracked)
         params = {} if tracked.complete else self.experiment.record_of(trial).to_params()
-        self._log(tracked, self._metrics(trial, events), params, self._outcome_tags(trial, outcome) if outcome else {})
-        tracked.marked = tracked.marked or outcome is not None
+        tags = self._outcome_tags(trial, outcome) if outcome else {}
+        self._log(tracked, self._metrics(trial, events, tracked.version), params, tags)
+        tracked.outcome = tags.get(OUTCOME, tracked.outcome)
         if not tracked.complete:
             self._put(tracked, CONFIG_FILE, dict(trial.config))
             tracked.complete = True
@@ -135,7 +138,15 @@ class Writer:
         whole = all(trial.trial_id in ended for trial in self.experiment.study.trials)
         self._keep_code()
         study_origin.keep(self.client, self.experiment.parent_id, self.experiment.study, self.store.runs)
+        counts = self.experiment.counts()
+        self._progress.log(counts)
+        self.experiment.describe(counts)
         self.client.set_terminated(self.experiment.parent_id, "FINISHED" if whole else "KILLED")
+
+    def show_progress(self) -> None:
+        """Log how many trials have which outcome, once in a while."""
+        if self._progress.is_due:
+            self._progress.log(self.experiment.counts())
 
     def _keep_code(self) -> None:
         """Log the code of users' own parts to the parent run, each version once."""
@@ -185,18 +196,20 @@ class Writer:
             history = self.store.local.history(trial)
             epochs = max((event.epoch for event in history if isinstance(event, Epoch)), default=0)
             record = replace(record, epochs=epochs)
-        return record.outcome_tags()
+        return {**record.outcome_tags(), notes.NOTE: notes.of_trial(trial, outcome)}
 
-    def _metrics(self, trial: Trial, events: Sequence[Event]) -> list[tuple[str, float, int, int]]:
+    def _metrics(self, trial: Trial, events: Sequence[Event], version: int) -> list[tuple[str, float, int, int]]:
+        """Return the points of the events; those that MLflow shows first come first."""
         points = []
         for event in events:
             if isinstance(event, Epoch):
                 points += [(name, value, ms(event.time), event.epoch) for name, value in event.metrics.items()]
             elif isinstance(event, Done):
-                last = trial.config["recipe"]["epochs"]
+                step = 0 if version >= GROUPED_SINCE else trial.config["recipe"]["epochs"]  # at 0 MLflow draws bars
                 final = [pair for pair in event.metrics.items() if pair[0] not in OF_EPOCHS]
-                points += [(name, value, ms(event.time), last) for name, value in final]
-        return points
+                points += [(name, value, ms(event.time), step) for name, value in final]
+        points.sort(key=lambda point: metric_names.position(point[0]))
+        return [(metric_names.in_mlflow(name, version), value, at, step) for name, value, at, step in points]
 
     def _log(
         self,
@@ -249,10 +262,10 @@ class Writer:
     def _reopen(self, tracked: TrackedRun) -> None:
         """Set a run RUNNING again, in which a trial that was interrupted or lost goes on."""
         self.client.update_run(tracked.run_id, status="RUNNING")
-        if tracked.marked:
+        if tracked.outcome:
             for tag in (OUTCOME, REASON):
                 self.experiment.untag(tracked.run_id, tag)
-        tracked.status, tracked.end_ms, tracked.marked = "RUNNING", None, False
+        tracked.status, tracked.end_ms, tracked.outcome = "RUNNING", None, None
 
     def _terminate(self, tracked: TrackedRun, status: str, end_ms: int | None = None) -> None:
         self.client.set_terminated(tracked.run_id, status, end_ms)

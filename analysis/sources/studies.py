@@ -15,7 +15,7 @@ from ablate.core.errors import UsageError
 from ablate.core.identity import ADDED_LATER, CODE, OUTSIDE_IDENTITY
 from ablate.core.levels import Level, show
 from ablate.core.study import PREFERRED
-from ablate.tracking import encoding
+from ablate.tracking import encoding, metric_names
 from ablate.tracking.artifacts import REPORT_FOLDER
 from ablate.tracking.record import (
     Kind,
@@ -57,6 +57,7 @@ def read(
         UsageError: there is no such study, it has no trials, or no trial has the metric. The message names what there
             is.
     """
+    metric = metric_names.of_event(metric) if metric else None  # people copy names from MLflow's pages
     study, parent = _parent(client, study)
     record = StudyRecord.from_tags(parent.data.tags)
     trials = [_recorded(run) for run in _trials(client, parent.info.experiment_id, "trial")]
@@ -142,7 +143,7 @@ def _parent(client: MlflowClient, study: str | None) -> tuple[str, Run]:
 
 def _frame(study: str, trials: Sequence[Recorded], record: StudyRecord, metric: str | None) -> pd.DataFrame:
     """Return a row for each trial, in the order of the design."""
-    metrics = sorted({name for run, _ in trials for name in run.data.metrics})
+    metrics = sorted({name for run, _ in trials for name in metric_names.of_events(run.data.metrics)})
     if metric is not None and trials and metric not in metrics:
         raise UsageError(f"metric={metric}: no trial of study {study} has it; allowed: {', '.join(metrics)}")
     rows = [_row(trial, metric or TEST_ACC) for trial in _in_design_order(trials, record.factors)]
@@ -195,7 +196,8 @@ def _tried(client: MlflowClient, experiment_id: str, trial_ids: Sequence[str]) -
     rows: list[dict[str, Any]] = []
     for run, record in map(_recorded, _trials(client, experiment_id, "tuning")):
         if record.trial_id in wanted:
-            measures = {key: run.data.metrics.get(key, math.nan) for key in ("valid_acc", "valid_loss", "wall_s")}
+            metrics = metric_names.of_events(run.data.metrics)
+            measures = {key: metrics.get(key, math.nan) for key in ("valid_acc", "valid_loss", "wall_s")}
             rows.append(_row((run, record), TEST_ACC) | {"number": len(rows), "epochs": record.epochs or 0} | measures)
     return pd.DataFrame(rows) if rows else None
 
@@ -276,7 +278,7 @@ def pages(search: Callable[..., Any], *arguments: Any, **options: Any) -> list[A
 
 def _row(trial: Recorded, metric: str) -> dict[str, Any]:
     run, record = trial
-    metrics = run.data.metrics
+    metrics = metric_names.of_events(run.data.metrics)
     acc = encoding.metric(metrics.get(metric, math.nan))
     outcome = record.outcome or ("running" if run.info.status == "RUNNING" else "interrupted")
     machine = {"host": record.host, "device": record.device, "threads": record.threads}

@@ -25,6 +25,7 @@ from typing import Any
 from ablate import CONF
 from ablate.core.events import OF_EPOCHS
 from ablate.store import event_log, predictions
+from ablate.tracking.metric_names import of_event
 from tests.support.fakes import TIMES
 
 LINE = ["-m", "norm=bn,gn", "bits=1,32", "seeds=3", "checkpoint.every=1"]
@@ -135,7 +136,7 @@ def in_mlflow(folder: Path) -> dict[str, Any]:
     assert Counter(run.data.tags["trial_id"] for run in trials).most_common(1)[0][1] == 1
     by_trial = {}
     for run in trials:
-        histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+        histories = {of_event(name): client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
         steps = {name: sorted((metric.step, metric.value) for metric in history) for name, history in histories.items()}
         counts = {name: len(pairs) for name, pairs in steps.items()}
         each = {counts[name] for name in OF_EPOCHS if name in counts and name != "restart_test_acc"}

@@ -22,6 +22,7 @@ from ablate.core.study import Study
 from ablate.store import run_directory
 from ablate.store.folder import FolderStore
 from ablate.tracking import tracker as tracker_module
+from ablate.tracking.metric_names import in_mlflow
 from ablate.tracking.tracker import Tracker, Undelivered
 from tests.support.fakes import EPOCHS, make_trial, well
 
@@ -128,7 +129,7 @@ def points_of(client, study):
         (run.data.tags["trial_id"], name, point.step)
         for run in runs
         for name in ("train_loss", "train_acc", "valid_acc", "test_acc")
-        for point in client.get_metric_history(run.info.run_id, name)
+        for point in client.get_metric_history(run.info.run_id, in_mlflow(name))
     ]
     return sorted(points), [run.info.status for run in runs]
 
@@ -142,7 +143,7 @@ def notes_of(study):
             for name in ("train_loss", "train_acc", "valid_acc")
             for step in range(1, EPOCHS + 1)
         ]
-        + [(trial.trial_id, "test_acc", EPOCHS) for trial in study.trials]
+        + [(trial.trial_id, "test_acc", 0) for trial in study.trials]
     )
 
 

@@ -54,7 +54,6 @@ def study_record(**changes):
         derived=("norm.temperature",),
         contrast=("norm", ("bn", "srelu")),
         metadata={"design": {"kind": "full"}, "seeds": {"most": 10, "within_pp": 0.5}},
-        note="2 cells, 4 trials",
         user="mia",
         code_version="1.2.3+abc",
     )
@@ -121,9 +120,7 @@ def test_a_trials_record_survives_the_round_trip(written):
     assert TrialRecord.from_tags(written.to_tags(), written.to_params()) == written
 
 
-@pytest.mark.parametrize(
-    "written", [study_record(), study_record(derived=(), contrast=None, metadata={}, note="", user=None)]
-)
+@pytest.mark.parametrize("written", [study_record(), study_record(derived=(), contrast=None, metadata={}, user=None)])
 def test_a_studys_record_survives_the_round_trip(written):
     assert StudyRecord.from_tags(written.to_tags()) == written
 
@@ -139,7 +136,8 @@ def test_values_too_long_for_a_tag_survive_the_round_trip():
 
 def test_texts_and_names_of_tags_are_those_that_people_search_for():
     tags = study_record().to_tags()
-    assert WRITTEN_BEFORE["study"].keys() - tags.keys() <= {f"terms.{name}" for name in OF_TRIALS}
+    written_apart = {"mlflow.note.content", *(f"terms.{name}" for name in OF_TRIALS)}
+    assert WRITTEN_BEFORE["study"].keys() - tags.keys() <= written_apart
     assert (tags["kind"], tags["last_said"], tags["mlflow.user"]) == ("study", "1700000000.500", "mia")
     assert (tags["factor.norm"], tags["derived.norm.temperature"]) == ('["bn", "srelu"]', "")
     tags = trial_record().to_tags()
@@ -190,7 +188,7 @@ def test_a_run_of_a_later_release_is_refused_in_one_line():
         lambda: StudyRecord.from_tags(study_record().to_tags() | later),
         lambda: TrialRecord.from_tags(trial_record().to_tags() | later, {}),
     ):
-        with pytest.raises(UsageError, match=r"record_version=2: a later release .* allowed: up to 1"):
+        with pytest.raises(UsageError, match=r"record_version=3: a later release .* allowed: up to 2"):
             read()
 
 
@@ -213,7 +211,6 @@ def test_a_record_is_made_of_a_study_and_of_its_trials():
     study = Study("mine", {"norm": ["bn"]}, [trial], contrast=("norm", ["bn", "gn"]))
     record = StudyRecord.of(study, 1.0, user="mia", code_version=None)
     assert (record.factors, record.contrast) == ({"norm": ("bn",)}, ("norm", ("bn", "gn")))
-    assert record.note == "1 cells, 1 trials  \n**norm**: bn"
     of_trial = TrialRecord.of(trial, user="mia")
     assert (of_trial.trial_id, of_trial.cell, of_trial.params) == (trial.trial_id, "norm=bn", trial.params)
 
@@ -231,3 +228,9 @@ def test_a_trials_machine_survives_a_round_trip():
     machine = {"cpu": "AMD EPYC", "python": "3.12.1"}
     record = TrialRecord("t1", host="here", machine=machine)
     assert TrialRecord.from_tags(record.to_tags(), {}).machine == machine
+
+
+def test_a_trials_levels_are_the_first_of_its_params():
+    trial = make_trial(3, norm="bn", bits=1)
+    assert [*trial.params] == ["recipe.epochs", "seed", "norm", "bits"]
+    assert [*TrialRecord.of(trial).to_params()] == ["norm", "bits", "seed", "recipe.epochs"]
