@@ -40,11 +40,13 @@ class SessionResult:
         has_run: whether there was any trial to run.
         undelivered: what MLflow did not take; None when it has everything.
         experiment: the name of the study's MLflow experiment.
+        page: the address of MLflow's page of the study; None where MLflow was not reached.
     """
 
     has_run: bool
     undelivered: Undelivered | None
     experiment: str
+    page: str | None = None
 
 
 class Session:
@@ -100,7 +102,7 @@ class Session:
         if isinstance(undelivered, UsageError):
             raise undelivered
         experiment = self.tracker.name if self.tracker else self.planned.study.name
-        return SessionResult(bool(to_do), undelivered, experiment)
+        return SessionResult(bool(to_do), undelivered, experiment, self.tracker.page if self.tracker else None)
 
     def _follow(self, to_do: Sequence[Trial], completed: int, *, single: bool) -> None:
         """Run trials, and pass each event on to the tracker, the display and the source."""

@@ -236,6 +236,8 @@ def _say_what_next(planned: Plan, outcomes: tables.Outcomes, result: SessionResu
         return
     ui = f"{uri} in a browser" if uri.startswith("http") else "mlflow ui"
     terminal.line(f"Next: {report} study={result.experiment}{_track_words(uri)}   {ui}")
+    if result.page and (uri.startswith("http") or uri == urls.MLFLOW_DEFAULT):
+        terminal.line(f"In MLflow: {result.page}")
 
 
 def _track_words(uri: str) -> str:

@@ -39,7 +39,7 @@ def of_study(
         page: the study's place in MLflow.
         counts: how many trials have which outcome; None while they run, when the parent run's metrics tell.
     """
-    parts = [f"**{question(study)}**", "  \n".join(_design(study, counts)), _where(study, page), *_lines(metadata)]
+    parts = [question(study), "  \n".join(_design(study, counts)), _where(study, page), *_lines(metadata)]
     return "\n\n".join(parts)[:_MOST_CHARACTERS]
 
 

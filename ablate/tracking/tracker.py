@@ -15,6 +15,7 @@ from ablate.core.events import Event
 from ablate.core.study import Study, Trial
 from ablate.core.urls import absolute
 from ablate.store.run_store import RunStore
+from ablate.tracking import pages
 from ablate.tracking.record import Origin
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ class Tracker:
     def name(self) -> str:
         """Return the name of the study's experiment; before MLflow was reached, the study's name."""
         return self._writer.experiment.name if self._writer else self._study.name
+
+    @property
+    def page(self) -> str | None:
+        """Return the address of MLflow's page of the study; None before MLflow was reached."""
+        return pages.first_page(self._uri, self._writer.experiment.experiment_id) if self._writer else None
 
     def record(self, trial: Trial, event: Event) -> None:
         """Queue an event for writing, and return at once.
