@@ -137,7 +137,7 @@ def test_a_run_that_an_earlier_release_began_goes_on_in_its_names(study, mlflow_
 
 
 @pytest.mark.parametrize(
-    ("factors", "contrast", "asked"),
+    ("factors", "contrast", "sentence"),
     [
         ({"norm": ["bn"]}, None, "What is the test accuracy?"),
         ({"bits": [1, 32]}, None, "How much do bits (1, 32) change the test accuracy?"),
@@ -149,8 +149,8 @@ def test_a_run_that_an_earlier_release_began_goes_on_in_its_names(study, mlflow_
         ),
     ],
 )
-def test_a_study_is_put_as_a_question(factors, contrast, asked):
-    assert notes.question(Study("s", factors, [], contrast=contrast)) == asked
+def test_a_study_is_put_as_a_question(factors, contrast, sentence):
+    assert notes.question(Study("s", factors, [], contrast=contrast)) == sentence
 
 
 def test_of_many_lines_the_last_are_shown_and_the_text_fits_a_tag():
