@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from dataclasses import dataclass
 from enum import Enum
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import MISSING
 from rich.console import Console
@@ -21,24 +19,15 @@ from ablate.core.config import Config
 from ablate.core.errors import UsageError
 from ablate.core.identity import values_for_part
 from ablate.core.levels import show
-from ablate.core.text import first_line
-from ablate.core.trust import OURS, Trust
 from ablate.data import folders
-from ablate.data.labels import labels
-from ablate.driver import earlier_code, trained
+from ablate.driver import earlier_code, trained, trained_network
+from ablate.driver.trained_network import Trained
 from ablate.planning import parts, trusted
-from ablate.training import build
 
 if TYPE_CHECKING:  # torch is imported when a network is read
-    from torch import nn
-
-    from ablate.deploy.card import Card
+    pass
 
 Device = Enum("Device", ["auto", "cpu", "cuda"])
-
-
-MOST_LAYERS = 10_000
-"""Of a network that a file names."""
 
 
 @dataclass
@@ -51,37 +40,6 @@ class EvaluateConfig:
     dataset: Any = MISSING
     device: Device = MISSING
     trust: Any = None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A network with trained weights.
-
-    Attributes:
-        network: a module, or a function of the same form that runs exported code.
-        channels: channels of the images that it takes.
-        classes: classes that it tells apart.
-        typed: the network as the user named it, such as `trial=ID`.
-        words: a description for people.
-        precision: the precision that it was trained at.
-        dataset: the config of the data set that it was trained on; None where that is not known.
-        test_acc: the test accuracy of an exported trial on that data set, in [0, 1].
-        on_cpu: whether it computes on the CPU alone.
-        shape: (C, H, W) of the images that it takes; None for any size.
-        classes_by_name: the names of its classes by index; None where only their indices are known.
-    """
-
-    network: Any
-    channels: int
-    classes: int
-    typed: str
-    words: str
-    precision: str = "fp32"
-    dataset: Config | None = None
-    test_acc: float | None = None
-    on_cpu: bool = False
-    shape: tuple[int, ...] | None = None
-    classes_by_name: tuple[str, ...] | None = None
 
 
 def main() -> None:
@@ -102,12 +60,12 @@ def evaluate(typed: app.Composed) -> int:
         trial_config, directory = trained.find_trained(config["trial"], Path(config["runs"]), trust)
         parts.check_targets(trial_config)
         earlier_code.warn_if_edited(config["trial"], trial_config)
-        made = _ours(config["trial"], trial_config, directory)
+        made = trained_network.of_trial(config["trial"], trial_config, directory)
     elif not Path(config["weights"]).is_file():
         what = "is a folder" if Path(config["weights"]).is_dir() else "there is no such file"
         raise UsageError(f"weights={config['weights']}: {what}; allowed: a file")
     else:
-        made = _read(config["weights"], trust)
+        made = trained_network.of_file(config["weights"], trust)
     name, dataset = typed.choices["dataset"], config["dataset"]
     if made.dataset is not None:
         name, dataset = _chosen(typed, dataset, made.dataset)
@@ -151,93 +109,6 @@ def _device(typed: str, made: Trained) -> str:
         why = f"{made.typed} computes on the CPU" if made.on_cpu else "torch finds no GPU"
         raise UsageError(f"device=cuda: {why}; allowed: cpu, auto")
     return "cuda" if typed != "cpu" and torch.cuda.is_available() and not made.on_cpu else "cpu"
-
-
-def _read(file: str, trust: Trust) -> Trained:
-    """Read a file that ablate.export wrote, or a MATLAB file of the authors.
-
-    Raises:
-        UsageError: the file is damaged or something else, or its card names code that is not trusted.
-    """
-    from ablate.deploy import c_source, onnx_file, packed
-    from ablate.networks.weights import read_mat
-
-    path, typed = Path(file), f"weights={file}"
-    if path.suffix == ".mat":
-        published = read_mat(path)
-        words = f"{path.name}: wide ResNet {published.depth}-{published.width}, 1 bit per weight, batch norm"
-        return Trained(published, published.channels, published.classes, typed, words)
-    if path.suffix == ".safetensors":
-        network, card = packed.read(path, functools.partial(_like, trust=trust, source=typed, size=path.stat().st_size))
-    elif path.suffix == ".onnx":
-        network, card = onnx_file.read(path)
-    elif path.suffix == ".c":
-        network, card = c_source.read(path)
-    else:
-        raise UsageError(f"{typed}: allowed: a file that ends in .safetensors, .onnx, .c or .mat")
-    return Trained(
-        network=network,
-        channels=card.shape[0],
-        classes=card.classes,
-        typed=typed,
-        words=f"{path.name}: {card.trial_id}, {trained.network_in_words(card.config)}",
-        dataset=card.config["dataset"],
-        test_acc=card.test_acc,
-        on_cpu=path.suffix != ".safetensors",
-        shape=None if path.suffix == ".safetensors" else tuple(card.shape),
-        classes_by_name=_if_named(tuple(card.labels)),
-    )
-
-
-def _like(card: Card, *, trust: Trust, source: str, size: int) -> nn.Module:
-    """Return the folded network that a card names, untrained.
-
-    Args:
-        card: of the file.
-        trust: the code that it may name.
-        source: the file as the user typed it.
-        size: of the file, in bytes.
-
-    Raises:
-        UsageError: the card names other code, or a network of more weights than the file can hold.
-    """
-    import torch
-
-    from ablate.deploy.fold import folded
-
-    trust.check(card.config, source)
-    parts.check_targets(card.config)
-    if card.config["depth"] > MOST_LAYERS:
-        raise UsageError(
-            f"{source}: its card names a network of depth {card.config['depth']}; allowed: up to {MOST_LAYERS}"
-        )
-    make = functools.partial(build.make_network, card.config, card.shape[0], card.classes)
-    try:
-        if {card.config[part]["_target_"] for part in ("model", "norm")} <= OURS:
-            with torch.device("meta"):  # takes no memory
-                weights = sum(value.numel() for value in make().parameters())
-            if weights > 8 * size:
-                raise UsageError(f"{source}: its card names a network of {weights:,} weights; it has {size:,} bytes")
-        return folded(make())
-    except (HydraException, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{source}: its card names no network that can be made ({first_line(error)})") from error
-
-
-def _ours(trial_id: str, config: Config, directory: Path) -> Trained:
-    network, channels, classes = build.trained_network(config, directory)
-    words = f"{trial_id}: {trained.network_in_words(config)}"
-    precision = config["recipe"].get("precision", "fp32")  # the trial may be older than the key
-    names = _if_named(labels(config["dataset"]["_target_"], classes))
-    return Trained(
-        *(network, channels, classes, f"trial={trial_id}", words, precision),
-        dataset=config["dataset"],
-        classes_by_name=names,
-    )
-
-
-def _if_named(names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the names of classes; None where they are but their indices."""
-    return None if names == tuple(map(str, range(len(names)))) else names
 
 
 def _labelled(made: Trained, dataset: Config, data: Any) -> Any:

@@ -1,7 +1,4 @@
-"""Command: write a study's margins, tables and figures, and rulings on the papers' claims.
-
-Use: `python -m analysis.report`.
-"""
+"""Write a study's margins, tables, figures and rulings on the papers' claims: `python -m analysis.report`."""
 
 from __future__ import annotations
 

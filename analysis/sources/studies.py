@@ -69,18 +69,12 @@ def read(
     if frame.empty:
         raise UsageError(f"study={study}: none of the trials of its last line is here yet")
     frame, coded_otherwise = _as_coded(frame, record.request.get("code", {}))
-    notes = []
-    if not_chosen:
-        notes.append(f"Left out: {not_chosen} trials of what tuning chose when the study was requested otherwise.")
-    if drawn_otherwise:
-        notes.append(f"Left out: {drawn_otherwise} trials whose nuisance values were drawn otherwise.")
-    if coded_otherwise:
-        notes.append(f"Left out: {coded_otherwise} trials with earlier code of {', '.join(record.request['code'])}.")
-    if dropped:
-        left = record.request["left_out"]
-        levels = ", ".join(f"{factor}={level}" for factor, names in left["levels"].items() for level in names)
-        when = " They were dropped after a look: verdicts are adjusted for what is left alone." * left["looked"]
-        notes.append(f"Left out: {dropped} trials of {levels}, which the study's last line does not ask for.{when}")
+    left_out = {
+        "of what tuning chose when the study was requested otherwise": not_chosen,
+        "whose nuisance values were drawn otherwise": drawn_otherwise,
+        f"with earlier code of {', '.join(record.request.get('code', {}))}": coded_otherwise,
+        _dropped_levels(record.request): dropped,
+    }
     runs = Runs(
         study,
         frame,
@@ -92,7 +86,7 @@ def read(
         tried=_tried(client, parent.info.experiment_id, record.tried),
         choices=choices,
         parent_run_id=parent.info.run_id,
-        notes=notes,
+        notes=[f"Left out: {count} trials {which}." for which, count in left_out.items() if count],
         origin=Origin(record.requests, {run.info.run_id: origins.of_trial(trial) for run, trial in trials}),
     )
     if metric in (None, TEST_ACC):
@@ -103,6 +97,14 @@ def read(
     frame, notes = frame.assign(acc=acc), [*runs.notes, *filter(None, [note])]
     # "others": the papers speak of test accuracy
     return replace(runs, frame=frame, measure=measure, notes=notes, kind="others")
+
+
+def _dropped_levels(request: Mapping[str, Any]) -> str:
+    """Return which trials are left out since the study's last line has fewer levels than earlier ones."""
+    dropped = request.get("left_out", {"levels": {}, "looked": False})
+    levels = ", ".join(f"{factor}={level}" for factor, names in dropped["levels"].items() for level in names)
+    when = ". They were dropped after a look: verdicts are adjusted for what is left alone" * dropped["looked"]
+    return f"of {levels}, which the study's last line does not ask for{when}"
 
 
 def _as_coded(frame: pd.DataFrame, code: Mapping[str, Sequence[str]]) -> tuple[pd.DataFrame, int]:
