@@ -11,7 +11,7 @@ from filelock import FileLock
 from ablate.core.events import Failed
 from ablate.core.study import Cell, Study
 from ablate.driver import session
-from ablate.store import manifest, run_directory
+from ablate.store import manifest, run_directory, study_lock
 from ablate.store.folder import FolderStore
 from ablate.tracking.tracker import Tracker
 from tests.support.fakes import make_trial, raises_on_seed_1, well
@@ -116,6 +116,70 @@ def test_a_study_that_runs_is_not_removed(studies, folder, say):
         status, _, err = say("ablate.studies", "remove=first", "yes=true")
     assert status == 2
     assert "1 trial of it run now" in err
+
+
+def test_a_study_whose_line_has_begun_is_not_removed_or_renamed(studies, folder, say):
+    with study_lock.shared("first", folder / "runs"):
+        for words in (["remove=first", "yes=true"], ["study=first", "rename=new"]):
+            status, _, err = say("ablate.studies", *words)
+            assert (status, err.endswith("a line of study first runs now; stop it first\n")) == (2, True)
+    assert manifest.names(folder / "runs") == ["first", "second"]
+
+
+def own(studies, folder):
+    """The id of a trial of the first study alone, with a run directory."""
+    trial = studies[0].trials[3]
+    list(run_directory.attempt(well, trial, folder / "runs"))
+    return trial.trial_id
+
+
+def test_what_cannot_be_removed_is_said_and_the_study_stays(studies, folder, say, monkeypatch):
+    trial = own(studies, folder)
+    (folder / "runs" / trial / "theirs").mkdir()
+    (folder / "runs" / trial / "theirs" / "file").touch()
+    (folder / "runs" / trial / "theirs").chmod(0o555)
+    for path in (folder, *folder.rglob("*")):
+        if path.name != "theirs":
+            path.chmod(0o777)
+    with plain_user():
+        status, _, err = say("ablate.studies", "remove=first", "yes=true")
+    assert (status, err.count("\n")) == (2, 1)
+    assert (
+        f"could not be removed, such as {folder}/runs/{trial}/theirs/file (Permission denied); the study stays" in err
+    )
+    assert "first" in manifest.names(folder / "runs")
+    (folder / "runs" / trial / "theirs").chmod(0o755)
+    assert say("ablate.studies", "remove=first", "yes=true")[0] == 0
+    assert "first" not in manifest.names(folder / "runs")
+
+
+def test_of_a_run_directory_that_is_a_link_the_link_is_removed(studies, folder, say):
+    directory = folder / "runs" / own(studies, folder)
+    directory.rename(folder / "elsewhere")
+    directory.symlink_to(folder / "elsewhere")
+    before = sorted((folder / "elsewhere").iterdir())
+    assert say("ablate.studies", "remove=first", "yes=true")[0] == 0
+    assert not directory.is_symlink()
+    assert sorted((folder / "elsewhere").iterdir()) == before
+
+
+def test_an_experiment_of_that_name_that_is_somebody_elses_stays(studies, folder, say):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.create_experiment("first")
+    client.create_run(experiment)
+    status, out, _ = say("ablate.studies", "remove=first", "yes=true")
+    assert (status, "and its experiment" in out) == (0, False)
+    assert "first" in experiments()
+
+
+def test_a_damaged_study_is_named_and_the_others_are_listed(studies, folder, say):
+    (folder / "runs" / "studies" / "first.json").write_text("[]")
+    status, out, err = say("ablate.studies")
+    assert status == 0
+    assert "second" in out
+    assert "first.json: damaged (" in out + err
 
 
 def test_the_name_is_asked_for_at_a_terminal(studies, say, monkeypatch):

@@ -9,7 +9,7 @@ from ablate.core.errors import UsageError
 from ablate.core.text import counted
 from ablate.driver.terminal import Terminal
 from ablate.planning import study_name
-from ablate.store import manifest, opening
+from ablate.store import manifest, opening, study_lock
 from ablate.tracking import address
 from ablate.tracking.rename import Renaming
 from ablate.tuning import storage
@@ -25,6 +25,12 @@ def rename(terminal: Terminal, name: str, new: str, runs: Path, uri: str | None)
             in a storage of its own, or its MLflow cannot be opened; nothing is renamed.
     """
     stored = manifest.load(name, runs)
+    with study_lock.alone(f"study={name}", name, runs):
+        _rename(terminal, stored, new, runs, uri)
+
+
+def _rename(terminal: Terminal, stored: manifest.StoredStudy, new: str, runs: Path, uri: str | None) -> None:
+    name = stored.study.name
     typed = f"study={name} rename={new}"
     study_name.check("rename", new)
     if new in manifest.names(runs):

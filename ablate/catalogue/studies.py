@@ -13,8 +13,9 @@ from rich.table import Table
 from ablate.catalogue.states import STATES, brought, states_of
 from ablate.catalogue.study import cells_of
 from ablate.core import invocation
+from ablate.core.errors import UsageError
 from ablate.core.study import Trial
-from ablate.core.text import file_size
+from ablate.core.text import file_size, printable
 from ablate.driver.terminal import Terminal
 from ablate.store import manifest
 
@@ -29,8 +30,13 @@ def show_all(terminal: Terminal, runs: Path) -> None:
     table.add_column("study", overflow="fold")
     for column in ("cells", *STATES, "on disk", "last activity"):
         table.add_column(column, justify="right")
+    damaged = []
     for name in names:
-        stored = manifest.load(name, runs)
+        try:
+            stored = manifest.load(name, runs)
+        except UsageError as error:
+            damaged.append(str(error))
+            continue
         store, trials = brought(terminal, stored, runs), stored.study.trials
         states = collections.Counter(states_of(store, stored.study, store.local.outcomes(trials)).values())
         size, last = on_disk(trials, runs)
@@ -38,6 +44,8 @@ def show_all(terminal: Terminal, runs: Path) -> None:
         counts = (str(states[state_name]) for state_name in STATES)
         table.add_row(name, str(len(cells_of(stored.study)[1])), *counts, file_size(size), when)
     terminal.console.print(table)
+    for damage in damaged:
+        terminal.warn(printable(damage))
 
 
 def on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:

@@ -23,7 +23,7 @@ from ablate.driver.trial_source import TrialSource, is_to_do
 from ablate.planning import detectable
 from ablate.planning.estimates import Expectations
 from ablate.planning.plan import Plan
-from ablate.store import opening, run_directory
+from ablate.store import opening, run_directory, study_lock
 from ablate.store.run_store import RunStore
 from ablate.tracking import address
 
@@ -162,6 +162,7 @@ def _run(planned: Plan, checked: _CheckedStudy, terminal: Terminal, *, single: b
     planned = origin.recorded(planned, store.runs)
     stop = interrupts.Stop(store, terminal.warn)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(study_lock.shared(planned.study.name, store.runs))
         cluster = None
         if head is not None:
             joined = preflight.joined(head, settings.dispatch, store, checked.recipes, data, terminal.warn)

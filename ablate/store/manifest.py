@@ -20,11 +20,15 @@ from filelock import FileLock
 from ablate.core import invocation, requests
 from ablate.core.errors import UsageError
 from ablate.core.study import Study, Trial
+from ablate.core.text import first_line
 from ablate.core.urls import SQLITE
 from ablate.store import packing
 
 VERSION = 1
-ENDINGS = (".json", ".lock", ".mlflow", ".mlflow.lock", ".optuna", ".optuna.lock", ".tune.lock")
+IN_USE = ".in_use"
+"""Ending of the file that a study's drivers lock: see `study_lock`."""
+
+ENDINGS = (".json", ".lock", IN_USE, ".mlflow", ".mlflow.lock", ".optuna", ".optuna.lock", ".tune.lock")
 """Of the files that a study has in the folder."""
 
 
@@ -118,7 +122,7 @@ def load(name: str, runs: Path) -> StoredStudy:
         UsageError: there is none; the message names those there are.
     """
     path = folder(runs) / f"{name}.json"
-    if not name or not path.is_file():
+    if name not in names(runs):  # no path, such as ../x
         allowed = ", ".join(names(runs)) or f"none yet; say a study's line first: {invocation.command('run')} -m ..."
         raise UsageError(f"study={name}: not in {runs}/; allowed: {allowed}")
     return _read(path)
@@ -156,24 +160,34 @@ def rename(name: str, new: str, runs: Path) -> None:
 
 
 def delete(name: str, runs: Path) -> None:
-    """Remove the manifest; the run directories stay."""
+    """Remove the files of the study in the folder of the manifests; the run directories stay."""
     for path in files(name, runs):
         if path != folder(runs):
             path.unlink()
 
 
 def _read(path: Path) -> StoredStudy:
+    """Return the study that a manifest holds.
+
+    Raises:
+        UsageError: the file is damaged, is something else, or was written by a later release.
+    """
     try:
-        stored = json.loads(path.read_text())
-    except ValueError as error:
-        raise UsageError(f"{path}: damaged ({error}); remove it, and say the study's lines again") from error
-    if stored["version"] > VERSION:
-        raise UsageError(f"{path}: written by a later release; allowed: version {VERSION}")
-    contrast = (stored["contrast"][0], stored["contrast"][1]) if stored["contrast"] else None
-    trials = packing.unpacked(stored["config"], stored["cells"])
-    study = Study(stored["name"], stored["factors"], trials, stored["derived"], contrast, stored.get("terms", {}))
-    uri = _database_now(stored["uri"], stored.get("folder"), folder_of_runs(path))
-    return StoredStudy(study, uri, stored["asked_at"], stored["tags"], stored.get("storage"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["version"] > VERSION:
+            raise UsageError(f"{path}: written by a later release; allowed: version {VERSION}")
+        if stored["name"] != path.stem:
+            raise ValueError(f"it is of a study {stored['name']!r:.80}")
+        if not all(isinstance(stored[key], dict) for key in ("factors", "config", "tags")):
+            raise ValueError("its factors, config or tags are no mapping")
+        contrast = (stored["contrast"][0], stored["contrast"][1]) if stored["contrast"] else None
+        trials = packing.unpacked(stored["config"], stored["cells"])
+        study = Study(path.stem, stored["factors"], trials, stored["derived"], contrast, stored.get("terms", {}))
+        uri = _database_now(stored["uri"], stored.get("folder"), folder_of_runs(path))
+        return StoredStudy(study, uri, float(stored["asked_at"]), dict(stored["tags"]), stored.get("storage"))
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        why = first_line(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"{path}: damaged ({why}); remove it, and say the study's lines again") from error
 
 
 def folder_of_runs(path: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 from ablate.core.config import Config
-from ablate.core.identity import OUTSIDE_IDENTITY, at_current_paths, at_first_paths, flatten
+from ablate.core.identity import OUTSIDE_IDENTITY, at_current_paths, at_first_paths, flatten, is_trial_id
 from ablate.core.levels import Level
 from ablate.core.study import Cell, Trial
 
@@ -50,7 +50,11 @@ def packed(trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def unpacked(common: Config, cells: Iterable[_StoredCell]) -> list[Trial]:
-    """Return the trials that `packed` made JSON of, of this release or an earlier one."""
+    """Return the trials that `packed` made JSON of, of this release or an earlier one.
+
+    Raises:
+        ValueError: what stands for the id of a trial is none; ids name directories, which may be removed.
+    """
     trials = []
     for stored in cells:
         cell = Cell(tuple((factor, level) for factor, level in stored["levels"]))
@@ -58,6 +62,8 @@ def unpacked(common: Config, cells: Iterable[_StoredCell]) -> list[Trial]:
         values = tuple((key, value) for key, value in stored.get("values", ()))
         params = {key: value for key, value in at_first_paths(flatten(config)).items() if key not in OUTSIDE_IDENTITY}
         for text, trial_id in stored["seeds"].items():
+            if not is_trial_id(trial_id):
+                raise ValueError(f"it names a trial {trial_id!r:.80}, which is no id")
             seed = {"seed": int(text)}
             trial_params = stored["params"] | params | seed
             tuning = stored.get("tuning", False)

@@ -38,10 +38,10 @@ def test_a_study_is_recalled_as_it_was_asked_for(tmp_path):
 
 def test_values_keep_their_types_and_params_what_the_config_lacks(tmp_path):
     trials = []
-    for level in (1, 1.0, True, None, "1", [1, 2]):
+    for number, level in enumerate((1, 1.0, True, None, "1", [1, 2])):
         config = {"seed": 3, "deep": {"same": 10.0, "level": level}, "runs_in": {}, "dataset": {"root": "/here"}}
         params = {"norm": "bn", "numerics": 2, "deep.same": 10, "deep.level": flatten(config)["deep.level"], "seed": 3}
-        trials.append(Trial(Cell((("deep.level", str(level)),)), 3, config, params, f"t{level!r}"))
+        trials.append(Trial(Cell((("deep.level", str(level)),)), 3, config, params, f"t{number:016x}"))
     manifest.save(Study("mine", {}, trials), tmp_path, URI)
     loaded = manifest.load("mine", tmp_path).study.trials
     assert [repr(trial.config["deep"]["level"]) for trial in loaded] == ["1", "1.0", "True", "None", "'1'", "[1, 2]"]
@@ -108,7 +108,7 @@ def large(cells):
     for cell in range(cells):
         for seed in range(5):
             config = {"recipe": {"epochs": 3, "lr": cell / 7}, "seed": seed, **fixed}
-            trials.append(Trial(Cell((("recipe.lr", cell / 7),)), seed, config, flatten(config), f"t{cell}.{seed}"))
+            trials.append(Trial(Cell((("recipe.lr", cell / 7),)), seed, config, flatten(config), f"t{5 * cell + seed:016x}"))
     return Study("big", {"recipe.lr": [cell / 7 for cell in range(cells)]}, trials)
 
 
@@ -167,3 +167,59 @@ def test_a_manifest_that_does_not_know_where_it_was_finds_mlflow_beside_the_runs
     assert manifest.load("mine", tmp_path / "runs").uri == "sqlite:////gone/mlflow.db"
     (tmp_path / "mlflow.db").touch()
     assert manifest.load("mine", tmp_path / "runs").uri == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    "trial_id", ["../../elsewhere", "", "/", "t1", "t0123456789abcde/", None, ["t"], "T0123456789ABCDEF"]
+)
+def test_a_trial_without_an_id_is_no_trial_since_ids_name_directories(tmp_path, trial_id):
+    manifest.save(study(1), tmp_path, URI)
+    path = tmp_path / "studies" / "mine.json"
+    stored = json.loads(path.read_text())
+    stored["cells"][0]["seeds"]["0"] = trial_id
+    path.write_text(json.dumps(stored))
+    with pytest.raises(
+        UsageError, match=r"mine.json: damaged \(it names a trial .*, which is no id\); remove it, and say"
+    ):
+        manifest.load("mine", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "../elsewhere"},
+        {"name": None},
+        {"cells": 1},
+        {"cells": [{}]},
+        {"cells": None},
+        {"config": []},
+        {"contrast": [1]},
+        {"tags": 3},
+        {"asked_at": "now"},
+        {"version": "1"},
+        {"uri": 7},
+        {"factors": None},
+    ],
+)
+def test_a_manifest_of_any_other_form_is_one_line(tmp_path, change):
+    manifest.save(study(1), tmp_path, URI)
+    path = tmp_path / "studies" / "mine.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UsageError, match=r"mine.json: damaged \("):
+        manifest.load("mine", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"[" * 100_000, b"\xff", b"\0" * 100, b'{"version": 1}'])
+def test_a_file_that_is_no_manifest_is_one_line(tmp_path, content):
+    manifest.save(study(1), tmp_path, URI)
+    (tmp_path / "studies" / "mine.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"mine.json: damaged \("):
+        manifest.load("mine", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../mine", "studies/../mine", "/mine", "", ".", ".."])
+def test_a_name_reaches_no_other_folder(tmp_path, name):
+    manifest.save(study(1), tmp_path / "runs", URI)
+    (tmp_path / "runs" / "mine.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"not in .*; allowed: mine$"):
+        manifest.load(name, tmp_path / "runs")
