@@ -116,7 +116,7 @@ def report(typed: app.Composed) -> int:
     terminal.show(findings, lines, warned)
     if uncopied:
         print(f"MLflow keeps no copy of this report: {uncopied}")  # noqa: T201
-    elif client and runs.ours and (line := kept_margins.keep(client, runs.parent_run_id or "", margin_list(findings))):
+    elif client and runs.ours and (line := kept_margins.keep(client, runs.parent_run_id, margin_list(findings))):
         print(line)  # noqa: T201
     print(f"Report: {folder / 'index.html'}")  # noqa: T201
     return 0

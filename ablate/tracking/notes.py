@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ablate.core import invocation
 from ablate.core.events import Done, Outcome
 from ablate.core.levels import Level, show
 from ablate.core.study import PREFERRED, Study, Trial
@@ -68,7 +69,7 @@ def of_trial(trial: Trial, outcome: Outcome | None = None) -> str:
     elif outcome is not None and not isinstance(outcome, Done):
         result = [f"**{outcome.kind}**: {_escaped(outcome.reason[:_MOST_CHARACTERS_OF_REASON])}"]
     trained = isinstance(outcome, Done) and not trial.tuning
-    commands = [f"`python -m ablate.{command} trial={trial.trial_id}`" for command in ("evaluate", "export")]
+    commands = [f"`{invocation.command(command)} trial={trial.trial_id}`" for command in ("evaluate", "export")]
     return "  \n".join([*result, _escaped(str(trial)), f"trial `{trial.trial_id}`", *(commands if trained else ())])
 
 
@@ -113,7 +114,7 @@ def _where(study: Study, page: pages.StudyPage) -> str:
     return "  \n".join(
         [
             f"MLflow: [every trial]({page.trials}), [means over seeds]({page.cells}), [the study's run]({page.parent})",
-            f"Report: `python -m analysis.report study={study.name}`; it leaves margins in the study's run, and "
+            f"Report: `{invocation.command('report')} study={study.name}`; it leaves margins in the study's run, and "
             f"[a copy of itself]({page.report})",
         ]
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from ablate.core.errors import UsageError
 from ablate.core.identity import ADDED_LATER
 from analysis.effects.factors import factors, levels_of
-from analysis.sources import studies
+from analysis.sources import origins, studies
 from analysis.sources.measure import Unit
 from analysis.sources.registered import registered_values
 from analysis.sources.runs import BOOKKEEPING, Runs
@@ -83,6 +83,7 @@ def _pooled(each: Sequence[Runs]) -> Runs:
         choices=(),
         parent_run_id=None,
         notes=notes,
+        origin=origins.joined(runs.origin for runs in each),
     )
 
 

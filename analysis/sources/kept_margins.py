@@ -13,19 +13,21 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 
-def keep(client: MlflowClient, run_id: str, margins: Iterable[study_metrics.Margin]) -> str | None:
+def keep(client: MlflowClient, run_id: str | None, margins: Iterable[study_metrics.Margin]) -> str | None:
     """Log the margins that MLflow lacks, or has otherwise, and return a line that says so.
 
     Return None, and write nothing, where there is none, or where another user requested the study last.
 
     Args:
         client: of MLflow.
-        run_id: of the study's parent run.
+        run_id: of the study's parent run; None for several studies, whose margins belong to none of them.
         margins: of the report.
     """
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
+    if run_id is None:
+        return None
     metrics = study_metrics.of_margins(margins)
     try:
         run = client.get_run(run_id)

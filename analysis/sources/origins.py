@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,13 +34,22 @@ class Origin:
         that ablate did not make, and where an earlier release did.
     machines: run_id -> what computed the run, by name: host, device, threads, cpu, gpu, python, torch, ...
     files: those that runs were read from.
-    address: where they were read from, if that is no file.
     """
 
     requests: Sequence[Request] = ()
     machines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     files: Sequence[SourceFile] = ()
-    address: str | None = None
+
+
+def joined(origins: Iterable[Origin]) -> Origin:
+    """Return the origin of runs that were read from several places, each request, run and file once."""
+    each = list(origins)
+    requests = [request for origin in each for request in origin.requests]
+    return Origin(
+        requests=[request for number, request in enumerate(requests) if request not in requests[:number]],
+        machines={run_id: machine for origin in each for run_id, machine in origin.machines.items()},
+        files=list(dict.fromkeys(file for origin in each for file in origin.files)),
+    )
 
 
 def of_trial(record: TrialRecord) -> dict[str, str]:

@@ -108,7 +108,9 @@ def large(cells):
     for cell in range(cells):
         for seed in range(5):
             config = {"recipe": {"epochs": 3, "lr": cell / 7}, "seed": seed, **fixed}
-            trials.append(Trial(Cell((("recipe.lr", cell / 7),)), seed, config, flatten(config), f"t{5 * cell + seed:016x}"))
+            trials.append(
+                Trial(Cell((("recipe.lr", cell / 7),)), seed, config, flatten(config), f"t{5 * cell + seed:016x}")
+            )
     return Study("big", {"recipe.lr": [cell / 7 for cell in range(cells)]}, trials)
 
 

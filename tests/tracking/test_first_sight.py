@@ -21,12 +21,13 @@ URI = "sqlite:///mlflow.db"
 PAGE = pages.StudyPage("7", "p1")
 
 
+REQUEST = {"command": "run -m norm=bn,srelu", "dates": ["2026-01-01T09:00:00+00:00"]}
+
+
 @pytest.fixture
 def study():
     trials = [make_trial(seed, norm=norm, dataset="digits") for norm in ("bn", "srelu") for seed in (0, 1)]
-    return Study(
-        "mine", {"norm": ["bn", "srelu"]}, trials, metadata={"requests": [{"command": "run -m norm=bn,srelu"}]}
-    )
+    return Study("mine", {"norm": ["bn", "srelu"]}, trials, metadata={"requests": [REQUEST]})
 
 
 def track(study, runs, ends):
