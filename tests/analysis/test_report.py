@@ -248,7 +248,7 @@ def test_an_mlflow_without_studies_says_how_to_make_one(folder, say):
 
 @pytest.mark.parametrize("theirs", ["reports", "reports/published", "reports/published/margins.csv"])
 def test_a_report_folder_of_somebody_else_is_one_line(folder, say, monkeypatch, theirs):
-    monkeypatch.setattr(page, "write", lambda findings, lines, warned, into: (into / "margins.csv").write_text(""))
+    monkeypatch.setattr(page, "write", lambda findings, lines, warned, into, made_of: (into / "margins.csv").write_text(""))
     path = Path("reports/published/margins.csv")
     path.parent.mkdir(parents=True)
     path.touch()
