@@ -88,6 +88,7 @@ def test_a_report_holds_page_tables_and_figures(folder, say):
         "index.html",
         "report.json",
         "provenance.md",
+        "trials.csv",
         *(f"{table}.{kind}" for table in ("margins", "levels", "gaps", "accuracies") for kind in ("csv", "md", "tex")),
         *(
             f"{figure}.{kind}"
@@ -248,7 +249,9 @@ def test_an_mlflow_without_studies_says_how_to_make_one(folder, say):
 
 @pytest.mark.parametrize("theirs", ["reports", "reports/published", "reports/published/margins.csv"])
 def test_a_report_folder_of_somebody_else_is_one_line(folder, say, monkeypatch, theirs):
-    monkeypatch.setattr(page, "write", lambda findings, lines, warned, into, made_of: (into / "margins.csv").write_text(""))
+    monkeypatch.setattr(
+        page, "write", lambda findings, lines, warned, into, made_of: (into / "margins.csv").write_text("")
+    )
     path = Path("reports/published/margins.csv")
     path.parent.mkdir(parents=True)
     path.touch()
