@@ -94,13 +94,10 @@ def warm() -> None:
     """Import what every trial needs: a worker process does so while the plan is made and data is read."""
     with garbage.not_collecting():
         import hydra.utils  # noqa: F401
-        import torch
 
         from ablate.data import loader  # noqa: F401
         from ablate.networks import wrn  # noqa: F401
         from ablate.training import checkpoint, evaluation, loop  # noqa: F401
-
-        torch.optim.SGD([torch.zeros(1)])  # the first optimizer imports half of torch
 
 
 def _stop_if_requested(directory: Path, policy: CheckpointPolicy, ranks: Ranks | None) -> None:

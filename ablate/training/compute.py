@@ -27,7 +27,7 @@ GPU_SHARE = 16
 def prepared(threads: int, device: str) -> str:
     """Make torch's results repeatable; return the device, "cpu" or "cuda"."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # its other name, use_deterministic_algorithms, imports the compiler
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass over every new map, for nothing
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,6 +101,7 @@ def compiled(network: nn.Module) -> Call:
     """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA where there is no GPU
     torch_private.set_compile_threads(torch.get_num_threads())
+    torch.use_deterministic_algorithms(True, warn_only=True)  # tells the compiler too
     torch.compiler.reset()  # after a few networks in one process it would give up without a word
     on_gpu = next(network.parameters()).is_cuda
     return torch.compile(network, dynamic=False, mode="reduce-overhead" if on_gpu else None)

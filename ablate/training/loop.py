@@ -249,7 +249,7 @@ def sgd(network: nn.Module, recipe: TrainingRecipe) -> torch.optim.SGD:
     decayed = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
     groups = [{"params": decayed}, {"params": others}]
-    return torch.optim.SGD(groups, lr=1.0, momentum=recipe.momentum, fused=True)
+    return torch_private.SGD(groups, lr=1.0, momentum=recipe.momentum, fused=True)
 
 
 def _stop_unless_finite(loss: Tensor, epoch: int) -> None:

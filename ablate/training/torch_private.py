@@ -1,5 +1,8 @@
 """Every private API of torch that training relies on, one function each. A new torch is checked against this list.
 
+SGD: `torch.optim.Optimizer`'s methods, and the optimizers' `step`, are wrapped by functions that import torch._dynamo,
+    the compiler, when they are first called; what they wrap is their `__wrapped__`. `torch._compile` looks for a
+    method's uncompiled form in its attribute `__dynamo_disable`.
 set_compile_threads: `torch._inductor.config.compile_threads` is read when a network is compiled.
 multiply_all, copy_all: `torch._foreach_mul_` and `torch._foreach_copy_` work on lists of tensors in few kernels.
 take_over_state: `nn.Module._parameters` and `_buffers` are the dictionaries that hold a layer's state.
@@ -19,6 +22,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+class SGD(torch.optim.SGD):
+    """torch.optim.SGD that leaves the compiler alone: to import it takes every process two seconds.
+
+    Where torch has other wrappers than those that are known here, it imports the compiler, and computes the same.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+            method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+            if method is not None and not hasattr(method, "__dynamo_disable"):
+                setattr(method, "__dynamo_disable", method)  # a class would mangle the name
+        super().__init__(*args, **kwargs)
+
+    @torch.no_grad()  # all that the wrapper does where nothing is compiled
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the weights from their gradients."""
+        step = torch.optim.SGD.step
+        getattr(step, "__wrapped__", step)(self, closure)
 
 
 def set_compile_threads(threads: int) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from ablate import CONF
 from ablate.core.errors import Diverged
 from ablate.core.events import Done, Epoch, Started
 from ablate.data import augment, datasets
@@ -317,3 +322,24 @@ def test_a_cost_that_cannot_be_measured_is_a_notice_and_the_trial_goes_on(monkey
     *_, notice, done = image_classification.run(config(), Path(), threads=1, device="cpu", cost=True)
     assert notice.text == "its cost was not measured: RuntimeError: no such thing"
     assert isinstance(done, Done)
+
+
+IN_A_NEW_PROCESS = """
+import json, pathlib, sys
+from ablate.tasks import image_classification
+config = json.loads(sys.argv[1])
+*_, done = image_classification.run(config, pathlib.Path(sys.argv[2]), threads=1, device="cpu")
+print(json.dumps([done.metrics["test_loss"], [name for name in ("torch._dynamo", "sympy") if name in sys.modules]]))
+"""
+
+
+def test_a_trial_that_compiles_nothing_imports_no_compiler(tmp_path):
+    """It would take each worker two seconds and 150 MB; without it the numbers are the same."""
+    (tmp_path / "elsewhere").mkdir()
+    words = [sys.executable, "-c", IN_A_NEW_PROCESS, json.dumps(config()), str(tmp_path / "elsewhere")]
+    env = {**os.environ, "PYTHONPATH": str(CONF.parent)}
+    printed = subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout
+    import torch._dynamo  # noqa: F401
+
+    *_, done = image_classification.run(config(), tmp_path, threads=1, device="cpu")
+    assert json.loads(printed) == [done.metrics["test_loss"], []]
