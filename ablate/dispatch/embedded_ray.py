@@ -85,11 +85,13 @@ def _init(ray: Any, folder: Path | None = None) -> None:
     Raises:
         UsageError: they were too slow each time.
     """
-    options = {**_limits(), **ray_private.folder_option(folder)}
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    options |= {**_limits(), **ray_private.folder_option(folder)}
     for _ in range(STARTS):
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # Ray's processes inherit it
         try:
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="error", **options)
+            with ray_private.few_processes():
+                ray.init(address="local", **options)
         except Exception as error:
             if not ray_private.is_slow_start(error):
                 raise

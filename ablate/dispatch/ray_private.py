@@ -72,6 +72,29 @@ def is_slow_start(error: Exception) -> bool:
     return type(error) is Exception and "timed out during startup" in str(error)
 
 
+@contextlib.contextmanager
+def few_processes() -> Iterator[None]:
+    """Keep `ray.init` from starting three processes of use to others alone: it is up seconds sooner.
+
+    They are the dashboard's server, which without a dashboard reports usage statistics; the autoscaler's monitor; and
+    the one that passes the workers' output on to a driver that asks for it.
+
+    Relies on: the methods of ray._private.node.Node that start them, whose results nobody needs: Ray itself goes on
+    where the first fails. A method that is not there is no loss.
+    """
+    from ray._private.node import Node
+
+    names = [name for name in ("start_api_server", "start_monitor", "start_log_monitor") if hasattr(Node, name)]
+    methods = {name: getattr(Node, name) for name in names}
+    for name in methods:
+        setattr(Node, name, lambda *_args, **_options: None)
+    try:
+        yield
+    finally:
+        for name, method in methods.items():
+            setattr(Node, name, method)
+
+
 def without_sigterm(ray: Any) -> None:
     """Let `ray.shutdown` kill Ray's own processes at once, and not send them SIGTERM and wait.
 

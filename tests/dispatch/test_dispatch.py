@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -111,12 +112,17 @@ class DiesAfterDone:
 
 @pytest.mark.ray
 def test_embedded_ray_listens_on_loopback_only(tmp_path):
-    listening = []
+    listening, scripts = [], set()
     for _ in on_ray(in_slot(well), [make_trial(0)], store=FolderStore(tmp_path), slot=Slot()):
         sockets = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
+        import psutil  # comes with Ray, which is imported by now
+
+        scripts = {Path(word).name for child in psutil.Process().children(recursive=True) for word in child.cmdline()}
         listening = [line.split()[3] for line in sockets.splitlines() if "ray" in line or "gcs_server" in line]
     assert listening
     assert all("127.0.0.1" in address for address in listening), listening
+    assert "raylet" in scripts
+    assert not scripts & {"dashboard.py", "log_monitor.py", "monitor.py"}  # nobody reads what they tell
 
 
 @pytest.mark.ray
@@ -471,7 +477,7 @@ def test_trials_that_fit_by_their_fraction_but_not_by_memory_do_not_run_together
 
 
 class Counts:
-    """Notes how many trials run at once."""
+    """Notes how many trials run at once; the first wait until it is two, and each for a third that should not come."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -482,7 +488,13 @@ class Counts:
         mine = self.folder / "now" / str(config["seed"])
         mine.touch()
         yield started()
-        time.sleep(1)
-        (self.folder / "most" / str(len(list((self.folder / "now").iterdir())))).touch()
+        end = time.monotonic() + 30
+        while self._now() < 2 and not (self.folder / "most" / "2").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        (self.folder / "most" / str(self._now())).touch()
         mine.unlink()
         yield done()
+
+    def _now(self):
+        return len(list((self.folder / "now").iterdir()))
