@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ablate import CONF
-from ablate.cli import encodings, help_text, home, streams
+from ablate.cli import encodings, help_text, home, hydra_private, streams
 from ablate.cli.commands import COMMANDS
 from ablate.cli.hydra_errors import error_line
 from ablate.core import folders, garbage
@@ -144,7 +144,8 @@ def _typed(config_name: str) -> Any:
         received.append(typed)
 
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(keep)()
+        with hydra_private.without_reading_mode(sys.argv[1:]):
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(keep)()
     except UnicodeDecodeError:
         raise
     except ValueError as error:  # Hydra raises a bare ValueError for these

@@ -181,3 +181,22 @@ def type_line(line: str, folder: Path, **environment: str) -> subprocess.Complet
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "times"), [([], 1), (["hydra.verbose=false"], 2), (["-m", "bits=1,32"], 2), (["-m", "norm=bn,srelu"], 3)]
+)
+def test_hydra_composes_a_line_no_more_often_than_it_needs_to(folder, say, monkeypatch, words, times):
+    """With -m once for the line, and once for each combination of groups."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    composed, real = [], ConfigLoaderImpl.load_configuration
+
+    def load(*args, **options):
+        composed.append(options)
+        return real(*args, **options)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load)
+    status, _, err = say("ablate.run", *words, "mode=plan", "track=off")
+    assert (status, err) == (0, "")
+    assert len(composed) == times
