@@ -150,8 +150,13 @@ def own(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Type a line: say("ablate.run", "-m", "bits=1,32") -> exit status, stdout, stderr; in this process."""
+def say(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Type a line: say("ablate.run", "-m", "bits=1,32") -> exit status, stdout, stderr; in this process.
+
+    A report draws its figures once, for the page; a test marked `figures` has them as files of each kind.
+    """
     from ablate import evaluate, export, run, studies, track
     from ablate import report as report_beside
     from analysis import report
@@ -170,12 +175,29 @@ def say(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         monkeypatch.setattr(sys, "argv", [command, *words])
         monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist's workers have it
         capsys.readouterr()
+        if command.endswith(".report") and not request.node.get_closest_marker("figures"):
+            draw_for_the_page_alone(monkeypatch)
         with pytest.raises(SystemExit) as ended:
             commands[command]()
         printed = capsys.readouterr()
         return int(ended.value.code or 0), printed.out, printed.err
 
     return type_line
+
+
+def draw_for_the_page_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a line of text in place of each .png and .pdf: to draw them takes a quarter of a report's time."""
+    from matplotlib.figure import Figure
+
+    savefig = Figure.savefig
+
+    def save(figure: Figure, target: Any, *args: Any, **options: Any) -> None:
+        if isinstance(target, Path):
+            target.write_text("drawn where a test is marked `figures`")
+        else:
+            savefig(figure, target, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture
@@ -192,5 +214,23 @@ def planned(monkeypatch: pytest.MonkeyPatch, folder: Path, say: Callable[..., tu
         status, _, err = say("ablate.run", "-m", *words)
         assert status == 0, err
         return made[0]
+
+    return make
+
+
+PLANS_OF_PRESETS: dict[tuple[str, ...], Any] = {}
+
+
+@pytest.fixture
+def planned_preset(planned: Callable[..., Any]) -> Callable[..., Any]:
+    """planned_preset("wr_table1", "scale=smoke") -> its Plan, made once for all tests of this process.
+
+    Tests of all presets have the xdist_group "presets": they run in one process.
+    """
+
+    def make(name: str, *words: str) -> Any:
+        if (name, *words) not in PLANS_OF_PRESETS:
+            PLANS_OF_PRESETS[name, *words] = planned(f"preset={name}", *words)
+        return PLANS_OF_PRESETS[name, *words]
 
     return make

@@ -59,12 +59,13 @@ def test_a_network_and_a_data_set_of_ones_own_are_code_and_a_yaml_file(folder):
     assert min(accuracies) > 50  # 17 by chance
 
 
-def test_the_table_of_presets_gives_each_ones_trials_and_multiply_adds(planned):
+@pytest.mark.xdist_group("presets")
+def test_the_table_of_presets_gives_each_ones_trials_and_multiply_adds(planned_preset):
     rows = re.findall(r"^\| `(\w+)` \| .* \| (\d+) \| (\S+) \| (\d+) \|$", README, re.MULTILINE)
     assert {name for name, *_ in rows} == {f.stem for f in CONF.glob("preset/*.yaml")}
     for name, trials, multiply_adds, smoke in rows:
-        made = planned(f"preset={name}")
+        made = planned_preset(name)
         work = dict(zip(made.study.cells, map(training_multiply_adds, made.cell_configs), strict=True))
         assert int(trials) == len(made.study.trials), name
         assert multiply_adds == f"{sum(work[trial.cell] for trial in made.study.trials):.2g}", name
-        assert int(smoke) == len(planned(f"preset={name}", "scale=smoke").study.trials), name
+        assert int(smoke) == len(planned_preset(name, "scale=smoke").study.trials), name

@@ -182,7 +182,7 @@ def test_the_code_version_names_the_commit():
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_killed_worker_costs_no_trial(folder):
+def test_a_killed_worker_costs_no_trial(folder, mlflow_db):
     """A real study on Ray; one worker is killed with SIGKILL once it has trained for an epoch."""
     line = "-m bits=1,32 seeds=2 dataset=synthetic dataset.train_items=2000 recipe.epochs=3 cost=false"
     process = subprocess.Popen(

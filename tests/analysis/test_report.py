@@ -78,6 +78,7 @@ def test_a_changed_number_moves_its_margin_and_no_other(folder, say):
     assert published(folder_of("published") / "margins.csv") == GOLDEN | {("cifar10", 1): 0.73}
 
 
+@pytest.mark.figures
 def test_a_report_holds_page_tables_and_figures(folder, say):
     make_study(diverges_on_seed_two, folder)
     status, out, err = say("analysis.report")
@@ -140,6 +141,7 @@ def test_under_another_study_the_papers_claims_do_not_appear(folder, say, metada
     assert not re.search("[Cc]laim|1907.06916", out.replace("+claims=false", "") + page)
 
 
+@pytest.mark.figures
 def test_test_accuracy_at_restarts_is_drawn_where_runs_have_several(folder, say):
     make_study(restarts_twice, folder, seeds=1)
     say("analysis.report")

@@ -7,6 +7,7 @@ of its own: namespaces of network, processes, files and names. Needs root, iprou
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shlex
@@ -199,6 +200,7 @@ class Service:
             "MLFLOW_AUTH_CONFIG_PATH": str(settings),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": (self.folder / "flask_secret").read_text(),
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes, which ablate has no use for
         }
         words = [
             *(sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"),
@@ -236,6 +238,10 @@ class Service:
         if self.nodes[host].poll() is not None:
             self.nodes[host] = self.popen(host, *self.ray_starts[host])
 
+    def until_nodes(self, count: int) -> None:
+        """Wait for so many nodes; start those again that ended."""
+        _until(lambda: any(map(self.start_ray_again, self.nodes)) or _nodes(self) == count, 180, f"node {count}")
+
     def kill(self, name: str) -> None:
         """kill -9 of a process, or of a host with all that runs there, as when it loses power."""
         process = self.processes.pop(name)
@@ -267,25 +273,27 @@ def running(folder: Path, *, mlflow: bool = True, cpus: Mapping[str, int] | None
                 service.start_postgres()
                 service.start_mlflow()
             service.start_ray("head", cpus["head"])
-            _until(lambda: service.start_ray_again("head") or _nodes(service) == 1, 180, "the head")
+            service.until_nodes(1)
             for host in cpus:
                 if host != "head":
                     service.start_ray(host, cpus[host])
-            _until(lambda: any(map(service.start_ray_again, cpus)) or _nodes(service) == len(cpus), 180, "the nodes")
+            service.until_nodes(len(cpus))
             yield service
         finally:
             service.end()
 
 
 def _nodes(service: Service) -> int:
-    listed = subprocess.run(
-        [_tool("ray"), "list", "nodes", "--address", service.jobs, "--format=json"],
-        env=service.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    return listed.count('"ALIVE"')
+    """Return how many nodes are alive, 0 while the head does not answer: by HTTP, since Ray's command takes seconds."""
+    request = urllib.request.Request(
+        f"{service.jobs}/api/v0/nodes", headers={"Authorization": f"Bearer {service.token.read_text()}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            data = json.load(answer)["data"] or {}
+    except OSError:
+        return 0
+    return sum(node["state"] == "ALIVE" for node in data.get("result", {}).get("result", []))
 
 
 def _plain_environment(folder: Path) -> dict[str, str]:

@@ -19,7 +19,7 @@ LINE = "-m bits=1,32 seeds=1 dataset=synthetic dataset.train_items=1000 recipe.e
 
 
 @pytest.fixture(params=["in_process", pytest.param("ray", marks=pytest.mark.ray)])
-def line(request, folder):
+def line(request, mlflow_db):
     return f"{LINE} dispatch={request.param}".split()
 
 
@@ -48,7 +48,7 @@ def wait_for_an_epoch(process):
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # two Rays are started, one after the other
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_once_it_stops_with_checkpoints_and_the_same_line_goes_on(line, sent, status):
+def test_once_it_stops_with_checkpoints_and_the_same_line_goes_on(line, say, sent, status):
     process = begin(line)
     wait_for_an_epoch(process)
     os.killpg(process.pid, sent)
@@ -63,9 +63,8 @@ def test_once_it_stops_with_checkpoints_and_the_same_line_goes_on(line, sent, st
     assert not list(Path("runs").glob(".stop*"))
     assert "RUNNING" not in run_statuses()
 
-    again = begin(line)
-    out, _ = again.communicate()
-    assert again.returncode == 0, out
+    again, _, err = say("ablate.run", *line)
+    assert again == 0, err
     assert statuses() == {"bits=1 seed=0": "done", "bits=32 seed=0": "done"}
     assert run_statuses() == ["FINISHED"] * 3
     assert epochs_logged() == 2 * 4

@@ -27,6 +27,7 @@ def rows(where: str) -> set[tuple[str, ...]]:
         }
 
 
+@pytest.mark.xdist_group("presets")
 @pytest.mark.parametrize(
     ("preset", "where"),
     [
@@ -36,9 +37,9 @@ def rows(where: str) -> set[tuple[str, ...]]:
         ("wr_mnist", "Section 4"),
     ],
 )
-def test_a_tables_preset_holds_every_number_that_the_table_printed(planned, preset, where):
+def test_a_tables_preset_holds_every_number_that_the_table_printed(planned_preset, preset, where):
     names = set()
-    for trial in planned(f"preset={preset}").study.trials:
+    for trial in planned_preset(preset).study.trials:
         params = trial.params
         keys = ("dataset", "recipe.augment", "depth", "width", "bits", "norm", "recipe.epochs")
         names.add(tuple(str(params[key]).replace("_crop_flip", "-crop-flip") for key in keys))
@@ -58,9 +59,10 @@ def test_shifted_relus_temperatures_in_the_codes_table_are_those_that_it_states(
     assert stated == {("cifar10", 32): 80, ("cifar10", 1): 40, ("cifar100", 32): 25, ("cifar100", 1): 25}
 
 
+@pytest.mark.xdist_group("presets")
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_plans_in_full_and_for_a_smoke_test(planned, preset):
-    full, smoke = planned(f"preset={preset}"), planned(f"preset={preset}", "scale=smoke")
+def test_every_preset_plans_in_full_and_for_a_smoke_test(planned_preset, preset):
+    full, smoke = planned_preset(preset), planned_preset(preset, "scale=smoke")
     assert (full.study.name, smoke.study.name) == (preset, f"{preset}-smoke")
     for made in (full, smoke):
         factor, levels = made.study.contrast

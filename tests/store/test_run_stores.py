@@ -18,6 +18,7 @@ import pytest
 from ablate import CONF, dispatch
 from ablate.core.events import Done, Failed, Notice
 from ablate.dispatch import Slot
+from ablate.run import main as run_line
 from ablate.store import event_log, leases, mirror, predictions, run_directory
 from ablate.store.folder import FolderStore
 from ablate.store.object_store import Objects
@@ -258,17 +259,20 @@ def results(runs):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """What the line gives in a folder."""
+    """What the line gives in a folder, in this process."""
     runs = tmp_path_factory.mktemp("undisturbed")
-    status, _, err = typed_elsewhere("ablate.run", *LINE, "track=off", f"runs={runs}", "dispatch=in_process")
-    assert status == 0, err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["ablate.run", *LINE, "track=off", f"runs={runs}", "dispatch=in_process"])
+        with pytest.raises(SystemExit) as ended:
+            run_line()
+    assert ended.value.code == 0
     return results(runs)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_study_in_an_object_store_survives_a_kill_and_goes_on_from_any_machine(folder, s3, undisturbed):
+def test_a_study_in_an_object_store_survives_a_kill_and_goes_on_from_any_machine(folder, say, s3, undisturbed):
     url = buckets.fresh_url("s3")
     there = f"storage={url}"
     with started(*LINE, "track=off", there) as driver:
@@ -279,7 +283,7 @@ def test_a_study_in_an_object_store_survives_a_kill_and_goes_on_from_any_machine
     assert f"{killed}/claims/000002.json" in Objects(url).names()
     assert not [name for name in Objects(url).names() if "checkpoint" in name]
 
-    status, out, err = typed_elsewhere("ablate.studies", "study=digits-bits")
+    status, out, err = say("ablate.studies", "study=digits-bits")
     assert (status, err) == (0, "")
     assert [row.split()[1:] for row in out.splitlines() if row.split()[:1] in (["1"], ["32"])] == [
         ["1", "0", "0", "0"]
@@ -290,19 +294,19 @@ def test_a_study_in_an_object_store_survives_a_kill_and_goes_on_from_any_machine
     assert results("elsewhere") == undisturbed
 
     assert not list(Path("elsewhere").glob("t*/weights.pt"))
-    status, out, err = typed_elsewhere("ablate.evaluate", f"trial={killed}", "runs=elsewhere")
+    status, out, err = say("ablate.evaluate", f"trial={killed}", "runs=elsewhere")
     assert (status, err) == (0, "")
     (acc,) = {end["test_acc"] for end in results("elsewhere")[killed][0] if "test_acc" in end}
     assert f"test accuracy {100 * acc:.2f}%" in out
 
-    status, out, err = typed_elsewhere("ablate.studies", "remove=digits-bits", "yes=true", "runs=elsewhere")
+    status, out, err = say("ablate.studies", "remove=digits-bits", "yes=true", "runs=elsewhere")
     assert (status, err) == (0, "")
     assert not [name for name in Objects(url).names() if not name.startswith("stops/")]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_asked_to_stop_it_stores_a_checkpoint_gives_the_claim_back_and_goes_on_elsewhere(folder, s3, undisturbed):
+def test_asked_to_stop_it_stores_a_checkpoint_gives_the_claim_back_and_goes_on_elsewhere(folder, say, s3, undisturbed):
     url = buckets.fresh_url("s3")
     with started(*LINE, "track=off", "dispatch=in_process", f"storage={url}") as driver:
         trial_id = working_with_a_checkpoint(url)[0]
@@ -313,7 +317,7 @@ def test_asked_to_stop_it_stores_a_checkpoint_gives_the_claim_back_and_goes_on_e
     assert f"{trial_id}/000001/checkpoint.pt" in there.names()
     assert not [name for name in there.names() if name.startswith("stops/")]
     again = ("ablate.run", *LINE, "track=off", "dispatch=in_process", f"storage={url}", "runs=elsewhere")
-    assert typed_elsewhere(*again)[0] == 0
+    assert say(*again)[0] == 0
     assert f"{trial_id}/claims/000002.json" in there.names()
     assert results("elsewhere") == undisturbed
 
