@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.utils import instantiate
@@ -23,9 +23,6 @@ from ablate.data import folders
 from ablate.driver import earlier_code, trained, trained_network
 from ablate.driver.trained_network import Trained
 from ablate.planning import parts, trusted
-
-if TYPE_CHECKING:  # torch is imported when a network is read
-    pass
 
 Device = Enum("Device", ["auto", "cpu", "cuda"])
 
@@ -117,19 +114,14 @@ def _labelled(made: Trained, dataset: Config, data: Any) -> Any:
     Raises:
         UsageError: the network has no such class, or the names of its classes are not known.
     """
-    if data.by_index:
-        return data
     known = made.classes_by_name
     if known is None and made.dataset is not None:
         known = folders.class_names(made.dataset)
-        if (
-            known is None
-            and "content" in made.dataset
-            and folders.identify(  # its own images, elsewhere
-                {"dataset": dataset}
-            )
-            == made.dataset["content"]
-        ):
+    if data.by_index:  # or some of the classes that are named by numbers, among others that are not
+        return data.labelled_by(known) if known and data.folder_names <= {*known} else data
+    if known is None and made.dataset is not None:
+        content = made.dataset.get("content")
+        if content is not None and folders.identify({"dataset": dataset}) == content:  # its own images, elsewhere
             known = folders.class_names(dataset)
     if known is None or len(known) != made.classes:
         raise UsageError(

@@ -74,9 +74,9 @@ def export(typed: app.Composed) -> int:
     """
     options = _options(app.plain(typed, ExportConfig))
     trial_id = _trial_id(options)
-    config, directory = trained.find_trained(
-        trial_id, Path(options.runs), trusted.of_line(options.trust, typed.folders)
-    )
+    trust = trusted.of_line(options.trust, typed.folders)
+    config, directory = trained.find_trained(trial_id, Path(options.runs), trust)
+    trial_id = directory.name  # only its beginning may have been typed
     parts.check_targets(config)
     earlier_code.warn_if_edited(trial_id, config)
     _check_names(options)

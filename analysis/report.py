@@ -153,7 +153,8 @@ def _source_of(options: ReportConfig, runs: Runs) -> dict[str, object]:
     where = uri if kind == "mlflow" else None
     if path is not None:
         where = os.path.relpath(Path(path).absolute(), out)
-    return {"kind": kind, "study": runs.study, "where": where}
+    study = _listed(options.study) if isinstance(options.study, list) else runs.study  # a study may be named a+b
+    return {"kind": kind, "study": study, "where": where}
 
 
 def _keep_copy(client: Any, runs: Runs, folder: Path, name: str) -> str | None:

@@ -133,6 +133,21 @@ def own(studies, folder):
     return trial.trial_id
 
 
+def test_what_another_study_took_while_the_question_stood_stays(studies, folder, say, monkeypatch):
+    trial = own(studies, folder)
+
+    def answer(*_, **__):
+        manifest.save(dataclasses.replace(studies[0], name="other"), folder / "runs", URI)
+        return "first"
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("rich.console.Console.input", answer)
+    status, _, err = say("ablate.studies", "remove=first")
+    assert (status, err) == (2, "remove=first: another study took trials of it meanwhile; say the line again\n")
+    assert (folder / "runs" / trial).is_dir()
+    assert "first" in manifest.names(folder / "runs")
+
+
 def test_what_cannot_be_removed_is_said_and_the_study_stays(studies, folder, say, monkeypatch):
     trial = own(studies, folder)
     (folder / "runs" / trial / "theirs").mkdir()
@@ -169,9 +184,21 @@ def test_an_experiment_of_that_name_that_is_somebody_elses_stays(studies, folder
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.create_experiment("first")
     client.create_run(experiment)
-    status, out, _ = say("ablate.studies", "remove=first", "yes=true")
+    status, out, _ = say("ablate.studies", "study=first", "rename=mine")
     assert (status, "and its experiment" in out) == (0, False)
-    assert "first" in experiments()
+    status, out, _ = say("ablate.studies", "remove=mine", "yes=true")
+    assert (status, "and its experiment" in out) == (0, False)
+    assert sorted(experiments()) == ["Default", "first"]
+
+
+def test_a_study_whose_experiment_was_deleted_is_renamed_with_it(studies, folder, say):
+    assert say("ablate.track", "study=first")[0] == 0
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    client.delete_experiment(client.get_experiment_by_name("first").experiment_id)
+    assert say("ablate.studies", "study=first", "rename=mine")[0] == 0
+    assert "mine" in experiments()
 
 
 def test_a_damaged_study_is_named_and_the_others_are_listed(studies, folder, say):
@@ -306,7 +333,8 @@ def test_a_name_that_mlflow_has_is_not_taken_by_a_renaming(studies, folder, say)
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    for name in ("first", "theirs", "gone"):
+    assert say("ablate.track", "study=first")[0] == 0
+    for name in ("theirs", "gone"):
         client.create_experiment(name)
     client.delete_experiment(client.get_experiment_by_name("gone").experiment_id)
     for name, state in (("theirs", ""), ("gone", ", which was deleted")):

@@ -56,6 +56,8 @@ def _remove(terminal: Terminal, stored: manifest.StoredStudy, runs: Path, uri: s
         if terminal.console.input(question, markup=False) != name:
             terminal.line("Nothing is removed.")
             return
+        if {trial.trial_id for trial in _own(stored, runs)} != {trial.trial_id for trial in own}:
+            raise UsageError(f"remove={name}: another study took trials of it meanwhile; say the line again")
     removed = remove_experiment(where, name)
     with opening.unavailable_is_usage_error(store):
         store.remove(trial.trial_id for trial in own)

@@ -25,14 +25,16 @@ def rename(terminal: Terminal, name: str, new: str, runs: Path, uri: str | None)
             in a storage of its own, or its MLflow cannot be opened; nothing is renamed.
     """
     stored = manifest.load(name, runs)
-    with study_lock.alone(f"study={name}", name, runs):
+    study_name.check("rename", new)
+    if name == new:
+        raise UsageError(f"study={name} rename={new}: there is a study of that name; allowed: another name")
+    with study_lock.alone(f"study={name}", name, runs), study_lock.alone(f"rename={new}", new, runs):
         _rename(terminal, stored, new, runs, uri)
 
 
 def _rename(terminal: Terminal, stored: manifest.StoredStudy, new: str, runs: Path, uri: str | None) -> None:
     name = stored.study.name
     typed = f"study={name} rename={new}"
-    study_name.check("rename", new)
     if new in manifest.names(runs):
         raise UsageError(f"{typed}: there is a study of that name; allowed: another name")
     for path in (runs, *manifest.files(name, runs)):

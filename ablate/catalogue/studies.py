@@ -13,39 +13,32 @@ from rich.table import Table
 from ablate.catalogue.states import STATES, brought, states_of
 from ablate.catalogue.study import cells_of
 from ablate.core import invocation
-from ablate.core.errors import UsageError
 from ablate.core.study import Trial
-from ablate.core.text import file_size, printable
+from ablate.core.text import file_size
 from ablate.driver.terminal import Terminal
 from ablate.store import manifest
 
 
 def show_all(terminal: Terminal, runs: Path) -> None:
     """Show a line for each study: its cells, its trials by state, its size on disk, and its last activity."""
-    names = manifest.names(runs)
-    if not names:
+    if not manifest.names(runs):
         terminal.line(f"No study in {runs} yet: {invocation.command('run')} -m norm=bn,srelu bits=1,32")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("study", overflow="fold")
     for column in ("cells", *STATES, "on disk", "last activity"):
         table.add_column(column, justify="right")
-    damaged = []
-    for name in names:
-        try:
-            stored = manifest.load(name, runs)
-        except UsageError as error:
-            damaged.append(str(error))
-            continue
+    studies, damaged = manifest.readable(runs)
+    for stored in studies:
         store, trials = brought(terminal, stored, runs), stored.study.trials
         states = collections.Counter(states_of(store, stored.study, store.local.outcomes(trials)).values())
         size, last = on_disk(trials, runs)
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(last, stored.requested_at)))
         counts = (str(states[state_name]) for state_name in STATES)
-        table.add_row(name, str(len(cells_of(stored.study)[1])), *counts, file_size(size), when)
+        table.add_row(stored.study.name, str(len(cells_of(stored.study)[1])), *counts, file_size(size), when)
     terminal.console.print(table)
     for damage in damaged:
-        terminal.warn(printable(damage))
+        terminal.warn(damage)
 
 
 def on_disk(trials: Sequence[Trial], runs: Path) -> tuple[int, float]:

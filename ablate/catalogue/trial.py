@@ -19,6 +19,7 @@ from ablate.core.events import Done, Epoch, Event, Failed, Notice, Outcome, Star
 from ablate.core.folders import as_typed_here
 from ablate.core.study import Cell, Trial
 from ablate.core.text import counted, file_size, printable
+from ablate.core.trust import modules_to_trust
 from ablate.driver.terminal import Terminal
 from ablate.planning import command_line
 from ablate.store import event_log, lookup, manifest, mirror, opening, run_directory, text_log
@@ -51,12 +52,15 @@ def show_trial(terminal: Terminal, typed: str, runs: Path, uri: str | None) -> N
     Raises:
         UsageError: there is no such trial, or several.
     """
-    studies = lookup.requests_by_id(runs)
+    readable, damaged = manifest.readable(runs)
+    for damage in damaged:
+        terminal.warn(damage)
+    studies = lookup.requests_by_id(readable)
     trial_id = lookup.full_id(typed, runs, studies)
     as_requested = studies.get(trial_id, {})
     trial = next(iter(as_requested.values()), None) or _unrequested(trial_id, runs)
     directory = runs / trial_id
-    stored = {name: manifest.load(name, runs) for name in as_requested}
+    stored = {study.study.name: study for study in readable if study.study.name in as_requested}
     storage = next((study.storage for study in stored.values() if study.storage), None) or mirror.root(directory)
     store = opening.open_to_read(storage, [trial], runs, terminal.warn)
     try:
@@ -78,7 +82,9 @@ def show_trial(terminal: Terminal, typed: str, runs: Path, uri: str | None) -> N
     _field(terminal, "MLflow", _tracked(trial_id, {uri} if uri else {study.uri for study in stored.values()}))
     _field(terminal, "made by", [_line(trial.config, runs)])
     where = "" if runs == Path("runs").absolute() else f" runs={shlex.quote(as_typed_here(runs))}"
-    _field(terminal, "again", [f"{invocation.command('run')} trial={trial_id}{where}"])
+    modules = ",".join(modules_to_trust(trial.config))
+    trust = f" trust={shlex.quote(f'[{modules}]') if ',' in modules else modules}" if modules else ""
+    _field(terminal, "again", [f"{invocation.command('run')} trial={trial_id}{where}{trust}"])
 
 
 def _unrequested(trial_id: str, runs: Path) -> Trial:

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from ablate.cli import keys, typed_words
 from ablate.cli.commands import COMMANDS, FLAGS, Command
 from ablate.cli.keys import Key
@@ -55,7 +53,7 @@ def answer(shell: str, line: str, word_breaks: str = "") -> str:
     words, word, quote = split(line)
     try:
         candidates = [candidate for candidate in complete(words, word) if candidate.text.startswith(word)]
-    except (OSError, yaml.YAMLError):  # of a folder of the user's: the command itself names it when the line is run
+    except Exception:  # of a file of the user's, whatever is in it: the command names it when the line is run
         return ""
     if shell != "bash":
         rows = ((each.text, each.meaning, "open" * each.is_open) for each in candidates)

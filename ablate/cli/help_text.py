@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ablate import CONF
-from ablate.cli import keys, typed_words
+from ablate.cli import encodings, keys, typed_words
 from ablate.cli.commands import COMMANDS, FLAGS, Command
 from ablate.cli.keys import Key
 from ablate.core import invocation
@@ -49,8 +49,13 @@ def answer(name: str) -> None:
             if not folder.is_dir():
                 raise UsageError(f"--config-dir={folder}: there is no such folder; allowed: a folder with groups")
         text = of_command(name, words)
-    except (UsageError, OSError, yaml.YAMLError) as error:
-        sys.stderr.write(f"{' '.join(str(error).split())}\n")
+    except Exception as error:
+        from omegaconf.errors import OmegaConfBaseException
+
+        if not isinstance(error, UsageError | OSError | ValueError | yaml.YAMLError | OmegaConfBaseException):
+            raise
+        line = encodings.unreadable(error) if isinstance(error, UnicodeDecodeError) else None
+        sys.stderr.write(f"{line or ' '.join(str(error).split())}\n")
         sys.exit(2)
     sys.stdout.write(f"{text}\n")
     sys.exit(0)

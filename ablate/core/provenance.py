@@ -22,6 +22,7 @@ import ablate
 from ablate import __version__
 from ablate.core import checkout, hardware
 from ablate.core.checkout import Checkout
+from ablate.core.invocation import SCRIPT
 
 USER = "ABLATE_USER"
 REVISION = "ABLATE_REVISION"
@@ -87,6 +88,8 @@ def command_line() -> str:
     Of the interpreter only its name stands: its folder is another on each machine.
     """
     program, *words = sys.orig_argv or [sys.executable, *sys.argv]
+    if words and Path(words[0]).name in (SCRIPT, f"{SCRIPT}.exe"):  # the installed command, which Python runs
+        program, *words = words
     return without_secrets(shlex.join([Path(program).name, *words]))
 
 

@@ -16,7 +16,7 @@ from ablate.core.errors import UsageError
 
 TARGET = "_target_"
 
-HOOKS = ("describe", "check", "prepare", "identify", "multiply_adds", "parameters", "kept_maps")
+HOOKS = ("describe", "check", "prepare", "look", "identify", "multiply_adds", "parameters", "kept_maps")
 """Keys of a group that name a function by its path."""
 
 OURS = frozenset(
@@ -29,8 +29,8 @@ OURS = frozenset(
         *("ablate.networks.imagenet_resnet.ImageNetResNet", "ablate.networks.wrn.WideResNet"),
         *(f"ablate.networks.norm.{name}" for name in ["bn", "gn", "ln", "none", "srelu"]),
         "ablate.data.checks.synthetic",
-        *(f"ablate.data.files.{name}" for name in ("check", "prepare", "identify")),
-        *(f"ablate.data.folders.{name}" for name in ("check", "prepare", "identify")),
+        *(f"ablate.data.files.{name}" for name in ("check", "prepare", "look", "identify")),
+        *(f"ablate.data.folders.{name}" for name in ("check", "prepare", "look", "identify")),
         *(
             f"ablate.networks.norm_description.{name}"
             for name in ("batch_norm", "group_norm", "layer_norm", "no_norm", "shifted_relu")
@@ -73,6 +73,11 @@ class Trust:
                 )
             if "${" in value:
                 raise UsageError(f"{source}: its {key} is {value}; allowed: a value, which is read from nowhere else")
+
+
+def modules_to_trust(config: Config) -> list[str]:
+    """Return the modules of the parts that a trial's config names and that are not ours: what `trust=` has to name."""
+    return sorted({path.rpartition(".")[0] for path in paths_in(config) if path not in OURS})
 
 
 TRUSTS_OURS = Trust()

@@ -83,8 +83,12 @@ class FolderDataset:
     @functools.cached_property
     def by_index(self) -> bool:
         """Whether every class folder's name is its class index, as 0, 1, 2, ..."""
-        names = {name for names in self._names.values() for name in names}
-        return self.is_own and all(name.isascii() and name.isdecimal() for name in names)
+        return self.is_own and self.known is None and all(n.isascii() and n.isdecimal() for n in self.folder_names)
+
+    @property
+    def folder_names(self) -> set[str]:
+        """The names of all class folders."""
+        return {name for names in self._names.values() for name in names}
 
     @functools.cached_property
     def mode(self) -> str:

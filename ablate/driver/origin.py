@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,6 +50,6 @@ def _keep_diffs(states: Iterable[Checkout], request: Request, folder: Path) -> N
         content = sent.read_bytes() if sent.is_file() else patches.get(name)
         if content is not None and not (folder / name).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{name}"
+            temporary = folder / f".{name}.{os.getpid()}"
             temporary.write_bytes(content)
             temporary.replace(folder / name)

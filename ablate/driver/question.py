@@ -50,6 +50,23 @@ def left_out(planned: Plan, store: RunStore) -> dict[str, Any]:
     return {"levels": levels, "trials": len([trial for trial in trials if not trial.tuning]), "looked": looked}
 
 
+def still_left_out(planned: Plan, runs: Path) -> dict[str, Any]:
+    """Return what the study leaves out, as `left_out` does, after one more trial of a line without -m.
+
+    One trial is no question: what the last line with -m left out stays so, but for the levels that the trial has.
+    """
+    study = planned.study
+    if study.name not in manifest.names(runs):
+        return {}
+    before = manifest.load(study.name, runs).study.metadata.get("left_out", {})
+    levels = {
+        factor: [level for level in names if all(_level(trial, factor) != level for trial in study.trials)]
+        for factor, names in before.get("levels", {}).items()
+    }
+    levels = {factor: names for factor, names in levels.items() if names}
+    return {**before, "levels": levels} if levels else {}
+
+
 def _level(trial: Trial, factor: str) -> str | None:
     levels = dict(trial.cell.levels)
     level = levels.get(factor, trial.params.get(factor))

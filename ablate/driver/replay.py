@@ -16,12 +16,12 @@ from ablate.core.events import Done, Epoch, Event, Failed, Started, from_dict
 from ablate.core.identity import ADDED_LATER, CODE, trial_id
 from ablate.core.study import Cell, Trial
 from ablate.core.text import printable
-from ablate.core.trust import Trust
+from ablate.core.trust import HOOKS, Trust
 from ablate.driver import earlier_code
 from ablate.driver.progress import Display
 from ablate.driver.replay_comparison import Comparison, compared
 from ablate.driver.terminal import Terminal
-from ablate.planning import checks, command_line, own_code, parts
+from ablate.planning import command_line, own_code, parts
 from ablate.store import event_log, lookup, manifest, mirror, opening, run_directory
 from ablate.store.text_log import logged
 from ablate.tasks import image_classification
@@ -74,7 +74,6 @@ def run_again(
     config = _with_root(trial, root)
     trust.check(config, f"trial={trial.trial_id}: {runs / trial.trial_id / run_directory.CONFIG}")
     parts.check_targets(config)
-    checks.augment(config)
     device = device or recorded.started.device.partition(":")[0]
     if device == "cuda" and not hardware.gpu_bytes():
         raise UsageError(f"trial={trial.trial_id}: it ran on a GPU, and there is none here; allowed: device=cpu")
@@ -83,7 +82,7 @@ def run_again(
     threads = threads or recorded.started.threads
     if warning := hardware.check_recipe(config["recipe"], device):
         terminal.warn(warning)
-    _check_data(trial.trial_id, config, terminal)
+    _check_data(trial.trial_id, config, trust, terminal)
     earlier_code.warn_if_edited(trial.trial_id, trial.config)
     directory = _new_folder(trial.trial_id, runs, to)
     terminal.line(f"{trial.trial_id} again, in {folders.as_typed_here(directory)}, on {device}, threads={threads}")
@@ -106,7 +105,9 @@ def _recorded(typed: str, runs: Path, terminal: Terminal) -> _Recorded:
             f"trial={wanted_id}: it has no numbers to compare yet; allowed: a trial that is done, failed, or has "
             "ended an epoch"
         )
-    stored = [manifest.load(name, runs) for name in manifest.names(runs)]
+    stored, damaged = manifest.readable(runs)
+    for damage in damaged:
+        terminal.warn(damage)
     versions = [
         study.tags.get("code_version") for study in stored if wanted_id in {t.trial_id for t in study.study.trials}
     ]
@@ -133,8 +134,11 @@ def _with_root(trial: Trial, root: str | None) -> Config:
     return {**trial.config, "dataset": {**trial.config["dataset"], "root": root}}
 
 
-def _check_data(wanted_id: str, config: Config, terminal: Terminal) -> None:
-    """Raise UsageError where the data are not there, or are not those that the trial was trained on."""
+def _check_data(wanted_id: str, config: Config, trust: Trust, terminal: Terminal) -> None:
+    """Raise UsageError where the data are not there, or are not those that the trial was trained on.
+
+    The YAML of a data set of one's own is looked for in all folders here: its functions need trust as the config does.
+    """
     dataset = config["dataset"]
     try:
         whole = {"dataset": {**command_line.values_of_option("dataset", config), **dataset}}
@@ -142,6 +146,8 @@ def _check_data(wanted_id: str, config: Config, terminal: Terminal) -> None:
         if dataset.get("content") is not None:
             terminal.warn("Whether its data are the same is not known: the YAML of its data set is not in this folder.")
         return
+    named = {key: whole["dataset"][key] for key in HOOKS if key in whole["dataset"]}
+    trust.check({"dataset": named}, f"trial={wanted_id}: the YAML of its data set")
     for hook in (*parts.hooks(whole, "check"), *parts.hooks(whole, "prepare")):
         hook({**config, **whole})
     for identify in parts.hooks(whole, "identify"):

@@ -98,10 +98,10 @@ def _check(planned: Plan, *, single: bool) -> tuple[Plan, _CheckedStudy]:
         outcomes: tables.Outcomes = store.outcomes(planned.study.trials)
         planned, outcomes, notes = _with_earlier_code(planned, outcomes, store)
     question.refuse_another(planned, store.runs)
-    if not single and (left_out := question.left_out(planned, store)):
+    if left_out := question.still_left_out(planned, store.runs) if single else question.left_out(planned, store):
         study = dataclasses.replace(planned.study, metadata={**planned.study.metadata, "left_out": left_out})
         planned = dataclasses.replace(planned, study=study)
-        notes = [*notes, question.left_out_in_words(left_out)]
+        notes = notes if single else [*notes, question.left_out_in_words(left_out)]
     to_do = [trial for trial in planned.study.trials if is_to_do(outcomes[trial.trial_id], settings.retry)]
     if settings.mode == "run":
         preflight.check_owner(planned, [trial.trial_id for trial in to_do], store.runs)

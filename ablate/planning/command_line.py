@@ -58,7 +58,7 @@ def _words(config: Config) -> tuple[str | None, list[str]]:
     """Return the folder of the options that are a user's own, if there are any, and the words of a config's line."""
     folder, options = _options(config)
     typed = [f"{group}={option}" for group, option in options.items()]
-    typed += [f"{name}={show(config[name])}" for name in ("bits", "depth", "width", "seed")]
+    typed += [f"{name}={_quoted(config[name])}" for name in ("bits", "depth", "width", "seed")]
     whole = _composed(typed, folder)
     composed = flatten(whole)
     in_effect = {key: value for key, value in ADDED_LATER.items() if key in composed} | flatten(config)

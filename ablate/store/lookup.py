@@ -12,7 +12,8 @@ from ablate.core.errors import UsageError
 from ablate.core.identity import at_current_paths
 from ablate.core.study import Trial
 from ablate.core.text import first_line
-from ablate.store import manifest, run_directory
+from ablate.store import run_directory
+from ablate.store.manifest import StoredStudy
 
 FEWEST_CHARACTERS = 6
 """Of an id that is not typed in full."""
@@ -44,12 +45,12 @@ def full_id(typed: str, runs: Path, requested: Iterable[str] = ()) -> str:
     raise UsageError(f"trial={typed}: not in {runs}/; {hint}")
 
 
-def requests_by_id(runs: Path) -> dict[str, dict[str, Trial]]:
+def requests_by_id(studies: Iterable[StoredStudy]) -> dict[str, dict[str, Trial]]:
     """Return trial_id -> the name of each study that requests the trial -> the trial as a part of that study."""
     by_id: dict[str, dict[str, Trial]] = {}
-    for name in manifest.names(runs):
-        for trial_id, trial in manifest.known(name, runs).items():
-            by_id.setdefault(trial_id, {})[name] = trial
+    for stored in studies:
+        for trial in stored.study.trials:
+            by_id.setdefault(trial.trial_id, {})[stored.study.name] = trial
     return by_id
 
 
@@ -63,10 +64,14 @@ def stored_config(trial_id: str, runs: Path) -> Config:
     """
     path = runs / trial_id / run_directory.CONFIG
     try:
-        config = at_current_paths(json.loads(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        if "${" in text:
+            raise ValueError("a value that is to be read from elsewhere")
+        config = at_current_paths(json.loads(text))
         groups = [config[name]["_target_"] for name in ("model", "norm", "dataset")]
-        if not isinstance(config["seed"], int) or not all(isinstance(target, str) for target in groups):
-            raise ValueError("no seed, or no parts")
+        sizes = [config["seed"], config["bits"], config["depth"], config["width"], config["recipe"]["epochs"]]
+        if not all(isinstance(size, int | float) for size in sizes) or not all(isinstance(t, str) for t in groups):
+            raise ValueError("no seed, no sizes, or no parts")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"trial={trial_id}: {path}: not the config of a trial ({why})") from error

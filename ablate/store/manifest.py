@@ -20,7 +20,7 @@ from filelock import FileLock
 from ablate.core import invocation, requests
 from ablate.core.errors import UsageError
 from ablate.core.study import Study, Trial
-from ablate.core.text import first_line
+from ablate.core.text import first_line, printable
 from ablate.core.urls import SQLITE
 from ablate.store import packing
 
@@ -126,6 +126,17 @@ def load(name: str, runs: Path) -> StoredStudy:
         allowed = ", ".join(names(runs)) or f"none yet; say a study's line first: {invocation.command('run')} -m ..."
         raise UsageError(f"study={name}: not in {runs}/; allowed: {allowed}")
     return _read(path)
+
+
+def readable(runs: Path) -> tuple[list[StoredStudy], list[str]]:
+    """Return the studies of a runs folder by name, and a line for each manifest that is damaged."""
+    studies, damaged = [], []
+    for name in names(runs):
+        try:
+            studies.append(load(name, runs))
+        except UsageError as error:
+            damaged.append(printable(str(error)))
+    return studies, damaged
 
 
 def names(runs: Path) -> list[str]:

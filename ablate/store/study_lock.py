@@ -21,10 +21,17 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 @contextlib.contextmanager
 def shared(name: str, runs: Path) -> Iterator[None]:
-    """Hold the study's lock together with its other drivers; wait while somebody removes or renames the study."""
+    """Hold the study's lock together with its other drivers.
+
+    Raises:
+        UsageError: somebody removes or renames the study just now. What was planned may be out of date after that.
+    """
     manifest.folder(runs).mkdir(parents=True, exist_ok=True)
-    with _locked(_path(name, runs), fcntl.LOCK_SH):
-        yield
+    try:
+        with _locked(_path(name, runs), fcntl.LOCK_SH | fcntl.LOCK_NB):
+            yield
+    except BlockingIOError as error:
+        raise UsageError(f"study={name}: somebody removes or renames it now; say the line again") from error
 
 
 @contextlib.contextmanager
@@ -57,7 +64,7 @@ def _locked(path: Path, operation: int) -> Iterator[None]:
                 return
         finally:
             os.close(descriptor)
-        # the file was removed, with its study, while we waited
+        # the file was removed, with its study, between the two
 
 
 def _lock(descriptor: int, operation: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ablate.core import provenance
-from ablate.tracking.record import OWNER
+from ablate.tracking.record import OWNER, of_kind
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -25,3 +25,10 @@ def experiment_name(client: MlflowClient, uri: str, study: str) -> str:
         return f"{study}@{provenance.name()}"  # another user's, which we may not read
     is_own = experiment is None or experiment.tags.get(OWNER, provenance.name()) == provenance.name()
     return study if is_own else f"{study}@{provenance.name()}"
+
+
+def is_of_a_study(client: MlflowClient, experiment_id: str) -> bool:
+    """Return whether the experiment has the parent run of a study, deleted or not; else it is somebody else's."""
+    from mlflow.entities import ViewType
+
+    return bool(client.search_runs([experiment_id], of_kind("study"), ViewType.ALL, max_results=1))

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ablate.core.errors import UsageError
 from ablate.core.urls import SQLITE, absolute
-from ablate.tracking.owner import experiment_name
-from ablate.tracking.record import of_kind
-
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
+from ablate.tracking.owner import experiment_name, is_of_a_study
 
 
 def remove_experiment(uri: str, name: str) -> bool:
@@ -32,7 +27,7 @@ def remove_experiment(uri: str, name: str) -> bool:
         client = connect(absolute(uri))
         name = experiment_name(client, uri, name)
         experiment = client.get_experiment_by_name(name)
-        if experiment is None or not _is_of_a_study(client, experiment.experiment_id):
+        if experiment is None or not is_of_a_study(client, experiment.experiment_id):
             return False
         if experiment.lifecycle_stage != "active":
             client.restore_experiment(experiment.experiment_id)
@@ -43,10 +38,3 @@ def remove_experiment(uri: str, name: str) -> bool:
             raise
         raise UsageError(f"track.uri={uri}: does not answer ({why(error)}); allowed: a running MLflow") from error
     return True
-
-
-def _is_of_a_study(client: MlflowClient, experiment_id: str) -> bool:
-    """Return whether the experiment has the parent run of a study, deleted or not."""
-    from mlflow.entities import ViewType
-
-    return bool(client.search_runs([experiment_id], of_kind("study"), ViewType.ALL, max_results=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ablate.core.errors import UsageError
 from ablate.core.urls import absolute
-from ablate.tracking.owner import experiment_name
+from ablate.tracking.owner import experiment_name, is_of_a_study
 
 
 class Renaming:
@@ -26,6 +26,8 @@ class Renaming:
             self.client = connect(absolute(uri))
             self.new = experiment_name(self.client, uri, new)
             self.experiment = self.client.get_experiment_by_name(experiment_name(self.client, uri, name))
+            if self.experiment is not None and not is_of_a_study(self.client, self.experiment.experiment_id):
+                self.experiment = None
             taken = self.client.get_experiment_by_name(self.new)
         except Exception as error:
             if not is_unavailable(error):
@@ -44,6 +46,8 @@ class Renaming:
             return False
         from ablate.tracking.record import of_kind
 
+        if self.experiment.lifecycle_stage != "active":
+            self.client.restore_experiment(self.experiment.experiment_id)
         self.client.rename_experiment(self.experiment.experiment_id, self.new)
         for parent in self.client.search_runs([self.experiment.experiment_id], of_kind("study")):
             self.client.update_run(parent.info.run_id, name=self.new)

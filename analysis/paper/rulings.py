@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from ablate.core import invocation
 from ablate.core.levels import Level
 from ablate.stats.paired import EQUIVALENCE_PP
 from analysis import formats
@@ -24,12 +25,13 @@ from analysis.sources.runs import Runs
 
 BATCH_NORMS, SHIFTED = ("bn", "bn_fixed"), "srelu"
 
-INTERACTION, SMALL_BATCH, RESIDUAL = (
-    f"python -m ablate.run -m preset={name}" for name in ("sb_interaction", "sb_small_batch", "sb_residual")
-)
-
 Rows = Mapping[str, Sequence[MarginRow]]
 """Batch-norm arm -> its margins over shifted ReLU, one row per cell."""
+
+
+def _line(preset: str) -> str:
+    """Return what to type for a preset's study."""
+    return f"{invocation.command('run')} -m preset={preset}"
 
 
 def rulings(runs: Runs, negligible_pp: float = EQUIVALENCE_PP) -> list[Ruling]:
@@ -72,11 +74,11 @@ def failed(runs: Runs) -> str:
 
 
 def _advantage(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
-    return advantage.rule(runs, rows, SHIFTED, negligible_pp, INTERACTION)
+    return advantage.rule(runs, rows, SHIFTED, negligible_pp, _line("sb_interaction"))
 
 
 def _dependence(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
-    return dependence.rule(runs, rows, negligible_pp, INTERACTION)
+    return dependence.rule(runs, rows, negligible_pp, _line("sb_interaction"))
 
 
 def _cheaper(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
@@ -109,7 +111,9 @@ def _small_batches(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
     ]
     if not measured:
         few = small_batches.VERY_SMALL
-        return Ruling(4, claim, "not tested", f"No batches of {few} or fewer beside larger ones.", SMALL_BATCH)
+        return Ruling(
+            4, claim, "not tested", f"No batches of {few} or fewer beside larger ones.", _line("sb_small_batch")
+        )
     key = small_batches.KEY
     failing = [at_size for at_size in measured if _failed(runs.frame, norm=at_size.arm, **{key: at_size.size})[0]]
     failures = [
@@ -155,7 +159,7 @@ def _residual(runs: Runs, rows: Rows, negligible_pp: float) -> Ruling:
         if levels_with_margins(runs.frame, of_arm, key) == [False, True]
     ]
     if not differences:
-        return Ruling(5, claim, "not tested", "No plain networks beside residual ones.", RESIDUAL)
+        return Ruling(5, claim, "not tested", "No plain networks beside residual ones.", _line("sb_residual"))
     decision = greater(
         [measured.by_seed for measured in differences],
         complete=not any(measured.failed for measured in differences),

@@ -91,6 +91,8 @@ def test_the_command_line_can_be_pasted(monkeypatch):
         "sys.orig_argv", ["/opt/env/bin/python3", "-m", "ablate.run", "-m", "contrast.levels=[a,b]", "a b"]
     )
     assert provenance.command_line() == "python3 -m ablate.run -m 'contrast.levels=[a,b]' 'a b'"
+    monkeypatch.setattr("sys.orig_argv", ["/opt/env/bin/python", "/opt/env/bin/ablate", "run", "-m", "norm=bn"])
+    assert provenance.command_line() == "ablate run -m norm=bn"
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@ import yaml
 
 from ablate import CONF
 from ablate.core.errors import UsageError
-from ablate.core.trust import OURS, TRUSTS_OURS, Trust, paths_in
+from ablate.core.identity import FOR_THE_PLAN_ONLY
+from ablate.core.trust import HOOKS, OURS, TRUSTS_OURS, Trust, paths_in
 
 
 def test_all_that_our_yaml_names_is_ours_and_nothing_else():
     files = [file for group in ("model", "norm", "dataset") for file in (CONF / group).glob("*.yaml")]
     named = {path for file in files for path in paths_in(yaml.safe_load(file.read_text()))}
     assert named == OURS
+    assert {*HOOKS} == {*FOR_THE_PLAN_ONLY} - {"hints", "shape"}
 
 
 @pytest.mark.parametrize(

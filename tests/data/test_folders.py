@@ -134,6 +134,15 @@ def test_training_and_test_images_have_the_same_classes_by_name(own, change, mes
     assert "\n" not in str(error.value)
 
 
+def test_folders_whose_names_are_numbers_have_the_labels_of_a_network_that_has_others_too(tmp_path):
+    """A network of the classes 0, 1, 10, 2 and cat has them in the order of their names: 2 is its class 3."""
+    picture(tmp_path / "2" / "x.png", (8, 8), "L")
+    data = folders.image_folder(root=str(tmp_path), valid_fraction=0, size=None, workers=0).tests_alone()
+    assert (data.by_index, data.test.labels.tolist()) == (True, [2])
+    named = data.labelled_by(("0", "1", "10", "2", "cat"))
+    assert (named.by_index, named.classes, named.test.labels.tolist()) == (False, 5, [3])
+
+
 def test_a_networks_classes_give_the_labels_of_folders_that_have_some_of_their_names(own):
     known = ("ape", "zebra", "Ape")
     data = made(named(own), "image_folder").tests_alone().labelled_by(known)

@@ -67,6 +67,16 @@ def test_a_line_of_a_single_arm_leaves_the_others_out(run, say):
     assert levels(say) == ["bn"]
 
 
+def test_one_trial_beside_the_study_brings_no_dropped_arm_back(run, say):
+    run("norm=bn,srelu,gn", "seeds=2")
+    run("norm=bn,srelu", "seeds=2")
+    line = [word for word in BASE if word != "-m" and not word.startswith("seeds")]
+    assert say("ablate.run", *line, "study=mine", "norm=bn", "seed=5")[0] == 0
+    assert "Left out: 2 trials of norm=gn" in " ".join(report(say)[0].split())
+    assert say("ablate.run", *line, "study=mine", "norm=gn", "seed=5")[0] == 0
+    assert "Left out" not in report(say)[0]
+
+
 def test_an_arm_that_is_added_trains_alone(run, say):
     run("norm=bn,srelu", "seeds=1")
     out = run("norm=bn,srelu,gn", "seeds=1", "mode=plan")

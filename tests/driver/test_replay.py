@@ -53,7 +53,7 @@ def test_a_number_that_differs_is_named_and_the_status_is_1(folder, say):
     directory = trained(say, *BRIEF.split())
     log = directory / "events.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    lines[0]["environment"]["torch"] = "1.0"
+    lines[0]["machine"]["torch"] = "1.0"
     lines[2]["metrics"]["train_loss"] = math.nextafter(lines[2]["metrics"]["train_loss"], 9)
     lines[2]["metrics"]["valid_loss"] += 1
     log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
@@ -71,10 +71,17 @@ def test_edited_code_of_ones_own_is_named(folder, say, monkeypatch):
     Path("arms_to_replay.py").write_text(ARMS)
     monkeypatch.syspath_prepend(str(folder))
     directory = trained(say, "--config-dir=mine", "norm=leaky", *BRIEF.split())
-    assert say("ablate.run", f"trial={directory.name}")[0] == 0
+    refused = say("ablate.run", f"trial={directory.name}")
+    assert (refused[0], "its norm._target_ names arms_to_replay.leaky, code that would be run" in refused[2]) == (
+        2,
+        True,
+    )
+    again = [line for line in say("ablate.studies", f"trial={directory.name}")[1].splitlines() if "again" in line]
+    assert again[0].endswith(f"ablate.run trial={directory.name} trust=arms_to_replay")
+    assert say("ablate.run", f"trial={directory.name}", "--config-dir=mine")[0] == 0
     Path("arms_to_replay.py").write_text(ARMS.replace("0.1", "0.3"))
     monkeypatch.delitem(sys.modules, "arms_to_replay")
-    status, out, err = say("ablate.run", f"trial={directory.name}")
+    status, out, err = say("ablate.run", f"trial={directory.name}", "trust=arms_to_replay")
     assert status == 1
     assert "trained with earlier code of arms_to_replay.py" in err
     assert "differs: code of arms_to_replay.py: k" in out
@@ -106,7 +113,7 @@ def test_a_trial_that_diverged_diverges_again(folder, say):
 def trial_of_a_fake(folder):
     """The id of a trial that a fake did."""
     part = {"_target_": "ablate.data.datasets.digits"}
-    trial = make_trial(0, model=part, norm=part, dataset=part)
+    trial = make_trial(0, model=part, norm=part, dataset=part, bits=32, depth=8, width=1)
     list(run_directory.attempt(well, trial, folder / "runs"))
     return trial.trial_id
 
