@@ -147,14 +147,13 @@ def _listed(typed: Any) -> list[Any]:
 
 def _source_of(options: ReportConfig, runs: Runs) -> dict[str, object]:
     """Return what was reported on: addresses of files relative to the reports, so that both can move together."""
-    kind, out = options.source.name, Path(options.out).absolute()
-    uri = options.track.uri
+    kind, uri, out = options.source.name, options.track.uri, Path(options.out).absolute()
     path = uri.removeprefix(urls.SQLITE) if kind == "mlflow" and uri.startswith(urls.SQLITE) else options.path
     where = uri if kind == "mlflow" else None
     if path is not None:
         where = os.path.relpath(Path(path).absolute(), out)
-    study = _listed(options.study) if isinstance(options.study, list) else runs.study  # a study may be named a+b
-    return {"kind": kind, "study": study, "where": where}
+    # not the joined name: a study may be called a+b
+    return {"kind": kind, "study": options.study if isinstance(options.study, list) else runs.study, "where": where}
 
 
 def _keep_copy(client: Any, runs: Runs, folder: Path, name: str) -> str | None:

@@ -45,7 +45,7 @@ def offered(line: str) -> set[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("ablate ", {"run", "report", "studies", "evaluate", "export", "submit", "track", "completion"}),
+        ("ablate ", {"run", "report", "studies", "replay", "evaluate", "export", "submit", "track", "completion"}),
         ("ablate completion ", {"bash", "zsh", "fish"}),
         ("ablate run no", {"norm="}),
         ("ablate run norm=", {f"norm={norm}" for norm in NORMS}),
@@ -98,7 +98,7 @@ def test_it_offers(work, line, expected):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("ablate re", ["report "]),
+        ("ablate re", ["report ", "replay "]),
         ("ablate run no", ["norm="]),
         ("ablate run norm=sr", ["srelu "]),
         ("ablate run -m norm=bn,sr", ["bn,srelu"]),
@@ -165,7 +165,7 @@ def test_a_real_bash_completes(work, path_with_ablate):
         ):
             bash.sendline(line)
         bash.expect("\ninstalled")
-        assert typed_in_bash(bash, "ablate rep\t")[1] == "ablate report "
+        assert typed_in_bash(bash, "ablate repo\t")[1] == "ablate report "
         assert typed_in_bash(bash, "ablate run no\t")[1] == "ablate run norm="
         listed, line = typed_in_bash(bash, "ablate run norm=\t")
         assert set(re.findall(r"\b(?:bn|bn_fixed|gn|ln|none|srelu)\b", listed.partition("norm=")[2])) == NORMS

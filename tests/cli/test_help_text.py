@@ -17,7 +17,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from ablate import CONF, evaluate, export, studies, track
+from ablate import CONF, evaluate, export, replay, studies, track
 from ablate.cli import help_text, keys
 from ablate.cli.commands import COMMANDS
 from ablate.core.identity import FOR_THE_PLAN_ONLY, flatten
@@ -29,6 +29,7 @@ SCHEMAS = {
     "submit": ("schema", schema.Schema),
     "report": ("report_schema", report.ReportConfig),
     "studies": ("studies_schema", studies.StudiesConfig),
+    "replay": ("replay_schema", replay.ReplayConfig),
     "evaluate": ("evaluate_schema", evaluate.EvaluateConfig),
     "export": ("export_schema", export.ExportConfig),
     "track": ("track_command_schema", track.TrackConfig),
