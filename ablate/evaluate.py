@@ -82,10 +82,14 @@ def evaluate(typed: app.Composed) -> int:
 
 
 def _chosen(typed: app.Composed, composed: Config, own: Config) -> tuple[str, Config]:
-    """Return the name and config of the data set that was typed, or else the trial's own with the typed keys in it."""
+    """Return the name and config of the data set that was typed, or else the trial's own with the typed keys in it.
+
+    Other images of one's own are scaled as those that the network was trained on, unless their size is typed.
+    """
     keys = _keys(typed)
     if "dataset" in keys:
-        return typed.choices["dataset"], composed
+        is_alike = composed["_target_"] == own["_target_"] and "size" in own and "dataset.size" not in keys
+        return typed.choices["dataset"], {**composed, "size": own["size"]} if is_alike else composed
     changed = {key.partition(".")[2] for key in keys if key.startswith("dataset.")}
     for key in changed:
         if key not in own:

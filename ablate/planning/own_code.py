@@ -10,10 +10,11 @@ import hashlib
 import json
 import os
 import site
+import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from ablate.core.config import Config
@@ -32,6 +33,10 @@ _INSTALLED = tuple(
     }
 )
 """Folders of modules that others keep: what is imported from there is no part of the user's code."""
+
+
+_OF_PACKAGES = frozenset({"site-packages", "dist-packages"})
+"""Folders of another environment that this one sees too."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +110,29 @@ def _file(name: str) -> Path | None:
         return None
     path, spec = None, None
     for part in _with_packages(name):
-        spec = PathFinder.find_spec(part, path)
+        # by its last name alone: of a package in one without __init__.py, Python asks the parent, which is not imported
+        spec = PathFinder.find_spec(part.rpartition(".")[2], path)
         if spec is None:
             return None
-        path = list(spec.submodule_search_locations or [])
+        path = _locations(spec, path)
     if spec is None or spec.origin is None or not spec.has_location:
         return None
     file = Path(spec.origin)
-    return None if str(file.absolute()).startswith(_INSTALLED) else file
+    installed = str(file.absolute()).startswith(_INSTALLED) or not _OF_PACKAGES.isdisjoint(file.parts)
+    return None if installed else file
+
+
+def _locations(spec: ModuleSpec, path: Sequence[str] | None) -> list[str]:
+    """Return the folders of a package's modules. Those of a package without __init__.py Python knows after its import.
+
+    Args:
+        spec: of the package.
+        path: the folders in which it was found; None for those of sys.path.
+    """
+    if spec.origin is not None:
+        return list(spec.submodule_search_locations or [])
+    folders = (os.path.join(folder or os.curdir, spec.name) for folder in path or sys.path)
+    return [folder for folder in folders if os.path.isdir(folder)]
 
 
 def _tree(file: Path) -> ast.Module:

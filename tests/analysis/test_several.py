@@ -29,7 +29,7 @@ def run(folder, say, mlflow_db, monkeypatch):
 
 
 def read(*names, **how):
-    return several.read(connect_to_existing(URI), names, None, **how)
+    return several.read(connect_to_existing(f"sqlite:///{Path.cwd() / 'mlflow.db'}"), names, None, **how)
 
 
 def test_what_each_study_holds_fixed_and_another_does_not_is_a_factor(run, say):

@@ -22,7 +22,7 @@ def tuned(say, mlflow_db, monkeypatch):
 def test_mlflow_shows_that_every_cell_started_as_many_and_their_epochs(tuned):
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient("sqlite:///mlflow.db")
+    client = MlflowClient(f"sqlite:///{Path.cwd() / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits-bits-norm-tuned").experiment_id
     runs = client.search_runs([experiment], "tags.kind = 'tuning'")
     by_cell = pd.Series([run.data.tags["cell"] for run in runs]).value_counts()

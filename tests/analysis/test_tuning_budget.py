@@ -39,6 +39,7 @@ def test_with_all_of_the_budget_it_is_what_was_chosen_and_with_one_the_mean():
 
 def trial(norm, seed, acc, lr, **more):
     row = {"norm": norm, "seed": seed, "outcome": "done", "acc": acc, "recipe.lr": lr, "run_id": f"{norm}{seed}{lr}"}
+    row["trial_id"] = f"t-{row['run_id']}"
     return {**row, "code_version": "1", "machine": "", **more}
 
 

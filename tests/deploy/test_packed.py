@@ -66,7 +66,7 @@ def test_a_damaged_number_is_noticed(tmp_path):
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=f"^weights={path}: damaged: its numbers are not those that were written$"):
+    with pytest.raises(UsageError, match=f"^weights={path}: damaged: its card or its numbers are not those that "):
         read(path, "bn", 1)
 
 

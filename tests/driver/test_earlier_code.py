@@ -68,7 +68,7 @@ def test_edited_code_makes_new_trials_and_the_plan_says_so(study, say):
     assert trials() == first
 
     for trial in first:
-        status, _, err = say("ablate.evaluate", f"trial={trial}")
+        status, _, err = say("ablate.evaluate", f"trial={trial}", "trust=my_edited_arms")
         assert status == 0
         is_own = "_code_" in Path(f"runs/{trial}/config.json").read_text()
         assert (

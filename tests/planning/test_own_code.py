@@ -43,6 +43,21 @@ def test_a_part_is_its_module_and_the_local_modules_it_imports(code):
     assert modules["helpers"] == code / "helpers" / "__init__.py"
 
 
+def test_packages_without_an_init_file_are_followed_however_deep(code):
+    (code / "lib" / "sub").mkdir(parents=True)
+    (code / "lib" / "sub" / "act.py").write_text("x = 1\n")
+    (code / "my_arms.py").write_text(f"from lib.sub.act import x\n{ARM}")
+    assert "lib.sub.act" in own_code.of("my_arms.leaky").modules
+
+
+def test_what_another_environment_has_is_not_the_users_code(code, monkeypatch):
+    (code / "venv" / "site-packages" / "theirs").mkdir(parents=True)
+    (code / "venv" / "site-packages" / "theirs" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(code / "venv" / "site-packages"))
+    (code / "my_arms.py").write_text(f"import theirs\n{ARM}")
+    assert "theirs" not in own_code.of("my_arms.leaky").modules
+
+
 def rewritten(path, old, new):
     text = path.read_text()
     assert old in text
