@@ -126,8 +126,8 @@ def _unit(name: str, known: pd.Series[float], *, lower_is_better: bool) -> Unit:
 def _note(name: str, unit: Unit) -> str:
     if unit is Unit.plain:
         return (
-            f"{name} is shown as it is (unit=plain); no difference is too small to be of interest unless equivalence= "
-            "says which."
+            f"{name} is shown as it is (unit=plain); which differences are too small to be of interest, equivalence= "
+            "alone says."
         )
     return f"{name} is taken for a {'share of 1' if unit is Unit.fraction else 'percentage'} (unit={unit.name})."
 

@@ -142,7 +142,15 @@ def test_however_it_is_broken_off_it_goes_on_to_the_numbers_of_one_process(study
     for mine, theirs in zip(numbers(history), numbers(alone), strict=True):
         assert mine == pytest.approx(theirs, rel=2e-3, abs=2e-3)
     left = {path.name for path in (runs / made(IS_BROKEN_OFF).trial_id).iterdir()}
-    assert left == {"claim", "claim-of-ranks", "config.json", "events.jsonl", "predictions.npz", "weights.pt"}
+    assert left == {
+        "claim",
+        "claim-of-ranks",
+        "config.json",
+        "events.jsonl",
+        "log.txt",
+        "predictions.npz",
+        "weights.pt",
+    }
 
 
 @pytest.mark.ray
