@@ -277,7 +277,6 @@ def test_a_trial_on_imagenet_is_scored_by_many_crops_too(imagenet, folder, say):
     assert say("ablate.evaluate", f"trial={name}", "device=cpu")[:2] == (status, out)
 
 
-@pytest.mark.parametrize("damage", ["half of it", "text", "empty", "another network's"])
 def planted(name, folder, key):
     """The config of a trial, with a part that leaves a canary behind when it is called."""
     canary = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_args_": [str(folder / "ran")]}}
@@ -353,6 +352,7 @@ def test_a_card_of_another_network_takes_no_memory_and_is_one_line(folder, say, 
     assert message in err
 
 
+@pytest.mark.parametrize("damage", ["half of it", "text", "empty", "another network's"])
 def test_damaged_weights_are_one_line_that_names_the_file(folder, say, damage):
     name, _ = finish(folder / "runs")
     path = folder / "runs" / name / "weights.pt"

@@ -189,7 +189,7 @@ def troubled(tmp_path_factory):
         ("trial=DONE register=x track.uri=ftp://x", "track.uri=ftp://x: allowed: "),
         ("trial=DONE register=bad/name", "register=bad/name: allowed: a name without / and :"),
         ("trial=LOST", "trial=LOST: it has not finished; say its line again, then this one"),
-        ("trial=DONE +x=1", "x=1: no such key; allowed: trial, study, format, name, to, runs, register, track"),
+        ("trial=DONE +x=1", "x=1: no such key; allowed: trial, study, format, name, to, runs, register, trust, track"),
         ("trial=DONE runs=none", "runs=none: there is no such folder"),
     ],
 )

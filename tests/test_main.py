@@ -52,7 +52,10 @@ def test_it_says_its_version(typed):
     ("words", "message"),
     [
         (("rnu",), "rnu: no such command; did you mean run?"),
-        (("xyz",), "xyz: no such command; allowed: run, report, studies, evaluate, export, submit, track, completion"),
+        (
+            ("xyz",),
+            "xyz: no such command; allowed: run, report, studies, replay, evaluate, export, submit, track, completion",
+        ),
         (("-m", "norm=bn,srelu"), "-m: a command comes first; allowed: run, "),
         (("norm=bn",), "norm=bn: a command comes first; allowed: run, "),
         (("completion",), "completion: allowed: completion bash, zsh or fish"),
