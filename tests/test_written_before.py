@@ -79,7 +79,7 @@ def test_the_report_gives_the_same_measurements(before, say):
     assert status == 0, err
     now, then = (
         {part: json.loads(path.read_text())[part] for part in ("margins", "gaps", "accuracies", "costs", "outcomes")}
-        for path in (before / "reports/before/report.json", before / "report.json")
+        for path in (before / "reports/before+collapsed_below=0.001/report.json", before / "report.json")
     )
     measured = {path: value for path, value in numbers(then) if path.rpartition("/")[2] not in DECISIONS}
     assert len(measured) > 150

@@ -125,6 +125,8 @@ class Tracker:
         self._thread.join()
         if self._error is not None:
             return self._error
+        while not self._queue.empty():  # what came after the last try
+            self._take(self._queue.get())
         lacking = self._pending.keys() | self._refused.keys()
         return Undelivered(len(lacking), self._reason) if lacking or self._reason else None
 

@@ -114,7 +114,10 @@ def test_a_moved_project_in_which_one_may_not_write_is_read_all_the_same(project
         runs = studies.read(connect_to_existing(URI), "mine")
         assert runs.frame["artifacts"].map(moved.is_out_of_date).all()
         monkeypatch.setattr(studies, "keep_copy", lambda *_: pytest.fail("a copy would go to the old place"))
-        assert report._keep_copy(None, runs, after) == "the project was moved, and one may not write in its database"
+        assert (
+            report._keep_copy(None, runs, after, "report")
+            == "the project was moved, and one may not write in its database"
+        )
     assert (after / "mlflow.db").read_bytes() == before
     assert not project.exists()
 
